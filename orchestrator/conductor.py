@@ -1,0 +1,419 @@
+"""The imperative shell round the scheduler: carries out effects, reports what came of them.
+
+The scheduler decides; the conductor acts. Only `tell` calls `Scheduler.handle`, and `handle`
+cannot await: whatever happens meanwhile is told afterwards, as an event.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, assert_never
+
+from orchestrator.core.failures import Failure, FailureReason
+from orchestrator.core.leases import LeaseKind, Ticket
+from orchestrator.core.messages import (
+    Decide,
+    Deny,
+    Died,
+    DropLease,
+    Effect,
+    Event,
+    Evict,
+    Finish,
+    Forget,
+    Grant,
+    KeepLease,
+    Learn,
+    Load,
+    Loaded,
+    LoadFailed,
+    Released,
+    Remember,
+    Requested,
+    Sampled,
+    SavePin,
+    StopFailed,
+    Stopped,
+    Ticked,
+    Withdrawn,
+)
+from orchestrator.core.residents import SERVING, InstanceId, Resident, ResidentState
+from orchestrator.core.scheduler import Scheduler
+from orchestrator.core.snapshot import Snapshot
+from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.survey import survey
+from orchestrator.core.vram import DeviceId
+from orchestrator.errors import Denied
+from orchestrator.errors import StopFailed as StopFailedError
+from orchestrator.execution import Drivers, Up, bring_up, how_it_ended, take_down, wait_until_ready
+from orchestrator.history import History
+from orchestrator.ports import (
+    Clock,
+    DecisionRecord,
+    Devices,
+    LearnedRecord,
+    Registry,
+    ResidentRecord,
+    Running,
+)
+
+log = logging.getLogger("orchestrator")
+
+HURRY_S = 0.05  # between readings while somebody waits for a device (R3 asks for <= 0.1)
+NOTE_S = 0.1  # a burst of events is one change to those who watch
+SNAPSHOT_AGE_S_MAX = 0.25  # waiting times in a status are at most so old
+
+
+class Conductor:
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        devices: Devices,
+        drivers: Mapping[ServiceName, Drivers],
+        registry: Registry,
+        history: History,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        fingerprint: Callable[[ModelSpec], str],
+    ) -> None:
+        self._scheduler = scheduler
+        self._devices = devices
+        self.drivers = drivers
+        self.registry = registry
+        self.history = history
+        self.clock = clock
+        self._tasks = tasks
+        self._fingerprint = fingerprint
+        # Tickets name leases, and leases outlive the daemon: numbers are not used again.
+        self._tickets = itertools.count(int(clock() * 1000))
+        self._decision_ids = itertools.count(1)
+        self._callers: dict[Ticket, asyncio.Future[Grant | Finish]] = {}
+        self.running: dict[InstanceId, Running] = {}
+        self._loads: dict[InstanceId, asyncio.Task[None]] = {}
+        self._watches: dict[InstanceId, asyncio.Task[None]] = {}
+        self._written: dict[InstanceId, asyncio.Task[None]] = {}
+        self._held: dict[InstanceId, Mapping[DeviceId, int]] = {}
+        self._sampling = asyncio.Lock()  # readings are taken one after the other
+        self._hurry = asyncio.Event()
+        self._snapshot: Snapshot | None = None
+        self._noting: asyncio.TimerHandle | None = None
+        self.learned: dict[tuple[ModelName, str], LearnedRecord] = {}
+
+    # --- callers -------------------------------------------------------------------------------
+
+    def next_ticket(self) -> Ticket:
+        return Ticket(next(self._tickets))
+
+    def ask(self, ticket: Ticket, event: Event) -> asyncio.Future[Grant | Finish]:
+        """Tell an event that ends in a grant, a finish or a denial; the future says which."""
+        answer = asyncio.get_running_loop().create_future()
+        self._callers[ticket] = answer
+        self.tell(event)
+        return answer
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """The caller left. The grant may have landed before it woke: the scheduler knows which."""
+        self._callers.pop(ticket, None)
+        self.tell(Withdrawn(ticket))
+
+    @asynccontextmanager
+    async def lease(self, spec: ModelSpec, *, priority: int | None = None) -> AsyncIterator[Grant]:
+        """Hold `spec` ready for the length of the block, loading it first if need be."""
+        ticket = self.next_ticket()
+        wish = Requested(
+            ticket=ticket,
+            spec=spec,
+            priority=spec.priority if priority is None else priority,
+            hold=LeaseKind.REQUEST,
+        )
+        answer = self.ask(ticket, wish)
+        try:
+            granted = await answer
+        except asyncio.CancelledError:
+            self.withdraw(ticket)
+            raise
+        assert isinstance(granted, Grant)
+        assert granted.lease is not None
+        try:
+            yield granted
+        finally:
+            self.tell(Released(granted.lease.id))
+
+    def snapshot(self) -> Snapshot:
+        """The whole state, from memory."""
+        now_s = self.clock()
+        state = self._scheduler.state
+        fresh = (
+            self._snapshot is not None
+            and self._snapshot.version == state.ledger.version
+            and now_s - self._snapshot.now_s < SNAPSHOT_AGE_S_MAX
+        )
+        if self._snapshot is None or not fresh:
+            self._snapshot = survey(state, now_s)
+        return self._snapshot
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return self._scheduler
+
+    # --- events in, effects out ----------------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        version = self._scheduler.state.ledger.version
+        for effect in self._scheduler.handle(event, now_s=self.clock()):
+            self._perform(effect)
+        if self._scheduler.hurried:
+            self._hurry.set()
+        if self._scheduler.state.ledger.version != version and self._noting is None:
+            loop = asyncio.get_running_loop()
+            self._noting = loop.call_later(NOTE_S, self._note)
+
+    def _note(self) -> None:
+        self._noting = None
+        self.history.note(self.snapshot())
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Grant():
+                self._answer(effect.ticket, effect)
+            case Finish():
+                self._answer(effect.ticket, effect)
+            case Deny(ticket, refusal):
+                caller = self._callers.pop(ticket, None)
+                if caller is not None and not caller.done():
+                    caller.set_exception(Denied(refusal))
+            case Remember(resident):
+                self._write(resident)
+            case Forget(instance):
+                self._forget(instance)
+            case Load(resident):
+                self._loads[resident.instance] = self._spawn(
+                    self._load(resident), f"load {resident.instance}"
+                )
+            case Evict(resident):
+                self._spawn(self._evict(resident), f"evict {resident.instance}")
+            case KeepLease(lease):
+                self._spawn(self.registry.put_lease(lease), f"write lease {lease.id}")
+            case DropLease(lease_id):
+                self._spawn(self.registry.drop_lease(lease_id), f"drop lease {lease_id}")
+            case Learn():
+                self._learn(effect)
+            case SavePin(model, pinned):
+                self._spawn(self.registry.put_pin(model, pinned), f"write pin of {model}")
+            case Decide():
+                self.say(effect)
+            case _:
+                assert_never(effect)
+
+    def _answer(self, ticket: Ticket, answer: Grant | Finish) -> None:
+        caller = self._callers.pop(ticket, None)
+        if caller is not None and not caller.done():
+            caller.set_result(answer)
+
+    def say(self, decision: Decide) -> None:
+        """One sentence for the log, the history and the registry (R17)."""
+        record = DecisionRecord(
+            id=next(self._decision_ids),
+            at=datetime.fromtimestamp(self.clock(), UTC),
+            decision=decision,
+        )
+        level = logging.WARNING if decision.remedy else logging.INFO
+        log.log(level, "%s: %s", decision.kind, decision.text)
+        self.history.publish(record)
+        self._spawn(self.registry.add_decision(record), f"write decision {record.id}")
+
+    def count_decisions_from(self, last_id: int) -> None:
+        self._decision_ids = itertools.count(last_id + 1)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return self._tasks.create_task(work, name=name)
+
+    # --- what is written -------------------------------------------------------------------------
+
+    def _write(self, resident: Resident) -> None:
+        """Writes of one resident reach the disk in order; acts wait for the last one."""
+        spec = resident.spec
+        runtime = "" if spec.plain_room else self.drivers[spec.service].runtime.name
+        record = ResidentRecord(
+            resident=resident, runtime=runtime, running=self.running.get(resident.instance)
+        )
+        self._written[resident.instance] = self._spawn(
+            self.registry.put_resident(record), f"write {resident.instance}"
+        )
+
+    def _forget(self, instance: InstanceId) -> None:
+        self.running.pop(instance, None)
+        self._held.pop(instance, None)
+        self._written.pop(instance, None)
+        self._spawn(self.registry.drop_resident(instance), f"drop {instance}")
+
+    async def _until_written(self, instance: InstanceId) -> None:
+        written = self._written.get(instance)
+        if written is not None:
+            await asyncio.wait({written})
+
+    def _learn(self, effect: Learn) -> None:
+        record = LearnedRecord(
+            model=effect.model,
+            settings=self._fingerprint(effect.spec),
+            footprint=effect.footprint,
+            load_s=effect.load_s,
+            measured_at=datetime.fromtimestamp(self.clock(), UTC),
+        )
+        self.learned[record.model, record.settings] = record
+        self._spawn(self.registry.put_learned(record), f"write footprint of {record.model}")
+
+    # --- effects on the world ------------------------------------------------------------------
+
+    async def _load(self, resident: Resident) -> None:
+        await self._until_written(resident.instance)  # the intent first: the write-ahead log
+        await self._report_load(
+            resident,
+            bring_up(
+                resident,
+                self.drivers[resident.spec.service],
+                self.clock,
+                self._note_running(resident),
+            ),
+        )
+
+    def _note_running(self, resident: Resident) -> Callable[[Running], Coroutine[Any, Any, None]]:
+        async def note(running: Running) -> None:
+            self.running[resident.instance] = running
+            self._write(resident)
+
+        return note
+
+    async def _report_load(
+        self, resident: Resident, work: Coroutine[Any, Any, Up | Failure]
+    ) -> None:
+        instance = resident.instance
+        try:
+            outcome = await work
+        except StopFailedError as error:
+            self.tell(StopFailed(instance, str(error)))
+            return
+        except Exception as error:
+            log.exception("load %s", instance)
+            outcome = Failure(reason=FailureReason.EXITED, detail=f"internal error: {error!r}")
+        finally:
+            self._loads.pop(instance, None)
+        if isinstance(outcome, Failure):
+            await self.sample()
+            self.tell(LoadFailed(instance, outcome))
+            return
+        await self.sample()  # what it takes is measured before anybody plans on it
+        self.tell(
+            Loaded(
+                instance=instance,
+                endpoint=outcome.running.endpoint,
+                load_s=outcome.load_s,
+                measured=self._held.get(instance),
+            )
+        )
+        self._watch(resident, outcome.running)
+
+    async def _evict(self, resident: Resident) -> None:
+        instance = resident.instance
+        await self._until_written(instance)
+        load = self._loads.pop(instance, None)
+        if load is not None:
+            load.cancel()
+            await asyncio.wait({load})
+        watch = self._watches.pop(instance, None)
+        if watch is not None:
+            watch.cancel()
+        drivers = self.drivers[resident.spec.service]
+        try:
+            await take_down(resident, self.running.get(instance), drivers)
+        except StopFailedError as error:
+            self.tell(StopFailed(instance, str(error)))
+        else:
+            self.tell(Stopped(instance))
+
+    # --- what is watched -----------------------------------------------------------------------
+
+    def _watch(self, resident: Resident, running: Running) -> None:
+        """Notice the death of a ready server at once."""
+        state = self._scheduler.state.by_instance(resident.instance)
+        if state is not None and state.state in SERVING:
+            self._watches[resident.instance] = self._spawn(
+                self._wait_for_death(resident, running), f"watch {resident.instance}"
+            )
+
+    async def _wait_for_death(self, resident: Resident, running: Running) -> None:
+        failure = await how_it_ended(running, self.drivers[resident.spec.service])
+        self._watches.pop(resident.instance, None)
+        await self.sample()
+        self.tell(Died(resident.instance, failure))
+
+    def resume(self, resident: Resident, running: Running) -> None:
+        """Go on with an adopted resident: watch it, or wait until it is ready."""
+        self.running[resident.instance] = running
+        if resident.state is ResidentState.READY:
+            self._watch(resident, running)
+        elif resident.state is ResidentState.LOADING:
+            self._loads[resident.instance] = self._spawn(
+                self._report_load(resident, self._resumed(resident, running)),
+                f"resume {resident.instance}",
+            )
+
+    async def _resumed(self, resident: Resident, running: Running) -> Up | Failure:
+        drivers = self.drivers[resident.spec.service]
+        failure = await wait_until_ready(running, drivers, self.clock)
+        if failure is None:
+            return Up(running, resident.spec.load_s)
+        await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
+        return failure
+
+    async def sample(self) -> None:
+        """Read the devices once, with what our own processes hold there."""
+        async with self._sampling:
+            pids = await self._pids()
+            wanted = frozenset(pid for own in pids.values() for pid in own)
+            readings = await self._devices.read(wanted)
+        used = {
+            reading.device.id: {each.pid: each.used_bytes for each in reading.processes}
+            for reading in readings
+            if reading.processes is not None
+        }
+        self._held = {
+            instance: {
+                device: sum(by_pid.get(pid, 0) for pid in own) for device, by_pid in used.items()
+            }
+            for instance, own in pids.items()
+            if own
+        }
+        self.tell(Sampled(readings, self._visible()))
+
+    def _visible(self) -> Mapping[InstanceId, Mapping[DeviceId, int]]:
+        """Only what was really seen: a process the driver does not list holds an unknown amount."""
+        return {
+            instance: {device: held for device, held in by_device.items() if held}
+            for instance, by_device in self._held.items()
+        }
+
+    async def _pids(self) -> dict[InstanceId, frozenset[int]]:
+        pids = {}
+        for resident in list(self._scheduler.state.ledger.residents):
+            running = self.running.get(resident.instance)
+            if running is not None:
+                runtime = self.drivers[resident.spec.service].runtime
+                pids[resident.instance] = await runtime.pids(running.handle)
+        return pids
+
+    async def tick(self) -> None:
+        self.tell(Ticked())
+
+    async def keep_up(self) -> None:
+        """Read the devices many times a second while somebody waits for them; else sleep."""
+        while True:
+            await self._hurry.wait()
+            await self.sample()
+            if not self._scheduler.hurried:
+                self._hurry.clear()
+            await asyncio.sleep(HURRY_S)

@@ -1,0 +1,78 @@
+"""Why a model did not come up or went away, by name (R9), and the breaker that remembers."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FailureReason(StrEnum):
+    OUT_OF_MEMORY = "out_of_memory"
+    MODEL_FILE = "model_file"
+    IMAGE_MISSING = "image_missing"
+    BINARY_MISSING = "binary_missing"
+    PORT = "port"
+    ARGUMENTS = "arguments"
+    EXITED = "exited"
+    NOT_READY_IN_TIME = "not_ready_in_time"
+    RUNTIME_UNAVAILABLE = "runtime_unavailable"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What went wrong with one start or one running server."""
+
+    reason: FailureReason
+    detail: str  # one sentence an operator can act on
+    log_tail: tuple[str, ...] = ()
+    missing_bytes: int | None = None  # for out_of_memory, when the log says so
+    remedy: str = ""
+
+
+BREAKER_FAILURES = 3  # starts of a broken model before callers are refused at once
+BREAKER_COOLDOWN_S = 30.0  # before one caller may try again; doubles with each failed trial
+BREAKER_COOLDOWN_S_MAX = 600.0
+
+# A second try cannot help: the file, the image or the arguments must change first.
+HOPELESS = frozenset(
+    {
+        FailureReason.MODEL_FILE,
+        FailureReason.IMAGE_MISSING,
+        FailureReason.BINARY_MISSING,
+        FailureReason.ARGUMENTS,
+    }
+)
+# Not the model's fault: does not count against it.
+BLAMELESS = frozenset({FailureReason.CANCELLED, FailureReason.RUNTIME_UNAVAILABLE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """Counts a model's failures in a row; open means refuse at once, with the cause."""
+
+    failures: int = 0
+    open_until_s: float | None = None
+    cooldown_s: float = BREAKER_COOLDOWN_S
+    cause: Failure | None = None
+
+    def after(self, failure: Failure, now_s: float) -> "Breaker":
+        if failure.reason in BLAMELESS:
+            return self
+        failures = self.failures + 1
+        trips = failures >= BREAKER_FAILURES or failure.reason in HOPELESS
+        reopens = self.open_until_s is not None
+        cooldown_s = (
+            min(self.cooldown_s * 2, BREAKER_COOLDOWN_S_MAX) if reopens else BREAKER_COOLDOWN_S
+        )
+        return Breaker(
+            failures=failures,
+            open_until_s=now_s + cooldown_s if trips else None,
+            cooldown_s=cooldown_s,
+            cause=failure,
+        )
+
+    def refuses(self, now_s: float) -> bool:
+        """Closed, or half open once the cooldown is over: then one start may try."""
+        return self.open_until_s is not None and now_s < self.open_until_s
+
+    def retry_after_s(self, now_s: float) -> float:
+        return max(0.0, (self.open_until_s or now_s) - now_s)

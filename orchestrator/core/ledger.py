@@ -1,0 +1,245 @@
+"""The account of VRAM: what exists, who holds it, what is left (R2).
+
+The ledger is kept by the scheduler alone and read by everybody else. It is indexed by device,
+so that a question about one device never looks at the residents of the others.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from orchestrator.core.residents import InstanceId, Resident, ResidentState
+from orchestrator.core.snapshot import DeviceAccount
+from orchestrator.core.specs import ModelName
+from orchestrator.core.vram import DeviceId, DeviceState, MiB, Reading
+
+# The driver rounds to pages and pools; below this, a difference is not somebody's bytes.
+SLACK_BYTES_MIN = 64 * MiB
+SLACK_FRACTION = 0.05
+
+_TAKING = frozenset({ResidentState.LOADING})
+_GIVING_BACK = frozenset({ResidentState.UNLOADING, ResidentState.RELEASING, ResidentState.STUCK})
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRange:
+    """What of a device's used bytes belongs to one resident: known exactly, or within bounds."""
+
+    low: int
+    high: int
+
+
+class Ledger:
+    def __init__(
+        self,
+        *,
+        headroom_bytes: int = 0,
+        budget_bytes: Mapping[str, int] | int | None = None,
+    ) -> None:
+        self._headroom_bytes = headroom_bytes
+        self._budget_bytes = budget_bytes
+        self._readings: dict[DeviceId, Reading] = {}
+        self._residents: dict[ModelName, Resident] = {}
+        self._on: dict[DeviceId, dict[InstanceId, Resident]] = {}
+        self._held: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
+        self._foreign: dict[DeviceId, int] = {}
+        self._free: dict[DeviceId, int] = {}  # answers of free_bytes, until something changes
+        self.version = 0
+
+    # --- what is ---------------------------------------------------------------------------
+
+    @property
+    def devices(self) -> Iterable[DeviceId]:
+        return self._readings.keys()
+
+    @property
+    def residents(self) -> Iterable[Resident]:
+        return self._residents.values()
+
+    def resident(self, model: ModelName) -> Resident | None:
+        return self._residents.get(model)
+
+    def on(self, device: DeviceId) -> Iterable[Resident]:
+        return self._on.get(device, {}).values()
+
+    def knows(self, device: DeviceId) -> bool:
+        return device in self._readings
+
+    def reading(self, device: DeviceId) -> Reading:
+        return self._readings[device]
+
+    def readable(self, device: DeviceId) -> bool:
+        reading = self._readings[device]
+        return reading.state is DeviceState.OK and reading.used_bytes is not None
+
+    # --- changes, by the scheduler only -------------------------------------------------------
+
+    def put(self, resident: Resident) -> None:
+        """Add a resident, or replace the one of that name."""
+        before = self._residents.get(resident.name)
+        if before is not None and before.placement != resident.placement:
+            self._take_off(before)
+        self._residents[resident.name] = resident
+        for device in resident.placement.devices:
+            self._on.setdefault(device, {})[resident.instance] = resident
+            self._free.pop(device, None)
+        self.version += 1
+
+    def drop(self, model: ModelName) -> None:
+        self._take_off(self._residents.pop(model))
+        self.version += 1
+
+    def observe(
+        self,
+        readings: Iterable[Reading],
+        held: Mapping[InstanceId, Mapping[DeviceId, int]],
+    ) -> None:
+        """Take fresh readings in, and settle what of each device is held by others."""
+        self._held = held
+        for reading in readings:
+            self._readings[reading.device.id] = reading
+            self._free.pop(reading.device.id, None)
+            if self.readable(reading.device.id):
+                self._foreign[reading.device.id] = self._estimate_foreign(reading.device.id)
+        self.version += 1
+
+    def touch(self) -> None:
+        """Something that shows beside the account has changed."""
+        self.version += 1
+
+    def settle(self, device: DeviceId) -> None:
+        """Look at the foreign bytes again: a resident there has come to rest or has gone."""
+        if device in self._readings and self.readable(device):
+            self._foreign[device] = self._estimate_foreign(device)
+            self._free.pop(device, None)
+
+    def rule(self, *, headroom_bytes: int, budget_bytes: Mapping[str, int] | int | None) -> None:
+        """The operator changed what may be used."""
+        self._headroom_bytes, self._budget_bytes = headroom_bytes, budget_bytes
+        self._free.clear()
+        self.version += 1
+
+    # --- the account ---------------------------------------------------------------------------
+
+    def limit_bytes(self, device: DeviceId) -> int:
+        """What we would plan to use of the device if it were empty."""
+        total_bytes = self._readings[device].total_bytes or 0
+        limit_bytes = total_bytes - self._headroom_bytes
+        budget_bytes = self._budget_of(device)
+        return limit_bytes if budget_bytes is None else min(limit_bytes, budget_bytes)
+
+    def foreign_bytes(self, device: DeviceId) -> int:
+        """Held by processes that are not ours."""
+        return self._foreign.get(device, 0)
+
+    def charged_bytes(self, device: DeviceId) -> int:
+        """A resident counts until it is gone: promised and departing VRAM is not free."""
+        return sum(self.occupied_bytes(resident, device) for resident in self.on(device))
+
+    def occupied_bytes(self, resident: Resident, device: DeviceId) -> int:
+        known = self._held.get(resident.instance, {}).get(device, 0)
+        return max(resident.placement.on(device), known)
+
+    def free_bytes(self, device: DeviceId) -> int:
+        """What may still be promised; below zero when others took what was promised."""
+        free_bytes = self._free.get(device)
+        if free_bytes is None:
+            free_bytes = self._free[device] = self._count_free(device)
+        return free_bytes
+
+    def available_bytes(self, device: DeviceId) -> int:
+        return max(0, self.free_bytes(device)) if self.readable(device) else 0
+
+    def has_now(self, resident: Resident) -> bool:
+        """Whether every device of a reserved resident physically has its bytes, right now.
+
+        The last gate before a start: the driver's own word, less what others that load at this
+        moment are still going to take. Headroom is there to be used by surprises, so it counts.
+        """
+        return all(
+            self.readable(device) and self._physically_free(device, resident) >= share
+            for device, share in resident.placement.shares
+        )
+
+    def gave_back(self, resident: Resident) -> bool:
+        """Whether the devices of a resident that is gone have its bytes back (R3)."""
+        return all(
+            self._unexplained_bytes(device, resident)
+            <= max(SLACK_BYTES_MIN, int(share * SLACK_FRACTION))
+            for device, share in resident.placement.shares
+            if device in self._readings and self.readable(device)
+        )
+
+    def accounts(self) -> Iterator[DeviceAccount]:
+        for device, reading in self._readings.items():
+            readable = self.readable(device)
+            yield DeviceAccount(
+                reading=reading,
+                foreign_bytes=self.foreign_bytes(device) if readable else None,
+                headroom_bytes=self._headroom_bytes,
+                available_bytes=self.available_bytes(device) if readable else None,
+                charged_bytes=self.charged_bytes(device),
+            )
+
+    # --- how it is counted ---------------------------------------------------------------------
+
+    def _take_off(self, resident: Resident) -> None:
+        for device in resident.placement.devices:
+            self._on.get(device, {}).pop(resident.instance, None)
+            self._free.pop(device, None)
+
+    def _budget_of(self, device: DeviceId) -> int | None:
+        if self._budget_bytes is None or isinstance(self._budget_bytes, int):
+            return self._budget_bytes
+        reading = self._readings[device]
+        return self._budget_bytes.get(device, self._budget_bytes.get(reading.device.name))
+
+    def _count_free(self, device: DeviceId) -> int:
+        total_bytes = self._readings[device].total_bytes or 0
+        charged_bytes = self.charged_bytes(device)
+        free_bytes = total_bytes - self._headroom_bytes - self.foreign_bytes(device) - charged_bytes
+        budget_bytes = self._budget_of(device)
+        return free_bytes if budget_bytes is None else min(free_bytes, budget_bytes - charged_bytes)
+
+    def _held_range(self, resident: Resident, device: DeviceId) -> HeldRange:
+        share = resident.placement.on(device)
+        known = self._held.get(resident.instance, {}).get(device)
+        if resident.state is ResidentState.RESERVED:
+            return HeldRange(0, 0)
+        if resident.spec.plain_room:
+            return HeldRange(0, share)  # its holder is a process of somebody else
+        if resident.state in _GIVING_BACK:
+            return HeldRange(known or 0, max(share, known or 0))
+        if known is not None:
+            return HeldRange(known, known)
+        return HeldRange(0, share) if resident.state in _TAKING else HeldRange(share, share)
+
+    def _estimate_foreign(self, device: DeviceId) -> int:
+        """Used bytes that no resident explains.
+
+        While a resident takes or gives back bytes that cannot be seen, the last settled figure
+        stands, moved only as far as the driver's word forces it.
+        """
+        used_bytes = self._readings[device].used_bytes or 0
+        ranges = [self._held_range(resident, device) for resident in self.on(device)]
+        least = max(0, used_bytes - sum(held.high for held in ranges))
+        most = max(0, used_bytes - sum(held.low for held in ranges))
+        settled = self._foreign.get(device)
+        return most if settled is None else min(max(settled, least), most)
+
+    def _physically_free(self, device: DeviceId, newcomer: Resident) -> int:
+        outstanding = 0
+        for resident in self.on(device):
+            if resident.instance == newcomer.instance or resident.state not in _TAKING:
+                continue
+            known = self._held.get(resident.instance, {}).get(device, 0)
+            outstanding += max(0, resident.placement.on(device) - known)
+        return (self._readings[device].free_bytes or 0) - outstanding
+
+    def _unexplained_bytes(self, device: DeviceId, gone: Resident) -> int:
+        used_bytes = self._readings[device].used_bytes or 0
+        explained = sum(
+            self._held_range(resident, device).low
+            for resident in self.on(device)
+            if resident.instance != gone.instance
+        )
+        return used_bytes - explained - self.foreign_bytes(device)

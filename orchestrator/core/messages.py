@@ -1,0 +1,314 @@
+"""Everything that can happen, and everything that can be done about it, on one page.
+
+Events are facts, named in the past tense. Effects are orders, named in the imperative.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.core.failures import Failure
+from orchestrator.core.footprints import Footprint
+from orchestrator.core.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.refusals import Refusal
+from orchestrator.core.residents import Endpoint, InstanceId, Placement, Resident
+from orchestrator.core.specs import Catalogue, ModelName, ModelSpec
+from orchestrator.core.vram import DeviceId, Reading
+
+# --- events: wishes of callers ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """Somebody wants `spec` ready. `hold` says what lease the grant comes with."""
+
+    ticket: Ticket
+    spec: ModelSpec
+    priority: int
+    hold: LeaseKind | None = None  # None: no lease is kept afterwards (a plain load)
+    lease_s: float | None = None
+    owner: str | None = None
+    ttl_s: float | None = None
+    pin: bool = False
+    deadline_s: float | None = None  # instant after which the wish is refused; None: the bound
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The caller left; whether it had been granted yet is for the scheduler to know."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A lease was given back. Giving back what has ended already is not an error."""
+
+    lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    lease: LeaseId
+    expires_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadRequested:
+    ticket: Ticket
+    model: ModelName
+    force: bool = False
+    owner: str | None = None  # release this owner's lease; leave only if nobody else holds one
+    lease: LeaseId | None = None
+    deadline_s: float  # instant until which users may finish, then IN_USE
+
+
+@dataclass(frozen=True, slots=True)
+class PinChanged:
+    model: ModelName
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueChanged:
+    specs: Catalogue
+
+
+# --- events: what came of effects, and what the world did -----------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """It answers. `measured` is what it was seen to take, where that was certain."""
+
+    instance: InstanceId
+    endpoint: Endpoint
+    load_s: float
+    measured: Mapping[DeviceId, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """Nothing of it is left running; its bytes may still be on their way back."""
+
+    instance: InstanceId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The thing is verified gone (R10). Its bytes may still be on their way back (R3)."""
+
+    instance: InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class StopFailed:
+    instance: InstanceId
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A server that was ready ended without being told to."""
+
+    instance: InstanceId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseSeen:
+    """The server's own counters: `busy` now, `used` since the last look (R13)."""
+
+    instance: InstanceId
+    busy: bool
+    used: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Fresh readings; `held` is what our residents' own processes were seen to hold."""
+
+    readings: Sequence[Reading]
+    held: Mapping[InstanceId, Mapping[DeviceId, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """After a restart: what runs and is ours, and the leases that outlived us."""
+
+    residents: Sequence[Resident]
+    leases: Sequence[Lease]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time passed. Deadlines, expiries and patience are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownBegan:
+    """No new wishes are granted; those that wait are refused."""
+
+    stop_residents: bool
+
+
+Event = (
+    Requested
+    | Withdrawn
+    | Released
+    | Renewed
+    | UnloadRequested
+    | PinChanged
+    | CatalogueChanged
+    | Loaded
+    | LoadFailed
+    | Stopped
+    | StopFailed
+    | Died
+    | UseSeen
+    | Sampled
+    | Recovered
+    | Ticked
+    | ShutdownBegan
+)
+
+
+# --- effects ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The wish came true: `resident` serves, and `lease` (if one was asked for) holds it."""
+
+    ticket: Ticket
+    resident: Resident
+    lease: Lease | None
+    evicted: tuple[ModelName, ...]  # who left so that this one could come
+    already_loaded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    ticket: Ticket
+    refusal: Refusal
+
+
+class UnloadStatus(StrEnum):
+    UNLOADED = "unloaded"
+    NOT_LOADED = "not_loaded"
+    RELEASED = "released"  # the owner's lease ended; others still hold the model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """An unload came to its end."""
+
+    ticket: Ticket
+    status: UnloadStatus
+    freed_bytes: int
+    verified: bool
+    remaining_leases: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Write the resident down before anything is done about it: the write-ahead log."""
+
+    resident: Resident
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    instance: InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLease:
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class DropLease:
+    lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Bring it up. Sent once its evictions are done and the device has the bytes."""
+
+    resident: Resident
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Take it down, also out of a load in progress."""
+
+    resident: Resident
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learn:
+    """A footprint or a load time was learned: remember it for the next time."""
+
+    model: ModelName
+    spec: ModelSpec
+    footprint: Footprint
+    placement: Placement
+    load_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SavePin:
+    model: ModelName
+    pinned: bool
+
+
+class DecisionKind(StrEnum):
+    RESERVE = "reserve"
+    LOAD = "load"
+    LOADED = "loaded"
+    EVICT = "evict"
+    DRAIN = "drain"
+    EVICTED = "evicted"
+    REFUSE = "refuse"
+    FAIL = "fail"
+    DIED = "died"
+    STUCK = "stuck"
+    EXPIRE = "expire"
+    RESTORE = "restore"
+    ADOPT = "adopt"
+    LEARN = "learn"
+    DEVICE = "device"
+    PIN = "pin"
+    CATALOGUE = "catalogue"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decide:
+    """A decision said in words, once: log line, API, terminal and page say the same (R17)."""
+
+    kind: DecisionKind
+    text: str
+    model: ModelName | None = None
+    why: str = ""
+    evicted: tuple[ModelName, ...] = ()
+    remedy: str = ""
+
+
+Effect = (
+    Grant
+    | Deny
+    | Finish
+    | Remember
+    | Forget
+    | KeepLease
+    | DropLease
+    | Load
+    | Evict
+    | Learn
+    | SavePin
+    | Decide
+)

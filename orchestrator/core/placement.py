@@ -1,0 +1,82 @@
+"""Where a spec could go at all, whoever is there now."""
+
+from collections.abc import Iterator
+from itertools import combinations, islice
+
+from orchestrator.core.ledger import Ledger
+from orchestrator.core.residents import Placement
+from orchestrator.core.specs import ModelSpec
+from orchestrator.core.vram import DeviceId, DeviceKind, Reading
+
+# Ways to spread one model over several devices grow with the binomial; beyond this many, those
+# that start with the emptiest devices are the ones worth looking at.
+SPREADS_MAX = 64
+
+
+def answers_to(reading: Reading, wanted: str) -> bool:
+    device = reading.device
+    return wanted in (device.id, device.name, device.kind)
+
+
+def usable_devices(spec: ModelSpec, ledger: Ledger) -> list[DeviceId]:
+    """The devices the spec may use, readable or not; host RAM only where asked for or alone."""
+    if spec.devices:
+        return [
+            device
+            for device in ledger.devices
+            if any(answers_to(ledger.reading(device), wanted) for wanted in spec.devices)
+        ]
+    hosts: list[DeviceId] = []
+    accelerators: list[DeviceId] = []
+    for device in ledger.devices:
+        is_host = ledger.reading(device).device.kind is DeviceKind.HOST
+        (hosts if is_host else accelerators).append(device)
+    if spec.serving.gpu_layers == 0 and hosts:
+        return hosts
+    return accelerators or hosts
+
+
+def placements(spec: ModelSpec, ledger: Ledger, devices: list[DeviceId]) -> Iterator[Placement]:
+    """Every placement on readable devices that would fit if they were empty (R1).
+
+    One device is better than two, so wider spreads come later.
+    """
+    host = _host_beside(spec, ledger)
+    readable = [device for device in devices if ledger.readable(device)]
+    for width in range(1, min(spec.span, len(readable)) + 1):
+        roomiest_first = (
+            readable
+            if width == 1
+            else sorted(readable, key=lambda device: (-ledger.free_bytes(device), device))
+        )
+        for chosen in islice(
+            combinations(roomiest_first, width), SPREADS_MAX if width > 1 else None
+        ):
+            placement = _spread(spec, ledger, chosen, host)
+            if all(share <= ledger.limit_bytes(device) for device, share in placement.shares):
+                yield placement
+
+
+def _spread(
+    spec: ModelSpec, ledger: Ledger, chosen: tuple[DeviceId, ...], host: DeviceId | None
+) -> Placement:
+    if len(chosen) == 1 and ledger.reading(chosen[0]).device.kind is not DeviceKind.GPU:
+        return Placement(((chosen[0], spec.footprint.total_bytes),))  # one memory for everything
+    share = -(-spec.footprint.device_bytes // len(chosen))
+    shares = tuple((device, share) for device in chosen)
+    if host is not None and spec.footprint.host_bytes and host not in chosen:
+        shares += ((host, spec.footprint.host_bytes),)
+    return Placement(shares)
+
+
+def _host_beside(spec: ModelSpec, ledger: Ledger) -> DeviceId | None:
+    if not spec.footprint.host_bytes:
+        return None
+    return next(
+        (
+            device
+            for device in ledger.devices
+            if ledger.reading(device).device.kind is DeviceKind.HOST and ledger.readable(device)
+        ),
+        None,
+    )

@@ -1,0 +1,237 @@
+"""Where a model would go, and who must leave for it. Pure: same ledger, same plan.
+
+`find` is the question the scheduler asks again and again; `plan` asks it once and, where the
+answer is no, says why in words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.core.eviction import (
+    Policy,
+    Rules,
+    Standing,
+    Urgency,
+    Yielding,
+    least_regretted,
+    standing,
+)
+from orchestrator.core.ledger import Ledger
+from orchestrator.core.placement import placements, usable_devices
+from orchestrator.core.refusals import Blocker, Refusal, RefusalCode
+from orchestrator.core.residents import Placement, Resident
+from orchestrator.core.specs import ModelName, ModelSpec
+from orchestrator.core.victims import Candidate, least_regretted_set
+from orchestrator.core.vram import DeviceId, to_mb
+
+BLOCKERS_NAMED_MAX = 16  # an answer is read by people
+UNREADABLE_RETRY_S = 5.0  # the driver is asked again about as often
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A wish, and everything about the moment that is not in the ledger."""
+
+    spec: ModelSpec
+    urgency: Urgency
+    rules: Rules
+    now_s: float
+    pinned: frozenset[ModelName] = frozenset()
+    policy: Policy = least_regretted
+    evicts: bool = True  # False: only into room that is free anyway
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    spec: ModelSpec
+    placement: Placement
+    evict: tuple[Resident, ...] = ()
+    drains: bool = False  # somebody among them is in use and is let finish first
+    reasons: Mapping[ModelName, str] = field(default_factory=dict)  # why each of them leaves
+
+
+def plan(question: Question, ledger: Ledger) -> Plan | Refusal:
+    """The plan that is regretted least, or the refusal that says what stands in the way."""
+    return find(question, ledger) or explain(question, ledger)
+
+
+def find(question: Question, ledger: Ledger) -> Plan | None:
+    """The least regretted plan. Ties go to the placement that keeps most room."""
+    devices = usable_devices(question.spec, ledger)
+    best: tuple[tuple[object, ...], Plan] | None = None
+    for placement in placements(question.spec, ledger, devices):
+        shortage = _shortage(placement, ledger)
+        if not shortage:
+            key: tuple[object, ...] = (0, 0, 0.0, *_room_left(placement, ledger))
+            candidate = Plan(question.spec, placement)
+        elif not question.evicts or (best is not None and best[0][0] == 0):
+            continue  # somewhere nobody needs to leave at all
+        else:
+            chosen = _choose_victims(question, ledger, shortage)
+            if chosen is None:
+                continue
+            key, candidate = _as_plan(question, ledger, placement, chosen)
+        if best is None or key < best[0]:
+            best = key, candidate
+    return best[1] if best else None
+
+
+def explain(question: Question, ledger: Ledger) -> Refusal:
+    """Why there is no plan, with the numbers."""
+    spec = question.spec
+    devices = usable_devices(spec, ledger)
+    readable = [device for device in devices if ledger.readable(device)]
+    needed = spec.footprint.device_bytes
+    if not any(True for _ in placements(spec, ledger, devices)):
+        return _never(spec, ledger, devices, readable)
+    blockers = [blocker for device in readable for blocker in _blockers(question, ledger, device)]
+    available = sum(
+        sorted((ledger.available_bytes(d) for d in readable), reverse=True)[: spec.span]
+    )
+    foreign = sum(ledger.foreign_bytes(device) for device in readable)
+    named = ", ".join(f"{each.model or 'other processes'} ({each.why})" for each in blockers[:3])
+    return Refusal(
+        code=RefusalCode.NO_ROOM,
+        detail=f"{spec.name} needs {to_mb(needed)} MB and {to_mb(available)} MB can be used now; "
+        f"in the way: {named or 'bytes on their way back from the driver'}.",
+        remedy=_remedy(blockers),
+        needed_bytes=needed,
+        available_bytes=available,
+        foreign_bytes=foreign,
+        blockers=tuple(blockers[:BLOCKERS_NAMED_MAX]),
+        retry_after_s=question.rules.min_residency_s or 1.0,
+        lasting=_barred_for_good(question, ledger, devices),
+    )
+
+
+def _shortage(placement: Placement, ledger: Ledger) -> dict[DeviceId, int]:
+    missing = {device: share - ledger.free_bytes(device) for device, share in placement.shares}
+    return {device: lack for device, lack in missing.items() if lack > 0}
+
+
+def _room_left(placement: Placement, ledger: Ledger) -> tuple[object, ...]:
+    left = sum(ledger.free_bytes(device) - share for device, share in placement.shares)
+    return (len(placement.shares), -left, placement.devices)
+
+
+def _choose_victims(
+    question: Question, ledger: Ledger, shortage: Mapping[DeviceId, int]
+) -> tuple[Candidate, ...] | None:
+    """Idle residents if they suffice; with those in use, to be drained, only if they do not."""
+    now: list[Candidate] = []
+    after_drain: list[Candidate] = []
+    for resident in {r.name: r for device in shortage for r in ledger.on(device)}.values():
+        if resident.name == question.spec.name:
+            continue
+        gives_way = _standing(question, resident).yields
+        if gives_way in (Yielding.NO, Yielding.NEVER):
+            continue
+        frees = {device: ledger.occupied_bytes(resident, device) for device in shortage}
+        each = Candidate(resident, question.policy(resident, question.now_s), frees)
+        (now if gives_way is Yielding.NOW else after_drain).append(each)
+    chosen = least_regretted_set(now, shortage)
+    if chosen is None and after_drain:
+        chosen = least_regretted_set(now + after_drain, shortage)
+    return chosen
+
+
+def _as_plan(
+    question: Question, ledger: Ledger, placement: Placement, chosen: tuple[Candidate, ...]
+) -> tuple[tuple[object, ...], Plan]:
+    drains = any(each.resident.in_use for each in chosen)
+    key = (
+        2 if drains else 1,
+        max(each.resident.priority for each in chosen),
+        sum(each.regret for each in chosen),
+        *_room_left(placement, ledger),
+    )
+    evict = tuple(sorted((each.resident for each in chosen), key=lambda each: each.name))
+    reasons = {each.name: _standing(question, each).why for each in evict}
+    return key, Plan(question.spec, placement, evict, drains, reasons)
+
+
+def _standing(question: Question, resident: Resident) -> Standing:
+    return standing(
+        resident,
+        question.urgency,
+        question.rules,
+        question.now_s,
+        pinned=resident.name in question.pinned,
+    )
+
+
+def _never(
+    spec: ModelSpec, ledger: Ledger, devices: list[DeviceId], readable: list[DeviceId]
+) -> Refusal:
+    needed = spec.footprint.device_bytes
+    if devices and len(readable) < len(devices):
+        problems = [
+            f"{device}: {ledger.reading(device).problem or 'cannot be read'}"
+            for device in devices
+            if device not in readable
+        ]
+        return Refusal(
+            code=RefusalCode.DEVICE_UNREADABLE,
+            detail=f"{spec.name} cannot be placed: nobody can say what is free. "
+            + "; ".join(problems[:4]),
+            remedy="Nothing is planned on a device that cannot be read; retry when it answers.",
+            needed_bytes=needed,
+            retry_after_s=UNREADABLE_RETRY_S,
+        )
+    largest = max((ledger.limit_bytes(device) for device in readable), default=0)
+    where = "on an empty device" if readable else "because no device answers to its `devices`"
+    return Refusal(
+        code=RefusalCode.DOES_NOT_FIT,
+        detail=f"{spec.name} needs {to_mb(needed)} MB; the most that can be had {where} is "
+        f"{to_mb(largest)} MB. Nothing was evicted.",
+        remedy="Retrying will not help: choose a smaller quantization, context or cache type, "
+        "or let it span several devices.",
+        needed_bytes=needed,
+        available_bytes=sum(ledger.available_bytes(device) for device in readable),
+        foreign_bytes=sum(ledger.foreign_bytes(device) for device in readable),
+    )
+
+
+def _barred_for_good(question: Question, ledger: Ledger, devices: list[DeviceId]) -> bool:
+    """Whether what never gives way leaves no room, even if everybody else were gone."""
+    for placement in placements(question.spec, ledger, devices):
+        for device, share in placement.shares:
+            fixed = sum(
+                ledger.occupied_bytes(resident, device)
+                for resident in ledger.on(device)
+                if _standing(question, resident).yields is Yielding.NEVER
+            )
+            if share > ledger.limit_bytes(device) - fixed:
+                break
+        else:
+            return False
+    return True
+
+
+def _blockers(question: Question, ledger: Ledger, device: DeviceId) -> list[Blocker]:
+    found = []
+    for resident in ledger.on(device):
+        stands = _standing(question, resident)
+        if stands.yields in (Yielding.NO, Yielding.NEVER):
+            found.append(
+                Blocker(
+                    device=device,
+                    held_bytes=ledger.occupied_bytes(resident, device),
+                    why=stands.why,
+                    model=resident.name,
+                    lasting=stands.yields is Yielding.NEVER,
+                )
+            )
+    if foreign := ledger.foreign_bytes(device):
+        found.append(
+            Blocker(device=device, held_bytes=foreign, why=f"they hold {to_mb(foreign)} MB")
+        )
+    return sorted(found, key=lambda each: -each.held_bytes)
+
+
+def _remedy(blockers: list[Blocker]) -> str:
+    if any(blocker.lasting for blocker in blockers):
+        return "Unpin or unload (`force`) what is pinned, or wait for the others to finish."
+    if any(blocker.model is None for blocker in blockers):
+        return "Wait, or end the other processes that hold VRAM on the device."
+    return "Wait: a model in use is drained when its time has come. A higher priority waits less."

@@ -1,0 +1,47 @@
+"""Why a wish cannot be granted: a value that explains itself (R17)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.core.failures import Failure
+from orchestrator.core.specs import ModelName
+from orchestrator.core.vram import DeviceId
+
+
+class RefusalCode(StrEnum):
+    UNKNOWN_MODEL = "unknown_model"
+    DOES_NOT_FIT = "does_not_fit"  # not even on empty devices: never retry
+    NO_ROOM = "no_room"  # not now: somebody holds the room
+    DEVICE_UNREADABLE = "device_unreadable"
+    QUEUE_FULL = "queue_full"
+    BREAKER_OPEN = "breaker_open"
+    LOAD_FAILED = "load_failed"
+    IN_USE = "in_use"
+    PINNED = "pinned"
+    CONFLICT = "conflict"
+    SHUTTING_DOWN = "shutting_down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """One reason why there is no room: a resident, or the bytes of somebody else."""
+
+    device: DeviceId
+    held_bytes: int
+    why: str
+    model: ModelName | None = None  # None: not ours
+    lasting: bool = False  # will not go away by waiting: a pin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    code: RefusalCode
+    detail: str
+    remedy: str = ""
+    needed_bytes: int | None = None
+    available_bytes: int | None = None
+    foreign_bytes: int | None = None
+    blockers: tuple[Blocker, ...] = ()
+    retry_after_s: float | None = None
+    failure: Failure | None = None
+    lasting: bool = True  # waiting will not help

@@ -1,0 +1,230 @@
+"""Turns events into effects. Holds the state; touches nothing.
+
+Rule 1: every change of state happens inside `handle`, which cannot await.
+Rule 2: every ticket ends in exactly one Grant, Finish or Deny, or in its own Withdrawn.
+"""
+
+from dataclasses import replace
+from typing import assert_never
+
+from orchestrator.core import arrivals, departures, grants, setbacks, timing
+from orchestrator.core.eviction import Policy, Rules, least_regretted
+from orchestrator.core.ledger import Ledger
+from orchestrator.core.messages import (
+    CatalogueChanged,
+    Decide,
+    DecisionKind,
+    Died,
+    Effect,
+    Event,
+    Evict,
+    KeepLease,
+    Loaded,
+    LoadFailed,
+    PinChanged,
+    Recovered,
+    Released,
+    Renewed,
+    Requested,
+    Sampled,
+    SavePin,
+    ShutdownBegan,
+    StopFailed,
+    Stopped,
+    Ticked,
+    UnloadRequested,
+    UseSeen,
+    Withdrawn,
+)
+from orchestrator.core.refusals import Refusal, RefusalCode
+from orchestrator.core.residents import LEAVING, SERVING, Resident, ResidentState
+from orchestrator.core.specs import Catalogue, ModelName
+from orchestrator.core.state import State
+
+
+class Scheduler:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        ledger: Ledger,
+        rules: Rules,
+        policy: Policy = least_regretted,
+    ) -> None:
+        self.state = State(rules=rules, ledger=ledger, policy=policy, catalogue=catalogue)
+        self.state.pinned = {name for name, spec in catalogue.items() if spec.pinned}
+
+    def handle(self, event: Event, *, now_s: float) -> list[Effect]:
+        """Everything that follows from one fact. Ready models are served in this very call."""
+        effects = self._take(event, now_s)
+        if isinstance(event, Requested) and event.ticket not in self.state.queue:
+            return effects  # granted or denied at once: nothing changed for those who wait
+        return effects + settle(self.state, now_s)
+
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody waits for the devices: then they are read many times a second."""
+        return bool(self.state.reservations) or any(
+            resident.state is ResidentState.RELEASING for resident in self.state.ledger.residents
+        )
+
+    def _take(self, event: Event, now_s: float) -> list[Effect]:
+        state = self.state
+        match event:
+            case Requested():
+                return grants.receive(state, event, now_s)
+            case Withdrawn(ticket):
+                return grants.withdraw(state, ticket, now_s)
+            case Released(lease):
+                return state.end_lease(lease, now_s)
+            case Renewed():
+                return _renew(state, event)
+            case UnloadRequested():
+                return departures.begin_unload(state, event, now_s)
+            case Sampled(readings, held):
+                return timing.observe(state, readings, held)
+            case Ticked():
+                return timing.tick(state, now_s)
+            case PinChanged(model, pinned):
+                return _pin(state, model, pinned=pinned)
+            case CatalogueChanged(specs):
+                return _take_catalogue(state, specs)
+            case Recovered():
+                return _recover(state, event, now_s)
+            case ShutdownBegan(stop_residents):
+                return _shut_down(state, now_s, stop_residents=stop_residents)
+            case Loaded() | LoadFailed() | Stopped() | StopFailed() | Died() | UseSeen():
+                return _hear(state, event, now_s)
+            case _:
+                assert_never(event)
+
+
+def settle(state: State, now_s: float) -> list[Effect]:
+    """Ask what follows now: who has gone, who may go, who may come, who may start."""
+    effects = departures.release_returned(state, now_s)
+    effects += departures.progress_unloads(state, now_s)
+    effects += departures.progress_drains(state, now_s)
+    effects += arrivals.consider_lines(state, now_s)
+    effects += departures.release_rooms(state)
+    return effects + arrivals.start_cleared(state, now_s)
+
+
+def _hear(
+    state: State,
+    event: Loaded | LoadFailed | Stopped | StopFailed | Died | UseSeen,
+    now_s: float,
+) -> list[Effect]:
+    """What came of an effect. Facts about a life that is over already change nothing."""
+    resident = state.by_instance(event.instance)
+    if resident is None:
+        return []
+    match event:
+        case Loaded():
+            return arrivals.loaded(state, event, now_s)
+        case LoadFailed(_, failure):
+            if resident.state is not ResidentState.LOADING:
+                return []
+            return setbacks.load_failed(state, resident, failure, now_s)
+        case Stopped():
+            expected = resident.state in (ResidentState.UNLOADING, ResidentState.STUCK)
+            return departures.stopped(state, resident, now_s) if expected else []
+        case StopFailed(_, detail):
+            if resident.state is ResidentState.LOADING:
+                return setbacks.load_stuck(state, resident, detail, now_s)
+            if resident.state is not ResidentState.UNLOADING:
+                return []
+            return departures.stop_failed(state, resident, detail, now_s)
+        case Died(_, failure):
+            if resident.state in LEAVING:
+                return []
+            return setbacks.died(state, resident, failure, now_s)
+        case UseSeen():
+            _see_use(state, resident, event, now_s)
+            return []
+        case _:
+            assert_never(event)
+
+
+def _see_use(state: State, resident: Resident, event: UseSeen, now_s: float) -> None:
+    """Use that did not come through us counts like any other (R13)."""
+    if resident.state not in SERVING:
+        return
+    seen = resident.used(now_s) if event.used or event.busy else resident
+    if seen is not resident or seen.busy != event.busy:
+        state.ledger.put(replace(seen, busy=event.busy))
+
+
+def _renew(state: State, event: Renewed) -> list[Effect]:
+    lease = state.leases.get(event.lease)
+    if lease is None:
+        return []
+    renewed = replace(lease, expires_s=event.expires_s)
+    state.leases[lease.id] = renewed
+    return [KeepLease(renewed)]
+
+
+def _pin(state: State, model: ModelName, *, pinned: bool) -> list[Effect]:
+    (state.pinned.add if pinned else state.pinned.discard)(model)
+    state.ledger.touch()
+    said = "is pinned: it leaves only by force or its own unload" if pinned else "is unpinned"
+    return [
+        SavePin(model, pinned),
+        Decide(kind=DecisionKind.PIN, model=model, text=f"{model} {said}."),
+    ]
+
+
+def _take_catalogue(state: State, specs: Catalogue) -> list[Effect]:
+    """What runs goes on; a model that changed is started anew when it is next asked for."""
+    changed = [
+        name for name in {*specs, *state.catalogue} if specs.get(name) != state.catalogue.get(name)
+    ]
+    state.pinned -= {name for name in changed if name not in specs or not specs[name].pinned}
+    state.pinned |= {name for name in changed if name in specs and specs[name].pinned}
+    for name in changed:
+        state.breakers.pop(name, None)
+    state.catalogue = specs
+    effects: list[Effect] = []
+    for line in state.queue.lines():
+        if line.model in changed and line.model not in specs and not line.spec.plain_room:
+            refusal = Refusal(
+                code=RefusalCode.UNKNOWN_MODEL,
+                detail=f"{line.model} was taken out of the catalogue.",
+                remedy="GET /models lists what there is.",
+            )
+            effects += grants.deny_line(state, line, refusal)
+    return effects
+
+
+def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
+    """Take over what outlived us. Who was on the way out goes on its way out (R11)."""
+    effects: list[Effect] = []
+    for resident in event.residents:
+        state.ledger.put(resident)
+        effects.append(
+            Decide(
+                kind=DecisionKind.ADOPT,
+                model=resident.name,
+                text=f"{resident.name} was found as {resident.state} and taken over.",
+                why="it outlived the daemon",
+            )
+        )
+        if resident.state is ResidentState.UNLOADING:
+            effects.append(Evict(resident, force=True))
+    for lease in event.leases:
+        holder = state.by_instance(lease.instance)
+        if holder is not None and holder.state not in LEAVING:
+            effects += state.add_lease(lease, holder)
+    state.ticked_s = now_s
+    return effects
+
+
+def _shut_down(state: State, now_s: float, *, stop_residents: bool) -> list[Effect]:
+    state.shutting_down = True
+    effects: list[Effect] = []
+    for line in state.queue.lines():
+        effects += grants.deny_line(state, line, grants.shutting_down())
+    if stop_residents:
+        for resident in list(state.ledger.residents):
+            if resident.state not in LEAVING:
+                why = "the orchestrator shuts down"
+                effects += departures.evict(state, resident, now_s, why, force=True)
+    return effects

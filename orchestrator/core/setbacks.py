@@ -1,0 +1,149 @@
+"""What happens when a load fails: told, learned, tried once more, the victims brought back (R9)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.core.departures import stop_failed, stopped
+from orchestrator.core.failures import Breaker, Failure, FailureReason
+from orchestrator.core.footprints import after_out_of_memory
+from orchestrator.core.grants import deny_line
+from orchestrator.core.leases import Ticket
+from orchestrator.core.messages import Decide, DecisionKind, Effect, Learn, Requested
+from orchestrator.core.queue import Line, Wish
+from orchestrator.core.refusals import Refusal, RefusalCode
+from orchestrator.core.residents import Resident, ResidentState
+from orchestrator.core.specs import ModelName
+from orchestrator.core.state import State
+
+RESTORE_WAIT_S = 60.0  # a victim that could not come back by then waits to be asked for again
+
+
+def load_failed(state: State, resident: Resident, failure: Failure, now_s: float) -> list[Effect]:
+    """Nothing of it runs. Tell those who waited, or try once more with more room (R9)."""
+    effects = stopped(state, resident, now_s)
+    name = resident.name
+    line = state.queue.line(name)
+    victims = state.evicted_for.pop(name, ())
+    if failure.reason is FailureReason.CANCELLED:
+        return effects + _restore(state, victims, name, now_s)
+    retry = failure.reason is FailureReason.OUT_OF_MEMORY and name not in state.retried
+    effects.append(_say_failed(resident, failure, retry=retry and line is not None))
+    if failure.reason is FailureReason.OUT_OF_MEMORY:
+        effects += _learn_out_of_memory(state, resident, failure)
+    if retry and line is not None:
+        state.retried[name] = failure
+        state.evicted_for[name] = victims
+        return effects
+    state.retried.pop(name, None)
+    breaker = state.breakers.get(name, Breaker()).after(failure, now_s)
+    state.breakers[name] = breaker
+    if line is not None:
+        effects += deny_line(state, line, _refused(name, failure, breaker, now_s))
+    return effects + _restore(state, victims, name, now_s)
+
+
+def _say_failed(resident: Resident, failure: Failure, *, retry: bool) -> Decide:
+    again = " Trying once more with more room." if retry else ""
+    return Decide(
+        kind=DecisionKind.FAIL,
+        model=resident.name,
+        text=f"{resident.name} did not come up ({failure.reason}): {failure.detail}{again}",
+        why=failure.reason,
+        remedy=failure.remedy,
+    )
+
+
+def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> list[Effect]:
+    """Reserve more next time, but never more than there is: then it could not even be tried."""
+    grown = after_out_of_memory(resident.spec.footprint, failure.missing_bytes)
+    most_bytes = sum(
+        max(state.ledger.limit_bytes(device), share) for device, share in resident.placement.shares
+    )
+    footprint = replace(grown, device_bytes=min(grown.device_bytes, most_bytes))
+    spec = replace(resident.spec, footprint=footprint)
+    state.queue.respecify(resident.name, spec)
+    return [
+        Learn(
+            model=resident.name,
+            spec=spec,
+            footprint=footprint,
+            placement=resident.placement,
+            load_s=None,
+        )
+    ]
+
+
+def _restore(
+    state: State, victims: Sequence[ModelName], newcomer: ModelName, now_s: float
+) -> list[Effect]:
+    """Bring back who was evicted in vain, if there is still room without evicting anybody."""
+    if not state.rules.restore_victims or state.shutting_down:
+        return []
+    effects: list[Effect] = []
+    for name in victims:
+        spec = state.catalogue.get(name)
+        if spec is None or state.ledger.resident(name) is not None:
+            continue
+        state.internal_tickets -= 1
+        request = Requested(
+            ticket=Ticket(state.internal_tickets), spec=spec, priority=spec.priority
+        )
+        wish = Wish(request, now_s, now_s + RESTORE_WAIT_S, restores=True)
+        if state.queue.line(name) is None:
+            state.queue.add(wish)
+            effects.append(
+                Decide(
+                    kind=DecisionKind.RESTORE,
+                    model=name,
+                    text=f"Bringing {name} back: {newcomer}, for which it left, did not come up.",
+                )
+            )
+    return effects
+
+
+def _refused(model: ModelName, failure: Failure, breaker: Breaker, now_s: float) -> Refusal:
+    return Refusal(
+        code=RefusalCode.LOAD_FAILED,
+        detail=f"{model} did not come up ({failure.reason}): {failure.detail}",
+        remedy=failure.remedy,
+        retry_after_s=breaker.retry_after_s(now_s) or None,
+        failure=failure,
+    )
+
+
+def out_of_memory_for_good(state: State, line: Line, now_s: float) -> list[Effect]:
+    """The second try would need more than there is: the callers hear the cause, not a size."""
+    failure = state.retried.pop(line.model)
+    breaker = state.breakers.get(line.model, Breaker()).after(failure, now_s)
+    state.breakers[line.model] = breaker
+    return deny_line(state, line, _refused(line.model, failure, breaker, now_s))
+
+
+def load_stuck(state: State, resident: Resident, detail: str, now_s: float) -> list[Effect]:
+    """It did not come up and cannot be stopped either: charged, and its callers are told."""
+    failure = Failure(reason=FailureReason.NOT_READY_IN_TIME, detail=detail)
+    breaker = state.breakers.get(resident.name, Breaker()).after(failure, now_s)
+    state.breakers[resident.name] = breaker
+    line = state.queue.line(resident.name)
+    effects = (
+        deny_line(state, line, _refused(resident.name, failure, breaker, now_s)) if line else []
+    )
+    return effects + stop_failed(state, resident, detail, now_s)
+
+
+def died(state: State, resident: Resident, failure: Failure, now_s: float) -> list[Effect]:
+    """A server that was ready is gone. Whoever asks next starts it anew, unless it keeps dying."""
+    if resident.state is ResidentState.LOADING:
+        return load_failed(state, resident, failure, now_s)
+    breaker = state.breakers.get(resident.name, Breaker()).after(failure, now_s)
+    state.breakers[resident.name] = breaker
+    return [
+        Decide(
+            kind=DecisionKind.DIED,
+            model=resident.name,
+            text=f"{resident.name} ended by itself ({failure.reason}): {failure.detail}",
+            why=failure.reason,
+            remedy=failure.remedy,
+        ),
+        *stopped(state, resident, now_s),
+    ]

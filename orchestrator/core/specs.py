@@ -1,0 +1,108 @@
+"""What the operator says about a model. Immutable; the catalogue holds one per name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from orchestrator.core.footprints import Footprint
+
+ModelName = NewType("ModelName", str)
+ServiceName = NewType("ServiceName", str)
+
+PRIORITY_DEFAULT = 5
+PLAIN_ROOM = ServiceName("")  # the service of a VRAM lease: room that no server of ours fills
+
+
+class Profile(StrEnum):
+    FAST = "fast"
+    BALANCED = "balanced"
+    QUALITY = "quality"
+    MEMORY = "memory"
+    BATCH = "batch"
+
+
+class FakeFailure(StrEnum):
+    NONE = "none"
+    EXITS = "exits"
+    OUT_OF_MEMORY = "out_of_memory"
+    NEVER_READY = "never_ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeBehaviour:
+    """How the stand-in server behaves: a menu of the world's defects."""
+
+    load_s: float = 0.5
+    tokens_per_s: float = 50.0
+    stop_s: float = 0.0
+    ignore_sigterm: bool = False
+    dies_after_s: float | None = None
+    peak_mb: int | None = None  # what it takes while it loads, if more than in the end
+    fail: FakeFailure = FakeFailure.NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """Everything that changes what a server occupies or how it answers: passed explicitly (R15)."""
+
+    context_size: int = 4096  # of one slot's conversation when the cache is unified: of all
+    slots: int = 1
+    unified_cache: bool = True
+    gpu_layers: int | None = None  # None: all of them
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    batch: int = 2048
+    ubatch: int = 512
+    threads: int | None = None  # None: physical cores
+    flash_attention: bool = True
+    load_mode: str | None = None  # None: mmap on the host, none where every layer is offloaded
+    host_cache_mb: int = 0  # the server's prompt cache in host RAM
+    embeddings: bool = False
+    jinja: bool = True
+    max_tokens: int | None = None  # the default answer length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model of the catalogue, with the footprint that is believed in now."""
+
+    name: ModelName
+    service: ServiceName
+    footprint: Footprint
+    priority: int = PRIORITY_DEFAULT
+    ttl_s: float | None = None  # idle seconds before it leaves by itself; None: stays
+    devices: tuple[str, ...] = ()  # ids or names it may use; empty: any
+    span: int = 1  # over how many devices it may be spread
+    load_s: float = 10.0  # how long a load takes, as declared or last measured
+    file: str | None = None  # resolved path of the weights
+    mmproj: str | None = None
+    lora: tuple[str, ...] = ()
+    serving: Serving = field(default_factory=Serving)
+    profile: Profile | None = None
+    fake: FakeBehaviour | None = None
+    url: str | None = None  # where a server that we do not own answers
+    aliases: tuple[str, ...] = ()
+    preload: bool = False
+    pinned: bool = False
+
+    @property
+    def plain_room(self) -> bool:
+        """A VRAM lease: occupies bytes, has no server."""
+        return self.service == PLAIN_ROOM
+
+    def launches_like(self, other: "ModelSpec") -> bool:
+        """Whether a running server of `other` would be started the same way for this spec."""
+        return (
+            self.service == other.service
+            and self.file == other.file
+            and self.mmproj == other.mmproj
+            and self.lora == other.lora
+            and self.serving == other.serving
+            and self.fake == other.fake
+            and self.url == other.url
+            and self.devices == other.devices
+        )
+
+
+Catalogue = Mapping[ModelName, ModelSpec]

@@ -1,0 +1,56 @@
+"""OrchestratorError
+├── Denied            the caller cannot have it; nothing is broken
+├── Failed            the world did not obey
+│   ├── StartFailed     the thing did not come up; nothing is left behind
+│   ├── StopFailed      the thing is not verified gone: it stays charged
+│   ├── Unreachable     the runtime or the server does not answer
+│   └── RegistryFailed  the disk does not take or give what was written
+└── ConfigInvalid     the operator's file has mistakes: all of them, with their places
+"""
+
+from orchestrator.core.failures import Failure
+from orchestrator.core.refusals import Refusal
+
+
+class OrchestratorError(Exception):
+    """Something the operator should read."""
+
+
+class Denied(OrchestratorError):
+    """The request cannot be granted; the refusal says why and what would help."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.detail)
+        self.refusal = refusal
+
+
+class Failed(OrchestratorError):
+    """The world did not obey."""
+
+
+class StartFailed(Failed):
+    """The thing did not come up, and nothing of it is left behind."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+class StopFailed(Failed):
+    """The thing could not be verified gone."""
+
+
+class Unreachable(Failed):
+    """The runtime or the server does not answer."""
+
+
+class RegistryFailed(Failed):
+    """The registry could not be read or written."""
+
+
+class ConfigInvalid(OrchestratorError):
+    """The configuration has mistakes; each is named with its place."""
+
+    def __init__(self, mistakes: tuple[str, ...]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes

@@ -1,0 +1,130 @@
+"""Brings one resident up or takes one down, end to end, and returns what came of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from orchestrator.core.failures import Failure, FailureReason
+from orchestrator.core.residents import Resident
+from orchestrator.errors import StartFailed, StopFailed, Unreachable
+from orchestrator.ports import Clock, Engine, Exit, Handle, ReadyState, Running, Runtime
+
+# Probes are cheap: half a millisecond on both sides. A model is told ready soon after it is.
+POLL_S_MIN = 0.025
+POLL_S_MAX = 0.25
+POLL_FRACTION = 0.02  # of the time waited so far: a long load is polled less often
+# A large file from a slow disk loads for as long as it moves; but nothing loads for ever.
+STRETCH_MAX = 10
+LOG_LINES = 40  # of the log in an answer: enough for a stack of allocations that failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drivers:
+    """What one service runs on, with the operator's patience for it."""
+
+    engine: Engine
+    runtime: Runtime
+    stop_grace_s: float = 10.0
+    load_deadline_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    running: Running
+    load_s: float
+
+
+async def bring_up(
+    resident: Resident,
+    drivers: Drivers,
+    clock: Clock,
+    on_running: Callable[[Running], Awaitable[None]],
+) -> Up | Failure:
+    """Return when it answers, or why it does not; in the latter case nothing is left behind.
+
+    Raise StopFailed if something is left behind after all. If cancelled, the thing is left
+    running for `take_down`, which knows it by what `on_running` was told.
+    """
+    began_s = clock()
+    failure = await drivers.engine.check(resident.spec)
+    if failure is not None:
+        return failure
+    launch = drivers.engine.launch(resident.instance, resident.spec, resident.placement)
+    try:
+        running = await drivers.runtime.start(launch)
+    except StartFailed as error:
+        return error.failure
+    except Unreachable as error:
+        return Failure(
+            reason=FailureReason.RUNTIME_UNAVAILABLE,
+            detail=str(error),
+            remedy="Nothing is started until the runtime answers again.",
+        )
+    await on_running(running)
+    ready = await wait_until_ready(running, drivers, clock)
+    if ready is not None:
+        await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
+        return ready
+    return Up(running, clock() - began_s)
+
+
+async def wait_until_ready(running: Running, drivers: Drivers, clock: Clock) -> Failure | None:
+    """None when it answers; else why it never will. Its death is noticed at once."""
+    ended = asyncio.create_task(drivers.runtime.wait(running.handle), name="wait for the end")
+    began_s = moved_s = clock()
+    log_size = -1
+    try:
+        while True:
+            probe = await drivers.engine.readiness(running.endpoint)
+            if probe.state is ReadyState.READY and not ended.done():
+                return None
+            if probe.state is ReadyState.BROKEN:
+                tail = await drivers.runtime.log_tail(running.handle, LOG_LINES)
+                return Failure(reason=FailureReason.EXITED, detail=probe.detail, log_tail=tail)
+            now_s = clock()
+            size = await drivers.runtime.log_size(running.handle)
+            if size != log_size:  # the deadline stands still while the log moves
+                log_size, moved_s = size, now_s
+            if now_s - moved_s >= drivers.load_deadline_s or (
+                now_s - began_s >= STRETCH_MAX * drivers.load_deadline_s
+            ):
+                return await _too_late(running.handle, drivers, now_s - began_s)
+            pause_s = min(max(POLL_S_MIN, POLL_FRACTION * (now_s - began_s)), POLL_S_MAX)
+            await asyncio.wait({ended}, timeout=pause_s)
+            if ended.done():
+                return drivers.engine.classify(await _with_tail(ended.result(), running, drivers))
+    finally:
+        ended.cancel()
+
+
+async def _with_tail(exit_: Exit, running: Running, drivers: Drivers) -> Exit:
+    if exit_.log_tail:
+        return exit_
+    tail = await drivers.runtime.log_tail(running.handle, LOG_LINES)
+    return Exit(code=exit_.code, out_of_memory=exit_.out_of_memory, log_tail=tail)
+
+
+async def _too_late(handle: Handle, drivers: Drivers, waited_s: float) -> Failure:
+    return Failure(
+        reason=FailureReason.NOT_READY_IN_TIME,
+        detail=f"it did not answer within {waited_s:.0f} s, and its log stood still.",
+        log_tail=await drivers.runtime.log_tail(handle, LOG_LINES),
+        remedy="Look at its log; raise scheduling.load_deadline_s if it needs longer.",
+    )
+
+
+async def how_it_ended(running: Running, drivers: Drivers) -> Failure:
+    """Wait for the end of a ready server and say why it came."""
+    exit_ = await drivers.runtime.wait(running.handle)
+    return drivers.engine.classify(await _with_tail(exit_, running, drivers))
+
+
+async def take_down(resident: Resident, running: Running | None, drivers: Drivers) -> None:
+    """Return when it is verified gone. Raise StopFailed if it is not (R10)."""
+    if running is None:
+        return  # it never got so far as to run
+    try:
+        await drivers.engine.unload(running.endpoint, resident.spec)
+        await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
+    except Unreachable as error:
+        raise StopFailed(str(error)) from error

@@ -1,0 +1,1 @@
+"""Reads a model file's header and predicts what it will occupy."""

@@ -1,0 +1,64 @@
+"""What the context costs: keys and values per token, recurrent state per sequence."""
+
+from dataclasses import dataclass
+
+from orchestrator.gguf.architecture import Architecture, Layer
+from orchestrator.gguf.quantization import BlockType, cache_type
+from orchestrator.gguf.settings import Settings
+
+# llama.cpp pads every cache to a multiple of this.
+_CELL_PADDING = 256
+_STATE_NUMBER_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Places for tokens: in a layer that sees everything, and in one that sees a window."""
+
+    full: int
+    sliding: int
+    streams: int  # caches side by side: one that all slots share, or one for each
+    tokens: int  # that are computed at once
+
+    def of(self, layer: Layer) -> int:
+        return self.sliding if layer.sliding else self.full
+
+
+def cells_of(architecture: Architecture, settings: Settings) -> Cells:
+    context = settings.context_size or architecture.trained_context
+    tokens = min(context, settings.batch, settings.ubatch)
+    sharing = settings.slots if settings.unified_cache else 1
+    full = _padded(context if settings.unified_cache else context // settings.slots)
+    sliding = 0
+    if architecture.slides:
+        sliding = _padded(min(full, architecture.window * sharing + tokens))
+    streams = 1 if settings.unified_cache else settings.slots
+    return Cells(full, sliding, streams, tokens)
+
+
+def context_bytes(layer: Layer, cells: Cells, settings: Settings) -> int:
+    """Bytes that one layer keeps of the context."""
+    state = layer.state * _STATE_NUMBER_BYTES * settings.slots
+    if not layer.attends:
+        return state
+    per_token = _row(cache_type(settings.cache_type_k), layer.key_width)
+    per_token += _row(cache_type(settings.cache_type_v), layer.value_width)
+    return state + per_token * cells.of(layer) * cells.streams
+
+
+def bytes_per_token(architecture: Architecture, settings: Settings) -> int:
+    """What one more token of context costs in all layers that see everything."""
+    keys, values = cache_type(settings.cache_type_k), cache_type(settings.cache_type_v)
+    return sum(
+        _row(keys, layer.key_width) + _row(values, layer.value_width)
+        for layer in architecture.loaded_layers
+        if layer.attends and not layer.sliding
+    )
+
+
+def _row(block: BlockType, width: int) -> int:
+    return block.row_bytes(width) if width else 0
+
+
+def _padded(count: int) -> int:
+    return max(-(-count // _CELL_PADDING), 1) * _CELL_PADDING

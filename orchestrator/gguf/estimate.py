@@ -1,0 +1,104 @@
+"""Predicts, from headers alone, what a model will occupy on every device and on the host."""
+
+from dataclasses import replace
+from itertools import zip_longest
+
+from orchestrator.gguf.architecture import Architecture, architecture_of
+from orchestrator.gguf.cache import cells_of, context_bytes
+from orchestrator.gguf.compute import Workload, device_compute_bytes, host_compute_bytes
+from orchestrator.gguf.footprint import Estimate, Method, Share
+from orchestrator.gguf.header import Header
+from orchestrator.gguf.placement import HOST, place, tensor_place, weights_bytes
+from orchestrator.gguf.projector import projector_share
+from orchestrator.gguf.settings import Settings
+
+
+def estimate(header: Header, settings: Settings) -> Estimate:
+    """The footprint of a model served with these settings; adapters and companions included.
+
+    Raises `GgufError` when the header lacks what the prediction needs.
+    """
+    alone = _alone(header, settings)
+    if settings.draft is not None:
+        # The draft lives in the same process: its GPU overhead is there already.
+        drafting = _alone(settings.draft.header, settings.draft.settings)
+        alone = _together(alone, drafting)
+    if settings.projector is None:
+        return alone
+    return _with_projector(alone, settings.projector, settings)
+
+
+def _alone(header: Header, settings: Settings) -> Estimate:
+    architecture = architecture_of(header)
+    placement = place(architecture, settings)
+    cells = cells_of(architecture, settings)
+    workload = Workload(architecture, settings, cells, placement)
+    weights = weights_bytes(architecture, placement, settings)
+    context = dict.fromkeys(weights, 0)
+    for i, layer in enumerate(architecture.loaded_layers):
+        owner = placement.layers[i] if settings.cache_on_gpu else HOST
+        context[owner] += context_bytes(layer, cells, settings)
+    devices = tuple(
+        Share(
+            weights_bytes=weights[number],
+            context_bytes=context[number],
+            compute_bytes=device_compute_bytes(workload, number),
+            overhead_bytes=_overhead_bytes(workload, number),
+        )
+        for number in range(len(settings.tensor_split))
+    )
+    host = Share(weights[HOST], context[HOST], host_compute_bytes(workload))
+    return Estimate(header.architecture, Method.HEADER, devices, host, _doubts(architecture))
+
+
+def _overhead_bytes(workload: Workload, device: int) -> int:
+    """The driver's part, and on the first GPU room for the host's weights on their way through.
+
+    A GPU computes large batches even for layers that are left to the host, one matrix at a time,
+    so the largest of those must fit beside everything else.
+    """
+    overhead = workload.settings.gpu_overhead_bytes
+    return overhead + (_staging_bytes(workload) if device == 0 else 0)
+
+
+def _staging_bytes(workload: Workload) -> int:
+    placement, settings = workload.placement, workload.settings
+    return max(
+        (
+            tensor.size_bytes
+            for i, layer in enumerate(workload.architecture.loaded_layers)
+            for tensor in layer.tensors
+            if tensor_place(tensor, i, placement, settings) == HOST
+        ),
+        default=0,
+    )
+
+
+def _doubts(architecture: Architecture) -> tuple[str, ...]:
+    if architecture.understood:
+        return ()
+    doubt = f"how {architecture.name} keeps its context is not known here"
+    return (f"{doubt}: ask the engine's own planner (dry run)",)
+
+
+def _together(main: Estimate, drafting: Estimate) -> Estimate:
+    pairs = zip_longest(main.devices, drafting.devices, fillvalue=Share())
+    return Estimate(
+        main.architecture,
+        main.method,
+        tuple(_with(share, other) for share, other in pairs),
+        main.host + drafting.host,
+        main.doubts + drafting.doubts,
+    )
+
+
+def _with(share: Share, other: Share) -> Share:
+    return share + Share(other.weights_bytes, other.context_bytes, other.compute_bytes)
+
+
+def _with_projector(alone: Estimate, projector: Header, settings: Settings) -> Estimate:
+    share = projector_share(projector, flash_attention=settings.flash_attention)
+    if not (settings.projector_on_gpu and alone.devices):
+        return replace(alone, host=alone.host + share)
+    first, *others = alone.devices
+    return replace(alone, devices=(first + share, *others))

@@ -1,0 +1,1 @@
+"""Reads devices: NVML, the host itself, or a fake."""

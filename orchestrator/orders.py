@@ -1,0 +1,91 @@
+"""What callers order and what they get: the words between the web and the conductor."""
+
+from dataclasses import dataclass
+
+from orchestrator.core.leases import Lease, LeaseId
+from orchestrator.core.messages import UnloadStatus
+from orchestrator.core.planner import Plan
+from orchestrator.core.refusals import Refusal
+from orchestrator.core.residents import Resident
+from orchestrator.core.specs import ModelName, ModelSpec, Profile
+
+WAIT_S_DEFAULT = 240.0  # below the 300 s after which n8n gives up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOrder:
+    model: str  # name or alias
+    service: str | None = None  # must be the model's own, if given
+    priority: int | None = None  # None: the model's
+    ttl_s: float | None = None
+    owner: str | None = None
+    lease_s: float | None = None
+    profile: Profile | None = None
+    context_size: int | None = None
+    pin: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOutcome:
+    resident: Resident
+    lease: Lease | None
+    evicted: tuple[ModelName, ...]
+    already_loaded: bool
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadOrder:
+    model: str
+    force: bool = False
+    owner: str | None = None
+    lease: LeaseId | None = None
+    wait_s: float = WAIT_S_DEFAULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadOutcome:
+    spec: ModelSpec
+    status: UnloadStatus
+    freed_bytes: int
+    verified: bool
+    remaining_leases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomOrder:
+    """Room for work that is not a model server."""
+
+    vram_bytes: int
+    owner: str
+    lease_s: float
+    device: str | None = None
+    priority: int | None = None
+    wait_s: float = WAIT_S_DEFAULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomOutcome:
+    lease: Lease
+    resident: Resident
+    evicted: tuple[ModelName, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What would happen, to whom and why, without doing it."""
+
+    spec: ModelSpec
+    plan: Plan | None
+    refusal: Refusal | None
+    available_bytes: int
+    eta_s: float | None
+    already_loaded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadOutcome:
+    """What a new configuration changed at once, and what only a restart can change."""
+
+    changed: tuple[str, ...]
+    needs_restart: tuple[str, ...]

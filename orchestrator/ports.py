@@ -1,0 +1,265 @@
+"""Every way this daemon can touch the world. If it is not here, we do not do it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.core.failures import Failure
+from orchestrator.core.footprints import Footprint
+from orchestrator.core.leases import Lease, LeaseId
+from orchestrator.core.messages import Decide
+from orchestrator.core.residents import Endpoint, InstanceId, Placement, Resident
+from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.vram import DeviceId, Reading
+
+
+class Clock(Protocol):
+    def __call__(self) -> float:
+        """Seconds since the epoch at the daemon's start, and never back from there."""
+
+
+# --- devices ---------------------------------------------------------------------------------
+
+
+class Devices(Protocol):
+    async def read(self, pids: frozenset[int] | None) -> tuple[Reading, ...]:
+        """What every device says now. Never raises: a device that fails says so in its reading.
+
+        `pids` are our own processes, whose use is wanted in `Reading.processes`; None means
+        that nobody asks this time (the process list is the dear part of a reading).
+        """
+
+    async def close(self) -> None: ...
+
+
+# --- engines and runtimes --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What an engine asks a runtime to run. Neutral: a process and a container both can."""
+
+    instance: InstanceId
+    model: ModelName
+    service: ServiceName
+    argv: tuple[str, ...]  # may hold PORT_TOKEN and HOST_TOKEN, which the runtime fills in
+    env: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None
+    container: str | None = None  # one that somebody else defined: started and stopped by name
+    mounts: tuple[Path, ...] = ()  # read-only
+    devices: tuple[DeviceId, ...] = ()
+    stop_grace_s: float = 10.0
+
+
+PORT_TOKEN = "{port}"  # noqa: S105 - a place holder, not a secret
+HOST_TOKEN = "{host}"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle:
+    """What a runtime needs to find its thing again. JSON, versioned; no secrets."""
+
+    runtime: str
+    version: int
+    fields: Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    handle: Handle
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a thing ended. `code` is None where nobody can tell (it was not our child)."""
+
+    code: int | None
+    out_of_memory: bool = False  # the kernel or the container engine killed it for memory
+    log_tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Something of ours that runs, seen after a restart."""
+
+    instance: InstanceId
+    model: ModelName
+    running: Running
+
+
+class Runtime(Protocol):
+    name: str
+
+    async def start(self, launch: Launch) -> Running:
+        """Return when the thing runs (not: is ready). Raise StartFailed, leaving nothing behind.
+
+        If the caller is cancelled meanwhile, nothing is left behind either.
+        """
+
+    async def stop(self, handle: Handle, *, grace_s: float) -> None:
+        """Return when the thing is verified gone. Raise StopFailed if it is not.
+
+        Stopping what is already gone is not an error.
+        """
+
+    async def wait(self, handle: Handle) -> Exit:
+        """Return as soon as the thing has ended, however it ended. May be called by several."""
+
+    async def alive(self, handle: Handle) -> bool:
+        """Whether the thing that `handle` names runs now. Raise Unreachable if nobody can tell."""
+
+    async def discover(self) -> Sequence[Found]:
+        """Everything that runs and is ours, whether or not anybody wrote it down."""
+
+    async def pids(self, handle: Handle) -> frozenset[int]:
+        """The process ids as the driver counts them, children included; empty if not visible."""
+
+    async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]: ...
+
+    async def log_size(self, handle: Handle) -> int:
+        """A number that grows while the thing writes to its log."""
+
+
+class ReadyState(StrEnum):
+    READY = "ready"
+    STARTING = "starting"  # it answers that it loads, or does not listen yet
+    BROKEN = "broken"  # it answers that it never will be ready
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    state: ReadyState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The server's own view of its use. None: it does not tell."""
+
+    busy_slots: int | None
+    served_total: float | None  # any counter that grows with every request served
+
+
+class Engine(Protocol):
+    name: str
+
+    def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
+        """What to run. Pure: same spec and placement, same launch."""
+
+    async def check(self, spec: ModelSpec) -> Failure | None:
+        """What is wrong with the spec's files or binary, found before anybody is evicted."""
+
+    async def readiness(self, endpoint: Endpoint) -> Readiness:
+        """One probe. Never raises; never counts as use."""
+
+    async def use(self, endpoint: Endpoint) -> Use:
+        """One look at the server's counters. Raise Unreachable if it does not answer."""
+
+    def classify(self, exit_: Exit) -> Failure:
+        """Why a server ended, read from its exit and the tail of its log. Pure."""
+
+    async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
+        """Ask a server that we do not own to give the model's memory back. Others: nothing."""
+
+
+# --- registry --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidentRecord:
+    """A resident as written down: the intent first, the handle as soon as there is one."""
+
+    resident: Resident
+    runtime: str
+    running: Running | None
+
+
+class OperationState(StrEnum):
+    QUEUED = "queued"
+    LOADING = "loading"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One load or unload that somebody asked for, to be looked up afterwards."""
+
+    id: str
+    kind: str  # "load" | "unload"
+    model: ModelName
+    state: OperationState
+    created_at: datetime
+    finished_at: datetime | None = None
+    code: str | None = None  # of the refusal
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRecord:
+    id: int
+    at: datetime
+    decision: Decide
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedRecord:
+    """What was measured for one model under one set of settings."""
+
+    model: ModelName
+    settings: str  # fingerprint of everything that changes the footprint
+    footprint: Footprint
+    load_s: float | None
+    measured_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Everything the registry gives back at start."""
+
+    residents: tuple[ResidentRecord, ...]
+    leases: tuple[Lease, ...]
+    learned: tuple[LearnedRecord, ...]
+    pins: Mapping[ModelName, bool]
+    last_decision_id: int
+
+
+class Registry(Protocol):
+    """Every method is safe to await from the event loop: the disk's slowness stays in a thread.
+
+    A write that the disk refuses raises RegistryFailed; what runs is never touched for it.
+    """
+
+    async def recall(self) -> Memory: ...
+
+    async def put_resident(self, record: ResidentRecord) -> None: ...
+
+    async def drop_resident(self, instance: InstanceId) -> None: ...
+
+    async def put_lease(self, lease: Lease) -> None: ...
+
+    async def drop_lease(self, lease: LeaseId) -> None: ...
+
+    async def put_operation(self, operation: Operation) -> None: ...
+
+    async def operation(self, operation_id: str) -> Operation | None: ...
+
+    async def add_decision(self, record: DecisionRecord) -> None: ...
+
+    async def decisions(
+        self, *, before_id: int | None, after_id: int | None, model: ModelName | None, limit: int
+    ) -> tuple[DecisionRecord, ...]:
+        """Newest first, unless `after_id` is given: then the oldest after it first."""
+
+    async def put_learned(self, record: LearnedRecord) -> None: ...
+
+    async def put_pin(self, model: ModelName, pinned: bool) -> None: ...
+
+    async def prune(self, *, before: datetime, keep_decisions: int) -> int:
+        """Delete finished operations and decisions that are old or too many; say how many."""
+
+    async def close(self) -> None: ...

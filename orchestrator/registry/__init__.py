@@ -1,0 +1,1 @@
+"""Remembers residents, leases, operations, events and footprints."""

@@ -1,0 +1,1 @@
+"""Runs things: containers, processes, servers of somebody else, or nothing at all."""

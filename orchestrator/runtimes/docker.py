@@ -1,0 +1,393 @@
+"""Runs model servers as containers, and starts and stops containers that somebody else defined.
+
+Two kinds: *ours* are created from a `Launch`, carry our labels and are removed when they are
+stopped; *named* ones belong to a compose file or a person, are started and stopped by name and
+never removed. What is ours is told by the label of our identity alone, so that two orchestrators
+on one engine do not see each other's. Rule: this module removes nothing without that label, and
+keeps no list of what runs.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from orchestrator.core.residents import Endpoint, InstanceId
+from orchestrator.core.specs import ModelName
+from orchestrator.errors import Failed, StartFailed, StopFailed, Unreachable
+from orchestrator.ports import Exit, Found, Handle, Launch, Running
+from orchestrator.runtimes.docker_create import (
+    CONTAINER_PORT,
+    LABEL_IDENTITY,
+    LABEL_INSTANCE,
+    LABEL_MODEL,
+    ContainerSettings,
+    container_body,
+    container_name,
+    requested_gpus,
+)
+from orchestrator.runtimes.docker_engine import Container, Deadlines, DockerEngine, EngineRefused
+from orchestrator.runtimes.docker_events import SETTLE_S, ContainerEvents
+from orchestrator.runtimes.docker_failures import (
+    engine_gone,
+    gpu_ignored,
+    named_missing,
+    names_taken,
+    refused_create,
+    refused_start,
+    vanished,
+)
+
+T = TypeVar("T")
+
+HANDLE_VERSION = 1
+NAME_ATTEMPTS_MAX = 5  # names taken by other people's containers before we give up
+EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
+GONE_POLL_S = 0.05  # while a killed container ends
+BURY_RETRY_S = 2.0  # between looks for what a hanging engine may still make of a call
+BURY_S_MAX = 3600.0  # then it is left to the next `discover`
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    running: Running
+    fresh: bool  # it did not run before
+
+
+class DockerRuntime:
+    name = "docker"
+
+    def __init__(
+        self,
+        url: str,
+        settings: ContainerSettings,
+        *,
+        named: Sequence[str] = (),
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self._engine = DockerEngine(url, deadlines)
+        self._settings = settings
+        self._ours = {LABEL_IDENTITY: settings.identity}
+        ours = f"{LABEL_IDENTITY}={settings.identity}"
+        self._events = ContainerEvents(lambda: self._engine.happenings({"label": [ours]}))
+        self._named_events = ContainerEvents(
+            lambda: self._engine.happenings({"container": list(named)})
+        )
+        self._starting: set[InstanceId] = set()  # not running yet, but not debris either
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def start(self, launch: Launch) -> Running:
+        begun = asyncio.create_task(self._begin(launch), name=f"start {launch.instance}")
+        try:
+            return (await asyncio.shield(begun)).running
+        except asyncio.CancelledError:
+            # A call in a thread cannot be taken back: let it end, then undo what came of it.
+            await asyncio.shield(self._later(self._undo(begun, launch)))
+            raise
+
+    async def stop(self, handle: Handle, *, grace_s: float) -> None:
+        thing = _Thing.of(handle)
+        try:
+            await self._halt(thing, grace_s)
+        except Unreachable as silent:
+            raise StopFailed(f"{thing.name} is not verified gone: {silent}") from silent
+        if thing.ours:
+            # It has ended and holds nothing. If the engine cannot remove it now, `discover` will.
+            with suppress(Failed):
+                await self._engine.remove(thing.container)
+
+    async def wait(self, handle: Handle) -> Exit:
+        thing = _Thing.of(handle)
+        events = self._events if thing.ours else self._named_events
+        first: Container | None = None
+        with events.vigil(thing.container) as vigil:
+            woken = False
+            while True:
+                with suppress(Failed):  # nobody can tell now: it keeps its last known state
+                    seen = await self._engine.inspect(thing.container)
+                    first = first or seen
+                    if seen is None or vigil.died or not seen.running:
+                        return await self._exit(thing, seen, vigil.exit_code)
+                    if first is not None and first.started_at != seen.started_at:
+                        return await self._exit(thing, seen, None)  # the engine restarted it
+                # An event may arrive a moment before the inspection agrees with it.
+                woken = await vigil.pause(SETTLE_S if woken else events.poll_s)
+
+    async def alive(self, handle: Handle) -> bool:
+        seen = await _answer(self._engine.inspect(_Thing.of(handle).container))
+        return seen is not None and seen.running
+
+    async def discover(self) -> Sequence[Found]:
+        """What runs and carries our identity; what carries it and does not run is removed."""
+        found = []
+        for container in await _answer(self._engine.list_ids(self._ours)):
+            seen = await _answer(self._engine.inspect(container))
+            if seen is None or _instance(seen) in self._starting:
+                continue
+            if seen.running:
+                running = self._running(seen)
+                model = ModelName(seen.labels.get(LABEL_MODEL, ""))
+                found.append(Found(instance=_instance(seen), model=model, running=running))
+            else:
+                with suppress(EngineRefused):  # it is being removed already
+                    await self._engine.remove(seen.id)
+        return found
+
+    async def pids(self, handle: Handle) -> frozenset[int]:
+        thing = _Thing.of(handle)
+        try:
+            return await self._engine.processes(thing.container)
+        except EngineRefused:  # it does not run, or the engine's host has no `ps`
+            seen = await _answer(self._engine.inspect(thing.container))
+            return frozenset({seen.pid}) if seen is not None and seen.pid else frozenset()
+
+    async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
+        """Empty once the container is gone. Raise Unreachable if nobody can tell."""
+        try:
+            return await self._engine.log(_Thing.of(handle).container, lines)
+        except EngineRefused:
+            return ()
+
+    async def log_size(self, handle: Handle) -> int:
+        """The instant of the last line: it grows with every line, and costs one line to read."""
+        try:
+            last = await self._engine.log(_Thing.of(handle).container, 1, timestamps=True)
+        except EngineRefused:
+            return 0
+        return _nanoseconds(last[0].split(" ", 1)[0]) if last else 0
+
+    async def image_present(self, image: str) -> bool:
+        """Raise Unreachable if the engine does not tell."""
+        return await _answer(self._engine.image_present(image))
+
+    async def close(self) -> None:
+        """Leave everything running; end our own threads and tasks."""
+        self._events.close()
+        self._named_events.close()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self._engine.close()
+
+    # --- starting ----------------------------------------------------------------------------
+
+    async def _begin(self, launch: Launch) -> _Begun:
+        if launch.container is not None:
+            return await self._begin_named(launch, launch.container)
+        self._starting.add(launch.instance)
+        try:
+            return _Begun(await self._begin_ours(launch), fresh=True)
+        except Unreachable as silent:
+            # The engine may still carry out what it has not answered.
+            self._later(self._bury(launch.instance))
+            raise StartFailed(engine_gone(silent)) from silent
+        finally:
+            self._starting.discard(launch.instance)
+
+    async def _begin_ours(self, launch: Launch) -> Running:
+        body = container_body(launch, self._settings)
+        try:
+            await self._clear_dead(launch.model)
+            container = await self._create(launch, body)
+        except EngineRefused as refused:
+            raise StartFailed(refused_create(launch, refused)) from refused
+        try:
+            await self._engine.start(container)
+            seen = await self._engine.inspect(container)
+        except EngineRefused as refused:
+            await self._discard(launch.instance)
+            raise StartFailed(refused_start(launch, refused)) from refused
+        if seen is None:
+            raise StartFailed(vanished(launch))
+        if missing := set(requested_gpus(launch.devices)) - seen.gpus:
+            await self._discard(launch.instance)
+            raise StartFailed(gpu_ignored(launch, missing))
+        return self._running(seen)
+
+    async def _create(self, launch: Launch, body: dict[str, Any]) -> str:
+        for attempt in range(NAME_ATTEMPTS_MAX):
+            name = container_name(launch, attempt)
+            try:
+                return await self._engine.create(name, body)
+            except EngineRefused as refused:
+                if not refused.conflict:
+                    raise
+        raise StartFailed(names_taken(launch, name))
+
+    async def _clear_dead(self, model: ModelName) -> None:
+        """Remove earlier lives of this model that have ended: only the last log is kept."""
+        for container in await self._engine.list_ids({**self._ours, LABEL_MODEL: model}):
+            seen = await self._engine.inspect(container)
+            if seen is not None and not seen.running:
+                await self._engine.remove(container)
+
+    async def _begin_named(self, launch: Launch, name: str) -> _Begun:
+        try:
+            before = await self._engine.inspect(name)
+            if before is None:
+                raise StartFailed(named_missing(name))
+            if not before.running:
+                await self._engine.start(name)
+            seen = await self._engine.inspect(name)
+        except EngineRefused as refused:
+            raise StartFailed(refused_start(launch, refused)) from refused
+        except Unreachable as silent:
+            raise StartFailed(engine_gone(silent)) from silent
+        if seen is None:
+            raise StartFailed(vanished(launch))
+        thing = _Thing(container=name, name=name, ours=False)
+        running = Running(handle=thing.handle(), endpoint=self._named_endpoint(seen))
+        return _Begun(running, fresh=not before.running)
+
+    def _running(self, seen: Container) -> Running:
+        thing = _Thing(container=seen.id, name=seen.name, ours=True)
+        return Running(handle=thing.handle(), endpoint=self._endpoint(seen))
+
+    def _endpoint(self, seen: Container) -> Endpoint:
+        if self._settings.network is not None:
+            return Endpoint(f"http://{seen.name}:{CONTAINER_PORT}")
+        # A server that ended at once has no port any more, and port 0 never answers: what ended
+        # it is told by `wait`, with its log.
+        return Endpoint(f"http://127.0.0.1:{seen.ports.get(CONTAINER_PORT) or 0}")
+
+    def _named_endpoint(self, seen: Container) -> Endpoint:
+        """Where a container that we did not define answers, as far as it can be told from here."""
+        inside, published = next(iter(seen.ports.items()), (80, None))
+        if self._settings.network in seen.addresses:
+            return Endpoint(f"http://{seen.name}:{inside}")
+        if published is not None:
+            return Endpoint(f"http://127.0.0.1:{published}")
+        address = next(iter(seen.addresses.values()), seen.name)
+        return Endpoint(f"http://{address}:{inside}")
+
+    # --- undoing -----------------------------------------------------------------------------
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def _undo(self, begun: "asyncio.Task[_Begun]", launch: Launch) -> None:
+        with suppress(StartFailed):  # then it has cleaned up after itself
+            done = await begun
+            if launch.container is None:
+                await self._discard(launch.instance)
+            elif done.fresh:
+                with suppress(StopFailed):  # somebody else's: not ours to insist on
+                    await self.stop(done.running.handle, grace_s=launch.stop_grace_s)
+
+    async def _discard(self, instance: InstanceId) -> None:
+        """Remove what a start left. What cannot be removed now is seen to in the background."""
+        try:
+            await self._remove_instance(instance)
+        except Failed:
+            self._later(self._bury(instance))
+
+    async def _bury(self, instance: InstanceId) -> None:
+        """Remove what the engine may yet make of calls it did not answer, until it is quiet."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + BURY_S_MAX
+        quiet = 0
+        while quiet < 2 and loop.time() < ends_s:  # twice: a late call may follow the first look
+            with suppress(Failed):
+                removed = await self._remove_instance(instance)
+                quiet = 0 if removed else quiet + 1
+            await asyncio.sleep(BURY_RETRY_S)
+
+    async def _remove_instance(self, instance: InstanceId) -> int:
+        containers = await self._engine.list_ids({**self._ours, LABEL_INSTANCE: instance})
+        for container in containers:
+            await self._engine.remove(container, force=True)
+        return len(containers)
+
+    # --- stopping ----------------------------------------------------------------------------
+
+    async def _halt(self, thing: "_Thing", grace_s: float) -> None:
+        """Return when an inspection says that it has ended. Raise StopFailed if it has not."""
+        if not await self._runs(thing):
+            return
+        try:
+            await self._engine.stop(thing.container, math.ceil(grace_s))
+        except EngineRefused as refused:
+            complaint = str(refused)
+        else:
+            complaint = "the engine says that it stopped it"
+        if not await self._runs(thing):
+            return
+        try:
+            await self._engine.kill(thing.container)
+        except EngineRefused as refused:
+            complaint = str(refused)
+        ends_s = asyncio.get_running_loop().time() + self._engine.deadlines.kill_s
+        while await self._runs(thing):
+            if asyncio.get_running_loop().time() > ends_s:
+                raise StopFailed(f"{thing.name} still runs after a kill: {complaint}")
+            await asyncio.sleep(GONE_POLL_S)
+
+    async def _runs(self, thing: "_Thing") -> bool:
+        seen = await _answer(self._engine.inspect(thing.container))
+        return seen is not None and seen.running
+
+    async def _exit(self, thing: "_Thing", seen: Container | None, told: int | None) -> Exit:
+        tail: tuple[str, ...] = ()
+        with suppress(Failed):  # an exit without its log is still an exit
+            tail = await self._engine.log(thing.container, EXIT_LOG_LINES)
+        return Exit(
+            code=seen.exit_code if seen is not None and not seen.running else told,
+            out_of_memory=seen is not None and seen.out_of_memory,
+            log_tail=tail,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Thing:
+    """A handle as this module writes it."""
+
+    container: str  # ours: the id; named: the name, which survives being created anew
+    name: str
+    ours: bool
+
+    @staticmethod
+    def of(handle: Handle) -> "_Thing":
+        if (handle.runtime, handle.version) != (DockerRuntime.name, HANDLE_VERSION):
+            raise Unreachable(
+                f"A handle of {handle.runtime} version {handle.version} is not one of "
+                f"docker version {HANDLE_VERSION}: a newer orchestrator wrote it."
+            )
+        fields = handle.fields
+        return _Thing(
+            container=str(fields["container"]),
+            name=str(fields["name"]),
+            ours=bool(fields["ours"]),
+        )
+
+    def handle(self) -> Handle:
+        fields: dict[str, str | int | float] = {
+            "container": self.container,
+            "name": self.name,
+            "ours": int(self.ours),
+        }
+        return Handle(runtime=DockerRuntime.name, version=HANDLE_VERSION, fields=fields)
+
+
+def _instance(seen: Container) -> InstanceId:
+    return InstanceId(seen.labels.get(LABEL_INSTANCE, ""))
+
+
+async def _answer(asked: Awaitable[T]) -> T:
+    """For questions that a working engine never refuses: a refusal means that nobody can tell."""
+    try:
+        return await asked
+    except EngineRefused as refused:
+        raise Unreachable(f"Docker refused to tell: {refused}") from refused
+
+
+def _nanoseconds(instant: str) -> int:
+    """An RFC 3339 instant of up to nine decimals, as the engine writes it."""
+    seconds, _, fraction = instant.rstrip("Z").partition(".")
+    whole = datetime.fromisoformat(seconds).replace(tzinfo=UTC).timestamp()
+    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

@@ -1,0 +1,120 @@
+"""What the web asks of the daemon: the whole surface between HTTP and the conductor.
+
+The web holds no state of its own and decides nothing; whatever it answers comes from here.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, Request
+
+from orchestrator.config import Config
+from orchestrator.core.leases import Lease, LeaseId
+from orchestrator.core.snapshot import Snapshot
+from orchestrator.core.specs import ModelName, ModelSpec
+from orchestrator.core.vram import DeviceId
+from orchestrator.history import History
+from orchestrator.orders import (
+    Forecast,
+    LoadOrder,
+    LoadOutcome,
+    RoomOrder,
+    RoomOutcome,
+    UnloadOrder,
+    UnloadOutcome,
+)
+from orchestrator.ports import Clock, DecisionRecord, Operation
+
+
+class FakeDevices(Protocol):
+    """Devices that do what they are told, for trials and tests."""
+
+    def set(
+        self, device_id: DeviceId, *, foreign_bytes: int | None = None, fault: Any = None
+    ) -> None:
+        """Change what is given. Raise KeyError: no such device, ValueError: no such amount.
+
+        `fault` is "unreadable", "lost" or None (mended).
+        """
+
+
+class ReloadOutcome(Protocol):
+    @property
+    def changed(self) -> tuple[str, ...]: ...
+
+    @property
+    def restarted_needed(self) -> tuple[str, ...]: ...
+
+
+class Desk(Protocol):
+    """Every `Denied` carries the refusal that becomes the answer."""
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def catalogue(self) -> Mapping[ModelName, ModelSpec]: ...
+
+    @property
+    def history(self) -> History: ...
+
+    @property
+    def fake_devices(self) -> FakeDevices | None: ...
+
+    def snapshot(self) -> Snapshot:
+        """From memory, at once."""
+
+    def begin_load(self, order: LoadOrder) -> Operation:
+        """Register the wish. Raise Denied at once where no waiting is needed to know."""
+
+    async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
+        """Raise Denied, or TimeoutError at the deadline: the load goes on then."""
+
+    def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
+        """The operation and the seconds it may still take. Raise KeyError if not known."""
+
+    async def unload(self, order: UnloadOrder) -> UnloadOutcome: ...
+
+    def forecast(self, order: LoadOrder) -> Forecast: ...
+
+    async def lease_room(self, order: RoomOrder) -> RoomOutcome:
+        """If the caller is cancelled, nothing stays leased."""
+
+    def renew_lease(self, lease: LeaseId, lease_s: float) -> Lease:
+        """Raise KeyError if it is not known, or has ended."""
+
+    def release_lease(self, lease: LeaseId) -> bool:
+        """False if it had ended already."""
+
+    def set_pin(self, model: str, pinned: bool) -> ModelSpec: ...
+
+    async def put_model(self, name: str, body: Mapping[str, object]) -> ModelSpec:
+        """Raise ConfigInvalid with every mistake in it."""
+
+    async def delete_model(self, name: str) -> None: ...
+
+    async def operation(self, operation_id: str) -> Operation | None: ...
+
+    async def decisions(
+        self, *, before_id: int | None, after_id: int | None, model: ModelName | None, limit: int
+    ) -> tuple[DecisionRecord, ...]: ...
+
+    async def log_tail(self, model: str, lines: int) -> tuple[str, ...]:
+        """Empty if it never ran."""
+
+    def degraded(self) -> tuple[str, ...]:
+        """Why this daemon should not be sent work now; empty: it should."""
+
+    async def reload(self) -> ReloadOutcome:
+        """Raise ConfigInvalid; nothing has changed then."""
+
+
+async def desk_of(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+DeskOf = Annotated[Desk, Depends(desk_of)]

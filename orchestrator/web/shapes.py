@@ -1,0 +1,327 @@
+"""The shapes of the answers: what `wire` makes, what the OpenAPI document promises.
+
+Sizes that end in `_mb` are integers of 1024² bytes, instants are ISO 8601 with a zone, unknown
+is null. Fields may be added, never removed or retyped.
+"""
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+LoadedStatus = Literal["loading", "loaded", "draining", "unloading", "stuck"]
+
+
+class Share(TypedDict):
+    device: str
+    vram_mb: int
+
+
+class Hold(TypedDict):
+    """A lease of a model by an owner."""
+
+    lease_id: str
+    owner: str | None
+    priority: int
+    granted_at: str
+    expires_at: str | None
+
+
+class ModelLease(Hold):
+    model: str
+    kind: str
+
+
+class Room(TypedDict):
+    vram_mb: int
+    device: str | None
+
+
+class RoomLease(Hold, Room):
+    pass
+
+
+class LoadedModel(TypedDict):
+    model: str
+    service: str
+    loaded_at: str | None
+    status: LoadedStatus
+    ready_at: str | None  # expected, while it loads
+    vram_mb: int
+    vram_provenance: str
+    priority: int
+    pinned: bool
+    in_flight: int
+    busy: bool
+    leases: list[Hold]
+    last_used_at: str
+    expires_at: str | None
+    endpoint: str | None
+    devices: list[Share]
+    serving: dict[str, object]
+    why_leaving: str
+
+
+class Figures(TypedDict):
+    total_mb: int | None
+    used_mb: int | None
+    free_mb: int | None
+    available_mb: int | None
+    foreign_mb: int | None
+    headroom_mb: int
+    utilization_percent: float | None
+
+
+class DeviceShape(Figures):
+    id: str
+    name: str
+    kind: str
+    state: str
+    problem: str
+    read_at: str
+    temperature_c: float | None
+    charged_mb: int
+
+
+class Waiter(TypedDict):
+    model: str
+    priority: int
+    callers: int
+    waited_seconds: float
+    bound_seconds: float
+    waits_for: str
+
+
+class Status(Figures):
+    now: str
+    loaded_models: dict[str, LoadedModel]
+    devices: list[DeviceShape]
+    leases: list[RoomLease]
+    queue: list[Waiter]
+
+
+class LoadAnswer(TypedDict):
+    success: Literal[True]
+    model: str
+    service: str
+    status: Literal["loaded"]
+    loaded_at: str | None
+    endpoint: str | None
+    vram_mb: int
+    devices: list[Share]
+    evicted: list[str]
+    already_loaded: bool
+    waited_seconds: float
+    lease_id: NotRequired[str]
+    expires_at: NotRequired[str | None]
+
+
+class Accepted(TypedDict):
+    success: Literal[True]
+    model: str
+    status: str
+    operation_id: str
+    status_url: str
+    eta_seconds: float | None
+
+
+class UnloadAnswer(TypedDict):
+    success: Literal[True]
+    status: Literal["unloaded", "not_loaded", "released"]
+    model: str
+    service: str
+    freed_mb: int
+    verified: bool
+    remaining_leases: int
+
+
+class Leaver(TypedDict):
+    model: str
+    vram_mb: int
+    reason: str
+
+
+class RefusalShape(TypedDict):
+    code: str
+    detail: str
+    remedy: str
+    needed_mb: NotRequired[int]
+    available_mb: NotRequired[int]
+    foreign_mb: NotRequired[int]
+    blockers: NotRequired[list[dict[str, object]]]
+    retry_after_seconds: NotRequired[float]
+    cause: NotRequired[str]
+    log_tail: NotRequired[list[str]]
+
+
+class PlanAnswer(TypedDict):
+    fits: bool
+    model: str
+    vram_mb: int
+    available_mb: int
+    evict: list[Leaver]
+    placement: list[Share]
+    eta_seconds: float | None
+    already_loaded: bool
+    drains: bool
+    refusal: RefusalShape | None
+
+
+class RouterStatus(TypedDict):
+    value: str
+    args: list[str]
+    failed: NotRequired[bool]
+
+
+class CatalogueEntry(TypedDict):
+    """One model in the shape of llama.cpp's router, with our fields beside."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    aliases: list[str]
+    tags: list[str]
+    status: RouterStatus
+    state: str
+    service: str
+    priority: int
+    pinned: bool
+    vram_mb: int
+    host_mb: int
+    vram_provenance: str
+    ttl_seconds: float | None
+    load_seconds: float
+    context_size: int
+    profile: str | None
+    devices: list[str]
+    breaker: dict[str, object] | None
+
+
+class Catalogue(TypedDict):
+    object: Literal["list"]
+    data: list[CatalogueEntry]
+
+
+class ModelAnswer(CatalogueEntry):
+    serving: dict[str, object]
+    resident: LoadedModel | None
+
+
+class OperationShape(TypedDict):
+    operation_id: str
+    kind: str
+    model: str
+    status: str
+    created_at: str
+    finished_at: str | None
+    code: str | None
+    detail: str
+    eta_seconds: float | None
+
+
+class Decision(TypedDict):
+    id: int
+    at: str
+    kind: str
+    model: str | None
+    text: str
+    why: str
+    evicted: list[str]
+    remedy: str
+
+
+class SpanShape(TypedDict):
+    span_id: int
+    holder: str
+    name: str
+    device: str
+    vram_mb: int
+    from_at: str
+    until_at: str | None
+
+
+class Events(TypedDict):
+    events: list[Decision]
+    next_before: int | None
+
+
+class Devices(TypedDict):
+    devices: list[DeviceShape]
+
+
+class RoomAnswer(TypedDict):
+    lease_id: str
+    vram_mb: int
+    device: str | None
+    owner: str | None
+    expires_at: str | None
+    evicted: list[str]
+
+
+class RoomLeases(TypedDict):
+    leases: list[RoomLease]
+
+
+class ModelLeases(TypedDict):
+    leases: list[ModelLease]
+
+
+class Renewed(TypedDict):
+    lease_id: str
+    owner: str | None
+    expires_at: str | None
+
+
+class Pinned(TypedDict):
+    model: str
+    pinned: bool
+
+
+class Logs(TypedDict):
+    model: str
+    lines: list[str]
+
+
+class Reloaded(TypedDict):
+    success: Literal[True]
+    changed: list[str]
+    restart_needed: list[str]
+
+
+class Health(TypedDict):
+    status: Literal["healthy"]
+    service: Literal["model-orchestrator"]
+
+
+class Ready(TypedDict):
+    status: Literal["ready"]
+
+
+class OpenAiError(TypedDict):
+    message: str
+    type: str
+    param: None
+    code: str
+
+
+class ErrorBody(TypedDict):
+    """RFC 9457, a stable code with the numbers that explain it, and OpenAI's error object."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    remedy: str
+    error: OpenAiError
+    needed_mb: NotRequired[int]
+    available_mb: NotRequired[int]
+    foreign_mb: NotRequired[int]
+    blockers: NotRequired[list[dict[str, object]]]
+    retry_after_seconds: NotRequired[int]
+    operation_id: NotRequired[str]
+    cause: NotRequired[str]
+    log_tail: NotRequired[list[str]]
+    mistakes: NotRequired[list[dict[str, str]]]
+    example: NotRequired[dict[str, object]]

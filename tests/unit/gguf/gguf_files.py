@@ -1,0 +1,83 @@
+"""Writes GGUF files of any shape, right or wrong, without a byte of tensor data."""
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.gguf.quantization import BLOCK_TYPES
+
+F32, F16, Q4_K, Q8_0 = 0, 1, 12, 8
+UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 5, 6, 7, 8, 9, 10
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Bytes of a value, type included, where a test wants them wrong."""
+
+    content: bytes
+
+
+Value = int | float | str | bool | Raw | Sequence[int] | Sequence[str]
+TensorShape = tuple[str, tuple[int, ...], int]
+
+
+def text(content: str) -> bytes:
+    encoded = content.encode()
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
+def value_bytes(value: Value) -> bytes:
+    match value:
+        case Raw():
+            return value.content
+        case bool():
+            return struct.pack("<I?", BOOL, value)
+        case int():
+            return struct.pack("<II", UINT32, value)
+        case float():
+            return struct.pack("<If", FLOAT32, value)
+        case str():
+            return struct.pack("<I", STRING) + text(value)
+    if all(isinstance(each, str) for each in value):
+        words = b"".join(text(str(each)) for each in value)
+        return struct.pack("<IIQ", ARRAY, STRING, len(value)) + words
+    numbers = [int(each) for each in value]
+    return struct.pack(f"<IIQ{len(numbers)}I", ARRAY, UINT32, len(numbers), *numbers)
+
+
+def size_bytes(dimensions: tuple[int, ...], type_id: int) -> int:
+    rows = 1
+    for each in dimensions[1:]:
+        rows *= each
+    return BLOCK_TYPES[type_id].row_bytes(dimensions[0]) * rows
+
+
+def header_bytes(metadata: Mapping[str, Value], tensors: Sequence[TensorShape] = ()) -> bytes:
+    pieces = [struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata))]
+    pieces += [text(key) + value_bytes(value) for key, value in metadata.items()]
+    offset = 0
+    for name, dimensions, type_id in tensors:
+        rank = len(dimensions)
+        pieces.append(text(name) + struct.pack(f"<I{rank}Q", rank, *dimensions))
+        pieces.append(struct.pack("<IQ", type_id, offset))
+        offset += -(-size_bytes(dimensions, type_id) // 32) * 32
+    content = b"".join(pieces)
+    return content + bytes(-len(content) % 32)
+
+
+def write_model(
+    path: Path,
+    metadata: Mapping[str, Value],
+    tensors: Sequence[TensorShape] = (),
+    *,
+    whole: bool = False,
+) -> Path:
+    """A header alone, or a sparse file as long as the whole model."""
+    content = header_bytes(metadata, tensors)
+    with path.open("wb") as file:
+        file.write(content)
+        if whole:
+            data = sum(-(-size_bytes(dims, kind) // 32) * 32 for _, dims, kind in tensors)
+            file.truncate(len(content) + data)
+    return path
