@@ -8,10 +8,11 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
+from orchestrator.core.eviction import Rules
 from orchestrator.core.failures import Failure, FailureReason
 from orchestrator.core.leases import LeaseKind, Ticket
 from orchestrator.core.messages import (
@@ -38,6 +39,7 @@ from orchestrator.core.messages import (
     StopFailed,
     Stopped,
     Ticked,
+    UseSeen,
     Withdrawn,
 )
 from orchestrator.core.residents import SERVING, InstanceId, Resident, ResidentState
@@ -46,7 +48,7 @@ from orchestrator.core.snapshot import Snapshot
 from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.survey import survey
 from orchestrator.core.vram import DeviceId
-from orchestrator.errors import Denied
+from orchestrator.errors import Denied, Unreachable
 from orchestrator.errors import StopFailed as StopFailedError
 from orchestrator.execution import Drivers, Up, bring_up, how_it_ended, take_down, wait_until_ready
 from orchestrator.history import History
@@ -55,6 +57,8 @@ from orchestrator.ports import (
     DecisionRecord,
     Devices,
     LearnedRecord,
+    Memory,
+    Operation,
     Registry,
     ResidentRecord,
     Running,
@@ -79,6 +83,7 @@ class Conductor:
         clock: Clock,
         tasks: asyncio.TaskGroup,
         fingerprint: Callable[[ModelSpec], str],
+        learned: dict[tuple[ModelName, str], LearnedRecord],
     ) -> None:
         self._scheduler = scheduler
         self._devices = devices
@@ -96,12 +101,14 @@ class Conductor:
         self._loads: dict[InstanceId, asyncio.Task[None]] = {}
         self._watches: dict[InstanceId, asyncio.Task[None]] = {}
         self._written: dict[InstanceId, asyncio.Task[None]] = {}
+        self._served: dict[InstanceId, float] = {}  # the servers' own counters, as last seen
+        self._last_lives: dict[ModelName, tuple[ServiceName, Running]] = {}  # whose logs are kept
         self._held: dict[InstanceId, Mapping[DeviceId, int]] = {}
         self._sampling = asyncio.Lock()  # readings are taken one after the other
         self._hurry = asyncio.Event()
         self._snapshot: Snapshot | None = None
         self._noting: asyncio.TimerHandle | None = None
-        self.learned: dict[tuple[ModelName, str], LearnedRecord] = {}
+        self._learned = learned
 
     # --- callers -------------------------------------------------------------------------------
 
@@ -226,8 +233,12 @@ class Conductor:
         self.history.publish(record)
         self._spawn(self.registry.add_decision(record), f"write decision {record.id}")
 
-    def count_decisions_from(self, last_id: int) -> None:
-        self._decision_ids = itertools.count(last_id + 1)
+    def start_from(self, memory: Memory) -> None:
+        """Go on where the last life of the daemon ended: numbers, and the operator's pins."""
+        self._decision_ids = itertools.count(memory.last_decision_id + 1)
+        pinned = self._scheduler.state.pinned
+        for model, is_pinned in memory.pins.items():
+            (pinned.add if is_pinned else pinned.discard)(model)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._tasks.create_task(work, name=name)
@@ -249,6 +260,7 @@ class Conductor:
         self.running.pop(instance, None)
         self._held.pop(instance, None)
         self._written.pop(instance, None)
+        self._served.pop(instance, None)
         self._spawn(self.registry.drop_resident(instance), f"drop {instance}")
 
     async def _until_written(self, instance: InstanceId) -> None:
@@ -264,7 +276,7 @@ class Conductor:
             load_s=effect.load_s,
             measured_at=datetime.fromtimestamp(self.clock(), UTC),
         )
-        self.learned[record.model, record.settings] = record
+        self._learned[record.model, record.settings] = record
         self._spawn(self.registry.put_learned(record), f"write footprint of {record.model}")
 
     # --- effects on the world ------------------------------------------------------------------
@@ -283,10 +295,14 @@ class Conductor:
 
     def _note_running(self, resident: Resident) -> Callable[[Running], Coroutine[Any, Any, None]]:
         async def note(running: Running) -> None:
-            self.running[resident.instance] = running
+            self._know(resident, running)
             self._write(resident)
 
         return note
+
+    def _know(self, resident: Resident, running: Running) -> None:
+        self.running[resident.instance] = running
+        self._last_lives[resident.name] = (resident.spec.service, running)
 
     async def _report_load(
         self, resident: Resident, work: Coroutine[Any, Any, Up | Failure]
@@ -332,6 +348,9 @@ class Conductor:
             await take_down(resident, self.running.get(instance), drivers)
         except StopFailedError as error:
             self.tell(StopFailed(instance, str(error)))
+        except Exception as error:
+            log.exception("evict %s", instance)
+            self.tell(StopFailed(instance, f"internal error: {error!r}"))
         else:
             self.tell(Stopped(instance))
 
@@ -351,9 +370,16 @@ class Conductor:
         await self.sample()
         self.tell(Died(resident.instance, failure))
 
-    def resume(self, resident: Resident, running: Running) -> None:
+    def know_again(self, resident: Resident, running: Running) -> None:
+        """What an adopted resident runs as, before anything is decided about it."""
+        self._know(resident, running)
+
+    def resume(self, resident: Resident) -> None:
         """Go on with an adopted resident: watch it, or wait until it is ready."""
-        self.running[resident.instance] = running
+        running = self.running.get(resident.instance)
+        if running is None:
+            return
+        self._write(resident)
         if resident.state is ResidentState.READY:
             self._watch(resident, running)
         elif resident.state is ResidentState.LOADING:
@@ -403,11 +429,74 @@ class Conductor:
             running = self.running.get(resident.instance)
             if running is not None:
                 runtime = self.drivers[resident.spec.service].runtime
-                pids[resident.instance] = await runtime.pids(running.handle)
+                with suppress(Unreachable):  # who cannot be seen is accounted for by its charge
+                    pids[resident.instance] = await runtime.pids(running.handle)
         return pids
 
     async def tick(self) -> None:
         self.tell(Ticked())
+
+    async def look_at_use(self) -> None:
+        """See requests that reach the servers directly (R13). Our own looks never count."""
+        await asyncio.gather(
+            *(
+                self._look_at(resident, self.running[resident.instance])
+                for resident in list(self._scheduler.state.ledger.residents)
+                if resident.state in SERVING and resident.instance in self.running
+            )
+        )
+
+    async def _look_at(self, resident: Resident, running: Running) -> None:
+        try:
+            use = await self.drivers[resident.spec.service].engine.use(running.endpoint)
+        except Unreachable:
+            return  # its end is noticed by who watches it; a busy one answers next time
+        before = self._served.get(resident.instance)
+        if use.served_total is not None:
+            self._served[resident.instance] = use.served_total
+        used = None not in (before, use.served_total) and before != use.served_total
+        busy = bool(use.busy_slots)
+        if used or busy or resident.busy:
+            self.tell(UseSeen(instance=resident.instance, busy=busy, used=used))
+
+    async def log_tail(self, model: ModelName, lines: int) -> tuple[str, ...]:
+        """Of the resident, or of its last life; empty if it has not run since the start."""
+        last = self._last_lives.get(model)
+        if last is None:
+            return ()
+        service, running = last
+        return await self.drivers[service].runtime.log_tail(running.handle, lines)
+
+    def write_operation(self, operation: Operation) -> None:
+        self._spawn(self.registry.put_operation(operation), f"write operation {operation.id}")
+
+    def take_rules(
+        self, rules: Rules, *, headroom_bytes: int, budget_bytes: Mapping[str, int] | int | None
+    ) -> None:
+        """The operator changed the numbers: they hold from the next decision on."""
+        self._scheduler.state.rules = rules
+        self._scheduler.state.ledger.rule(headroom_bytes=headroom_bytes, budget_bytes=budget_bytes)
+
+    def hasten(self) -> None:
+        """Read the devices now rather than at the next turn."""
+        self._hurry.set()
+
+    async def until_empty(self, timeout_s: float) -> bool:
+        """Whether every resident has left within that time."""
+        deadline_s = self.clock() + timeout_s
+        while any(True for _ in self._scheduler.state.ledger.residents):
+            if self.clock() >= deadline_s:
+                return False
+            self._hurry.set()
+            await asyncio.sleep(HURRY_S)
+        return True
+
+    def close(self) -> None:
+        """Leave what runs running; only stop looking at it."""
+        if self._noting is not None:
+            self._noting.cancel()
+        for task in (*self._loads.values(), *self._watches.values()):
+            task.cancel()
 
     async def keep_up(self) -> None:
         """Read the devices many times a second while somebody waits for them; else sleep."""

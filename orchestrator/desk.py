@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from orchestrator.catalogue import Book
+from orchestrator.catalogue import Body, Book
 from orchestrator.conductor import Conductor
 from orchestrator.config import Config
 from orchestrator.core.eviction import Urgency
@@ -31,8 +31,10 @@ from orchestrator.core.planner import Plan, Question, plan
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Resident, ResidentState
 from orchestrator.core.snapshot import Snapshot
-from orchestrator.core.specs import ModelName, ModelSpec
+from orchestrator.core.specs import PRIORITY_DEFAULT, ModelName, ModelSpec
+from orchestrator.core.vram import MiB
 from orchestrator.errors import Denied, RegistryFailed
+from orchestrator.gpu.fake import FakeDevices
 from orchestrator.history import History
 from orchestrator.orders import (
     Forecast,
@@ -69,10 +71,12 @@ class Desk:
         conductor: Conductor,
         book: Book,
         problems: Callable[[], tuple[str, ...]],
+        fake_devices: FakeDevices | None = None,
     ) -> None:
         self._conductor = conductor
         self._book = book
         self._problems = problems
+        self._fake_devices = fake_devices
         self._operations: OrderedDict[str, Loading] = OrderedDict()
 
     # --- what is ---------------------------------------------------------------------------------
@@ -92,6 +96,11 @@ class Desk:
     @property
     def history(self) -> History:
         return self._conductor.history
+
+    @property
+    def fake_devices(self) -> FakeDevices | None:
+        """Devices that do what they are told; only with `devices.source: fake`."""
+        return self._fake_devices
 
     def snapshot(self) -> Snapshot:
         return self._conductor.snapshot()
@@ -238,7 +247,7 @@ class Desk:
             waited_s=self.clock() - loading.began_s,
         )
 
-    # --- unloads -----------------------------------------------------------------------------------
+    # --- unloads ---------------------------------------------------------------------------------
 
     async def unload(self, order: UnloadOrder) -> UnloadOutcome:
         """Return when it is gone, or the owner's lease is. Raise Denied if it is in use."""
@@ -269,16 +278,14 @@ class Desk:
             remaining_leases=finished.remaining_leases,
         )
 
-    # --- plans -------------------------------------------------------------------------------------
+    # --- plans -----------------------------------------------------------------------------------
 
     def forecast(self, order: LoadOrder) -> Forecast:
         """What a load would do, without doing it: the scheduler's own plan."""
         spec = self._book.spec_for(order)
         state = self._conductor.scheduler.state
         resident = state.ledger.resident(spec.name)
-        available_bytes = sum(
-            account.available_bytes or 0 for account in self.snapshot().accounts
-        )
+        available_bytes = sum(account.available_bytes or 0 for account in self.snapshot().accounts)
         if resident is not None and _is_served_by(resident, spec):
             placed = Plan(spec, resident.placement)
             return Forecast(
@@ -312,13 +319,14 @@ class Desk:
             already_loaded=False,
         )
 
-    # --- leases ------------------------------------------------------------------------------------
+    # --- leases ----------------------------------------------------------------------------------
 
     async def lease_room(self, order: RoomOrder) -> RoomOutcome:
         """Room for work that is not ours. If the caller is cancelled, nothing stays leased."""
         ticket = self._conductor.next_ticket()
         name = ModelName(f"lease-{uuid.uuid4().hex[:12]}")
-        spec = room_spec(name, order.vram_bytes, order.device, order.priority)
+        priority = PRIORITY_DEFAULT if order.priority is None else order.priority
+        spec = room_spec(name, order.vram_bytes, order.device, priority)
         answer = self._conductor.ask(
             ticket,
             Requested(
@@ -338,9 +346,7 @@ class Desk:
             raise
         assert isinstance(granted, Grant)
         assert granted.lease is not None
-        return RoomOutcome(
-            lease=granted.lease, resident=granted.resident, evicted=granted.evicted
-        )
+        return RoomOutcome(lease=granted.lease, resident=granted.resident, evicted=granted.evicted)
 
     def renew_lease(self, lease: LeaseId, lease_s: float) -> Lease:
         """Raise KeyError if it is not known, or has ended."""
@@ -356,14 +362,14 @@ class Desk:
         self._conductor.tell(Released(lease))
         return known
 
-    # --- the catalogue -----------------------------------------------------------------------------
+    # --- the catalogue ---------------------------------------------------------------------------
 
     def set_pin(self, model: str, pinned: bool) -> ModelSpec:
         spec = self._book.named(model)
         self._conductor.tell(PinChanged(spec.name, pinned))
         return spec
 
-    async def put_model(self, name: str, body: Mapping[str, object]) -> ModelSpec:
+    async def put_model(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it."""
         spec = await self._book.put(name, body)
         self._conductor.tell(CatalogueChanged(self._book.catalogue))
@@ -386,11 +392,27 @@ class Desk:
     async def reload(self) -> ReloadOutcome:
         """Raise ConfigInvalid; nothing has changed then."""
         outcome = await self._book.reload()
-        self._conductor.take_rules(self._book.config)
+        self.apply_rules()
         self._conductor.tell(CatalogueChanged(self._book.catalogue))
         return outcome
 
-    # --- the past ----------------------------------------------------------------------------------
+    def apply_rules(self) -> None:
+        """What the configuration says about waiting and about room holds from now on."""
+        devices = self._book.config.devices
+        budget = devices.budget_mb
+        self._conductor.take_rules(
+            self._book.config.scheduling.rules,
+            headroom_bytes=devices.headroom_mb * MiB,
+            budget_bytes=(
+                {name: each * MiB for name, each in budget.items()}
+                if isinstance(budget, dict)
+                else None
+                if budget is None
+                else budget * MiB
+            ),
+        )
+
+    # --- the past --------------------------------------------------------------------------------
 
     async def decisions(
         self, *, before_id: int | None, after_id: int | None, model: ModelName | None, limit: int
@@ -403,7 +425,7 @@ class Desk:
         except RegistryFailed:
             recent = [
                 record
-                for record in self.history.decisions
+                for record in self.history.decisions()
                 if model is None or record.decision.model == model
             ]
             return tuple(reversed(recent))[:limit]

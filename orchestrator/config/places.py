@@ -59,16 +59,19 @@ class _Unreadable(Exception):
 def read_yaml(text: bytes) -> Written:
     """Everything that could be read; what could not is among the mistakes. Never raises."""
     written = Written()
+    if len(text) > FILE_BYTES_MAX:
+        sentence = f"the file is larger than {FILE_BYTES_MAX >> 20} MiB"
+        return Written(mistakes=[Mistake((), sentence, 1)])
     try:
-        if len(text) > FILE_BYTES_MAX:
-            raise _Unreadable(f"the file is larger than {FILE_BYTES_MAX >> 20} MiB", 1)
         content = _Reader(_events(text), written).document()
-        if isinstance(content, dict):
-            written.content = content
-        elif content is not None:
-            raise _Unreadable("the file must be a mapping of keys, such as `models:`", 1)
     except _Unreadable as error:
         written.mistakes.append(Mistake((), error.sentence, error.line))
+        return written
+    if isinstance(content, dict):
+        written.content = content
+    elif content is not None:
+        sentence = "the file must be a mapping of keys, such as `models:`"
+        written.mistakes.append(Mistake((), sentence, 1))
     return written
 
 
@@ -125,11 +128,11 @@ class _Reader:
         self._count(1, event)
         if len(where) > DEPTH_MAX:
             raise _Unreadable(f"the nesting is deeper than {DEPTH_MAX}", _line(event))
-        if getattr(event, "tag", None) is not None:
-            self._complain(where, f"tags such as {event.tag} are not read: remove it", event)
+        if (tag := getattr(event, "tag", None)) is not None:
+            self._complain(where, f"tags such as {tag} are not read: remove it", event)
         value = self._plain(event, where)
-        if getattr(event, "anchor", None) is not None:
-            self.anchors[event.anchor] = (value, self.values - before)
+        if (anchor := getattr(event, "anchor", None)) is not None:
+            self.anchors[anchor] = (value, self.values - before)
         return value
 
     def _plain(self, event: yaml.Event, where: KeyPath) -> Plain:
@@ -157,7 +160,7 @@ class _Reader:
                 continue
             here = (*where, event.value)
             line = _line(event)
-            if event.value == "<<" and event.style is None:
+            if event.value == "<<" and event.implicit[0]:
                 self._complain(here, "merge keys are not read: write the keys out", event)
                 self._skip(next(self.events), where)
             elif event.value in mapping:
@@ -179,7 +182,7 @@ class _Reader:
 
     def _scalar(self, event: yaml.ScalarEvent, where: KeyPath) -> Plain:
         text = event.value
-        if event.style is not None or event.tag is not None:  # quoted: text, whatever it looks like
+        if not event.implicit[0]:  # quoted, or tagged: text, whatever it looks like
             return text
         if text in _NULL:
             return None
@@ -197,7 +200,7 @@ class _Reader:
     def _skip(self, event: yaml.Event, where: KeyPath) -> None:
         """Read past a value that nobody will look at; its own lines are not kept."""
         aside = _Reader(self.events, Written(), self.anchors, self.values)
-        aside._value(event, where)  # noqa: SLF001 - another of our own kind
+        aside._value(event, where)
         self.values = aside.values
 
     def _count(self, more: int, event: yaml.Event) -> None:
@@ -210,6 +213,5 @@ class _Reader:
 
 
 def _line(event: yaml.Event) -> int:
-    return int(event.start_mark.line) + 1
-
-
+    mark = event.start_mark
+    return 1 if mark is None else mark.line + 1

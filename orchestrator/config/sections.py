@@ -24,8 +24,12 @@ TEXT_CHARS_MAX = 4096  # Linux allows no longer path
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 # No control characters: they break logs, argument lists and terminals.
-Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Url = Annotated[str, Field(max_length=TEXT_CHARS_MAX, pattern=r"^https?://[A-Za-z0-9\[][^\s\\@#?]*$")]
+Text = Annotated[
+    str, Field(min_length=1, max_length=TEXT_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+Url = Annotated[
+    str, Field(max_length=TEXT_CHARS_MAX, pattern=r"^https?://[A-Za-z0-9\[][^\s\\@#?]*$")
+]
 Mb = Annotated[int, Field(ge=0, le=MB_MAX)]
 Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=SECONDS_MAX)]

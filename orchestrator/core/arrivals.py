@@ -16,7 +16,7 @@ from orchestrator.core.messages import (
     Loaded,
     Remember,
 )
-from orchestrator.core.planner import Plan, Question, explain, find
+from orchestrator.core.planner import Plan, Question, explain, find, out_of_reach
 from orchestrator.core.queue import Line
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Placement, Resident, ResidentState
@@ -35,14 +35,19 @@ def consider_lines(state: State, now_s: float) -> list[Effect]:
     effects: list[Effect] = []
     considered = 0
     for line in state.queue.lines():
-        resident = state.ledger.resident(line.model)
-        if resident is not None:
-            effects += _meet(state, line, resident, now_s)
-            continue
-        if considered < LINES_CONSIDERED_MAX or not line.explained:
+        if state.ledger.resident(line.model) is None:
             considered += 1
-            effects += _place(state, line, now_s)
+            if considered > LINES_CONSIDERED_MAX and line.explained:
+                continue
+        effects += consider(state, line, now_s)
     return effects
+
+
+def consider(state: State, line: Line, now_s: float) -> list[Effect]:
+    resident = state.ledger.resident(line.model)
+    if resident is not None:
+        return _meet(state, line, resident, now_s)
+    return _place(state, line, now_s)
 
 
 def _meet(state: State, line: Line, resident: Resident, now_s: float) -> list[Effect]:
@@ -106,6 +111,8 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     if breaker is not None and breaker.refuses(now_s):
         return deny_line(state, line, _breaker_open(line.model, breaker, now_s))
     asked = question(state, line, now_s)
+    if line.explained and out_of_reach(asked, state.ledger):
+        return []
     found = find(asked, state.ledger)
     if found is not None:
         return _reserve(state, line, found, now_s)

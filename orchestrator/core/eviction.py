@@ -1,6 +1,6 @@
 """Who may leave, and who should leave first. A policy is an ordering and nothing more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -63,37 +63,81 @@ class Yielding(StrEnum):
     NEVER = "never"  # waiting will not change it
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Whether a resident gives way, and the sentence that says why (not)."""
+class Stance(StrEnum):
+    """What a resident answers to a wish that wants its room."""
 
-    yields: Yielding
-    why: str
+    PINNED = "it is pinned"
+    UNSETTLED = "it is on its way in or out"
+    STUBBORN = "it did not fall idle within the drain time"
+    LEASED_ROOM = "its VRAM is leased"
+    MORE_IMPORTANT = "its priority is higher"
+    JUST_ARRIVED = "it has just arrived"
+    IDLE = "it is idle"
+    LESS_IMPORTANT = "its priority is lower"
+    OUTWAITED = "somebody has waited long enough"
+    IN_USE = "it is in use"
 
 
-def standing(
+YIELDS: Mapping[Stance, Yielding] = {
+    Stance.PINNED: Yielding.NEVER,
+    Stance.IDLE: Yielding.NOW,
+    Stance.LESS_IMPORTANT: Yielding.AFTER_DRAIN,
+    Stance.OUTWAITED: Yielding.AFTER_DRAIN,
+    **dict.fromkeys(
+        (
+            Stance.UNSETTLED,
+            Stance.STUBBORN,
+            Stance.LEASED_ROOM,
+            Stance.MORE_IMPORTANT,
+            Stance.JUST_ARRIVED,
+            Stance.IN_USE,
+        ),
+        Yielding.NO,
+    ),
+}
+
+
+def stance(
     resident: Resident, urgency: Urgency, rules: Rules, now_s: float, *, pinned: bool
-) -> Standing:
-    """What `resident` does when a wish of that urgency stands in front of it (R5, R6, R7)."""
-    idle_s = max(0.0, now_s - resident.last_used_s)
+) -> Stance:
+    """Whether `resident` gives way to a wish of that urgency, and why (R5, R6, R7)."""
     if pinned:
-        return Standing(Yielding.NEVER, "it is pinned")
+        return Stance.PINNED
     if resident.state is not ResidentState.READY:
-        return Standing(Yielding.NO, f"it is {resident.state}")
+        return Stance.UNSETTLED
     if resident.instance in urgency.ignores:
-        return Standing(Yielding.NO, "it did not fall idle within the drain time")
+        return Stance.STUBBORN
     if resident.spec.plain_room:
-        return Standing(Yielding.NO, "its VRAM is leased")
-    if urgency.priority < resident.priority and (resident.in_use or idle_s < rules.protect_idle_s):
-        used = "in use" if resident.in_use else f"idle for only {idle_s:.0f} s"
-        return Standing(Yielding.NO, f"its priority {resident.priority} is higher and it is {used}")
+        return Stance.LEASED_ROOM
+    in_use = resident.in_use
+    if urgency.priority < resident.priority and (
+        in_use or now_s - resident.last_used_s < rules.protect_idle_s
+    ):
+        return Stance.MORE_IMPORTANT
     if urgency.priority <= resident.priority and now_s < resident.settled_until_s:
-        left_s = resident.settled_until_s - now_s
-        return Standing(Yielding.NO, f"it has just arrived and keeps its place for {left_s:.0f} s")
-    if not resident.in_use:
-        return Standing(Yielding.NOW, f"it has been idle for {idle_s:.0f} s")
+        return Stance.JUST_ARRIVED
+    if not in_use:
+        return Stance.IDLE
     if urgency.priority > resident.priority:
-        return Standing(Yielding.AFTER_DRAIN, f"its priority {resident.priority} is lower")
-    if urgency.due:
-        return Standing(Yielding.AFTER_DRAIN, "somebody has waited long enough")
-    return Standing(Yielding.NO, "it is in use")
+        return Stance.LESS_IMPORTANT
+    return Stance.OUTWAITED if urgency.due else Stance.IN_USE
+
+
+def say(taken: Stance, resident: Resident, now_s: float) -> str:
+    """The stance as a sentence's end, with its numbers (R17)."""
+    idle_s = max(0.0, now_s - resident.last_used_s)
+    match taken:
+        case Stance.UNSETTLED:
+            return f"it is {resident.state}"
+        case Stance.MORE_IMPORTANT:
+            used = "in use" if resident.in_use else f"idle for only {idle_s:.0f} s"
+            return f"its priority {resident.priority} is higher and it is {used}"
+        case Stance.JUST_ARRIVED:
+            left_s = resident.settled_until_s - now_s
+            return f"it has just arrived and keeps its place for {left_s:.0f} s"
+        case Stance.IDLE:
+            return f"it has been idle for {idle_s:.0f} s"
+        case Stance.LESS_IMPORTANT:
+            return f"its priority {resident.priority} is lower"
+        case _:
+            return str(taken)

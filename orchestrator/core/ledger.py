@@ -21,6 +21,17 @@ _GIVING_BACK = frozenset({ResidentState.UNLOADING, ResidentState.RELEASING, Resi
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """What is worked out about one device, until something on it changes."""
+
+    free_bytes: int
+    charged_bytes: int
+    idle_bytes: int  # held by ready residents that nobody uses
+    yieldable_bytes: int  # held by all ready residents
+    in_use_bytes: Mapping[int, int]  # of the ready ones that are in use, by priority
+
+
+@dataclass(frozen=True, slots=True)
 class HeldRange:
     """What of a device's used bytes belongs to one resident: known exactly, or within bounds."""
 
@@ -42,7 +53,7 @@ class Ledger:
         self._on: dict[DeviceId, dict[InstanceId, Resident]] = {}
         self._held: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
         self._foreign: dict[DeviceId, int] = {}
-        self._free: dict[DeviceId, int] = {}  # answers of free_bytes, until something changes
+        self._accounts: dict[DeviceId, Account] = {}
         self.version = 0
 
     # --- what is ---------------------------------------------------------------------------
@@ -81,7 +92,7 @@ class Ledger:
         self._residents[resident.name] = resident
         for device in resident.placement.devices:
             self._on.setdefault(device, {})[resident.instance] = resident
-            self._free.pop(device, None)
+            self._accounts.pop(device, None)
         self.version += 1
 
     def drop(self, model: ModelName) -> None:
@@ -97,7 +108,7 @@ class Ledger:
         self._held = held
         for reading in readings:
             self._readings[reading.device.id] = reading
-            self._free.pop(reading.device.id, None)
+            self._accounts.pop(reading.device.id, None)
             if self.readable(reading.device.id):
                 self._foreign[reading.device.id] = self._estimate_foreign(reading.device.id)
         self.version += 1
@@ -110,12 +121,12 @@ class Ledger:
         """Look at the foreign bytes again: a resident there has come to rest or has gone."""
         if device in self._readings and self.readable(device):
             self._foreign[device] = self._estimate_foreign(device)
-            self._free.pop(device, None)
+            self._accounts.pop(device, None)
 
     def rule(self, *, headroom_bytes: int, budget_bytes: Mapping[str, int] | int | None) -> None:
         """The operator changed what may be used."""
         self._headroom_bytes, self._budget_bytes = headroom_bytes, budget_bytes
-        self._free.clear()
+        self._accounts.clear()
         self.version += 1
 
     # --- the account ---------------------------------------------------------------------------
@@ -133,7 +144,7 @@ class Ledger:
 
     def charged_bytes(self, device: DeviceId) -> int:
         """A resident counts until it is gone: promised and departing VRAM is not free."""
-        return sum(self.occupied_bytes(resident, device) for resident in self.on(device))
+        return self._account(device).charged_bytes
 
     def occupied_bytes(self, resident: Resident, device: DeviceId) -> int:
         known = self._held.get(resident.instance, {}).get(device, 0)
@@ -141,10 +152,19 @@ class Ledger:
 
     def free_bytes(self, device: DeviceId) -> int:
         """What may still be promised; below zero when others took what was promised."""
-        free_bytes = self._free.get(device)
-        if free_bytes is None:
-            free_bytes = self._free[device] = self._count_free(device)
-        return free_bytes
+        return self._account(device).free_bytes
+
+    def yieldable_bytes(self, device: DeviceId, *, below_priority: int | None = None) -> int:
+        """At most so much would come free if everybody gave way who might.
+
+        The idle might; of those in use, the ones below the priority, or all where none is given.
+        """
+        account = self._account(device)
+        if below_priority is None:
+            return account.yieldable_bytes
+        return account.idle_bytes + sum(
+            held for priority, held in account.in_use_bytes.items() if priority < below_priority
+        )
 
     def available_bytes(self, device: DeviceId) -> int:
         return max(0, self.free_bytes(device)) if self.readable(device) else 0
@@ -160,14 +180,18 @@ class Ledger:
             for device, share in resident.placement.shares
         )
 
-    def gave_back(self, resident: Resident) -> bool:
-        """Whether the devices of a resident that is gone have its bytes back (R3)."""
-        return all(
-            self._unexplained_bytes(device, resident)
-            <= max(SLACK_BYTES_MIN, int(share * SLACK_FRACTION))
-            for device, share in resident.placement.shares
-            if device in self._readings and self.readable(device)
-        )
+    def owed_bytes(self, resident: Resident) -> int:
+        """What the devices of a resident that is gone still count as used, unexplained (R3).
+
+        Zero once the difference is no more than the driver's own rounding.
+        """
+        owed = 0
+        for device, share in resident.placement.shares:
+            if device in self._readings and self.readable(device):
+                unexplained = self._unexplained_bytes(device, resident)
+                slack = max(SLACK_BYTES_MIN, int(share * SLACK_FRACTION))
+                owed += min(unexplained, share) if unexplained > slack else 0
+        return owed
 
     def accounts(self) -> Iterator[DeviceAccount]:
         for device, reading in self._readings.items():
@@ -185,7 +209,7 @@ class Ledger:
     def _take_off(self, resident: Resident) -> None:
         for device in resident.placement.devices:
             self._on.get(device, {}).pop(resident.instance, None)
-            self._free.pop(device, None)
+            self._accounts.pop(device, None)
 
     def _budget_of(self, device: DeviceId) -> int | None:
         if self._budget_bytes is None or isinstance(self._budget_bytes, int):
@@ -193,12 +217,31 @@ class Ledger:
         reading = self._readings[device]
         return self._budget_bytes.get(device, self._budget_bytes.get(reading.device.name))
 
-    def _count_free(self, device: DeviceId) -> int:
+    def _account(self, device: DeviceId) -> Account:
+        account = self._accounts.get(device)
+        if account is None:
+            account = self._accounts[device] = self._work_out(device)
+        return account
+
+    def _work_out(self, device: DeviceId) -> Account:
+        charged = idle = yieldable = 0
+        in_use: dict[int, int] = {}
+        for resident in self.on(device):
+            occupied = self.occupied_bytes(resident, device)
+            charged += occupied
+            if resident.state is not ResidentState.READY:
+                continue
+            yieldable += occupied
+            if resident.in_use:
+                in_use[resident.priority] = in_use.get(resident.priority, 0) + occupied
+            else:
+                idle += occupied
         total_bytes = self._readings[device].total_bytes or 0
-        charged_bytes = self.charged_bytes(device)
-        free_bytes = total_bytes - self._headroom_bytes - self.foreign_bytes(device) - charged_bytes
+        free_bytes = total_bytes - self._headroom_bytes - self.foreign_bytes(device) - charged
         budget_bytes = self._budget_of(device)
-        return free_bytes if budget_bytes is None else min(free_bytes, budget_bytes - charged_bytes)
+        if budget_bytes is not None:
+            free_bytes = min(free_bytes, budget_bytes - charged)
+        return Account(free_bytes, charged, idle, yieldable, in_use)
 
     def _held_range(self, resident: Resident, device: DeviceId) -> HeldRange:
         share = resident.placement.on(device)

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.core.eviction import (
+    YIELDS,
     Policy,
     Rules,
-    Standing,
+    Stance,
     Urgency,
     Yielding,
     least_regretted,
-    standing,
+    say,
+    stance,
 )
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.placement import placements, usable_devices
@@ -24,6 +26,8 @@ from orchestrator.core.specs import ModelName, ModelSpec
 from orchestrator.core.victims import Candidate, least_regretted_set
 from orchestrator.core.vram import DeviceId, to_mb
 
+# Of many devices on which somebody would have to leave, those that lack least are looked at.
+EVICTING_PLACEMENTS_MAX = 16
 BLOCKERS_NAMED_MAX = 16  # an answer is read by people
 UNREADABLE_RETRY_S = 5.0  # the driver is asked again about as often
 
@@ -58,22 +62,23 @@ def plan(question: Question, ledger: Ledger) -> Plan | Refusal:
 def find(question: Question, ledger: Ledger) -> Plan | None:
     """The least regretted plan. Ties go to the placement that keeps most room."""
     devices = usable_devices(question.spec, ledger)
-    best: tuple[tuple[object, ...], Plan] | None = None
-    for placement in placements(question.spec, ledger, devices):
-        shortage = _shortage(placement, ledger)
-        if not shortage:
-            key: tuple[object, ...] = (0, 0, 0.0, *_room_left(placement, ledger))
-            candidate = Plan(question.spec, placement)
-        elif not question.evicts or (best is not None and best[0][0] == 0):
-            continue  # somewhere nobody needs to leave at all
-        else:
-            chosen = _choose_victims(question, ledger, shortage)
-            if chosen is None:
-                continue
-            key, candidate = _as_plan(question, ledger, placement, chosen)
-        if best is None or key < best[0]:
-            best = key, candidate
-    return best[1] if best else None
+    possible = list(placements(question.spec, ledger, devices))
+    shortages = [_shortage(placement, ledger) for placement in possible]
+    roomy = [each for each, short in zip(possible, shortages, strict=True) if not short]
+    if roomy:
+        return Plan(question.spec, min(roomy, key=lambda each: _room_left(each, ledger)))
+    if not question.evicts:
+        return None
+    by_shortage = sorted(
+        zip(possible, shortages, strict=True),
+        key=lambda each: (sum(each[1].values()), each[0].devices),
+    )
+    plans = []
+    for placement, shortage in by_shortage[:EVICTING_PLACEMENTS_MAX]:
+        chosen = _choose_victims(question, ledger, shortage)
+        if chosen is not None:
+            plans.append(_as_plan(question, ledger, placement, chosen))
+    return min(plans, key=lambda each: each[0])[1] if plans else None
 
 
 def explain(question: Question, ledger: Ledger) -> Refusal:
@@ -104,6 +109,22 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
     )
 
 
+def out_of_reach(question: Question, ledger: Ledger) -> bool:
+    """A quick no: on no device could enough residents possibly give way.
+
+    Never says no where `find` would find a plan; costs a look at each device, not at residents.
+    """
+    spec = question.spec
+    if spec.span > 1 or question.urgency.due:
+        return False
+    needed = spec.footprint.device_bytes
+    for device in usable_devices(spec, ledger):
+        movable = ledger.yieldable_bytes(device, below_priority=question.urgency.priority)
+        if needed <= ledger.free_bytes(device) + movable:
+            return False
+    return True
+
+
 def _shortage(placement: Placement, ledger: Ledger) -> dict[DeviceId, int]:
     missing = {device: share - ledger.free_bytes(device) for device, share in placement.shares}
     return {device: lack for device, lack in missing.items() if lack > 0}
@@ -118,12 +139,14 @@ def _choose_victims(
     question: Question, ledger: Ledger, shortage: Mapping[DeviceId, int]
 ) -> tuple[Candidate, ...] | None:
     """Idle residents if they suffice; with those in use, to be drained, only if they do not."""
+    if any(ledger.yieldable_bytes(device) < lack for device, lack in shortage.items()):
+        return None
     now: list[Candidate] = []
     after_drain: list[Candidate] = []
     for resident in {r.name: r for device in shortage for r in ledger.on(device)}.values():
         if resident.name == question.spec.name:
             continue
-        gives_way = _standing(question, resident).yields
+        gives_way = YIELDS[_stance(question, resident)]
         if gives_way in (Yielding.NO, Yielding.NEVER):
             continue
         frees = {device: ledger.occupied_bytes(resident, device) for device in shortage}
@@ -146,12 +169,12 @@ def _as_plan(
         *_room_left(placement, ledger),
     )
     evict = tuple(sorted((each.resident for each in chosen), key=lambda each: each.name))
-    reasons = {each.name: _standing(question, each).why for each in evict}
+    reasons = {each.name: say(_stance(question, each), each, question.now_s) for each in evict}
     return key, Plan(question.spec, placement, evict, drains, reasons)
 
 
-def _standing(question: Question, resident: Resident) -> Standing:
-    return standing(
+def _stance(question: Question, resident: Resident) -> Stance:
+    return stance(
         resident,
         question.urgency,
         question.rules,
@@ -199,7 +222,7 @@ def _barred_for_good(question: Question, ledger: Ledger, devices: list[DeviceId]
             fixed = sum(
                 ledger.occupied_bytes(resident, device)
                 for resident in ledger.on(device)
-                if _standing(question, resident).yields is Yielding.NEVER
+                if YIELDS[_stance(question, resident)] is Yielding.NEVER
             )
             if share > ledger.limit_bytes(device) - fixed:
                 break
@@ -211,15 +234,15 @@ def _barred_for_good(question: Question, ledger: Ledger, devices: list[DeviceId]
 def _blockers(question: Question, ledger: Ledger, device: DeviceId) -> list[Blocker]:
     found = []
     for resident in ledger.on(device):
-        stands = _standing(question, resident)
-        if stands.yields in (Yielding.NO, Yielding.NEVER):
+        taken = _stance(question, resident)
+        if YIELDS[taken] in (Yielding.NO, Yielding.NEVER):
             found.append(
                 Blocker(
                     device=device,
                     held_bytes=ledger.occupied_bytes(resident, device),
-                    why=stands.why,
+                    why=say(taken, resident, question.now_s),
                     model=resident.name,
-                    lasting=stands.yields is Yielding.NEVER,
+                    lasting=YIELDS[taken] is Yielding.NEVER,
                 )
             )
     if foreign := ledger.foreign_bytes(device):

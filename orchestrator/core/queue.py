@@ -29,6 +29,7 @@ class Line:
         self.model = model
         self.wishes: dict[Ticket, Wish] = {}
         self.explained = False  # whether it was told already why it waits
+        self.priority = 0  # of the most important wish
 
     @property
     def first(self) -> Wish:
@@ -42,9 +43,9 @@ class Line:
     def arrived_s(self) -> float:
         return self.first.arrived_s
 
-    @property
-    def priority(self) -> int:
-        return max(wish.request.priority for wish in self.wishes.values())
+    def rank(self) -> None:
+        """Its place depends on who stands in it now."""
+        self.priority = max(wish.request.priority for wish in self.wishes.values())
 
     @property
     def evicts(self) -> bool:
@@ -81,7 +82,10 @@ class Queue:
 
     def add(self, wish: Wish) -> None:
         line = self._lines.setdefault(wish.model, Line(wish.model))
+        first = not line.wishes
         line.wishes[wish.request.ticket] = wish
+        priority = wish.request.priority
+        line.priority = priority if first else max(line.priority, priority)
         self._model_of[wish.request.ticket] = wish.model
 
     def remove(self, ticket: Ticket) -> Wish | None:
@@ -92,6 +96,8 @@ class Queue:
         wish = line.wishes.pop(ticket)
         if not line.wishes:
             del self._lines[model]
+        elif wish.request.priority == line.priority:
+            line.rank()
         return wish
 
     def respecify(self, model: ModelName, spec: ModelSpec) -> None:

@@ -10,6 +10,7 @@ from orchestrator.core.vram import DeviceId
 
 class RefusalCode(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
+    UNKNOWN_SERVICE = "unknown_service"
     DOES_NOT_FIT = "does_not_fit"  # not even on empty devices: never retry
     NO_ROOM = "no_room"  # not now: somebody holds the room
     DEVICE_UNREADABLE = "device_unreadable"

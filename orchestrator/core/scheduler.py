@@ -56,9 +56,13 @@ class Scheduler:
     def handle(self, event: Event, *, now_s: float) -> list[Effect]:
         """Everything that follows from one fact. Ready models are served in this very call."""
         effects = self._take(event, now_s)
-        if isinstance(event, Requested) and event.ticket not in self.state.queue:
+        if not isinstance(event, Requested):
+            return effects + settle(self.state, now_s)
+        line = self.state.queue.line(event.spec.name)
+        if event.ticket not in self.state.queue or line is None:
             return effects  # granted or denied at once: nothing changed for those who wait
-        return effects + settle(self.state, now_s)
+        effects += arrivals.consider(self.state, line, now_s)  # nor has it for the other lines
+        return effects + arrivals.start_cleared(self.state, now_s)
 
     @property
     def hurried(self) -> bool:

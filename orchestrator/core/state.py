@@ -32,6 +32,15 @@ class Reservation:
 
 
 @dataclass(slots=True)
+class Repayment:
+    """How a device gives back the bytes of a resident that is gone."""
+
+    owed_bytes: int
+    since_s: float  # when it was last seen to fall
+    told: bool = False  # that it takes long
+
+
+@dataclass(slots=True)
 class State:
     rules: Rules
     ledger: Ledger
@@ -47,7 +56,7 @@ class State:
     pinned: set[ModelName] = field(default_factory=set)
     stubborn: dict[ModelName, set[InstanceId]] = field(default_factory=dict)
     retried: dict[ModelName, Failure] = field(default_factory=dict)  # after an out-of-memory
-    returned_late: set[InstanceId] = field(default_factory=set)  # said once that bytes are missing
+    repayments: dict[InstanceId, Repayment] = field(default_factory=dict)
     shutting_down: bool = False
     ticked_s: float | None = None
     instance_count: int = 0
@@ -85,7 +94,7 @@ class State:
         self.ledger.drop(resident.name)
         for device in resident.placement.devices:
             self.ledger.settle(device)
-        self.returned_late.discard(resident.instance)
+        self.repayments.pop(resident.instance, None)
         for reservation in self.reservations.values():
             reservation.waiting_for.discard(resident.instance)
         return [*effects, Forget(resident.instance)]

@@ -124,7 +124,7 @@ def _missing_bytes(log_tail: tuple[str, ...]) -> int | None:
     if any(_WEIGHTS.search(line) for line in log_tail):
         return None
     asked = list(_asked_bytes(log_tail))
-    return asked[-1] if asked else None
+    return (asked[-1] or None) if asked else None
 
 
 def _asked_bytes(log_tail: tuple[str, ...]) -> Iterator[int]:

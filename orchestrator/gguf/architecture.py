@@ -12,6 +12,7 @@ LAYERS_MAX = 1024
 # Wider than any model by far; keeps products of a damaged file's numbers in reason.
 WIDTH_MAX = 1 << 24
 _GEMMA3N_CACHED_LAYERS = 20
+_GEMMA3N_EXTRA_STREAMS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Architecture:
     latent: int  # width of a compressed key and value (MLA); 0: none
     experts_used: int
     trained_context: int
+    extra_width: int  # numbers per token beside the residual stream, all the way through
     other_tensors: tuple[Tensor, ...]
     understood: bool
 
@@ -85,6 +87,7 @@ def architecture_of(header: Header) -> Architecture:
         latent=_width(header, "attention.kv_lora_rank", 0),
         experts_used=_width(header, "expert_used_count", 0),
         trained_context=max(header.integer("context_length", 4096), 1),
+        extra_width=_extra_width(header, count, embedding),
         other_tensors=others,
         understood=header.architecture in families.UNDERSTOOD,
     )
@@ -119,6 +122,13 @@ def _tensors_by_layer(
         else:
             others.append(tensor)
     return by_layer, tuple(others)
+
+
+def _extra_width(header: Header, count: int, embedding: int) -> int:
+    """Embeddings for each layer, and the further residual streams of Gemma 3n."""
+    per_layer = _width(header, "embedding_length_per_layer_input", 0) * count
+    streams = _GEMMA3N_EXTRA_STREAMS if header.architecture == "gemma3n" else 0
+    return per_layer + streams * embedding
 
 
 def _vocabulary(header: Header, others: tuple[Tensor, ...]) -> int:

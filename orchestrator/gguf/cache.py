@@ -29,6 +29,8 @@ def cells_of(architecture: Architecture, settings: Settings) -> Cells:
     tokens = min(context, settings.batch, settings.ubatch)
     sharing = settings.slots if settings.unified_cache else 1
     full = _padded(context if settings.unified_cache else context // settings.slots)
+    if not any(layer.attends for layer in architecture.layers):
+        full = tokens  # nothing is kept: they see each other only
     sliding = 0
     if architecture.slides:
         sliding = _padded(min(full, architecture.window * sharing + tokens))

@@ -28,14 +28,20 @@ class Residuals:
     dense: int
     experts: int
     attention: int
+    state: int
+    parallel: int  # more of them where attention and feed-forward start from the same residual
 
 
-_WHOLE = Residuals(dense=4, experts=4, attention=4)
-_PIPELINE_FIRST = Residuals(dense=16, experts=17, attention=16)
-_PIPELINE_NEXT = Residuals(dense=11, experts=12, attention=12)
-_PARTIAL = Residuals(dense=2, experts=6, attention=3)
-_HOST = Residuals(dense=5, experts=5, attention=5)
+_WHOLE = Residuals(dense=4, experts=4, attention=4, state=4, parallel=1)
+_PIPELINE_FIRST = Residuals(dense=16, experts=17, attention=16, state=16, parallel=1)
+_PIPELINE_NEXT = Residuals(dense=11, experts=12, attention=12, state=12, parallel=1)
+_PARTIAL = Residuals(dense=2, experts=6, attention=3, state=5, parallel=2)
+_HOST = Residuals(dense=5, experts=5, attention=5, state=7, parallel=1)
 _HOST_INPUT = 4
+# What a recurrent layer keeps at once, in multiples of its input projection or the embedding.
+_MAMBA1_WIDTH = 2.1
+_MAMBA2_WIDTH = 2.65
+_RWKV_WIDTH = 15.2
 _HOST_PIPELINE_INPUT = 10
 _HOST_EXPERTS = 2
 
@@ -77,6 +83,7 @@ def host_compute_bytes(workload: Workload) -> int:
         return _stage_bytes(workload, held, HOST, _HOST) + inputs
     d = workload.architecture.embedding
     width = (_HOST_PIPELINE_INPUT if workload.pipelined else _HOST_INPUT) * d
+    width += workload.architecture.extra_width
     for i in everything[: workload.settings.n_cpu_moe]:
         layer = workload.architecture.layers[i]
         width = max(width, _expert_width(workload, layer) + _HOST_EXPERTS * d)
@@ -100,6 +107,7 @@ def _stage_bytes(
 ) -> int:
     """The widest moment of the layers on a device, with the residuals that live beside it."""
     widest = max(_layer_width(workload, i, device, residuals) for i in held)
+    widest += workload.architecture.extra_width
     stage = _FLOAT * workload.cells.tokens * widest
     if workload.placement.output == device:
         return max(stage, _logits_bytes(workload))
@@ -112,8 +120,10 @@ def _layer_width(workload: Workload, number: int, device: int, residuals: Residu
     d = workload.architecture.embedding
     experts = [tensor for tensor in layer.tensors if is_expert(tensor)]
     beside = max(residuals.attention, residuals.experts if experts else 0)
+    parallel = residuals.parallel if _is_parallel(layer) else 0
     widths = [
-        _feed_forward_width(layer) + residuals.dense * d,
+        _feed_forward_width(layer) + (residuals.dense + parallel) * d,
+        _state_width(layer, d) + (residuals.state if layer.state else 0) * d,
         _attention_width(workload, layer) + beside * d,
     ]
     if experts:
@@ -127,12 +137,28 @@ def _layer_width(workload: Workload, number: int, device: int, residuals: Residu
 
 
 def _feed_forward_width(layer: Layer) -> int:
-    """Gate, value and their product; where gate and value are one matrix, it is twice as wide."""
-    return (
-        layer.width(".ffn_up.weight")
-        + layer.width(".ffn_gate.weight")
-        + layer.row(".ffn_down.weight")
-    )
+    """Gate, value and their product; without a gate the activation is made in place."""
+    gate, value = layer.width(".ffn_gate.weight"), layer.width(".ffn_up.weight")
+    product = layer.row(".ffn_down.weight")
+    return value if not gate and value == product else gate + value + product
+
+
+def _is_parallel(layer: Layer) -> bool:
+    """Whether attention and feed-forward share one norm, and so one residual."""
+    norms = (".ffn_norm.weight", ".post_attention_norm.weight")
+    return layer.width(".ffn_up.weight") > 0 and not any(layer.width(norm) for norm in norms)
+
+
+def _state_width(layer: Layer, embedding: int) -> int:
+    """Of a recurrent layer: projections in several layouts, since each step wants its own."""
+    if not layer.state:
+        return 0
+    if layer.width(".time_mix_output.weight"):
+        return int(_RWKV_WIDTH * embedding)
+    if layer.width(".shortconv.in_proj.weight"):
+        return _feed_forward_width(layer)
+    kind = _MAMBA1_WIDTH if layer.width(".ssm_x.weight") else _MAMBA2_WIDTH
+    return int(kind * layer.width(".ssm_in.weight"))
 
 
 def _expert_width(workload: Workload, layer: Layer) -> int:
@@ -168,11 +194,13 @@ def _logits_bytes(workload: Workload) -> int:
 def _inputs_bytes(workload: Workload, held: tuple[int, ...]) -> int:
     """Masks, and what goes with the cache's type; they are there for the whole graph."""
     layers = [workload.architecture.layers[i] for i in held]
-    attending = [layer for layer in layers if layer.attends]
+    attending = [
+        layer for layer in layers if layer.key_width and (layer.attends or not layer.state)
+    ]
     if not attending:
         return 0
     cells, settings = workload.cells, workload.settings
-    kinds = {layer.sliding for layer in workload.architecture.layers if layer.attends}
+    kinds = {layer.sliding for layer in attending}
     seen = (cells.full if False in kinds else 0) + (cells.sliding if True in kinds else 0)
     if settings.flash_attention:
         mask = 2 * cells.tokens * seen

@@ -18,14 +18,16 @@ def estimate(header: Header, settings: Settings) -> Estimate:
 
     Raises `GgufError` when the header lacks what the prediction needs.
     """
-    alone = _alone(header, settings)
+    return with_companions(_alone(header, settings), settings)
+
+
+def with_companions(main: Estimate, settings: Settings) -> Estimate:
+    """The estimate of a model together with its draft model and its projector, if it has them."""
     if settings.draft is not None:
-        # The draft lives in the same process: its GPU overhead is there already.
-        drafting = _alone(settings.draft.header, settings.draft.settings)
-        alone = _together(alone, drafting)
-    if settings.projector is None:
-        return alone
-    return _with_projector(alone, settings.projector, settings)
+        main = _together(main, _alone(settings.draft.header, settings.draft.settings))
+    if settings.projector is not None:
+        main = _with_projector(main, settings.projector, settings)
+    return main
 
 
 def _alone(header: Header, settings: Settings) -> Estimate:
@@ -82,23 +84,20 @@ def _doubts(architecture: Architecture) -> tuple[str, ...]:
 
 
 def _together(main: Estimate, drafting: Estimate) -> Estimate:
+    """Both live in one process, so the GPU's overhead is there once."""
     pairs = zip_longest(main.devices, drafting.devices, fillvalue=Share())
     return Estimate(
         main.architecture,
         main.method,
-        tuple(_with(share, other) for share, other in pairs),
+        tuple(share + replace(other, overhead_bytes=0) for share, other in pairs),
         main.host + drafting.host,
         main.doubts + drafting.doubts,
     )
 
 
-def _with(share: Share, other: Share) -> Share:
-    return share + Share(other.weights_bytes, other.context_bytes, other.compute_bytes)
-
-
-def _with_projector(alone: Estimate, projector: Header, settings: Settings) -> Estimate:
+def _with_projector(main: Estimate, projector: Header, settings: Settings) -> Estimate:
     share = projector_share(projector, flash_attention=settings.flash_attention)
-    if not (settings.projector_on_gpu and alone.devices):
-        return replace(alone, host=alone.host + share)
-    first, *others = alone.devices
-    return replace(alone, devices=(first + share, *others))
+    if not (settings.projector_on_gpu and main.devices):
+        return replace(main, host=main.host + share)
+    first, *others = main.devices
+    return replace(main, devices=(first + share, *others))

@@ -20,8 +20,12 @@ _INPUT_NAMES = (
     "token_embd_norm.",
     "per_layer_token_embd.",
 )
+# Not numbered, but used by every layer: they go with the first one.
+_FIRST_LAYER_NAMES = ("per_layer_model_proj.", "per_layer_proj_norm.", "rope_f")
 _EXPERTS = re.compile(r"\.ffn_(up|down|gate|gate_up)_(ch|)exps")
 _TIED = "token_embd.weight"
+# q4_0, q2_k, q4_k, iq4_nl and mxfp4 on x86.
+_REARRANGED_TYPES = frozenset({2, 10, 12, 20, 39})
 _SINGLE = struct.Struct("<f")
 
 
@@ -73,10 +77,8 @@ def weights_bytes(
         for tensor in layer.tensors:
             held[tensor_place(tensor, i, placement, settings)] += tensor.size_bytes
     for tensor in architecture.other_tensors:
-        is_input = tensor.name.startswith(_INPUT_NAMES)
-        held[HOST if is_input else placement.output] += tensor.size_bytes
-    if placement.output != HOST:
-        held[placement.output] += _tied_output_bytes(architecture)
+        held[_unnumbered_place(tensor, placement)] += tensor.size_bytes
+    held[placement.output] += _tied_output_bytes(architecture, placement)
     for adapter in settings.loras:
         for tensor in adapter.tensors:
             held[_adapter_place(tensor, placement)] += tensor.size_bytes
@@ -93,15 +95,30 @@ def is_expert(tensor: Tensor) -> bool:
     return _EXPERTS.search(tensor.name) is not None
 
 
-def _tied_output_bytes(architecture: Architecture) -> int:
-    """A model whose output is its input embedding gets a second copy of that for the GPU."""
-    sizes = {tensor.name: tensor.size_bytes for tensor in architecture.other_tensors}
-    return 0 if "output.weight" in sizes else sizes.get(_TIED, 0)
+def _unnumbered_place(tensor: Tensor, placement: Placement) -> int:
+    if tensor.name.startswith(_INPUT_NAMES):
+        return HOST
+    if tensor.name.startswith(_FIRST_LAYER_NAMES):
+        return placement.layers[0]
+    return placement.output
+
+
+def _tied_output_bytes(architecture: Architecture, placement: Placement) -> int:
+    """Where the output is the input embedding, it is there twice: looked up, and multiplied.
+
+    On the host one copy serves both, unless the type is one that the CPU multiplies rearranged.
+    """
+    named = {tensor.name: tensor for tensor in architecture.other_tensors}
+    if "output.weight" in named or _TIED not in named:
+        return 0
+    embedding = named[_TIED]
+    once = placement.output == HOST and embedding.type_id not in _REARRANGED_TYPES
+    return 0 if once else embedding.size_bytes
 
 
 def _adapter_place(tensor: Tensor, placement: Placement) -> int:
     """An adapter's matrices lie beside the matrix that they adapt."""
     number = re.match(r"blk\.(\d{1,4})\.", tensor.name)
     if number is None:
-        return HOST if tensor.name.startswith(_INPUT_NAMES) else placement.output
+        return _unnumbered_place(tensor, placement)
     return placement.layers[min(int(number[1]), len(placement.layers) - 1)]

@@ -81,7 +81,7 @@ class FakeDevices:
         device_id: DeviceId,
         *,
         foreign_bytes: int | None = None,
-        fault: Fault | None | Unset = UNSET,
+        fault: Fault | Unset | None = UNSET,
     ) -> None:
         """Change a device while it runs; what is not given stays as it is.
 

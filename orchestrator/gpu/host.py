@@ -102,7 +102,7 @@ class HostDevices:
 
     async def read(self, pids: frozenset[int] | None) -> tuple[Reading, ...]:
         """Two to three files of /proc and two per process: done in place, they never block."""
-        # Nobody asks for the processes on most ticks; what they have mapped is not free then either.
+        # On most ticks nobody asks for processes; what they have mapped is not free then either.
         self._pids = self._pids if pids is None else pids
         try:
             host = host_bytes(*self._cgroup)

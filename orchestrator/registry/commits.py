@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    ProgrammingError,
+)
 from sqlmodel import Session
 
 from orchestrator.errors import RegistryFailed
@@ -22,6 +28,9 @@ from orchestrator.registry.database import explain
 TOGETHER_MAX = 256  # a commit that fails takes no more than this with it
 WAITING_MAX = 10_000  # minutes of a busy day: a disk that is further behind has stopped
 CLOSE_PATIENCE_S = 10.0  # for the last writes: six times the slowest fsync we have seen
+
+# What SQLite has against one row. Anything else it says is about the disk, and ends them all.
+_OF_THE_ROW = (IntegrityError, DataError, InterfaceError, ProgrammingError, OverflowError)
 
 T = TypeVar("T")
 
@@ -40,9 +49,10 @@ class Commits:
     same, because nobody can call a write back.
     """
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    def __init__(self, engine: Engine, path: Path, waiting_max: int = WAITING_MAX) -> None:
         self._engine = engine
         self._path = path
+        self._waiting_max = waiting_max
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="registry")
         self._waiting: deque[_Job] = deque()
         self._busy = False
@@ -85,9 +95,9 @@ class Commits:
     async def _ask(self, job: _Job) -> Any:
         if self._closed:
             raise RegistryFailed("the registry is closed: the orchestrator shuts down")
-        if len(self._waiting) >= WAITING_MAX:
+        if len(self._waiting) >= self._waiting_max:
             raise RegistryFailed(
-                f"the disk of {self._path} is {WAITING_MAX} writes behind: it has stopped or is "
+                f"the disk of {self._path} is {self._waiting_max} writes behind: it has stopped or is "
                 "far too slow"
             )
         self._enqueue(job)
@@ -149,5 +159,5 @@ def _transact(
 def _perform(session: Session, act: Callable[[Session], object], path: Path) -> object:
     try:
         return act(session)
-    except (IntegrityError, DataError) as refused:  # of this row: the others are not its hostages
-        return explain(refused.orig, path)
+    except _OF_THE_ROW as refused:  # the other rows are not its hostages
+        return explain(getattr(refused, "orig", refused), path)

@@ -50,7 +50,7 @@ class StateLock:
         return cls(descriptor)
 
     def release(self) -> None:
-        """Releasing twice is not an error. The file stays: removing it would race the next taker."""
+        """Releasing twice is not an error. The file stays: removing it would race the next one."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -28,8 +28,9 @@ MIGRATIONS = (
                 record VARCHAR NOT NULL)""",
             """CREATE TABLE leases (
                 id VARCHAR NOT NULL PRIMARY KEY,
-                instance VARCHAR NOT NULL REFERENCES residents (instance) ON DELETE CASCADE,
-                model VARCHAR NOT NULL, owner VARCHAR, lease VARCHAR NOT NULL)""",
+                instance VARCHAR NOT NULL, model VARCHAR NOT NULL, owner VARCHAR,
+                lease VARCHAR NOT NULL,
+                FOREIGN KEY (instance) REFERENCES residents (instance) ON DELETE CASCADE)""",
             "CREATE INDEX ix_leases_instance ON leases (instance)",
             """CREATE TABLE learned (
                 model VARCHAR NOT NULL, settings VARCHAR NOT NULL, measured_at VARCHAR NOT NULL,

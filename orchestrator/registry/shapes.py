@@ -54,7 +54,7 @@ def instant(at: datetime) -> str:
 
 
 def _to_json(adapter: TypeAdapter[T], value: T) -> str:
-    fields = adapter.dump_python(value, mode="json")
+    fields = adapter.dump_python(value, mode="json", fallback=dict)  # any kind of mapping
     return _text(json.dumps({"shape": SHAPE_VERSION, **fields}, ensure_ascii=False))
 
 

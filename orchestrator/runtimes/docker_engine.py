@@ -6,6 +6,7 @@ next call makes a new one, so an engine that comes back is found without being a
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,6 +24,7 @@ from orchestrator.runtimes.docker_create import Json
 T = TypeVar("T")
 
 THREADS_MAX = 16  # calls under way at once; a hanging engine cannot take more of us than this
+UNIX = "unix://"
 # What a proxy in front of the engine (our guard) says when the engine is gone.
 GATEWAY_STATUSES = frozenset({502, 503, 504})
 WAITED_FOR = ("die", "oom", "destroy")
@@ -243,12 +245,20 @@ class DockerEngine:
     def _connected(self) -> docker.APIClient:
         client = self._client
         if client is None:
+            self._knock()
             # Negotiates the version: engines are older and newer than the SDK.
             client = docker.APIClient(
                 base_url=self.url, version="auto", timeout=self._socket_timeout_s()
             )
             self._client = client
         return client
+
+    def _knock(self) -> None:
+        """Raise OSError if nobody listens; the SDK would leave its own failed socket open."""
+        if self.url.startswith(UNIX):
+            with socket.socket(socket.AF_UNIX) as door:
+                door.settimeout(self.deadlines.call_s)
+                door.connect(self.url.removeprefix(UNIX))
 
     def _socket_timeout_s(self) -> int:
         # Frees the thread of a call that nobody waits for any more; never before its deadline.

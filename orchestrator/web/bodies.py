@@ -4,7 +4,7 @@ Unknown fields are refused, because a misspelt `ttl_second` that is ignored is f
 Numbers may come as strings and null means "not given": workflow expressions make them so.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -84,7 +84,7 @@ class WriteBody(BaseModel):
 
 
 def _shown(sample: dict[str, object]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [sample]})
+    return ConfigDict(json_schema_extra=lambda schema: schema.update(examples=[dict(sample)]))
 
 
 class LoadBody(WriteBody):
@@ -183,9 +183,9 @@ class FakeBody(WriteBody):
     )
     fault: Literal["unreadable", "lost"] | None = Field(None, description="null mends it.")
 
-    def changes(self) -> dict[str, int | str | None]:
+    def changes(self) -> dict[str, Any]:
         """Only what was sent: a fault that is not mentioned stays as it is."""
-        changes: dict[str, int | str | None] = {}
+        changes: dict[str, Any] = {}
         if self.foreign_mb is not None:
             changes["foreign_bytes"] = self.foreign_mb * MiB
         if "fault" in self.model_fields_set:

@@ -74,7 +74,7 @@ def _entry(
     }
 
 
-def _breaker(value: Breaker) -> dict[str, object]:
+def _breaker(value: Breaker) -> shapes.BreakerShape:
     return {
         "failures": value.failures,
         "open_until": instant_or_none(value.open_until_s),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
-from orchestrator.config import Config
+from orchestrator.config.sections import ServerSettings
 from orchestrator.core.leases import Lease, LeaseId
 from orchestrator.core.snapshot import Snapshot
 from orchestrator.core.specs import ModelName, ModelSpec
@@ -38,6 +38,13 @@ class FakeDevices(Protocol):
         """
 
 
+class Settings(Protocol):
+    """As much of the configuration as the web goes by; it changes with a reload."""
+
+    @property
+    def server(self) -> ServerSettings: ...
+
+
 class ReloadOutcome(Protocol):
     @property
     def changed(self) -> tuple[str, ...]: ...
@@ -50,7 +57,7 @@ class Desk(Protocol):
     """Every `Denied` carries the refusal that becomes the answer."""
 
     @property
-    def config(self) -> Config: ...
+    def config(self) -> Settings: ...
 
     @property
     def clock(self) -> Clock: ...

@@ -18,6 +18,8 @@ READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})
 # A name as DNS and compose allow it, with an underscore because compose does.
 HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+ORDER_BYTES_MAX = 1 << 20  # an order is a few hundred bytes; a whole model entry a few thousand
+RELAYED = ("/v1/", "/upstream/")  # bodies meant for a model server: pictures, long texts
 PORT = re.compile(r"[0-9]{1,5}")
 
 
@@ -27,7 +29,7 @@ class Admission:
 
     allowed_hosts: frozenset[str] = field(default_factory=frozenset)  # lower case, no port
     allowed_origins: frozenset[str] = field(default_factory=frozenset)  # lower case
-    body_bytes_max: int = 1 << 20
+    relayed_bytes_max: int = 32 << 20
 
 
 class Guard:
@@ -46,18 +48,26 @@ class Guard:
         if denial is not None:
             await respond(denial, scope)(scope, receive, send)
             return
-        await self._app(scope, _counted(receive, admission.body_bytes_max), send)
+        await self._app(scope, _counted(receive, body_bytes_max(scope, admission)), send)
 
 
 def judge(scope: Scope, admission: Admission) -> Denial | None:
     """The reason to turn this request away, or None."""
     headers = scope["headers"]
     hosts = _values(headers, b"host")
-    denial = _judge_host(hosts, admission) or _judge_length(headers, admission)
+    denial = _judge_host(hosts, admission) or _judge_length(
+        headers, body_bytes_max(scope, admission)
+    )
     if denial is not None or scope["method"] in READING_METHODS:
         return denial
     own = f"{scope['scheme']}://{hosts[0]}".lower()
     return _judge_origin(headers, own, admission) or _judge_type(headers)
+
+
+def body_bytes_max(scope: Scope, admission: Admission) -> int:
+    relayed = scope["path"].startswith(RELAYED)
+    limit = admission.relayed_bytes_max
+    return limit if relayed else min(limit, ORDER_BYTES_MAX)
 
 
 def host_name(host: str) -> str | None:
@@ -104,10 +114,10 @@ def _judge_host(hosts: list[str], admission: Admission) -> Denial | None:
     )
 
 
-def _judge_length(headers: list[tuple[bytes, bytes]], admission: Admission) -> Denial | None:
+def _judge_length(headers: list[tuple[bytes, bytes]], limit: int) -> Denial | None:
     for length in _values(headers, b"content-length"):
-        if not length.isdecimal() or len(length) > 18 or int(length) > admission.body_bytes_max:
-            return _too_large(admission.body_bytes_max)
+        if not length.isdecimal() or len(length) > 18 or int(length) > limit:
+            return _too_large(limit)
     return None
 
 

@@ -12,6 +12,11 @@ from orchestrator.errors import ConfigInvalid
 from orchestrator.web.bodies import WriteBody
 from orchestrator.web.denials import Denial, WebCode, clip, encode
 
+BODY_MISSED: Mapping[str, str] = {
+    "missing": "the body is empty",
+    "model_attributes_type": "the body is not a JSON object",
+    "dict_type": "the body is not a JSON object",
+}
 MISTAKES_MAX = 10  # more of them help nobody
 
 
@@ -54,9 +59,8 @@ def _mistake(error: Mapping[str, Any], body: type[WriteBody] | None) -> dict[str
     name = ".".join(clip(str(part)) for part in place[1:])
     if error["type"] == "json_invalid":
         return {"field": "", "message": _malformed(error)}
-    if not name:
-        missing = error["type"] == "missing"
-        return {"field": "", "message": "the body is empty" if missing else "not a JSON object"}
+    if not name and error["type"] in BODY_MISSED:
+        return {"field": "", "message": BODY_MISSED[error["type"]]}
     if error["type"] == "missing":
         return {"field": name, "message": "is required"}
     if error["type"] == "extra_forbidden":

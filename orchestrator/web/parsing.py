@@ -37,9 +37,9 @@ class JsonRoute(APIRoute):
             strict = JsonRequest(request.scope, request.receive)
             try:
                 await strict.body()
+                return await answer(strict)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
-            return await answer(strict)
 
         return handle
 

@@ -166,6 +166,14 @@ class PlanAnswer(TypedDict):
     refusal: RefusalShape | None
 
 
+class BreakerShape(TypedDict):
+    failures: int
+    open_until: str | None
+    cause: str | None
+    detail: str
+    remedy: str
+
+
 class RouterStatus(TypedDict):
     value: str
     args: list[str]
@@ -194,7 +202,7 @@ class CatalogueEntry(TypedDict):
     context_size: int
     profile: str | None
     devices: list[str]
-    breaker: dict[str, object] | None
+    breaker: BreakerShape | None
 
 
 class Catalogue(TypedDict):

@@ -153,7 +153,7 @@ def loaded(
         "busy": resident.busy,
         "leases": [hold(lease) for lease in leases if lease.kind is LeaseKind.OWNER],
         "last_used_at": instant(resident.last_used_s),
-        "expires_at": None if pinned else _expiry(resident),
+        "expires_at": None if pinned else expiry(resident),
         "endpoint": resident.endpoint.url if resident.endpoint else None,
         "devices": shares(resident.placement),
         "serving": serving(resident.spec.serving),
@@ -167,7 +167,7 @@ def _expected(resident: Resident, now_s: float) -> str | None:
     return instant(max(now_s, resident.state_since_s + resident.spec.load_s))
 
 
-def _expiry(resident: Resident) -> str | None:
+def expiry(resident: Resident) -> str | None:
     if resident.ttl_s is None or resident.in_use or resident.state is not ResidentState.READY:
         return None
     return instant(resident.last_used_s + resident.ttl_s)

@@ -16,14 +16,21 @@ dir=${DOCKERD_DIR:-/tmp/vram-orchestrator-dockerd}
 socket=$dir/docker.sock
 wait_s=60
 
+# The engine that this script started and that still runs; nothing if there is none.
+own_pid() {
+    pid=$(cat "$dir/docker.pid" 2>/dev/null) || return 0
+    # A number in an old file may be anybody's by now.
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && echo "$pid" || rm -f "$dir/docker.pid"
+}
+
 answers() {
     [ "$(curl -s -m 5 --unix-socket "$1" http://engine/_ping 2>/dev/null)" = OK ]
 }
 
 if [ "${1:-}" = --stop ]; then
-    [ -s "$dir/docker.pid" ] || exit 0
-    pid=$(cat "$dir/docker.pid")
-    kill "$pid" 2>/dev/null || exit 0
+    pid=$(own_pid)
+    [ -n "$pid" ] || exit 0
+    kill "$pid"
     while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
     exit 0
 fi
@@ -40,6 +47,7 @@ command -v dockerd >/dev/null || {
     echo "no Docker Engine: apt-get install docker.io iptables" >&2
     exit 1
 }
+[ -z "$(own_pid)" ] || { echo "the engine of $dir/docker.pid runs but does not answer" >&2; exit 1; }
 mkdir -p "$dir/bin" "$dir/data" "$dir/exec"
 ln -sf "$here/../standins/nvidia-container-runtime-hook" "$dir/bin/nvidia-container-runtime-hook"
 

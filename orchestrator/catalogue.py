@@ -1,0 +1,221 @@
+"""The catalogue that is in force: the file's models, those added at run time, and what was learned.
+
+Turns an order into the spec that is scheduled.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from orchestrator.config import Config, parse_model
+from orchestrator.config.places import Plain
+from orchestrator.core.footprints import Footprint
+from orchestrator.core.refusals import Refusal, RefusalCode
+from orchestrator.core.specs import Catalogue, ModelName, ModelSpec
+from orchestrator.engines.cores import physical_cores
+from orchestrator.engines.profiles import with_profile
+from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
+from orchestrator.orders import LoadOrder, ReloadOutcome
+from orchestrator.ports import LearnedRecord
+
+ADDED_FILE = "models.json"  # models that were put through the API, in the state directory
+NAMES_SUGGESTED_MAX = 5
+
+Learned = Mapping[tuple[ModelName, str], LearnedRecord]
+Body = Mapping[str, Plain]
+
+
+def fingerprint(spec: ModelSpec) -> str:
+    """The same for all specs of a model that would occupy the same bytes."""
+    said = {
+        "service": spec.service,
+        "file": spec.file,
+        "mmproj": spec.mmproj,
+        "lora": spec.lora,
+        "serving": asdict(spec.serving),
+        "fake": asdict(spec.fake) if spec.fake else None,
+        "span": spec.span,
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Book:
+    def __init__(
+        self,
+        *,
+        config: Config,
+        load: Callable[[], Config],
+        learned: Learned,
+        estimate: Callable[[ModelSpec], Footprint | None],
+    ) -> None:
+        """Raise ConfigInvalid if a model that was added at run time no longer fits the file."""
+        self.config = config
+        self._load = load
+        self._learned = learned
+        self._estimate = estimate
+        self._added: dict[str, Body] = _read_added(config.state_dir)
+        self.catalogue: Catalogue = self._compiled(config)
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def named(self, name: str) -> ModelSpec:
+        """By name or alias. Raise Denied with the nearest names if there is none."""
+        spec = self.catalogue.get(ModelName(name))
+        if spec is None:
+            spec = next((each for each in self.catalogue.values() if name in each.aliases), None)
+        if spec is None:
+            raise Denied(_unknown(name, self.catalogue))
+        return spec
+
+    def spec_for(self, order: LoadOrder) -> ModelSpec:
+        """The model as ordered, with the footprint that is believed in. Raise Denied."""
+        spec = self.named(order.model)
+        if order.service is not None and order.service != spec.service:
+            raise Denied(self._wrong_service(order.service, spec))
+        serving = spec.serving
+        if order.profile is not None:
+            serving = with_profile(serving, order.profile, physical_cores=physical_cores())
+        if order.context_size is not None:
+            serving = replace(serving, context_size=order.context_size)
+        wanted = replace(spec, serving=serving, profile=order.profile or spec.profile)
+        if serving != spec.serving:
+            estimated = self._estimate(wanted)
+            wanted = replace(wanted, footprint=estimated or spec.footprint)
+        return self.believed(wanted)
+
+    def believed(self, spec: ModelSpec) -> ModelSpec:
+        """What was measured replaces what was declared or estimated."""
+        record = self._learned.get((spec.name, fingerprint(spec)))
+        if record is None:
+            return spec
+        return replace(spec, footprint=record.footprint, load_s=record.load_s or spec.load_s)
+
+    # --- changing --------------------------------------------------------------------------------
+
+    async def put(self, name: str, body: Body) -> ModelSpec:
+        """Raise ConfigInvalid with every mistake in it; nothing has changed then."""
+        spec = parse_model(self.config, name, body, taken=self.catalogue, estimate=self._estimate)
+        await self._keep_added({**self._added, name: body})
+        return self.catalogue[spec.name]
+
+    async def delete(self, name: ModelName) -> None:
+        """Raise Denied for a model of the file: only the file can take it out."""
+        if name not in self._added:
+            raise Denied(
+                Refusal(
+                    code=RefusalCode.CONFLICT,
+                    detail=f"{name} stands in the configuration file.",
+                    remedy="Take it out there and reload (POST /admin/reload).",
+                )
+            )
+        await self._keep_added({key: each for key, each in self._added.items() if key != name})
+
+    async def reload(self) -> ReloadOutcome:
+        """Read the file again. Raise ConfigInvalid; nothing has changed then."""
+        config = await asyncio.to_thread(self._load)
+        catalogue = self._compiled(config)
+        before = self.config
+        changed = [
+            f"models.{name}"
+            for name in sorted({*catalogue, *self.catalogue})
+            if catalogue.get(name) != self.catalogue.get(name)
+        ]
+        if config.scheduling != before.scheduling:
+            changed.append("scheduling")
+        if (config.devices.headroom_mb, config.devices.budget_mb) != (
+            before.devices.headroom_mb,
+            before.devices.budget_mb,
+        ):
+            changed.append("devices")
+        self.config, self.catalogue = config, catalogue
+        return ReloadOutcome(changed=tuple(changed), needs_restart=_needs_restart(before, config))
+
+    async def _keep_added(self, added: Mapping[str, Body]) -> None:
+        catalogue = self._compiled(self.config, added)
+        await asyncio.to_thread(_write_added, self.config.state_dir, added)
+        self._added = dict(added)
+        self.catalogue = catalogue
+
+    def _compiled(self, config: Config, added: Mapping[str, Body] | None = None) -> Catalogue:
+        catalogue = dict(config.catalogue)
+        for name, body in (self._added if added is None else added).items():
+            spec = parse_model(config, name, body, taken=catalogue, estimate=self._estimate)
+            catalogue[spec.name] = spec
+        return catalogue
+
+    def _wrong_service(self, service: str, spec: ModelSpec) -> Refusal:
+        if service not in self.config.services:
+            return Refusal(
+                code=RefusalCode.UNKNOWN_SERVICE,
+                detail=f"There is no service {service!r}.",
+                remedy=f"{spec.name} belongs to {spec.service!r}; `service` may be left out.",
+            )
+        return Refusal(
+            code=RefusalCode.CONFLICT,
+            detail=f"{spec.name} belongs to service {spec.service!r}, not to {service!r}.",
+            remedy="Leave `service` out, or name the model's own.",
+        )
+
+
+def _unknown(name: str, catalogue: Catalogue) -> Refusal:
+    names = [word for spec in catalogue.values() for word in (spec.name, *spec.aliases)]
+    near = get_close_matches(name[:200], names, n=NAMES_SUGGESTED_MAX)
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    return Refusal(
+        code=RefusalCode.UNKNOWN_MODEL,
+        detail=f"There is no model {name[:200]!r} in the catalogue.",
+        remedy=f"{meant}GET /models lists what there is.",
+    )
+
+
+def _needs_restart(before: Config, after: Config) -> tuple[str, ...]:
+    needs = [f"services.{name}" for name in after.services if name not in before.services]
+    needs += [
+        f"services.{name}"
+        for name, each in before.services.items()
+        if after.services.get(name) != each
+    ]
+    if before.server != after.server:
+        needs.append("server")
+    if before.state_dir != after.state_dir:
+        needs.append("state_dir")
+    if (before.devices.source, before.devices.fake, before.devices.sample_interval_s) != (
+        after.devices.source,
+        after.devices.fake,
+        after.devices.sample_interval_s,
+    ):
+        needs.append("devices")
+    return tuple(sorted(set(needs)))
+
+
+def _read_added(state_dir: Path) -> dict[str, Body]:
+    path = state_dir / ADDED_FILE
+    try:
+        added = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        remedy = "mend it or move it away"
+        raise ConfigInvalid((f"{path}: cannot be read: {error}; {remedy}",)) from error
+    if not isinstance(added, dict) or not all(isinstance(each, dict) for each in added.values()):
+        raise ConfigInvalid((f"{path}: must map names to models; mend it or move it away",))
+    return added
+
+
+def _write_added(state_dir: Path, added: Mapping[str, Body]) -> None:
+    """Whole or not at all. Raise RegistryFailed if the disk refuses."""
+    path = state_dir / ADDED_FILE
+    draft = path.with_suffix(".tmp")
+    try:
+        with draft.open("w") as file:
+            json.dump(added, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise RegistryFailed(f"{path} could not be written: {error.strerror}") from error

@@ -1,0 +1,25 @@
+"""The operator's file, read once into a frozen Config. Nothing else reads the environment."""
+
+from orchestrator.config.catalogue import Estimate
+from orchestrator.config.loading import (
+    DEFAULT_CONFIG,
+    EXAMPLE_CONFIG,
+    Config,
+    Overrides,
+    config_schema,
+    load_config,
+    parse_model,
+    to_catalogue,
+)
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "EXAMPLE_CONFIG",
+    "Config",
+    "Estimate",
+    "Overrides",
+    "config_schema",
+    "load_config",
+    "parse_model",
+    "to_catalogue",
+]

@@ -1,0 +1,247 @@
+"""From what the operator wrote about services and models to the specs that are scheduled."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.config.files import Misplaced, Roots, locate
+from orchestrator.config.places import Mistake
+from orchestrator.config.sections import (
+    SECONDS_MAX,
+    CacheType,
+    EngineName,
+    ModelEntry,
+    RuntimeName,
+    ServiceEntry,
+)
+from orchestrator.config.validation import shown
+from orchestrator.core.footprints import Footprint
+from orchestrator.core.specs import FakeBehaviour, ModelName, ModelSpec, ServiceName, Serving
+from orchestrator.core.vram import MiB
+from orchestrator.engines.cores import physical_cores
+from orchestrator.engines.profiles import with_profile
+
+# Given a spec whose footprint nobody declared, what it will need; None if that cannot be told.
+Estimate = Callable[[ModelSpec], Footprint | None]
+
+# A name is one segment of a URL, part of a file name and an argument: no slash, no space, no dash
+# in front. `..` would climb.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+# What follows /models/ in the API already.
+RESERVED_NAMES = frozenset({"status", "load", "unload", "plan", "estimate", "sse"})
+
+RUNTIMES: Mapping[EngineName, tuple[RuntimeName, ...]] = {
+    EngineName.LLAMA_CPP: (RuntimeName.PROCESS, RuntimeName.DOCKER, RuntimeName.EXTERNAL),
+    EngineName.XLLAMACPP: (RuntimeName.PROCESS,),
+    EngineName.FAKE: (RuntimeName.PROCESS,),
+}
+_PLAIN_CACHES = frozenset({CacheType.F32, CacheType.F16, CacheType.BF16})
+_UNKNOWN = Footprint(device_bytes=0)
+LOAD_S_DEFAULT = 10.0  # until it has been measured
+
+
+def declared_only(spec: ModelSpec) -> Footprint | None:  # noqa: ARG001 - an Estimate
+    """The estimate of somebody who cannot estimate."""
+    return None
+
+
+def name_mistake(name: str) -> str | None:
+    """Why it is no name for a model, an alias or a service; None if it is one."""
+    if _NAME.fullmatch(name) and ".." not in name:
+        if name in RESERVED_NAMES:
+            return f"cannot be a name: /models/{name} is something else in the API"
+        return None
+    return (
+        f"{shown(name)} is no name: 1 to 128 letters, digits and . _ : @ -, "
+        "beginning with a letter or digit, without `..`"
+    )
+
+
+def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
+    """What does not go together in one service."""
+    runtimes = RUNTIMES.get(entry.engine)
+    if runtimes is None:
+        known = ", ".join(RUNTIMES)
+        sentence = f"{entry.engine} is not supported by this version; it knows {known}"
+        yield Mistake(("engine",), sentence)
+    elif entry.runtime not in runtimes:
+        sentence = f"must be {' or '.join(runtimes)} with engine {entry.engine}"
+        yield Mistake(("runtime",), sentence)
+        return
+    if entry.runtime is RuntimeName.DOCKER:
+        if (entry.image is None) == (entry.container is None):
+            sentence = "docker needs either an image to make containers of or a container, one only"
+            yield Mistake(("image",), sentence)
+    else:
+        for key in ("image", "container", "network", "direct", "cdi", "memory_mb"):
+            if getattr(entry, key):
+                yield Mistake((key,), "is only for runtime docker")
+    if entry.binary and (entry.engine, entry.runtime) != (
+        EngineName.LLAMA_CPP,
+        RuntimeName.PROCESS,
+    ):
+        yield Mistake(("binary",), "is only for engine llama_cpp with runtime process")
+    if entry.url and entry.runtime is not RuntimeName.EXTERNAL:
+        yield Mistake(("url",), "is only for runtime external: we choose the address of our own")
+
+
+def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake]:
+    """What does not go together in one model, files and footprint apart."""
+    if service.engine is EngineName.FAKE:
+        for key in ("file", "mmproj", "lora"):
+            if getattr(entry, key):
+                yield Mistake((key,), "is not read by engine fake: remove it")
+        yield from _fake_mistakes(entry.fake or FakeBehaviour())
+    elif entry.fake is not None:
+        yield Mistake(("fake",), "is only for models of a service with engine fake")
+    elif entry.file is None and _launched_by_us(service):
+        yield Mistake(("file",), f"is required: engine {service.engine} loads a GGUF file")
+    if service.runtime is RuntimeName.EXTERNAL:
+        if entry.url is None and service.url is None:
+            yield Mistake(("url",), "is required here or in the service: the server is not ours")
+    elif entry.url is not None:
+        yield Mistake(("url",), "is only for models of a service with runtime external")
+    if entry.cache_type_v not in _PLAIN_CACHES and not entry.flash_attention:
+        yield Mistake(("cache_type_v",), f"{entry.cache_type_v} needs flash_attention: true")
+    if entry.batch is not None and entry.ubatch is not None and entry.ubatch > entry.batch:
+        yield Mistake(("ubatch",), f"must be at most batch, which is {entry.batch}")
+    for index, alias in enumerate(entry.aliases):
+        if (sentence := name_mistake(alias)) is not None:
+            yield Mistake(("aliases", index), sentence)
+
+
+def _launched_by_us(service: ServiceEntry) -> bool:
+    return service.runtime is not RuntimeName.EXTERNAL and service.container is None
+
+
+def _fake_mistakes(fake: FakeBehaviour) -> Iterator[Mistake]:
+    for key in ("load_s", "stop_s", "dies_after_s", "peak_mb"):
+        number = getattr(fake, key)
+        if number is not None and not 0 <= number <= SECONDS_MAX:
+            yield Mistake(("fake", key), f"must be 0 to {SECONDS_MAX:g}, not {shown(number)}")
+    if fake.tokens_per_s <= 0:
+        sentence = f"must be more than 0, not {shown(fake.tokens_per_s)}"
+        yield Mistake(("fake", "tokens_per_s"), sentence)
+
+
+def roots_of(service: ServiceEntry) -> Roots:
+    return Roots(
+        models_dir=None if service.models_dir is None else Path(service.models_dir),
+        others=tuple(Path(root) for root in service.allowed_roots),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    spec: ModelSpec | None  # None: there are mistakes
+    mistakes: tuple[Mistake, ...]
+
+
+def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Estimate) -> Built:
+    """The spec of one model, or everything that keeps it from being one."""
+    mistakes = list(model_mistakes(entry, service))
+    located, misplaced = _files(entry, service)
+    mistakes += misplaced
+    draft = replace(
+        _draft(name, entry, service), file=located.file, mmproj=located.mmproj, lora=located.lora
+    )
+    footprint = _declared(entry)
+    if footprint is None and not misplaced:
+        footprint = estimate(draft) if draft.file is not None else None
+        if footprint is None:
+            sentence = "is required: what the model takes cannot be told from its file"
+            mistakes.append(Mistake(("vram_mb",), sentence))
+    if footprint is not None and footprint.total_bytes == 0:
+        mistakes.append(Mistake(("vram_mb",), "must be more than 0 if host_mb is not given"))
+    if mistakes or footprint is None:
+        return Built(None, tuple(mistakes))
+    return Built(replace(draft, footprint=footprint), ())
+
+
+def _declared(entry: ModelEntry) -> Footprint | None:
+    if entry.vram_mb is None:
+        return None
+    return Footprint(device_bytes=entry.vram_mb * MiB, host_bytes=(entry.host_mb or 0) * MiB)
+
+
+def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
+    """Everything but the files and the footprint."""
+    is_fake = service.engine is EngineName.FAKE
+    fake = (entry.fake or FakeBehaviour()) if is_fake else None
+    load_s = entry.load_seconds or (fake.load_s if fake is not None else None)
+    return ModelSpec(
+        name=ModelName(name),
+        service=ServiceName(entry.service),
+        footprint=_UNKNOWN,
+        priority=entry.priority,
+        ttl_s=entry.ttl_seconds,
+        devices=entry.devices,
+        span=entry.span,
+        load_s=LOAD_S_DEFAULT if load_s is None else load_s,
+        serving=serving_of(entry),
+        profile=entry.profile,
+        fake=fake,
+        url=entry.url or service.url,
+        aliases=entry.aliases,
+        preload=entry.preload,
+        pinned=entry.pinned,
+    )
+
+
+def serving_of(entry: ModelEntry) -> Serving:
+    """Defaults, then the profile over them, then what was written for this model."""
+    serving = Serving(
+        slots=entry.slots,
+        unified_cache=entry.unified_cache,
+        gpu_layers=entry.gpu_layers,
+        cache_type_k=entry.cache_type_k.value,
+        cache_type_v=entry.cache_type_v.value,
+        flash_attention=entry.flash_attention,
+        load_mode=None if entry.load_mode is None else entry.load_mode.value,
+        host_cache_mb=entry.host_cache_mb,
+        embeddings=entry.embeddings,
+        jinja=entry.jinja,
+    )
+    if entry.profile is not None:
+        serving = with_profile(serving, entry.profile, physical_cores=physical_cores())
+    batch = entry.batch or serving.batch
+    return replace(
+        serving,
+        context_size=entry.context_size or serving.context_size,
+        batch=batch,
+        ubatch=entry.ubatch or min(serving.ubatch, batch),
+        threads=entry.threads or serving.threads,
+        max_tokens=entry.max_tokens or serving.max_tokens,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    file: str | None
+    mmproj: str | None
+    lora: tuple[str, ...]
+
+
+def _files(entry: ModelEntry, service: ServiceEntry) -> tuple[_Located, list[Mistake]]:
+    mistakes: list[Mistake] = []
+    if service.engine is EngineName.FAKE:  # what files it names is a mistake already
+        return _Located(None, None, ()), mistakes
+    roots = roots_of(service)
+
+    def find(file: str | None, *where: str | int) -> str | None:
+        if file is None:
+            return None
+        try:
+            return locate(file, roots)
+        except Misplaced as error:
+            mistakes.append(Mistake(where, str(error)))
+            return None
+
+    adapters = (find(file, "lora", index) for index, file in enumerate(entry.lora))
+    located = _Located(
+        lora=tuple(path for path in adapters if path is not None),
+        file=find(entry.file, "file"),
+        mmproj=find(entry.mmproj, "mmproj"),
+    )
+    return located, mistakes

@@ -1,0 +1,335 @@
+"""Composition root: the only module that names concrete drivers. Starts everything, ends it.
+
+Order of a start: lock and read the registry, read the devices, find what outlived us, serve.
+Order of an end: refuse new wishes, stop models only if the operator wants that, write, close.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from orchestrator.catalogue import Book, fingerprint
+from orchestrator.conductor import Conductor
+from orchestrator.config import Config, Overrides, load_config
+from orchestrator.config.catalogue import declared_only
+from orchestrator.config.sections import (
+    DeviceSource,
+    EngineName,
+    OnShutdown,
+    RuntimeName,
+    ServiceEntry,
+)
+from orchestrator.core.ledger import Ledger
+from orchestrator.core.messages import Decide, DecisionKind, ShutdownBegan
+from orchestrator.core.scheduler import Scheduler
+from orchestrator.core.specs import ServiceName
+from orchestrator.core.vram import MiB
+from orchestrator.desk import Desk
+from orchestrator.engines import llama_binary
+from orchestrator.engines.cores import physical_cores
+from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.llama_cpp import LlamaCpp
+from orchestrator.engines.llama_http import LlamaHttp
+from orchestrator.engines.xllamacpp import XLlamaCpp
+from orchestrator.errors import ConfigInvalid
+from orchestrator.execution import Drivers
+from orchestrator.gpu.fake import FakeDevices, FakeDeviceSpec
+from orchestrator.gpu.host import HostDevices
+from orchestrator.gpu.machine import Machine, detect
+from orchestrator.gpu.nvml import NvmlDevices
+from orchestrator.history import History
+from orchestrator.orders import LoadOrder
+from orchestrator.periodic import Job, Periodic
+from orchestrator.ports import Clock, Devices, Engine, Runtime
+from orchestrator.recovery import recover
+from orchestrator.registry.durable import SteadyRegistry
+from orchestrator.registry.sqlite import SqliteRegistry
+from orchestrator.runtimes.external import ExternalRuntime
+from orchestrator.runtimes.process import ProcessRuntime
+from orchestrator.web.app import create_app
+
+log = logging.getLogger("orchestrator")
+
+CLAIMS_DIR = "fake-devices"
+TICK_S = 1.0
+USE_LOOK_S = 2.0  # a direct request counts as use at the latest so long after it began
+PRUNE_S = 3600.0
+KEEP_DAYS = 30
+KEEP_DECISIONS = 20_000  # about 10 MB of sentences
+STOP_ALL_S = 120.0  # how long `on_shutdown: stop` waits for models to leave
+GRACEFUL_S = 5  # for requests that are being answered when the daemon ends
+
+
+def steady_clock() -> Clock:
+    """Wall time at the start, and from there on by the clock that never steps back."""
+    offset_s = time.time() - time.monotonic()
+    return lambda: offset_s + time.monotonic()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the daemon has its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(slots=True)
+class Daemon:
+    """Everything that was put together, for who runs it."""
+
+    conductor: Conductor
+    desk: Desk
+    server: uvicorn.Server
+    ending: asyncio.Event
+
+
+def serve(path: Path, overrides: Overrides | None = None) -> None:
+    """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start."""
+    chosen = overrides or Overrides()
+    config = load_config(path, overrides=chosen)
+    _set_up_logging()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(config, lambda: load_config(path, overrides=chosen)))
+
+
+async def run(config: Config, load: Callable[[], Config]) -> None:
+    async with AsyncExitStack() as stack:
+        daemon = await stack.enter_async_context(running(config, load))
+        _handle_signals(daemon)
+        await daemon.server.serve()
+
+
+@asynccontextmanager
+async def running(config: Config, load: Callable[[], Config]) -> AsyncIterator[Daemon]:
+    """The whole daemon but for its sockets; ended when the block ends."""
+    clock = steady_clock()
+    inner = await asyncio.to_thread(SqliteRegistry.open, config.state_dir)
+    registry = SteadyRegistry(inner)
+    memory = await registry.recall()
+    devices, fake = await _devices(config, clock)
+    http = LlamaHttp()
+    learned = {(record.model, record.settings): record for record in memory.learned}
+    book = Book(config=config, load=load, learned=learned, estimate=declared_only)
+    history = History(epoch=uuid.uuid4().hex[:8])
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(registry.close)
+        stack.push_async_callback(devices.close)
+        stack.push_async_callback(http.close)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        conductor = Conductor(
+            scheduler=Scheduler(book.catalogue, Ledger(), config.scheduling.rules),
+            devices=devices,
+            drivers=_drivers(config, http),
+            registry=registry,
+            history=history,
+            clock=clock,
+            tasks=tasks,
+            fingerprint=fingerprint,
+            learned=learned,
+        )
+        desk = Desk(
+            conductor=conductor,
+            book=book,
+            problems=lambda: tuple(each for each in (registry.problem,) if each),
+            fake_devices=fake,
+        )
+        desk.apply_rules()
+        conductor.start_from(memory)
+        for problem in inner.problems:
+            conductor.say(Decide(kind=DecisionKind.DEVICE, text=problem, remedy="See the log."))
+        await conductor.sample()
+        await recover(conductor, memory, book.catalogue)
+        server = _server(config, desk)
+        daemon = Daemon(conductor, desk, server, asyncio.Event())
+        keeping_up = tasks.create_task(conductor.keep_up(), name="keep up")
+        periodic = Periodic(*_jobs(config, conductor, registry))
+        periodic.start()
+        _preload(desk)
+        try:
+            yield daemon
+        finally:
+            await _end(config, conductor, history)
+            periodic.stop()
+            keeping_up.cancel()
+            conductor.close()
+
+
+async def _end(config: Config, conductor: Conductor, history: History) -> None:
+    stops = config.on_shutdown is OnShutdown.STOP
+    conductor.tell(ShutdownBegan(stop_residents=stops))
+    if stops and not await conductor.until_empty(STOP_ALL_S):
+        log.warning("some models did not leave within %.0f s; they keep running", STOP_ALL_S)
+    history.close()
+
+
+# --- parts -----------------------------------------------------------------------------------
+
+
+async def _devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevices | None]:
+    match config.devices.source:
+        case DeviceSource.FAKE:
+            specs = [
+                FakeDeviceSpec(
+                    name=each.name,
+                    total_bytes=each.total_mb * MiB,
+                    release_lag_s=each.release_lag_s,
+                    kind=each.kind,
+                    processes_visible=each.processes_visible,
+                )
+                for each in config.devices.fake
+            ]
+            fake = FakeDevices(clock, config.state_dir / CLAIMS_DIR, specs)
+            return fake, fake
+        case DeviceSource.HOST:
+            return HostDevices(clock), None
+        case DeviceSource.NVML:
+            return Machine(NvmlDevices(clock), HostDevices(clock)), None
+        case DeviceSource.AUTO:
+            detected = await detect(clock)
+            if detected.problem:
+                log.info("budgeting host RAM: %s", detected.problem)
+            return detected.devices, None
+
+
+def _drivers(config: Config, http: LlamaHttp) -> dict[ServiceName, Drivers]:
+    runtimes = _Runtimes(config)
+    return {
+        name: Drivers(
+            engine=_engine(entry, config, http),
+            runtime=runtimes.of(entry),
+            stop_grace_s=config.scheduling.stop_grace_s,
+            load_deadline_s=config.scheduling.load_deadline_s,
+        )
+        for name, entry in config.services.items()
+    }
+
+
+def _engine(entry: ServiceEntry, config: Config, http: LlamaHttp) -> Engine:
+    match entry.engine:
+        case EngineName.FAKE:
+            is_fake = config.devices.source is DeviceSource.FAKE
+            claims_dir = config.state_dir / CLAIMS_DIR if is_fake else None
+            return FakeEngine(http, claims_dir=claims_dir)
+        case EngineName.XLLAMACPP:
+            return XLlamaCpp(http, physical_cores=physical_cores())
+        case EngineName.LLAMA_CPP:
+            binary = Path(entry.binary) if entry.binary else None
+            search_path = os.environ.get("PATH")  # noqa: TID251 - where programs are looked for
+            found = llama_binary.candidates(binary, search_path)
+            return LlamaCpp(found, http, physical_cores=physical_cores())
+        case _:
+            raise ConfigInvalid((f"engine {entry.engine} is not supported by this version",))
+
+
+class _Runtimes:
+    """One of each kind, shared by the services that use it."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._process: ProcessRuntime | None = None
+        self._external: ExternalRuntime | None = None
+
+    def of(self, entry: ServiceEntry) -> Runtime:
+        match entry.runtime:
+            case RuntimeName.PROCESS:
+                if self._process is None:
+                    environment = dict(os.environ)  # noqa: TID251 - the runtime takes what it may
+                    self._process = ProcessRuntime(
+                        self._config.state_dir, identity_of(self._config.state_dir), environment
+                    )
+                return self._process
+            case RuntimeName.EXTERNAL:
+                if self._external is None:
+                    self._external = ExternalRuntime()
+                return self._external
+            case _:
+                raise ConfigInvalid((f"runtime {entry.runtime} is not supported by this version",))
+
+
+def identity_of(state_dir: Path) -> str:
+    """What tells our processes and containers from those of another state directory."""
+    path = state_dir / "identity"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        identity = uuid.uuid4().hex
+        path.write_text(identity + "\n")
+        return identity
+
+
+def _jobs(config: Config, conductor: Conductor, registry: SteadyRegistry) -> Iterator[Job]:
+    async def prune() -> None:
+        before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
+        await registry.prune(before=before, keep_decisions=KEEP_DECISIONS)
+
+    yield Job("sample", config.devices.sample_interval_s, conductor.sample)
+    yield Job("tick", TICK_S, conductor.tick)
+    yield Job("look at use", USE_LOOK_S, conductor.look_at_use)
+    yield Job("retry writes", TICK_S, registry.retry)
+    yield Job("prune", PRUNE_S, prune)
+
+
+def _preload(desk: Desk) -> None:
+    for spec in desk.catalogue.values():
+        if spec.preload:
+            desk.begin_load(LoadOrder(model=spec.name))
+
+
+def _server(config: Config, desk: Desk) -> uvicorn.Server:
+    return _Server(
+        uvicorn.Config(
+            create_app(desk),
+            host=config.server.host,
+            port=config.server.port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            proxy_headers=False,  # believed only from an edge of ours, and there is none yet
+            server_header=False,
+            timeout_graceful_shutdown=GRACEFUL_S,
+        )
+    )
+
+
+def _handle_signals(daemon: Daemon) -> None:
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        daemon.desk.history.close()  # listeners would keep their connections open for ever
+        daemon.server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_reload(daemon.desk)))
+
+
+async def _reload(desk: Desk) -> None:
+    try:
+        outcome = await desk.reload()
+    except ConfigInvalid as error:
+        log.error("the configuration was not reloaded, nothing has changed:\n%s", error)  # noqa: TRY400
+    else:
+        log.info("reloaded; changed: %s", ", ".join(outcome.changed) or "nothing")
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+    )
+    for noisy in ("httpx", "httpcore", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,82 @@
+"""The stand-in engine: real processes that behave like a llama-server, or misbehave on request."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.core.failures import Failure
+from orchestrator.core.residents import Endpoint, InstanceId, Placement
+from orchestrator.core.specs import FakeBehaviour, ModelSpec
+from orchestrator.engines import llama_log
+from orchestrator.engines.llama_http import LlamaHttp
+from orchestrator.engines.python_program import import_path, program
+from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Exit, Launch, Readiness, Use
+
+FAKE_DEVICE_PREFIX = "fake-"  # only these have an account to charge; on the rest it is weightless
+
+
+class FakeEngine:
+    """Runs `fake_server`, charged to the fake devices whose account lies in `claims_dir`."""
+
+    name = "fake"
+
+    def __init__(self, http: LlamaHttp, *, claims_dir: Path | None) -> None:
+        self._http = http
+        self._claims_dir = claims_dir
+
+    def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
+        return Launch(
+            instance=instance,
+            model=spec.name,
+            service=spec.service,
+            argv=(
+                *program("orchestrator.engines.fake_server"),
+                *("--model", spec.name, "--host", HOST_TOKEN, "--port", PORT_TOKEN),
+                *_serving(spec),
+                *_behaviour(spec.fake or FakeBehaviour()),
+                *self._charges(placement),
+            ),
+            env=import_path(),
+            devices=placement.devices,
+        )
+
+    def _charges(self, placement: Placement) -> Iterator[str]:
+        if self._claims_dir is None:
+            return
+        yield from ("--claims", str(self._claims_dir))
+        for device, share in placement.shares:
+            if device.startswith(FAKE_DEVICE_PREFIX):
+                yield from ("--device", f"{device}={share}")
+
+    async def check(self, spec: ModelSpec) -> Failure | None:  # noqa: ARG002 - the port's
+        """Nothing: there is no file that could be broken; what goes wrong shows when it runs."""
+        return None
+
+    async def readiness(self, endpoint: Endpoint) -> Readiness:
+        return await self._http.readiness(endpoint)
+
+    async def use(self, endpoint: Endpoint) -> Use:
+        return await self._http.use(endpoint)
+
+    def classify(self, exit_: Exit) -> Failure:
+        return llama_log.classify(exit_)
+
+    async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
+        """Nothing: its process is ours, and stopping it gives the bytes back."""
+
+
+def _serving(spec: ModelSpec) -> Iterator[str]:
+    yield from ("--slots", str(spec.serving.slots))
+    yield from ("--context", str(spec.serving.context_size))
+    if spec.serving.max_tokens is not None:
+        yield from ("--max-tokens", str(spec.serving.max_tokens))
+
+
+def _behaviour(fake: FakeBehaviour) -> Iterator[str]:
+    yield from ("--load-s", str(fake.load_s), "--tokens-per-s", str(fake.tokens_per_s))
+    yield from ("--stop-s", str(fake.stop_s), "--fail", fake.fail)
+    if fake.ignore_sigterm:
+        yield "--ignore-sigterm"
+    if fake.dies_after_s is not None:
+        yield from ("--dies-after-s", str(fake.dies_after_s))
+    if fake.peak_mb is not None:
+        yield from ("--peak-mb", str(fake.peak_mb))

@@ -1,0 +1,114 @@
+"""What would fit instead: the largest context, the most layers, the most exact cache."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from orchestrator.gguf.architecture import architecture_of
+from orchestrator.gguf.estimate import estimate
+from orchestrator.gguf.footprint import MIB, Estimate
+from orchestrator.gguf.header import Header
+from orchestrator.gguf.settings import Settings
+
+# Contexts are padded to this anyway, so a finer search would suggest differences that are none.
+CONTEXT_STEP = 256
+# From exact to coarse. Below this, answers suffer more than a shorter context would make them.
+CACHE_TYPES_BY_EXACTNESS = ("f16", "q8_0", "q5_1", "q4_0")
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Each suggestion changes one setting only; None: that alone does not make it fit."""
+
+    fits: bool
+    needed_bytes: tuple[int, ...]  # on each GPU, overhead included
+    free_bytes: tuple[int, ...]
+    context_size: int | None
+    gpu_layers: int | None
+    cache_type: str | None
+
+    @property
+    def suggestions(self) -> dict[str, int | str]:
+        """What can be sent back as it is; empty when it fits as asked or nothing helps."""
+        if self.fits:
+            return {}
+        found = {
+            "context_size": self.context_size,
+            "gpu_layers": self.gpu_layers,
+            "cache_type": self.cache_type,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def text(self) -> str:
+        needed, free = sum(self.needed_bytes) // MIB, sum(self.free_bytes) // MIB
+        if self.fits:
+            return f"fits: needs {needed:,} of {free:,} MiB"
+        ways = " or ".join(f"{name} {value}" for name, value in self.suggestions.items())
+        remedy = f"; would fit with {ways}" if ways else "; no single setting makes it fit"
+        return f"needs {needed:,} MiB where {free:,} MiB are free{remedy}"
+
+
+def suggestions(header: Header, settings: Settings, free_bytes: tuple[int, ...]) -> Fit:
+    """Compare the estimate with what is free on each GPU of `tensor_split`, in its order.
+
+    `context_size` and `gpu_layers` are the most that fits with everything else as asked, so they
+    may also be more than was asked. Raises `GgufError` as `estimate` does.
+    """
+
+    def fitting(changed: Settings) -> bool:
+        return _within(estimate(header, changed), free_bytes)
+
+    asked = estimate(header, settings)
+    return Fit(
+        fits=_within(asked, free_bytes),
+        needed_bytes=tuple(share.total_bytes for share in asked.devices),
+        free_bytes=free_bytes,
+        context_size=_largest_context(header, settings, fitting),
+        gpu_layers=_most_layers(header, settings, fitting),
+        cache_type=_most_exact_cache(settings, fitting),
+    )
+
+
+def _within(needed: Estimate, free_bytes: tuple[int, ...]) -> bool:
+    if len(needed.devices) != len(free_bytes):
+        return False
+    pairs = zip(needed.devices, free_bytes, strict=True)
+    return all(share.total_bytes <= free for share, free in pairs)
+
+
+def _largest_context(
+    header: Header, settings: Settings, fitting: Callable[[Settings], bool]
+) -> int | None:
+    """At most what the model was trained for, for every slot that has a cache of its own."""
+    caches = 1 if settings.unified_cache else settings.slots
+    most = architecture_of(header).trained_context * caches // CONTEXT_STEP
+    steps = _largest(most, lambda n: fitting(replace(settings, context_size=n * CONTEXT_STEP)))
+    return steps * CONTEXT_STEP if steps else None
+
+
+def _most_layers(
+    header: Header, settings: Settings, fitting: Callable[[Settings], bool]
+) -> int | None:
+    most = len(architecture_of(header).layers) + 1
+    return _largest(most, lambda n: fitting(replace(settings, gpu_layers=n))) or None
+
+
+def _most_exact_cache(settings: Settings, fitting: Callable[[Settings], bool]) -> str | None:
+    if not settings.flash_attention:
+        return None  # llama.cpp needs it for a quantized cache
+    for name in CACHE_TYPES_BY_EXACTNESS:
+        if fitting(replace(settings, cache_type_k=name, cache_type_v=name)):
+            return name
+    return None
+
+
+def _largest(most: int, fitting: Callable[[int], bool]) -> int:
+    """The largest number up to `most` that fits, by bisection; 0 when 1 does not."""
+    fits, too_large = 0, most + 1
+    while too_large - fits > 1:
+        middle = (fits + too_large) // 2
+        if fitting(middle):
+            fits = middle
+        else:
+            too_large = middle
+    return fits

@@ -1,0 +1,148 @@
+"""At start: what was believed, what runs, and taking over whatever goes on (R11)."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from orchestrator.conductor import Conductor
+from orchestrator.core.leases import Lease
+from orchestrator.core.messages import Recovered
+from orchestrator.core.placement import placements, usable_devices
+from orchestrator.core.reconcile import Health, Sight, reconcile
+from orchestrator.core.residents import InstanceId, Placement, Resident, ResidentState
+from orchestrator.core.specs import Catalogue, ModelSpec, ServiceName
+from orchestrator.errors import StopFailed, Unreachable
+from orchestrator.execution import Drivers
+from orchestrator.ports import Engine, Found, Memory, ReadyState, ResidentRecord, Running, Runtime
+
+log = logging.getLogger("orchestrator")
+
+_HEALTH = {
+    ReadyState.READY: Health.READY,
+    ReadyState.STARTING: Health.STARTING,
+    ReadyState.BROKEN: Health.BROKEN,
+}
+
+
+async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) -> None:
+    """Adopt what is healthy, go on with what was begun, remove what is ours and broken."""
+    now_s = conductor.clock()
+    runtimes = {drivers.runtime.name: drivers.runtime for drivers in conductor.drivers.values()}
+    found, silent = await _discover(runtimes.values())
+    known = [record for record in memory.residents if _has_drivers(record, conductor.drivers)]
+    found += [
+        Found(instance=r.resident.instance, model=r.resident.name, running=r.running)
+        for r in known
+        if r.running is not None and (r.runtime in silent or r.runtime == "external")
+    ]
+    engines = _engines(found, known, catalogue, conductor.drivers)
+    sights = await _look(found, engines, silent)
+    adoptable = {
+        each.instance: _draw_up(each, catalogue[each.model], conductor, now_s)
+        for each in found
+        if each.model in catalogue and catalogue[each.model].service in conductor.drivers
+    }
+    verdict = reconcile(
+        [record.resident for record in known],
+        sights,
+        {instance: drawn for instance, drawn in adoptable.items() if drawn is not None},
+        now_s,
+    )
+    running = {each.instance: each.running for each in found}
+    for resident in verdict.residents:
+        if resident.instance in running:
+            conductor.know_again(resident, running[resident.instance])
+    conductor.tell(Recovered(verdict.residents, _still_valid(memory.leases, now_s)))
+    for resident in verdict.residents:
+        conductor.resume(resident)
+    unknown = [r.resident.instance for r in memory.residents if r not in known]
+    for instance in (*verdict.forget, *unknown):
+        await conductor.registry.drop_resident(instance)
+    await _remove([running[each] for each in verdict.remove], runtimes)
+
+
+def _has_drivers(record: ResidentRecord, drivers: Mapping[ServiceName, Drivers]) -> bool:
+    spec = record.resident.spec
+    return spec.plain_room or spec.service in drivers
+
+
+async def _discover(runtimes: Iterable[Runtime]) -> tuple[list[Found], frozenset[str]]:
+    """What runs; and which runtimes do not answer, whose things keep their last known state."""
+    found: list[Found] = []
+    silent = set()
+    for runtime in runtimes:
+        try:
+            found += await runtime.discover()
+        except Unreachable as error:
+            log.warning("runtime %s does not answer: %s", runtime.name, error)
+            silent.add(runtime.name)
+    return found, frozenset(silent)
+
+
+def _engines(
+    found: Sequence[Found],
+    known: Sequence[ResidentRecord],
+    catalogue: Catalogue,
+    drivers: Mapping[ServiceName, Drivers],
+) -> dict[InstanceId, Engine]:
+    services = {record.resident.instance: record.resident.spec.service for record in known}
+    engines = {}
+    for each in found:
+        spec = catalogue.get(each.model)
+        service = services.get(each.instance) or (spec.service if spec else None)
+        if service is not None and service in drivers:
+            engines[each.instance] = drivers[service].engine
+    return engines
+
+
+async def _look(
+    found: Sequence[Found], engines: Mapping[InstanceId, Engine], silent: frozenset[str]
+) -> list[Sight]:
+    async def health(each: Found) -> Health:
+        engine = engines.get(each.instance)
+        if engine is None:
+            return Health.BROKEN  # ours, and nothing in the configuration wants it
+        if each.running.handle.runtime in silent:
+            return Health.READY
+        return _HEALTH[(await engine.readiness(each.running.endpoint)).state]
+
+    healths = await asyncio.gather(*(health(each) for each in found))
+    return [
+        Sight(
+            instance=each.instance,
+            model=each.model,
+            endpoint=each.running.endpoint,
+            health=seen,
+        )
+        for each, seen in zip(found, healths, strict=True)
+    ]
+
+
+def _draw_up(each: Found, spec: ModelSpec, conductor: Conductor, now_s: float) -> Resident | None:
+    """A resident for something that runs and was never written down, or whose row was lost."""
+    ledger = conductor.scheduler.state.ledger
+    shares: Placement | None = next(placements(spec, ledger, usable_devices(spec, ledger)), None)
+    if shares is None:
+        return None
+    return Resident(
+        instance=each.instance,
+        spec=spec,
+        placement=shares,
+        state=ResidentState.READY,
+        state_since_s=now_s,
+        last_used_s=now_s,
+        priority=spec.priority,
+        ttl_s=spec.ttl_s,
+    )
+
+
+def _still_valid(leases: Sequence[Lease], now_s: float) -> list[Lease]:
+    """A lease that ran out while nobody was there to hear its renewal gets one more minute."""
+    return [lease for lease in leases if lease.expires_s is None or lease.expires_s > now_s - 60]
+
+
+async def _remove(things: Sequence[Running], runtimes: Mapping[str, Runtime]) -> None:
+    for thing in things:
+        with suppress(StopFailed):  # still ours at the next start, and tried again then
+            await runtimes[thing.handle.runtime].stop(thing.handle, grace_s=1.0)

@@ -1,0 +1,133 @@
+"""Servers that somebody else runs: known by their address, asked, never started or stopped.
+
+An engine for such a server answers `Launch(argv=("external", url))`. The runtime only opens
+connections and closes them again: that is no request, so no server counts it as use.
+"""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from orchestrator.core.failures import Failure, FailureReason
+from orchestrator.core.residents import Endpoint
+from orchestrator.errors import StartFailed, Unreachable
+from orchestrator.ports import Exit, Found, Handle, Launch, Running
+
+EXTERNAL = "external"  # the first word of the argv, where others name a program
+HANDLE_VERSION = 1
+CONNECT_TIMEOUT_S = 2.0  # on the same network a server that lives accepts within milliseconds
+PROBE_INTERVAL_S = 2.0
+PROBES_LOST_MAX = 3  # in a row: a server that is being restarted by its owner is not gone
+_PORTS = {"http": 80, "https": 443}
+
+
+class ExternalRuntime:
+    name = "external"
+
+    def __init__(self, *, probe_interval_s: float = PROBE_INTERVAL_S) -> None:
+        self._probe_interval_s = probe_interval_s
+
+    async def start(self, launch: Launch) -> Running:
+        """Nothing is started and nobody is asked: whether it answers is the engine's question."""
+        match launch.argv:
+            case (kind, url) if kind == EXTERNAL and _address(url) is not None:
+                fields = {"url": url, "instance": launch.instance}
+                handle = Handle(runtime=self.name, version=HANDLE_VERSION, fields=fields)
+                return Running(handle=handle, endpoint=Endpoint(url))
+            case _:
+                raise StartFailed(_no_address(launch))
+
+    async def stop(self, handle: Handle, *, grace_s: float) -> None:
+        """It is not ours to stop. What it holds is given back by the engine's `unload`."""
+
+    async def wait(self, handle: Handle) -> Exit:
+        """Return when it has not been reachable for several looks in a row."""
+        url = _url(handle)
+        lost = 0
+        while True:
+            lost = 0 if await _answers(url) else lost + 1
+            if lost == PROBES_LOST_MAX:
+                return Exit(code=None, log_tail=(f"{url} does not accept connections any more",))
+            await asyncio.sleep(self._probe_interval_s)
+
+    async def alive(self, handle: Handle) -> bool:
+        """False if nobody listens. Raise Unreachable if its host does not answer at all."""
+        url = _url(handle)
+        try:
+            await _connect(url)
+        except ConnectionError:
+            return False
+        except OSError as error:  # a timeout, an unknown name, no route
+            raise Unreachable(f"{url} does not answer: {error}") from error
+        return True
+
+    async def discover(self) -> Sequence[Found]:
+        return ()
+
+    async def pids(self, handle: Handle) -> frozenset[int]:  # noqa: ARG002
+        return frozenset()
+
+    async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:  # noqa: ARG002
+        return ()
+
+    async def log_size(self, handle: Handle) -> int:  # noqa: ARG002 - it has none that we see
+        return 0
+
+
+def _url(handle: Handle) -> str:
+    url = handle.fields.get("url")
+    if handle.version != HANDLE_VERSION or not isinstance(url, str) or _address(url) is None:
+        raise Unreachable(f"not the handle of an external server: version {handle.version}")
+    return url
+
+
+def _address(url: str) -> tuple[str, int] | None:
+    """Where to connect; None if the text is no address of a server."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if parts.scheme not in _PORTS or not parts.hostname or port is None:
+        return None
+    return parts.hostname, port
+
+
+async def _answers(url: str) -> bool:
+    try:
+        await _connect(url)
+    except OSError:
+        return False
+    return True
+
+
+async def _connect(url: str) -> None:
+    """Raise OSError if no connection can be made."""
+    address = _address(url)
+    assert address is not None, url
+    loop = asyncio.get_running_loop()
+    refused = OSError(f"{address[0]} has no address")
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        try:
+            found = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)
+        except UnicodeError as error:  # a host name that cannot be one
+            raise OSError(f"no such host: {address[0]!r}") from error
+        for family, kind, protocol, _, where in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setblocking(False)
+                try:
+                    await loop.sock_connect(probe, where)
+                except OSError as error:
+                    refused = error
+                else:
+                    return
+    raise refused
+
+
+def _no_address(launch: Launch) -> Failure:
+    return Failure(
+        reason=FailureReason.ARGUMENTS,
+        detail=f"{launch.service} has no usable address for {launch.model}: {launch.argv!r}.",
+        remedy="Give the service a url such as http://host:8188.",
+    )

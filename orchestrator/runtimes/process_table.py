@@ -1,0 +1,203 @@
+"""The processes of this machine, as /proc tells of them, and a grip on single ones.
+
+A pid alone names nobody: it is used again. Here a process is its pid and the tick at which it
+started (which no clock adjustment moves), and is signalled through a pidfd that was opened before
+the start was compared, so that a signal reaches that process or no one. Needs Linux 5.4.
+"""
+
+import asyncio
+import os
+import select
+import signal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+_ENDED_STATES = frozenset({"Z", "X"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    pid: int
+    started: int  # clock ticks since the machine booted
+    parent: int
+    group: int
+    session: int
+    ended: bool  # a zombie: it has given everything back, only its parent has not looked yet
+
+
+def boot_id() -> str:
+    """Names this run of the machine: ticks and pids mean nothing in another one."""
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+def read_process(pid: int) -> Process | None:
+    """None if there is no such process. Raise OSError if the kernel does not tell."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The program's name may hold spaces and brackets; what follows the last one is numbers.
+    fields = text.rpartition(")")[2].split()
+    return Process(
+        pid=pid,
+        started=int(fields[19]),
+        parent=int(fields[1]),
+        group=int(fields[2]),
+        session=int(fields[3]),
+        # A first thread that ended is shown as a zombie while the other threads work on.
+        ended=fields[0] in _ENDED_STATES and int(fields[17]) <= 1,
+    )
+
+
+def read_table() -> Mapping[int, Process]:
+    """Everybody who runs now. Who starts or ends meanwhile may be missing."""
+    pids = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+    table = {}
+    for pid in pids:
+        process = read_process(pid)
+        if process is not None:
+            table[pid] = process
+    return table
+
+
+def descendants(table: Mapping[int, Process], root: int) -> frozenset[int]:
+    """Children of `root`, their children, and so on."""
+    children: dict[int, list[int]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    found: set[int] = set()
+    frontier = [root]
+    while frontier:
+        new = [pid for pid in children.get(frontier.pop(), ()) if pid not in found]
+        found.update(new)
+        frontier.extend(new)
+    return frozenset(found)
+
+
+def marked(table: Mapping[int, Process], names: Sequence[str]) -> Mapping[int, tuple[str, ...]]:
+    """Processes of our own user that were given all these variables, with the values.
+
+    Only what was there when the program started is seen, and nothing if it has overwritten it.
+    """
+    own = os.getuid()
+    found = {}
+    for pid in table:
+        with suppress(OSError):  # it ended meanwhile, or is not ours to look into
+            if (PROC / str(pid)).stat().st_uid != own:
+                continue
+            variables = _environment((PROC / str(pid) / "environ").read_bytes())
+            values = tuple(variables[name] for name in names if name in variables)
+            if len(values) == len(names):
+                found[pid] = values
+    return found
+
+
+def _environment(block: bytes) -> Mapping[str, str]:
+    pairs = (entry.partition(b"=") for entry in block.split(b"\0") if entry)
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+def out_of_memory_kills() -> int | None:
+    """How often the kernel has killed for want of host memory since boot; None: it does not say."""
+    try:
+        lines = (PROC / "vmstat").read_text().splitlines()
+    except OSError:
+        return None
+    counts = (line.split() for line in lines)
+    return next((int(count) for name, count in counts if name == "oom_kill"), None)
+
+
+class Grip:
+    """Holds one process by a pidfd. Close it."""
+
+    def __init__(self, pid: int, descriptor: int) -> None:
+        self.pid = pid
+        self.descriptor = descriptor
+
+    @classmethod
+    def take(cls, pid: int, started: int) -> "Grip | None":
+        """None if that process has ended. Raise OSError if no grip can be had."""
+        grip = cls.take_child(pid)
+        if grip is None:
+            return None
+        # Looked at after the descriptor was opened: if it is the one now, it was the one then.
+        try:
+            process = read_process(pid)
+        except OSError:
+            grip.close()
+            raise
+        if process is None or process.started != started or process.ended:
+            grip.close()
+            return None
+        return grip
+
+    @classmethod
+    def take_child(cls, pid: int) -> "Grip | None":
+        """The grip on a child that nobody has reaped: its pid can be nobody else's."""
+        try:
+            return cls(pid, os.pidfd_open(pid))
+        except ProcessLookupError:
+            return None
+
+    def send(self, number: signal.Signals) -> None:
+        """Signalling who has ended is not an error. Raise PermissionError if it is not ours."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.descriptor, number)
+
+    @property
+    def ended(self) -> bool:
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def reap(self) -> int | None:
+        """The exit code of who has ended, -N after signal N; None if it was no child of ours."""
+        try:
+            how = os.waitid(os.P_PIDFD, self.descriptor, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if how is None:
+            return None
+        return how.si_status if how.si_code == os.CLD_EXITED else -how.si_status
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+@contextmanager
+def grips(processes: Iterable[Process]) -> Iterator[list[Grip]]:
+    """A grip on each that still runs. Raise OSError if one cannot be had."""
+    held: list[Grip] = []
+    try:
+        for process in processes:
+            grip = Grip.take(process.pid, process.started)
+            if grip is not None:
+                held.append(grip)
+        yield held
+    finally:
+        for grip in held:
+            grip.close()
+
+
+async def wait_until_ended(held: Sequence[Grip], timeout_s: float) -> bool:
+    """Whether all of them ended in time."""
+    if not held:
+        return True
+    loop = asyncio.get_running_loop()
+    endings = [loop.create_future() for _ in held]
+
+    def note(grip: Grip, ending: asyncio.Future[None]) -> None:
+        loop.remove_reader(grip.descriptor)
+        ending.set_result(None)
+
+    for grip, ending in zip(held, endings, strict=True):
+        loop.add_reader(grip.descriptor, note, grip, ending)
+    try:
+        _, waiting = await asyncio.wait(endings, timeout=timeout_s)
+        return not waiting
+    finally:
+        for grip in held:
+            loop.remove_reader(grip.descriptor)

@@ -1,0 +1,124 @@
+"""Puts the web together: routes, the guard round them, and the one error body.
+
+Starting and stopping what stands behind it is the daemon's business.
+"""
+
+import logging
+import socket
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from orchestrator.config.sections import ServerSettings
+from orchestrator.errors import ConfigInvalid, Denied, Failed
+from orchestrator.web import admin, compat, docs, events, leases, models
+from orchestrator.web.board import Board
+from orchestrator.web.denials import Declined, Denial, WebCode, clip, denial_of, respond
+from orchestrator.web.desk import Desk
+from orchestrator.web.feed import Feed
+from orchestrator.web.guard import Admission, Guard
+from orchestrator.web.mistakes import denial_of_config, denial_of_validation
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = """\
+Which models live in VRAM, and makes it so. Sizes in fields that end in `_mb` are integers of
+1024² bytes. Every error has the same body, with a stable `code` and a `remedy`. Write bodies
+refuse unknown fields; numbers may be sent as strings.
+"""
+
+
+def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
+    """The application. `desk` is whoever answers for the daemon: the conductor, in earnest."""
+    app = FastAPI(
+        title="VRAM Orchestrator",
+        version=version,
+        description=DESCRIPTION,
+        openapi_url=None,  # served by our own route
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect repeats a Host that the caller made up
+    )
+    board = Board(desk)
+    app.state.desk = desk
+    app.state.board = board
+    app.state.feed = Feed(desk, board)
+    own_name = socket.gethostname().lower()
+    app.add_middleware(Guard, admission=lambda: _admission(desk.config.server, own_name))
+    # compat first: /models/sse and the refused GETs are not names of models.
+    for router in (compat.router, models.router, leases.router, events.router, admin.router):
+        app.include_router(router)
+    if desk.fake_devices is not None:
+        app.include_router(admin.fake_router)
+    app.include_router(docs.router)
+    _explain_errors(app)
+    # FastAPI puts off most of its work until somebody asks. The first caller, and whoever is
+    # served beside it, would wait for that.
+    app.openapi()
+    return app
+
+
+def _admission(server: ServerSettings, own_name: str) -> Admission:
+    return Admission(
+        allowed_hosts=frozenset((own_name, *map(str.lower, server.allowed_hosts))),
+        allowed_origins=frozenset(map(str.lower, server.allowed_origins)),
+        relayed_bytes_max=server.body_limit_bytes,
+    )
+
+
+def _explain_errors(app: FastAPI) -> None:
+    """Every way to fail, into the one error body."""
+
+    @app.exception_handler(Declined)
+    async def on_declined(request: Request, error: Declined) -> Response:
+        return respond(error.denial, request.scope)
+
+    @app.exception_handler(Denied)
+    async def on_denied(request: Request, error: Denied) -> Response:
+        return respond(denial_of(error.refusal), request.scope)
+
+    @app.exception_handler(ConfigInvalid)
+    async def on_config(request: Request, error: ConfigInvalid) -> Response:
+        return respond(denial_of_config(error), request.scope)
+
+    @app.exception_handler(Failed)
+    async def on_failed(request: Request, error: Failed) -> Response:
+        log.error("%s %s: %s", request.method, clip(request.scope["path"]), error)
+        denial = Denial(
+            code=WebCode.UNAVAILABLE,
+            detail="Something this answer needs does not work at the moment.",
+            remedy="GET /health/ready says what; the daemon's log has the details.",
+        )
+        return respond(denial, request.scope)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        return respond(denial_of_validation(error, request.scope), request.scope)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        return respond(_denial_of_http(error, request), request.scope)
+
+    @app.exception_handler(Exception)
+    async def on_crash(request: Request, error: Exception) -> Response:
+        # The server below logs the traceback; here it only gets its request.
+        log.error("%s %s failed: %r", request.method, clip(request.scope["path"]), error)
+        denial = Denial(
+            code=WebCode.INTERNAL,
+            detail="The daemon made a mistake.",
+            remedy="Its log has the details. Models that run are not affected.",
+        )
+        return respond(denial, request.scope)
+
+
+def _denial_of_http(error: HTTPException, request: Request) -> Denial:
+    path = clip(request.scope["path"])
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "").replace(" ", "").split(",")
+        return compat.get_changes_nothing(tuple(sorted(filter(None, allowed))), path)
+    if error.status_code == 404:
+        return Denial(
+            code=WebCode.NOT_FOUND, detail=f"There is no {path}.", remedy="GET /docs lists what is."
+        )
+    return Denial(code=WebCode.INVALID, detail=str(error.detail))

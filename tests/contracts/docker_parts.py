@@ -1,0 +1,170 @@
+"""Real parts for tests with Docker: an engine, a tiny image, and our guard in front of the engine.
+
+Nothing here starts an engine for the whole machine: `tests/tools/start_dockerd.sh` does.
+"""
+
+import functools
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import docker.errors
+import pytest
+import requests
+
+ROOT = Path(__file__).parents[2]
+START = ROOT / "tests" / "tools" / "start_dockerd.sh"
+IMAGE = "vram-sleeper:test"
+REMEDY = "no Docker Engine answers: export DOCKER_HOST=$(tests/tools/start_dockerd.sh)"
+NO_NGINX = "no nginx with Lua: apt-get install nginx-light libnginx-mod-http-lua lua-cjson"
+SOCKETS = ("/var/run/docker.sock", "/tmp/vram-orchestrator-dockerd/docker.sock")
+GUARD_IDENTITY = "guarded"
+
+
+@functools.cache
+def engine_url() -> str | None:
+    """The engine that tests may use: the one named by DOCKER_HOST, else one that is there."""
+    candidates = [os.getenv("DOCKER_HOST", ""), *(f"unix://{path}" for path in SOCKETS)]
+    return next((url for url in candidates if url and answers(url)), None)
+
+
+def answers(url: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:  # the SDK leaves sockets that fail to connect
+        if probe.connect_ex(url.removeprefix("unix://")) != 0:
+            return False
+    try:
+        with closing(docker.APIClient(base_url=url, version="auto", timeout=5)) as client:
+            return bool(client.ping())
+    except (docker.errors.DockerException, requests.RequestException):
+        return False
+
+
+def need_engine() -> str:
+    url = engine_url()
+    if url is None:
+        pytest.skip(REMEDY)
+    return url
+
+
+@functools.cache
+def sleeper() -> bytes:
+    """The stand-in server as one static binary."""
+    with tempfile.TemporaryDirectory() as scratch:
+        binary = Path(scratch) / "sleeper"
+        source = ROOT / "tests" / "standins" / "sleeper.c"
+        subprocess.run(["gcc", "-O1", "-static", "-s", "-o", binary, source], check=True)
+        return binary.read_bytes()
+
+
+def import_image(url: str) -> str:
+    """Give the engine the stand-in as an image, and return its name. No registry is asked."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for directory in ("dev", "etc", "models", "proc", "sys", "tmp"):
+            entry = tarfile.TarInfo(directory)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(entry)
+        binary = tarfile.TarInfo("sleeper")
+        binary.size, binary.mode = len(sleeper()), 0o755
+        tar.addfile(binary, io.BytesIO(sleeper()))
+    name, _, tag = IMAGE.partition(":")
+    with closing(docker.APIClient(base_url=url, version="auto")) as client:
+        client.import_image_from_data(packed.getvalue(), repository=name, tag=tag)
+    return IMAGE
+
+
+def remove_all(url: str, label: str) -> None:
+    """Remove every container that carries this label."""
+    with closing(docker.APIClient(base_url=url, version="auto")) as client:
+        for found in client.containers(all=True, filters={"label": label}):
+            client.remove_container(found["Id"], force=True, v=True)
+
+
+@contextmanager
+def guard(engine: str, **settings: str) -> Iterator[str]:
+    """Our real guard on a real nginx in front of `engine`; the URL of its socket."""
+    if (
+        shutil.which("nginx") is None
+        or not Path("/usr/lib/nginx/modules/ndk_http_module.so").exists()
+    ):
+        pytest.skip(NO_NGINX)
+    with tempfile.TemporaryDirectory(prefix="guard-") as directory:
+        here = Path(directory)
+        text = (ROOT / "nginx" / "docker-guard.conf").read_text()
+        text = text.replace("/run/docker-guard", directory)
+        text = text.replace("unix:/var/run/docker.sock", engine.replace("unix://", "unix:"))
+        (here / "guard.conf").write_text(text)
+        environment = {"PATH": os.getenv("PATH", ""), "GUARD_IDENTITY": GUARD_IDENTITY, **settings}
+        with (here / "log").open("wb") as log:
+            nginx = subprocess.Popen(
+                ["nginx", "-e", "stderr", "-p", ROOT / "nginx", "-c", here / "guard.conf"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+            try:
+                _wait_until_listening(nginx, here / "docker.sock", here / "log")
+                yield f"unix://{directory}/docker.sock"
+            finally:
+                nginx.terminate()
+                nginx.wait(10)
+
+
+@dataclass(frozen=True)
+class PrivateEngine:
+    """An engine that a test may stop, freeze and kill: nobody else uses it."""
+
+    url: str
+    environment: dict[str, str]
+
+    @property
+    def pid(self) -> int:
+        return int((Path(self.environment["DOCKERD_DIR"]) / "docker.pid").read_text())
+
+    def start(self) -> None:
+        subprocess.run([START], env=self.environment, check=True, stdout=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        subprocess.run([START, "--stop"], env=self.environment, check=True)
+
+
+@contextmanager
+def private_engine(*flags: str) -> Iterator[PrivateEngine]:
+    """An engine of its own, without bridge and firewall rules: those belong to the machine's."""
+    if shutil.which("dockerd") is None:
+        pytest.skip("no dockerd to start and stop: apt-get install docker.io")
+    with tempfile.TemporaryDirectory(prefix="dockerd-", ignore_cleanup_errors=True) as directory:
+        environment = {
+            "PATH": os.getenv("PATH", ""),
+            "DOCKERD_DIR": directory,
+            "DOCKERD_PRIVATE": "1",
+            "DOCKERD_FLAGS": " ".join(["--bridge=none", "--iptables=false", *flags]),
+        }
+        engine = PrivateEngine(f"unix://{directory}/docker.sock", environment)
+        engine.start()
+        try:
+            yield engine
+        finally:
+            engine.stop()
+            # With live restore an engine leaves its data root mounted on itself.
+            subprocess.run(["umount", "-l", f"{directory}/data"], check=False, capture_output=True)
+
+
+def _wait_until_listening(nginx: "subprocess.Popen[bytes]", path: Path, log: Path) -> None:
+    for _ in range(200):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                return
+        assert nginx.poll() is None, log.read_text()
+        time.sleep(0.02)
+    raise AssertionError(log.read_text())

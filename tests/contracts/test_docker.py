@@ -1,0 +1,472 @@
+"""What only the Docker runtime does, on a real engine: on its bare socket and through the guard.
+
+What every runtime does is in test_runtimes.py.
+"""
+
+import asyncio
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from orchestrator.core.failures import FailureReason
+from orchestrator.core.residents import InstanceId
+from orchestrator.core.specs import ModelName, ServiceName
+from orchestrator.core.vram import DeviceId
+from orchestrator.errors import StartFailed
+from orchestrator.ports import Handle, Launch
+from orchestrator.runtimes.docker import DockerRuntime
+from orchestrator.runtimes.docker_create import ContainerSettings, models_dir
+from orchestrator.runtimes.docker_events import POLL_S_DEAF, POLL_S_LISTENING
+from tests.contracts import docker_parts as parts
+
+pytestmark = pytest.mark.docker
+
+IDENTITY = parts.GUARD_IDENTITY
+LABEL = "vram-orchestrator.identity"
+NAMED = "docker-test-named"
+GPU = DeviceId("GPU-1b9c2f7e-5a0d-4c1e-9f3a-0d6f2e7b8c11")
+MODELS = Path("/tmp/vram-docker-test-models")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.APIClient]:
+    url = parts.need_engine()
+    parts.import_image(url)
+    MODELS.mkdir(exist_ok=True)
+    with closing(docker.APIClient(base_url=url, version="auto")) as client:
+        yield client
+    MODELS.rmdir()
+
+
+@pytest.fixture(scope="module", params=["bare", pytest.param("guard", marks=pytest.mark.nginx)])
+def url(request: pytest.FixtureRequest, engine: docker.APIClient) -> Iterator[str]:
+    bare = parts.need_engine()
+    if request.param == "bare":
+        yield bare
+    else:
+        with parts.guard(bare, GUARD_MODELS=str(MODELS), GUARD_CONTAINERS=NAMED) as guarded:
+            yield guarded
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(engine: docker.APIClient) -> Iterator[None]:
+    yield
+    for label in (f"{LABEL}={IDENTITY}", f"{LABEL}=another", "docker-test"):
+        parts.remove_all(parts.need_engine(), label)
+
+
+SETTINGS = ContainerSettings(identity=IDENTITY, version="0.1.0", models=(models_dir(MODELS),))
+
+
+@asynccontextmanager
+async def runtime(
+    url: str, settings: ContainerSettings = SETTINGS, named: Sequence[str] = (NAMED,)
+) -> AsyncIterator[DockerRuntime]:
+    opened = DockerRuntime(url, settings, named=named)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def launch(*argv: str, instance: str = "sleeper-1", **changes: Any) -> Launch:
+    plain = Launch(
+        instance=InstanceId(instance),
+        model=ModelName("sleeper"),
+        service=ServiceName("standin"),
+        argv=("/sleeper", *argv),
+        image=parts.IMAGE,
+    )
+    return replace(plain, **changes)
+
+
+def on(url: str, play: Callable[[DockerRuntime], Awaitable[None]], **changes: Any) -> None:
+    async def scene() -> None:
+        async with runtime(url, replace(SETTINGS, **changes)) as opened:
+            await play(opened)
+
+    asyncio.run(scene())
+
+
+def container_of(handle: Handle) -> str:
+    return str(handle.fields["container"])
+
+
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 5) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+def make_named(engine: docker.APIClient, *command: str, name: str = NAMED) -> str:
+    """A container as compose would define it: without a label of ours."""
+    made = engine.create_container(
+        parts.IMAGE, ["/sleeper", *command], name=name, labels={"docker-test": "yes"}
+    )
+    return str(made["Id"])
+
+
+# --- what a container of ours is ----------------------------------------------------------------
+
+
+def test_a_server_is_published_on_loopback_alone(url: str, engine: docker.APIClient) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch("--serve", "{port}"))
+
+        async def answers() -> bool:
+            with suppress(OSError):
+                return await asyncio.to_thread(fetch, running.endpoint.url) == b'{"status":"ok"}'
+            return False
+
+        await until(answers)
+        bindings = engine.inspect_container(container_of(running.handle))["NetworkSettings"][
+            "Ports"
+        ]
+        assert [each["HostIp"] for each in bindings["8080/tcp"]] == ["127.0.0.1"]
+
+    on(url, play)
+
+
+def fetch(address: str) -> bytes:
+    with urllib.request.urlopen(address, timeout=2) as answer:
+        return bytes(answer.read())
+
+
+def test_on_a_shared_network_nothing_is_published(engine: docker.APIClient) -> None:
+    engine.create_network("docker-test-shared")
+    try:
+
+        async def play(docker_runtime: DockerRuntime) -> None:
+            running = await docker_runtime.start(launch("--serve", "{port}"))
+            seen = engine.inspect_container(container_of(running.handle))
+            assert running.endpoint.url == "http://vram-sleeper-1:8080"
+            assert list(seen["NetworkSettings"]["Networks"]) == ["docker-test-shared"]
+            assert not any(seen["NetworkSettings"]["Ports"].values())
+            await docker_runtime.stop(running.handle, grace_s=1)
+
+        on(parts.need_engine(), play, network="docker-test-shared")
+    finally:
+        engine.remove_network("docker-test-shared")
+
+
+def test_gpus_are_requested_by_uuid_and_verified(url: str, engine: docker.APIClient) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch("--dump", devices=(GPU, DeviceId("host"))))
+
+        async def dumped() -> bool:
+            return f"env CUDA_VISIBLE_DEVICES={GPU}" in await docker_runtime.log_tail(
+                running.handle, 100
+            )
+
+        await until(dumped)
+        seen = engine.inspect_container(container_of(running.handle))
+        assert seen["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == [GPU]
+
+    on(url, play)
+
+
+def test_it_runs_with_nothing_but_what_it_needs(url: str, engine: docker.APIClient) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch(mounts=(MODELS / "a.gguf",)))
+        seen = engine.inspect_container(container_of(running.handle))
+        host = seen["HostConfig"]
+        assert (host["Privileged"], host["ReadonlyRootfs"], host["Init"]) == (False, True, True)
+        assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
+        assert seen["Config"]["User"] == "65534:65534"
+        assert [(each["Source"], each["RW"]) for each in seen["Mounts"]] == [(str(MODELS), False)]
+        assert (host["PidsLimit"], host["Memory"]) == (4096, 1 << 30)
+
+    on(url, play, memory_bytes=1 << 30)
+
+
+def test_a_missing_image_is_named_with_what_provides_it(url: str) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        for image, remedy in (("nobody:cpu", "docker build"), ("ghcr.io/no/body:1", "docker pull")):
+            with pytest.raises(StartFailed) as caught:
+                await docker_runtime.start(launch(image=image))
+            assert caught.value.failure.reason is FailureReason.IMAGE_MISSING
+            assert image in caught.value.failure.detail
+            assert remedy in caught.value.failure.remedy
+            assert not await docker_runtime.image_present(image)
+        assert await docker_runtime.image_present(parts.IMAGE)
+
+    on(url, play)
+
+
+def test_a_network_that_does_not_exist_leaves_nothing_behind(engine: docker.APIClient) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        with pytest.raises(StartFailed, match="network"):
+            await docker_runtime.start(launch())
+        assert engine.containers(all=True, filters={"label": f"{LABEL}={IDENTITY}"}) == []
+
+    on(parts.need_engine(), play, network="docker-test-nowhere")
+
+
+# --- names, identities, debris ------------------------------------------------------------------
+
+
+def test_a_name_that_somebody_else_has_is_left_to_them(url: str, engine: docker.APIClient) -> None:
+    theirs = make_named(engine, name="vram-sleeper-1")
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch())
+        assert running.handle.fields["name"] == "vram-sleeper-1-2"
+        assert engine.inspect_container(theirs)["State"]["Status"] == "created"
+
+    on(url, play)
+
+
+def test_a_name_that_a_dead_one_of_ours_has_is_taken_back(url: str) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        first = await docker_runtime.start(launch("--exit", "0"))
+        await docker_runtime.wait(first.handle)
+        second = await docker_runtime.start(launch())
+        assert second.handle.fields["name"] == first.handle.fields["name"] == "vram-sleeper-1"
+
+    on(url, play)
+
+
+def test_two_orchestrators_on_one_engine_do_not_see_each_other(
+    engine: docker.APIClient,
+) -> None:
+    async def play() -> None:
+        bare = parts.need_engine()
+        another = replace(SETTINGS, identity="another")
+        async with runtime(bare) as one, runtime(bare, another) as two:
+            mine = await one.start(launch())
+            theirs = await two.start(launch())
+            assert mine.handle.fields["name"] != theirs.handle.fields["name"]
+            assert [found.running.handle for found in await one.discover()] == [mine.handle]
+            assert [found.running.handle for found in await two.discover()] == [theirs.handle]
+
+    asyncio.run(play())
+
+
+def test_debris_of_ours_is_removed_and_nobody_elses(url: str, engine: docker.APIClient) -> None:
+    theirs = make_named(engine)
+    labels = {LABEL: IDENTITY, "vram-orchestrator.instance": "x-1"}
+    engine.create_container(parts.IMAGE, ["/sleeper"], name="vram-x-1", labels=labels)
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        assert await docker_runtime.discover() == []
+        assert engine.containers(all=True, filters={"label": f"{LABEL}={IDENTITY}"}) == []
+        assert engine.inspect_container(theirs)["State"]["Status"] == "created"
+
+    on(url, play)
+
+
+def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing(
+    url: str, engine: docker.APIClient
+) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        for after_s in (0, 0.005, 0.02, 0.1, 0.2):
+            starting = asyncio.create_task(docker_runtime.start(launch()))
+            await asyncio.sleep(after_s)
+            if starting.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await starting
+            else:  # a fast engine
+                await docker_runtime.stop(starting.result().handle, grace_s=1)
+            assert engine.containers(all=True, filters={"label": f"{LABEL}={IDENTITY}"}) == []
+
+    on(url, play)
+
+
+# --- how it ends --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["kill", "stop", "remove_container"])
+def test_an_end_by_other_hands_is_noticed_at_once(
+    url: str, engine: docker.APIClient, end: str
+) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch())
+        waiting = [asyncio.create_task(docker_runtime.wait(running.handle)) for _ in range(2)]
+        await until(lambda: listening(docker_runtime))
+        container = container_of(running.handle)
+        if end == "remove_container":
+            await asyncio.to_thread(engine.remove_container, container, force=True)
+        else:
+            await asyncio.to_thread(getattr(engine, end), container)
+        ended_s = time.monotonic()
+        exits = await asyncio.gather(*waiting)
+        assert time.monotonic() - ended_s < 0.5
+        assert [each.code for each in exits] == [0 if end == "stop" else 137] * 2
+
+    on(url, play)
+
+
+async def listening(docker_runtime: DockerRuntime) -> bool:
+    return docker_runtime._events.poll_s == POLL_S_LISTENING
+
+
+def test_out_of_memory_is_told_from_other_ends(url: str) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch("--lines", "2", "--eat", "200"))
+        exit_ = await docker_runtime.wait(running.handle)
+        assert (exit_.code, exit_.out_of_memory) == (137, True)
+        assert exit_.log_tail == ("line 1", "line 2")
+
+    on(url, play, memory_bytes=64 << 20)
+
+
+def test_a_stubborn_server_is_killed_when_its_grace_is_over(
+    url: str, engine: docker.APIClient
+) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch("--ignore-sigterm"))
+        begun_s = time.monotonic()
+        await docker_runtime.stop(running.handle, grace_s=1)
+        assert 0.9 < time.monotonic() - begun_s < 4
+        assert engine.containers(all=True, filters={"label": f"{LABEL}={IDENTITY}"}) == []
+        await docker_runtime.stop(running.handle, grace_s=1)  # gone already: not an error
+
+    on(url, play)
+
+
+def test_a_wait_outlives_a_stream_that_breaks(engine: docker.APIClient) -> None:
+    async def play() -> None:
+        bare = parts.need_engine()
+        with parts.guard(bare) as guarded:
+            async with runtime(guarded) as docker_runtime:
+                running = await docker_runtime.start(launch())
+                waiting = asyncio.create_task(docker_runtime.wait(running.handle))
+                await until(lambda: listening(docker_runtime))
+                docker_runtime._events._stream.close()  # type: ignore[union-attr]
+                await until(lambda: deaf(docker_runtime))
+                await asyncio.to_thread(engine.kill, container_of(running.handle))
+                exit_ = await asyncio.wait_for(waiting, 5)
+                assert exit_.code == 137
+                await until(lambda: listening(docker_runtime))
+
+    asyncio.run(play())
+
+
+async def deaf(docker_runtime: DockerRuntime) -> bool:
+    return docker_runtime._events.poll_s == POLL_S_DEAF
+
+
+def test_a_handle_is_enough_after_a_restart_of_the_daemon(url: str) -> None:
+    async def play() -> None:
+        async with runtime(url) as before:
+            running = await before.start(launch("--exit", "7", "--after", "600"))
+        async with runtime(url) as after:
+            (found,) = await after.discover()
+            assert found.running == running
+            assert (found.instance, found.model) == ("sleeper-1", "sleeper")
+            assert await after.alive(running.handle)
+            assert (await after.wait(running.handle)).code == 7
+            assert not await after.alive(running.handle)
+
+    asyncio.run(play())
+
+
+def test_processes_and_log_of_a_container_can_be_seen(url: str) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(
+            launch("--lines", "9", "--children", "2", "--tick", "50")
+        )
+
+        async def children_run() -> bool:
+            return len(await docker_runtime.pids(running.handle)) >= 4  # init, server, children
+
+        await until(children_run)
+        pids = await docker_runtime.pids(running.handle)
+        names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids}
+        assert "sleeper" in names
+        size = await docker_runtime.log_size(running.handle)
+
+        async def grows() -> bool:
+            return await docker_runtime.log_size(running.handle) > size
+
+        await until(grows)
+        assert (await docker_runtime.log_tail(running.handle, 100))[:2] == ("line 1", "line 2")
+        await docker_runtime.stop(running.handle, grace_s=1)
+        assert await docker_runtime.log_tail(running.handle, 5) == ()
+        assert await docker_runtime.log_size(running.handle) == 0
+
+    on(url, play)
+
+
+# --- containers that somebody else defined ------------------------------------------------------
+
+
+def test_a_named_container_is_started_stopped_and_kept(url: str, engine: docker.APIClient) -> None:
+    container = make_named(engine)
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch(container=NAMED, image=None))
+        assert engine.inspect_container(container)["State"]["Running"]
+        assert await docker_runtime.alive(running.handle)
+        await docker_runtime.stop(running.handle, grace_s=1)
+        assert engine.inspect_container(container)["State"]["Status"] == "exited"
+        assert await docker_runtime.discover() == []
+
+    on(url, play)
+
+
+def test_a_named_container_that_runs_already_is_adopted_as_it_is(
+    url: str, engine: docker.APIClient
+) -> None:
+    container = make_named(engine)
+    engine.start(container)
+    started_at = engine.inspect_container(container)["State"]["StartedAt"]
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        await docker_runtime.start(launch(container=NAMED))
+        assert engine.inspect_container(container)["State"]["StartedAt"] == started_at
+
+    on(url, play)
+
+
+def test_a_named_container_that_the_engine_restarts_has_ended(
+    url: str, engine: docker.APIClient
+) -> None:
+    made = engine.create_container(
+        parts.IMAGE,
+        ["/sleeper", "--exit", "5", "--after", "300"],
+        name=NAMED,
+        labels={"docker-test": "yes"},
+        host_config=engine.create_host_config(restart_policy={"Name": "always"}),
+    )
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch(container=NAMED))
+        await asyncio.wait_for(docker_runtime.wait(running.handle), 5)
+        await docker_runtime.stop(running.handle, grace_s=1)
+        await asyncio.sleep(0.5)  # longer than the engine's pause before a restart
+        assert not engine.inspect_container(made["Id"])["State"]["Running"]
+
+    on(url, play)
+
+
+def test_a_named_container_that_does_not_exist_says_how_to_make_it(url: str) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        with pytest.raises(StartFailed) as caught:
+            await docker_runtime.start(launch(container=NAMED))
+        assert "docker compose up --no-start" in caught.value.failure.remedy
+
+    on(url, play)
+
+
+def test_a_cancelled_start_of_a_named_container_leaves_it_as_it_was(
+    url: str, engine: docker.APIClient
+) -> None:
+    container = make_named(engine)
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        starting = asyncio.create_task(docker_runtime.start(launch(container=NAMED)))
+        await asyncio.sleep(0.01)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert not engine.inspect_container(container)["State"]["Running"]
+
+    on(url, play)

@@ -1,0 +1,307 @@
+"""The guard before Docker's socket: what passes, what does not, and what it costs.
+
+A real engine, a real nginx. A refusal counts only if the engine did not carry out anything
+either, so every hostile call is followed by a look at the engine itself.
+"""
+
+import http.client
+import json
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import docker
+import pytest
+
+from tests.contracts import docker_parts as parts
+
+pytestmark = [pytest.mark.docker, pytest.mark.nginx]
+
+DATA = Path(__file__).parents[1] / "data" / "docker_guard"
+HOSTILE = sorted((DATA / "hostile").glob("*.json"))
+CALLS = json.loads((DATA / "calls.json").read_text())
+FOREIGN_NAME = "guard-test-foreign"
+WATCHED_NAME = "guard-test-watched"
+REFUSED = frozenset({400, 403, 404, 405, 411, 413, 414})
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, url: str) -> None:
+        super().__init__("engine", timeout=20)
+        self._path = url.removeprefix("unix://")
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(20)
+        self.sock.connect(self._path)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A guard, its engine, and one container each of ours, of somebody else's, and to watch."""
+
+    guard: str
+    engine: str
+    ours: str
+    foreign: str
+    watched: str
+
+    def call(self, method: str, target: str, body: bytes | None = None) -> tuple[int, bytes]:
+        names = {
+            "FOREIGN_SHORT": self.foreign[:12],
+            "FOREIGN_NAME": FOREIGN_NAME,
+            "FOREIGN": self.foreign,
+            "OURS": self.ours,
+        }
+        for placeholder, value in names.items():
+            target = target.replace(placeholder, value)
+        path, mark, query = target.partition("?")
+        target = path + mark + quote(query, safe="=&%:,/+")
+        with closing(UnixConnection(self.guard)) as connection:
+            headers = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method, target, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def containers(self) -> dict[str, str]:
+        """Everything on the engine that these tests could have touched: id and state."""
+        with closing(docker.APIClient(base_url=self.engine, version="auto")) as client:
+            listed = client.containers(all=True)
+        return {
+            each["Id"]: each["State"]
+            for each in listed
+            if "guard-test" in str(each["Labels"]) or each["Names"][0].startswith("/vram-guard")
+        }
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    engine = parts.need_engine()
+    image = parts.import_image(engine)
+    models = Path("/tmp/vram-guard-models")  # not /models: that is what the fixtures name
+    models.mkdir(exist_ok=True)
+    label = {"guard-test": "yes"}
+    ours = {**label, "vram-orchestrator.identity": parts.GUARD_IDENTITY}
+    with closing(docker.APIClient(base_url=engine, version="auto")) as client:
+        ids = []
+        for name, labels in (
+            ("vram-guard-test-ours", ours),
+            (FOREIGN_NAME, {**label, "vram-orchestrator.identity": "another"}),
+            (WATCHED_NAME, label),
+        ):
+            command = ["/sleeper", "--lines", "3", "--tick", "100"]
+            made = client.create_container(image, command, name=name, labels=labels)
+            client.start(made["Id"])
+            ids.append(made["Id"])
+        try:
+            with parts.guard(
+                engine, GUARD_MODELS=f"/models={models}", GUARD_CONTAINERS=WATCHED_NAME
+            ) as url:
+                yield Scene(url, engine, *ids)
+        finally:
+            parts.remove_all(engine, "guard-test")
+            parts.remove_all(engine, f"vram-orchestrator.identity={parts.GUARD_IDENTITY}")
+            models.rmdir()
+
+
+def honest(models: str = "/tmp/vram-guard-models") -> bytes:
+    body = json.loads((DATA / "honest.json").read_text())
+    body["HostConfig"]["Mounts"][0]["Source"] = models
+    return json.dumps(body).encode()
+
+
+def as_configured(body: bytes) -> bytes:
+    """The fixtures speak of /models; the engine's directory of this run has another name."""
+    return body.replace(b'"Source": "/models"', b'"Source": "/tmp/vram-guard-models"')
+
+
+def test_the_honest_body_passes_and_arrives_whole(scene: Scene) -> None:
+    status, answer = scene.call("POST", "/v1.41/containers/create?name=vram-guard-honest", honest())
+    assert status == 201, answer
+    container = json.loads(answer)["Id"]
+    status, answer = scene.call("GET", f"/v1.41/containers/{container}/json")
+    assert status == 200
+    seen, sent = json.loads(answer), json.loads(honest())
+    host = seen["HostConfig"]
+    assert seen["Config"]["Labels"] == sent["Labels"]
+    assert seen["Config"]["Entrypoint"] + seen["Config"]["Cmd"] == sent["Entrypoint"] + sent["Cmd"]
+    assert set(sent["Env"]) <= set(seen["Config"]["Env"])
+    assert host["Memory"] == sent["HostConfig"]["Memory"]
+    assert host["Tmpfs"] == sent["HostConfig"]["Tmpfs"]
+    assert host["Mounts"][0]["ReadOnly"] is True
+    assert (
+        host["DeviceRequests"][0]["DeviceIDs"]
+        == sent["HostConfig"]["DeviceRequests"][0]["DeviceIDs"]
+    )
+    assert (host["Privileged"], host["CapDrop"], host["ReadonlyRootfs"]) == (False, ["ALL"], True)
+    assert (
+        scene.call("DELETE", f"/v1.41/containers/{container}?force=True&v=True&link=False")[0]
+        == 204
+    )
+
+
+@pytest.mark.parametrize("path", HOSTILE, ids=lambda path: path.stem)
+def test_a_hostile_body_is_refused(scene: Scene, path: Path) -> None:
+    before = scene.containers()
+    body = as_configured(path.read_bytes())
+    status, answer = scene.call("POST", "/v1.41/containers/create?name=vram-guard-evil", body)
+    assert status in {400, 403}, answer
+    assert b"docker-guard" in answer
+    assert scene.containers() == before
+
+
+def test_every_hostile_body_differs_from_the_honest_one(scene: Scene) -> None:
+    assert len(HOSTILE) >= 26
+    assert all(as_configured(path.read_bytes()).strip() != honest().strip() for path in HOSTILE)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [pytest.param(*call, id=f"{call[0]} {call[1]}") for calls in CALLS.values() for call in calls],
+)
+def test_a_hostile_call_is_refused(scene: Scene, method: str, target: str) -> None:
+    before = scene.containers()
+    body = honest() if "/create" in target else None
+    status, answer = scene.call(method, target, body)
+    assert status in REFUSED, answer
+    assert method == "HEAD" or status != 404 or b"docker-guard" in answer or b"nginx" in answer
+    assert scene.containers() == before
+
+
+def test_bodies_above_64_kib_are_refused(scene: Scene) -> None:
+    padded = json.loads(honest())
+    padded["Cmd"] += ["x" * 8000] * 9
+    status, answer = scene.call(
+        "POST", "/v1.41/containers/create?name=vram-guard-big", json.dumps(padded).encode()
+    )
+    assert (status, b"docker-guard" in answer) == (413, True)
+
+
+def test_a_chunked_body_is_held_to_the_same_limit_and_the_same_checks(scene: Scene) -> None:
+    def send(body: bytes) -> int:
+        with closing(UnixConnection(scene.guard)) as connection:
+            pieces = [body[i : i + 4096] for i in range(0, len(body), 4096)]
+            target = "/v1.41/containers/create?name=vram-guard-chunked"
+            connection.request("POST", target, iter(pieces), encode_chunked=True)
+            return connection.getresponse().status
+
+    assert send(b" " * (1 << 17)) == 413
+    assert send((DATA / "hostile" / "privileged.json").read_bytes()) == 403
+
+
+def test_a_body_where_none_belongs_is_refused(scene: Scene) -> None:
+    body = b'{"HostConfig": {"Privileged": true}}'
+    assert scene.call("POST", "/v1.41/containers/OURS/start", body)[0] == 403
+
+
+def test_headers_of_the_caller_do_not_reach_the_engine(scene: Scene) -> None:
+    with closing(UnixConnection(scene.guard)) as connection:
+        connection.putrequest("GET", f"/v1.41/containers/{scene.ours}/json")
+        connection.putheader("Connection", "Upgrade")
+        connection.putheader("Upgrade", "tcp")
+        connection.putheader("X-Registry-Auth", "e30=")
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert (answer.status, bool(answer.read())) == (200, True)
+
+
+def test_two_requests_in_one_packet_are_checked_one_by_one(scene: Scene) -> None:
+    first = f"GET /v1.41/containers/{scene.ours}/json HTTP/1.1\r\nHost: x\r\n\r\n"
+    second = f"GET /v1.41/containers/{scene.foreign}/json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(20)
+        raw.connect(scene.guard.removeprefix("unix://"))
+        raw.sendall((first + second).encode())
+        answers = b""
+        while piece := raw.recv(65536):
+            answers += piece
+    assert answers.startswith(b"HTTP/1.1 200")
+    assert answers.count(b"HTTP/1.1 403") == 1
+
+
+def test_a_named_container_can_be_watched_and_stopped_but_not_removed(scene: Scene) -> None:
+    assert scene.call("GET", f"/v1.41/containers/{WATCHED_NAME}/json")[0] == 200
+    assert scene.call("GET", f"/v1.41/containers/{scene.watched}/logs?stdout=1&tail=1")[0] == 200
+    assert scene.call("DELETE", f"/v1.41/containers/{WATCHED_NAME}?force=True")[0] == 403
+    assert scene.call("POST", f"/v1.41/containers/{WATCHED_NAME}/stop?t=1")[0] == 204
+    assert scene.call("POST", f"/v1.41/containers/{WATCHED_NAME}/start")[0] == 204
+
+
+def test_what_does_not_exist_is_not_found_rather_than_forbidden(scene: Scene) -> None:
+    assert scene.call("GET", "/v1.41/containers/vram-nobody/json")[0] == 404
+    assert scene.call("GET", "/v1.41/images/nobody:latest/json")[0] == 404
+
+
+def test_lists_show_only_ours(scene: Scene) -> None:
+    mine = '{"label":["vram-orchestrator.identity=guarded"]}'
+    status, answer = scene.call("GET", f"/v1.41/containers/json?all=1&filters={mine}")
+    assert (status, [each["Id"] for each in json.loads(answer)]) == (200, [scene.ours])
+
+
+def test_followed_logs_arrive_line_by_line(scene: Scene) -> None:
+    with closing(UnixConnection(scene.guard)) as connection:
+        connection.request("GET", f"/v1.41/containers/{scene.ours}/logs?stdout=1&follow=1&tail=1")
+        answer = connection.getresponse()
+        arrivals = []
+        for _ in range(4):
+            answer.read1(4096)
+            arrivals.append(time.monotonic())
+    # The container writes every 100 ms: what a buffer held back would arrive at one moment.
+    assert arrivals[-1] - arrivals[0] > 0.15
+
+
+def test_events_arrive_as_they_happen_and_only_about_ours(scene: Scene) -> None:
+    filters = json.dumps(
+        {
+            "type": ["container"],
+            "event": ["die"],
+            "label": [f"vram-orchestrator.identity={parts.GUARD_IDENTITY}"],
+        }
+    )
+    with closing(UnixConnection(scene.guard)) as connection:
+        connection.request("GET", f"/v1.41/events?filters={quote(filters)}")
+        answer = connection.getresponse()
+        with closing(docker.APIClient(base_url=scene.engine, version="auto")) as client:
+            client.kill(scene.foreign)
+            client.kill(scene.ours)
+            killed_s = time.monotonic()
+            event = json.loads(answer.readline())
+            waited_s = time.monotonic() - killed_s
+            client.start(scene.foreign)
+            client.start(scene.ours)
+    assert event["Actor"]["ID"] == scene.ours
+    assert waited_s < 1
+
+
+def test_it_adds_less_than_a_millisecond_per_call(scene: Scene) -> None:
+    def seconds(connection: UnixConnection) -> float:
+        begun = time.perf_counter()
+        connection.request("GET", f"/v1.41/containers/{scene.ours}/json")
+        connection.getresponse().read()
+        return time.perf_counter() - begun
+
+    bare, guarded = [], []
+    with (
+        closing(UnixConnection(scene.engine)) as direct,
+        closing(UnixConnection(scene.guard)) as by,
+    ):
+        for _ in range(200):  # in turns, so that a busy machine is busy for both
+            bare.append(seconds(direct))
+            guarded.append(seconds(by))
+    added_s = statistics.median(guarded) - statistics.median(bare)
+    print(f"bare {statistics.median(bare) * 1e6:.0f} us, guard adds {added_s * 1e6:.0f} us")
+    assert added_s < 0.001
+
+
+def test_it_does_not_start_without_an_identity() -> None:
+    engine = parts.need_engine()
+    with (
+        pytest.raises(AssertionError, match="GUARD_IDENTITY"),
+        parts.guard(engine, GUARD_IDENTITY=""),
+    ):
+        pass

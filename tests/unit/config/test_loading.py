@@ -1,0 +1,325 @@
+import json
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.config import (
+    DEFAULT_CONFIG,
+    EXAMPLE_CONFIG,
+    Config,
+    Overrides,
+    config_schema,
+    load_config,
+    parse_model,
+    to_catalogue,
+)
+from orchestrator.config.places import read_yaml
+from orchestrator.core.footprints import Footprint
+from orchestrator.core.vram import MiB
+from orchestrator.errors import ConfigInvalid
+
+SMALL = """
+devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
+services:
+  rehearsal: {engine: fake}
+  files: {engine: xllamacpp, models_dir: models}
+models:
+  chat: {service: rehearsal, vram_mb: 6000, aliases: [talk]}
+  draw: {service: files, file: draw.gguf, vram_mb: 100}
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text, name="orchestrator.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def config(written):
+    return load_config(written(SMALL), environ={})
+
+
+def mistakes(path, **keys):
+    with pytest.raises(ConfigInvalid) as caught:
+        load_config(path, **{"environ": {}, **keys})
+    return list(caught.value.mistakes)
+
+
+def refused(config, name, body, **keys):
+    with pytest.raises(ConfigInvalid) as caught:
+        parse_model(config, name, body, **keys)
+    return list(caught.value.mistakes)
+
+
+def test_five_mistakes_are_five_lines_with_their_places(written):
+    path = written(
+        "server: {prot: 8000}\n"
+        "scheduling:\n"
+        "  patience_s: soon\n"
+        "services:\n"
+        "  rehearsal: {engine: fake}\n"
+        "models:\n"
+        "  chat:\n"
+        "    service: rehersal\n"
+        "    vram_mb: 6000\n"
+        "  draw:\n"
+        "    service: rehearsal\n"
+        "    vram_mb: -5\n"
+        "  draw:\n"
+        "    service: rehearsal\n"
+    )
+    assert mistakes(path) == [
+        f"{path}:1: server.prot: is not a known key; did you mean port?",
+        f'{path}:3: scheduling.patience_s: must be a number, not "soon"',
+        f'{path}:8: models.chat.service: "rehersal" is not a service of this configuration; did you mean rehearsal?',
+        f"{path}:12: models.draw.vram_mb: must be at least 0, not -5",
+        f"{path}:13: models.draw: is here a second time; the first is in line 10",
+    ]
+
+
+def test_a_mistake_in_a_service_is_not_said_again_for_its_models(written):
+    path = written("services: {a: {engin: fake}}\nmodels: {m: {service: a, vram_mb: 1}}\n")
+    assert mistakes(path) == [
+        f"{path}:1: services.a.engin: is not a known key; did you mean engine?",
+        f"{path}:1: services.a.engine: is required",
+    ]
+
+
+def test_relative_paths_are_relative_to_the_file(written, tmp_path):
+    config = load_config(written(SMALL), environ={})
+    assert config.state_dir == tmp_path / "state"
+    assert config.catalogue["draw"].file == str(tmp_path / "models" / "draw.gguf")
+
+
+def test_home_and_programs_are_found(written, tmp_path):
+    path = written(
+        "state_dir: ~/there\n"
+        "services:\n"
+        "  a: {engine: llama_cpp, binary: bin/llama-server}\n"
+        "  b: {engine: llama_cpp, binary: llama-server}\n"
+    )
+    config = load_config(path, environ={"HOME": "/home/op"})
+    assert config.state_dir == Path("/home/op/there")
+    assert config.services["a"].binary == str(tmp_path / "bin" / "llama-server")
+    assert config.services["b"].binary == "llama-server"
+
+
+def test_the_key_comes_from_the_environment_and_is_never_shown(written):
+    config = load_config(written(SMALL), environ={"ORCHESTRATOR_API_KEY": " s3cret\n"})
+    assert config.api_key == "s3cret"
+    assert "s3cret" not in repr(config)
+    assert load_config(written(SMALL), environ={"ORCHESTRATOR_API_KEY": ""}).api_key is None
+    [line] = mistakes(written(SMALL), environ={"ORCHESTRATOR_API_KEY": "a b"})
+    assert "ORCHESTRATOR_API_KEY" in line
+
+
+def test_the_command_line_wins_over_the_file(written):
+    config = load_config(written(SMALL), environ={}, overrides=Overrides(host="::1", port=0))
+    assert (config.server.host, config.server.port) == ("::1", 0)
+
+
+def test_the_catalogue_may_be_changed_without_changing_the_config(config):
+    catalogue = to_catalogue(config)
+    del catalogue["chat"]
+    assert "chat" in config.catalogue
+
+
+@pytest.mark.parametrize(
+    ("aliases", "word"),
+    [
+        ("[talk]", "already an alias of model chat"),
+        ("[chat]", "already the name of model chat"),
+        ("[other]", "own name"),
+        ("[x, x]", "here twice"),
+    ],
+)
+def test_an_alias_leads_to_one_model(written, aliases, word):
+    path = written(f"{SMALL}  other: {{service: rehearsal, vram_mb: 1, aliases: {aliases}}}\n")
+    [line] = mistakes(path)
+    assert ":9: models.other.aliases[" in line
+    assert word in line
+
+
+@pytest.mark.parametrize(
+    ("devices", "word"),
+    [("{source: fake}", "at least one"), ("{fake: [{name: A, total_mb: 1}]}", "only for")],
+)
+def test_fake_devices_go_with_their_source(written, devices, word):
+    [line] = mistakes(written(f"devices: {devices}\n"))
+    assert word in line
+
+
+def test_a_file_that_is_not_there_names_the_way_out(tmp_path):
+    [line] = mistakes(tmp_path / "none.yaml")
+    assert "orchestrator config example" in line
+    [line] = mistakes(tmp_path)
+    assert "cannot be read" in line
+    [line] = mistakes(tmp_path / "a\0b")
+    assert "cannot be read" in line
+
+
+def test_the_file_that_runs_without_a_file_holds_two_of_its_three_models(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(DEFAULT_CONFIG, environ={})
+    assert config.state_dir == tmp_path / "state", "the installed package is not written to"
+    sizes = sorted(each.footprint.device_bytes for each in config.catalogue.values())
+    room = (config.devices.budget_mb - config.devices.headroom_mb) * MiB
+    assert len(sizes) == 3
+    assert sizes[1] + sizes[2] <= room < sum(sizes)
+    assert all(Path(each.file).is_file() for each in config.catalogue.values())
+
+
+def test_the_example_loads():
+    config = load_config(EXAMPLE_CONFIG, environ={"HOME": "/home/op"})
+    assert {"qwen3-vl-30b", "stand-in"} <= set(config.catalogue)
+
+
+def test_the_example_shows_the_defaults():
+    example = load_config(EXAMPLE_CONFIG, environ={})
+    empty = Config(
+        **{
+            **{key: getattr(example, key) for key in Config.__slots__},
+            "server": type(example.server)(),
+            "devices": type(example.devices)(),
+            "scheduling": type(example.scheduling)(),
+        }
+    )
+    assert example == empty
+
+
+@pytest.mark.parametrize("path", [DEFAULT_CONFIG, EXAMPLE_CONFIG], ids=["default", "example"])
+def test_the_schema_agrees_with_the_files(path):
+    schema = json.loads(json.dumps(config_schema()))
+    validator = jsonschema_rs.validator_for(schema)
+    assert [
+        each.message for each in validator.iter_errors(read_yaml(path.read_bytes()).content)
+    ] == []
+    assert not validator.is_valid({"sever": {}})
+
+
+def test_a_model_sent_at_run_time_is_a_spec(config):
+    spec = parse_model(config, "new", {"service": "rehearsal", "vram_mb": "512", "aliases": ["n"]})
+    assert (spec.name, spec.footprint.device_bytes) == ("new", 512 * MiB)
+
+
+def test_a_model_sent_at_run_time_may_replace_itself(config):
+    assert parse_model(config, "chat", {"service": "rehearsal", "vram_mb": 1, "aliases": ["talk"]})
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, ["service: is required"]),
+        ({"image": "evil"}, None),
+        ({"environment": {"LD_PRELOAD": "x"}}, None),
+        ({"binary": "/bin/sh"}, None),
+        ({"mounts": ["/:/host"]}, None),
+        ({"file": "/etc/passwd"}, None),
+        ({"file": "../../etc/passwd"}, None),
+        ({"file": "package:yaml/__init__.py"}, None),
+        ({"url": "http://169.254.169.254/"}, None),
+        ({"vram_mb": True}, ["vram_mb: must be a whole number, not true"]),
+        ({"vram_mb": "1e400"}, None),
+        ({"vram_mb": "9" * 5000}, None),
+        ({"vram_mb": 1 << 60}, None),
+        ({"aliases": ["talk"]}, ["aliases[0]: talk is already an alias of model chat"]),
+        ({"service": "nope"}, None),
+        ({"preload": "yes"}, None),
+        ({"file": "a\0b"}, None),
+        ({"lora": [[[[]]]]}, None),
+    ],
+)
+def test_what_a_caller_may_not_choose(config, body, said):
+    whole = {"service": "files", "file": "a.gguf", "vram_mb": 1, **body} if body else {}
+    lines = refused(config, "new", whole)
+    assert len(lines) == 1
+    assert said is None or lines == said
+    assert len(lines[0]) < 1500
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "a\0", "x" * 10_000, "talk", "status"])
+def test_a_name_that_cannot_be(config, name):
+    [line] = refused(config, name, {"service": "rehearsal", "vram_mb": 1})
+    assert line.startswith("name: ")
+
+
+def test_a_model_is_held_against_the_catalogue_of_the_moment(config):
+    taken = to_catalogue(config)
+    del taken["chat"]
+    body = {"service": "rehearsal", "vram_mb": 1, "aliases": ["talk"]}
+    assert parse_model(config, "new", body, taken=taken).aliases == ("talk",)
+
+
+def test_a_model_sent_at_run_time_may_be_estimated(config):
+    spec = parse_model(
+        config,
+        "new",
+        {"service": "files", "file": "a.gguf"},
+        estimate=lambda draft: Footprint(device_bytes=len(draft.file)),
+    )
+    assert spec.footprint.device_bytes == len(spec.file)
+
+
+KEYS = ["server", "devices", "services", "models", "a", "engine", "file", "fake", "vram_mb", "port"]
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["fake", "process", "a", "/x", "package:os/x.gguf", "\ud800"])
+    | st.text(max_size=5)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+FUZZ = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def said_in_words(act):
+    """The mistakes; any other exception fails the test."""
+    try:
+        act()
+    except ConfigInvalid as error:
+        lines = error.mistakes
+    else:
+        return
+    assert lines
+    assert all(lines)
+
+
+@FUZZ
+@given(content=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=5))
+def test_any_values_load_or_are_refused_in_words(tmp_path, content):
+    path = tmp_path / "fuzz.yaml"
+    path.write_text(json.dumps(content))
+    said_in_words(lambda: load_config(path, environ={}))
+
+
+@FUZZ
+@given(text=st.binary(max_size=100))
+def test_any_bytes_load_or_are_refused_in_words(tmp_path, text):
+    path = tmp_path / "fuzz.yaml"
+    path.write_bytes(text)
+    said_in_words(lambda: load_config(path, environ={}))
+
+
+@FUZZ
+@given(body=st.dictionaries(st.sampled_from([*KEYS, "service", "aliases"]), VALUES, max_size=5))
+def test_any_body_is_a_spec_or_refused_in_words(config, body):
+    said_in_words(lambda: parse_model(config, "new", body))

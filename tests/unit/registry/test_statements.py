@@ -1,0 +1,127 @@
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import Session
+
+from orchestrator.registry import shapes, statements
+from orchestrator.registry.database import open_database
+from orchestrator.registry.migrations import MIGRATIONS
+from orchestrator.registry.paging import FINISHED_OPERATIONS_KEPT_MAX, Page
+from tests.unit.registry.records import NOON, after, decision, finished, lease, operation, resident
+
+
+@pytest.fixture
+def session(tmp_path):
+    with opened(tmp_path) as fresh:
+        yield fresh
+
+
+@contextmanager
+def opened(directory):
+    engine, _ = open_database(directory / "registry.sqlite", MIGRATIONS)
+    try:
+        with Session(engine) as fresh:
+            yield fresh
+    finally:
+        engine.dispose()
+
+
+def spoil(session, table, column, value, where):
+    session.exec(
+        text(f"UPDATE {table} SET {column} = :value WHERE {where}").bindparams(value=value)
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["{", '{"shape": 1}', "", b"\xff\xfe", 7],
+    ids=["cut", "bare", "empty", "bytes", "number"],
+)
+def test_a_row_that_cannot_be_read_is_reported_and_the_others_are_not_lost(session, damage):
+    for name in ("a", "b", "c"):
+        statements.upsert(session, shapes.to_resident_row(resident(name)))
+    statements.upsert(session, shapes.to_lease_row(lease("l1", "b")))
+    spoil(session, "residents", "record", damage, "instance = 'b-1'")
+    memory, problems = statements.recall(session)
+    assert memory.residents == (resident("a"), resident("c"))
+    assert memory.leases == (lease("l1", "b"),)
+    assert len(problems) == 1
+    assert "'b-1' of residents cannot be read and is left where it is" in problems[0]
+    still = session.exec(text("SELECT count(*) FROM residents")).one()
+    assert still == (3,)
+
+
+def test_text_that_is_not_utf_8_spoils_only_its_own_row(session):
+    for name in ("a", "b"):
+        statements.upsert(session, shapes.to_resident_row(resident(name)))
+    session.exec(text("UPDATE residents SET record = CAST(x'ff7b' AS TEXT) WHERE instance = 'a-1'"))
+    memory, problems = statements.recall(session)
+    assert memory.residents == (resident("b"),)
+    assert len(problems) == 1
+
+
+def test_each_table_reports_its_own(session):
+    statements.upsert(session, shapes.to_pin_row("a", True))
+    statements.upsert(session, shapes.to_pin_row("b", True))
+    statements.upsert(session, shapes.to_operation_row(operation("o1")))
+    spoil(session, "pins", "pinned", "perhaps", "model = 'a'")
+    spoil(session, "operations", "state", "dreaming", "id = 'o1'")
+    memory, problems = statements.recall(session)
+    assert memory.pins == {"b": True}
+    assert "'a' of pins" in problems[0]
+    found, problems = statements.operation(session, "o1")
+    assert found is None
+    assert "'o1' of operations" in problems[0]
+
+
+def test_a_page_is_filled_up_behind_what_cannot_be_read(session):
+    for id_ in range(1, 10):
+        statements.upsert(session, shapes.to_decision_row(decision(id_)))
+    spoil(session, "decisions", "kind", "whim", "id IN (9, 8, 6, 5)")
+    page, problems = statements.decisions(session, Page(limit=3))
+    assert [record.id for record in page] == [7, 4, 3]
+    assert len(problems) == 4
+    page, _ = statements.decisions(session, Page(limit=3, after_id=4))
+    assert [record.id for record in page] == [7]
+
+
+@pytest.mark.parametrize(
+    ("page", "index"),
+    [
+        (Page(limit=5), "INTEGER PRIMARY KEY|SCAN decisions$"),
+        (Page(limit=5, before_id=9), "INTEGER PRIMARY KEY (rowid<?)"),
+        (Page(limit=5, after_id=9), "INTEGER PRIMARY KEY (rowid>?)"),
+        (Page(limit=5, model="a"), "ix_decisions_model (model=?)"),
+        (Page(limit=5, model="a", before_id=9), "ix_decisions_model (model=? AND rowid<?)"),
+        (Page(limit=5, model="a", after_id=9), "ix_decisions_model (model=? AND rowid>?)"),
+    ],
+)
+def test_a_page_is_one_range_of_an_index(session, page, index):
+    statement = statements.page_statement(page).limit(page.limit)
+    asked = str(statement.compile(session.get_bind(), compile_kwargs={"literal_binds": True}))
+    plan = " ".join(row[3] for row in session.exec(text(f"EXPLAIN QUERY PLAN {asked}")))
+    assert "TEMP B-TREE" not in plan  # which is how it says that it sorts
+    assert index in plan or ("SCAN" in index and plan == "SCAN decisions")
+
+
+def test_orphaned_operations_end_as_failed_and_are_pruned_later(session):
+    statements.upsert(session, shapes.to_operation_row(operation("running")))
+    statements.upsert(session, shapes.to_operation_row(finished("done", NOON)))
+    statements.end_orphans(session, after(5))
+    ended, _ = statements.operation(session, "running")
+    assert (ended.state, ended.finished_at, ended.detail) == (
+        "failed",
+        after(5),
+        statements.ORPHANED,
+    )
+    assert statements.operation(session, "done") == (finished("done", NOON), ())
+    assert statements.prune(session, after(6), 10) == 2
+
+
+def test_finished_operations_that_are_too_many_go_oldest_first(session):
+    for number in range(FINISHED_OPERATIONS_KEPT_MAX + 2):
+        statements.upsert(session, shapes.to_operation_row(finished(f"o{number}", after(number))))
+    assert statements.prune(session, NOON, 10) == 2
+    assert statements.operation(session, "o1") == (None, ())
+    assert statements.operation(session, "o2")[0] is not None

@@ -1,0 +1,67 @@
+"""The application behind a real socket, and what a client hears of its events."""
+
+import asyncio
+import json
+import socket
+from contextlib import asynccontextmanager
+
+import httpx
+import uvicorn
+
+from tests.unit.web.desk import app_of
+
+PATIENCE_S = 5.0  # far more than anything here takes
+
+
+@asynccontextmanager
+async def serving(desk):
+    """A base URL. Streams end with the history, as they do when the daemon stops."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app_of(desk), log_level="error", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not server.started:
+                await asyncio.sleep(0.001)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        desk.history.close()
+        server.should_exit = True
+        await running
+
+
+@asynccontextmanager
+async def listening(url, path="/events", **headers):
+    """A listener's events, as (id, JSON)."""
+    asked = {"Accept": "text/event-stream", **headers}
+    timeout = httpx.Timeout(PATIENCE_S)
+    async with (
+        httpx.AsyncClient(timeout=timeout) as client,
+        client.stream("GET", url + path, headers=asked) as answer,
+    ):
+        assert answer.status_code == 200, await answer.aread()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        yield events_in(answer)
+
+
+async def events_in(answer):
+    event_id = None
+    async for line in answer.aiter_lines():
+        if line.startswith("id: "):
+            event_id = line[4:]
+        elif line.startswith("data: "):
+            yield event_id, json.loads(line[6:])
+            event_id = None
+
+
+async def until(events, wanted):
+    """Events up to the first one of the wanted type."""
+    heard = []
+    async with asyncio.timeout(PATIENCE_S):
+        async for event_id, event in events:
+            heard.append((event_id, event))
+            if event.get("type") == wanted:
+                return heard
+    raise AssertionError(f"the stream ended without {wanted}")

@@ -1,0 +1,219 @@
+import asyncio
+
+import httpx
+import pytest
+
+from orchestrator.config.sections import ServerSettings
+from orchestrator.web.guard import Admission, host_allowed, host_name, judge
+from tests.unit.web.desk import APP, FakeDesk, app_of, asked, client_of, filled, routes_of
+
+READS = {"GET", "HEAD", "OPTIONS"}
+ROUTES = [(method, filled(path)) for method, path in routes_of(APP)]
+WRITES = [route for route in ROUTES if route[0] not in READS]
+JSON = {"Content-Type": "application/json"}
+FOREIGN = [
+    ({"Host": "rebound.example"}, 421, "bad_host"),
+    ({"Host": "rebound.example", "Origin": "http://rebound.example"}, 421, "bad_host"),
+    ({"Host": ""}, 421, "bad_host"),
+    ({"Origin": "https://evil.example"}, 403, "bad_origin"),
+    ({"Origin": "null"}, 403, "bad_origin"),
+    ({"Origin": "https://localhost"}, 403, "bad_origin"),
+    ({"Origin": "http://localhost:3000"}, 403, "bad_origin"),
+    ({"Sec-Fetch-Site": "same-site"}, 403, "bad_origin"),
+    ({"Sec-Fetch-Site": "cross-site"}, 403, "bad_origin"),
+    ({"Content-Type": "text/plain"}, 415, "not_json"),
+    ({"Content-Type": "application/x-www-form-urlencoded"}, 415, "not_json"),
+    ({"Content-Type": "text/plain; x=application/json"}, 415, "not_json"),
+    ({"Content-Type": ""}, 415, "not_json"),
+    ({"Content-Length": "33554432"}, 413, "too_large"),
+]
+
+
+def test_routing_table_is_read():
+    assert len(WRITES) >= 14
+    assert ("POST", "/models/load") in WRITES
+    assert ("PUT", "/devices/fake-0/fake") in WRITES
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+def test_web_page_cannot_drive_it(method, path):
+    async def try_everything():
+        desk = FakeDesk()
+        before = desk.state()
+        async with client_of(desk) as client:
+            for headers, status, code in FOREIGN:
+                sent = {**JSON, **headers}
+                answer = await client.request(method, path, content=b"{}", headers=sent)
+                assert (answer.status_code, answer.json()["code"]) == (status, code), headers
+        assert desk.state() == before
+
+    asyncio.run(try_everything())
+
+
+@pytest.mark.parametrize(("method", "path"), [r for r in ROUTES if r[0] in READS])
+def test_rebound_name_cannot_read_either(method, path):
+    answer = asked(FakeDesk(), method, path, headers={"Host": "rebound.example"})
+    assert (answer.status_code, answer.json()["code"]) == (421, "bad_host")
+    assert answer.json()["remedy"].endswith("server.allowed_hosts: [rebound.example]")
+
+
+@pytest.mark.parametrize("path", [p for m, p in ROUTES if m == "GET" and "sse" not in p])
+def test_no_get_changes_state(path):
+    desk = FakeDesk()
+    asked(desk, "POST", "/models/load", json={"model": "a", "owner": "x", "lease_seconds": 60})
+    before = desk.state()
+    asked(desk, "GET", path)
+    assert desk.state() == before
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:8000",
+        "app.localhost",
+        "box.local:80",
+        "127.0.0.1:8000",
+        "192.168.1.7",
+        "[::1]:8000",
+        "[fe80::1]",
+        "model-orchestrator:8000",
+        "my_service",
+        "listed.example",
+    ],
+)
+def test_own_names_are_answered(host):
+    name = host_name(host)
+    assert name is not None
+    assert host_allowed(name, frozenset({"listed.example"}))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evil.example:8000",
+        "evillocal.example",
+        "localhost.",
+        "user@localhost",
+        "localhost/x",
+        "localhost:8000:9",
+        "localhost:port",
+        "[evil.example]",
+        "[localhost]",
+        "[::1",
+        "[::1]x",
+        ":8000",
+        "",
+        "a b",
+        "ä.local",
+        "\x00",
+    ],
+)
+def test_other_names_are_not(host):
+    name = host_name(host)
+    assert name is None or not host_allowed(name, frozenset())
+
+
+def scope(method="POST", path="/models/load", *headers, scheme="http"):
+    return {"type": "http", "method": method, "path": path, "scheme": scheme, "headers": headers}
+
+
+def test_two_hosts_are_none():
+    denial = judge(scope("GET", "/", (b"host", b"localhost"), (b"host", b"localhost")), Admission())
+    assert denial is not None
+    assert denial.code == "bad_host"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://localhost"},
+        {"Origin": "HTTP://LOCALHOST"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Content-Type": "application/json; charset=utf-8"},
+        {"Content-Type": "Application/JSON"},
+    ],
+)
+def test_own_page_and_programs_may(headers):
+    sent = {**JSON, **headers}
+    answer = asked(FakeDesk(), "POST", "/models/load", content=b'{"model":"a"}', headers=sent)
+    assert answer.status_code == 200
+
+
+def test_operator_lists_an_edge_that_ends_tls():
+    server = ServerSettings(
+        allowed_hosts=("Orchestrator.LAN",), allowed_origins=("https://orchestrator.lan",)
+    )
+    desk = FakeDesk(server=server)
+    headers = {"Host": "orchestrator.lan", "Origin": "https://orchestrator.lan"}
+    assert asked(desk, "POST", "/models/load", json={"model": "a"}, headers=headers).is_success
+    headers["Origin"] = "https://other.lan"
+    answer = asked(desk, "POST", "/models/load", json={"model": "a"}, headers=headers)
+    assert answer.status_code == 403
+
+
+def test_allowed_hosts_change_with_a_reload():
+    desk = FakeDesk()
+
+    async def before_and_after():
+        async with client_of(desk) as client:
+            headers = {"Host": "later.example"}
+            before = await client.get("/health", headers=headers)
+            desk.config = type(desk.config)(ServerSettings(allowed_hosts=("later.example",)))
+            return before.status_code, (await client.get("/health", headers=headers)).status_code
+
+    assert asyncio.run(before_and_after()) == (421, 200)
+
+
+def test_write_without_a_body_needs_no_type():
+    assert asked(FakeDesk(), "POST", "/admin/reload").status_code == 200
+
+
+def test_body_without_a_length_is_cut_off_at_the_limit():
+    sent = 0
+
+    async def chunks():
+        nonlocal sent
+        while True:
+            sent += 1
+            yield b" " * 65536
+
+    answer = asked(FakeDesk(), "POST", "/models/load", content=chunks(), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert sent <= 18
+
+
+def test_chunked_body_needs_its_type_too():
+    async def chunks():
+        yield b'{"model": "a"}'
+
+    answer = asked(FakeDesk(), "POST", "/models/load", content=chunks())
+    assert answer.status_code == 415
+
+
+def test_bodies_for_model_servers_may_be_larger():
+    limits = Admission(relayed_bytes_max=8 << 20)
+    headers = (
+        (b"host", b"localhost"),
+        (b"content-length", b"4194304"),
+        (b"content-type", b"application/json"),
+    )
+    assert judge(scope("POST", "/v1/chat/completions", *headers), limits) is None
+    denial = judge(scope("POST", "/models/load", *headers), limits)
+    assert denial is not None
+    assert denial.code == "too_large"
+
+
+def test_forged_host_does_not_change_which_route_is_meant():
+    """A path in the Host header would move request.url; the guard reads scope["path"]."""
+
+    async def ask():
+        transport = httpx.ASGITransport(app_of(FakeDesk()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post("/models/load", headers={"Host": "localhost/health?"})
+
+    assert asyncio.run(ask()).status_code == 421

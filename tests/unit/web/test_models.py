@@ -1,0 +1,232 @@
+import asyncio
+
+import pytest
+
+from orchestrator.core.failures import Failure, FailureReason
+from orchestrator.core.refusals import Refusal, RefusalCode
+from orchestrator.core.specs import Profile
+from orchestrator.core.vram import MiB
+from tests.unit.web.desk import FakeDesk, asked, client_of, resident, spec
+
+
+@pytest.fixture
+def desk():
+    return FakeDesk()
+
+
+def order_of(desk):
+    (_, order), *_ = desk.operations.values()
+    return order
+
+
+def test_load_answers_when_the_model_is_ready(desk):
+    answer = asked(desk, "POST", "/models/load", json={"model": "a"})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "success": True,
+        "model": "a",
+        "service": "rehearsal",
+        "status": "loaded",
+        "loaded_at": "2026-01-15T10:30:00.000Z",
+        "endpoint": "http://127.0.0.1:4000",
+        "vram_mb": 6000,
+        "devices": [{"device": "fake-0", "vram_mb": 6000}],
+        "evicted": [],
+        "already_loaded": False,
+        "waited_seconds": 0.01,
+    }
+
+
+def test_load_takes_every_field_also_as_strings(desk):
+    body = {
+        "model": "bee",
+        "service": "rehearsal",
+        "priority": "7",
+        "wait": "30",
+        "ttl_seconds": "600",
+        "owner": "workflow-3",
+        "lease_seconds": 60,
+        "profile": "fast",
+        "context_size": 2048.0,
+        "pin": "true",
+    }
+    answer = asked(desk, "POST", "/models/load", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["lease_id"].startswith("lease-")
+    order = order_of(desk)
+    assert (order.model, order.priority, order.ttl_s, order.pin) == ("bee", 7, 600.0, True)
+    assert (order.owner, order.lease_s) == ("workflow-3", 60.0)
+    assert (order.profile, order.context_size) == (Profile.FAST, 2048)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"json": {"model": "a", "wait": False}},
+        {"json": {"model": "a", "wait": "false"}},
+        {"json": {"model": "a"}, "headers": {"Prefer": "respond-async, wait=5"}},
+    ],
+)
+def test_load_is_accepted_only_when_asked(desk, more):
+    answer = asked(desk, "POST", "/models/load", **more)
+    assert answer.status_code == 202
+    assert answer.json() == {
+        "success": True,
+        "model": "a",
+        "status": "loading",
+        "operation_id": "op-1",
+        "status_url": "/operations/op-1",
+        "eta_seconds": 2.5,
+    }
+
+
+def test_asynchronous_load_of_what_is_loaded_says_so(desk):
+    desk.residents["a"] = resident(spec("a"))
+    answer = asked(desk, "POST", "/models/load", json={"model": "a", "wait": False})
+    assert (answer.status_code, answer.json()["already_loaded"]) == (200, True)
+
+
+def test_load_deadline_names_the_operation_and_the_load_goes_on(desk):
+    desk.slow = asyncio.Event()
+    answer = asked(desk, "POST", "/models/load", json={"model": "a", "wait": 0.01})
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "3"
+    body = answer.json()
+    assert (body["code"], body["operation_id"]) == ("load_deadline", "op-1")
+    assert body["error"]["message"].startswith("a is not ready after 0.01 s; the load goes on.")
+
+
+def test_failed_load_carries_its_cause_and_its_log(desk):
+    failure = Failure(
+        reason=FailureReason.MODEL_FILE,
+        detail="truncated",
+        log_tail=("bad magic",),
+        remedy="Download it again.",
+    )
+    desk.refusal = Refusal(code=RefusalCode.LOAD_FAILED, detail="a failed.", failure=failure)
+    answer = asked(desk, "POST", "/models/load", json={"model": "a"})
+    body = answer.json()
+    assert answer.status_code == 502
+    assert (body["cause"], body["log_tail"]) == ("model_file", ["bad magic"])
+    assert (body["remedy"], body["operation_id"]) == ("Download it again.", "op-1")
+
+
+def test_caller_that_disconnects_does_not_cancel_a_load(desk):
+    async def leave_while_it_loads():
+        desk.slow = asyncio.Event()
+        async with client_of(desk) as client:
+            call = asyncio.create_task(client.post("/models/load", json={"model": "a"}))
+            while not desk.operations:
+                await asyncio.sleep(0)
+            desk.slow.set()
+            return await call
+
+    assert asyncio.run(leave_while_it_loads()).status_code == 200
+    assert "a" in desk.residents
+
+
+def test_unload_tells_what_was_freed(desk):
+    desk.residents["a"] = resident(spec("a"))
+    answer = asked(desk, "POST", "/models/unload", json={"model": "a", "force": "true"})
+    assert answer.json() == {
+        "success": True,
+        "status": "unloaded",
+        "model": "a",
+        "service": "rehearsal",
+        "freed_mb": 6000,
+        "verified": True,
+        "remaining_leases": 0,
+    }
+
+
+def test_unload_takes_one_holder_only(desk):
+    body = {"model": "a", "owner": "x", "lease_id": "y"}
+    answer = asked(desk, "POST", "/models/unload", json=body)
+    assert answer.status_code == 422
+    assert "not both" in answer.json()["detail"]
+
+
+def test_unload_in_use_is_a_conflict(desk):
+    desk.unload_refusal = Refusal(code=RefusalCode.IN_USE, detail="a is in use.")
+    answer = asked(desk, "POST", "/models/unload", json={"model": "a"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "in_use")
+
+
+def test_plan_says_what_would_happen_without_doing_it(desk):
+    before = desk.state()
+    answer = asked(desk, "POST", "/models/plan", json={"model": "a"})
+    assert answer.json() == {
+        "fits": True,
+        "model": "a",
+        "vram_mb": 6000,
+        "available_mb": 32256,
+        "evict": [],
+        "placement": [{"device": "fake-0", "vram_mb": 6000}],
+        "eta_seconds": 10.0,
+        "already_loaded": False,
+        "drains": False,
+        "refusal": None,
+    }
+    assert desk.state() == before
+
+
+def test_plan_that_is_a_refusal_is_still_an_answer(desk):
+    desk.refusal = Refusal(code=RefusalCode.DOES_NOT_FIT, detail="Too big.", needed_bytes=99 * MiB)
+    answer = asked(desk, "POST", "/models/plan", json={"model": "a"})
+    body = answer.json()
+    assert (answer.status_code, body["fits"]) == (200, False)
+    assert body["refusal"] == {
+        "code": "does_not_fit",
+        "detail": "Too big.",
+        "remedy": "",
+        "needed_mb": 99,
+    }
+
+
+@pytest.mark.parametrize("path", ["/models", "/v1/models"])
+def test_catalogue_has_the_shape_of_the_router(desk, path):
+    desk.residents["a"] = resident(spec("a"))
+    body = asked(desk, "GET", path).json()
+    assert body["object"] == "list"
+    assert {each["id"]: each["status"]["value"] for each in body["data"]} == {
+        "a": "loaded",
+        "b": "unloaded",
+    }
+
+
+def test_one_model_is_found_by_alias(desk):
+    body = asked(desk, "GET", "/models/bee").json()
+    assert (body["id"], body["resident"], body["serving"]["context_size"]) == ("b", None, 4096)
+
+
+def test_model_is_put_and_deleted(desk):
+    answer = asked(desk, "PUT", "/models/c", json={"service": "rehearsal"})
+    assert (answer.status_code, answer.json()["id"]) == (200, "c")
+    assert asked(desk, "DELETE", "/models/c").status_code == 204
+    assert "c" not in desk.catalogue
+
+
+def test_model_with_mistakes_is_refused_with_all_of_them(desk):
+    answer = asked(desk, "PUT", "/models/c", json={"vram_mb": 1})
+    assert answer.status_code == 422
+    assert answer.json()["mistakes"] == [{"field": "", "message": "models.c.service is required"}]
+
+
+def test_route_of_the_api_cannot_name_a_model(desk):
+    answer = asked(desk, "PUT", "/models/status", json={"service": "rehearsal"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+
+
+def test_pin_and_unpin(desk):
+    assert asked(desk, "PUT", "/models/bee/pin").json() == {"model": "b", "pinned": True}
+    assert desk.pinned == {"b"}
+    assert asked(desk, "DELETE", "/models/b/pin").json() == {"model": "b", "pinned": False}
+    assert desk.pinned == set()
+
+
+def test_logs_are_bounded(desk):
+    assert asked(desk, "GET", "/models/a/logs?lines=5").json() == {
+        "model": "a",
+        "lines": ["server is listening"],
+    }
+    assert asked(desk, "GET", "/models/a/logs?lines=100000").status_code == 422
