@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
@@ -34,12 +34,10 @@ from orchestrator.core.messages import (
     Released,
     Remember,
     Requested,
-    Sampled,
     SavePin,
     StopFailed,
     Stopped,
     Ticked,
-    UseSeen,
     Withdrawn,
 )
 from orchestrator.core.residents import SERVING, InstanceId, Resident, ResidentState
@@ -47,11 +45,11 @@ from orchestrator.core.scheduler import Scheduler
 from orchestrator.core.snapshot import Snapshot
 from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.survey import survey
-from orchestrator.core.vram import DeviceId
-from orchestrator.errors import Denied, Unreachable
+from orchestrator.errors import Denied
 from orchestrator.errors import StopFailed as StopFailedError
 from orchestrator.execution import Drivers, Up, bring_up, how_it_ended, take_down, wait_until_ready
 from orchestrator.history import History
+from orchestrator.lookout import HURRY_S, Lookout
 from orchestrator.ports import (
     Clock,
     DecisionRecord,
@@ -66,7 +64,6 @@ from orchestrator.ports import (
 
 log = logging.getLogger("orchestrator")
 
-HURRY_S = 0.05  # between readings while somebody waits for a device (R3 asks for <= 0.1)
 NOTE_S = 0.1  # a burst of events is one change to those who watch
 SNAPSHOT_AGE_S_MAX = 0.25  # waiting times in a status are at most so old
 
@@ -86,7 +83,6 @@ class Conductor:
         learned: dict[tuple[ModelName, str], LearnedRecord],
     ) -> None:
         self._scheduler = scheduler
-        self._devices = devices
         self.drivers = drivers
         self.registry = registry
         self.history = history
@@ -101,14 +97,17 @@ class Conductor:
         self._loads: dict[InstanceId, asyncio.Task[None]] = {}
         self._watches: dict[InstanceId, asyncio.Task[None]] = {}
         self._written: dict[InstanceId, asyncio.Task[None]] = {}
-        self._served: dict[InstanceId, float] = {}  # the servers' own counters, as last seen
         self._last_lives: dict[ModelName, tuple[ServiceName, Running]] = {}  # whose logs are kept
-        self._held: dict[InstanceId, Mapping[DeviceId, int]] = {}
-        self._sampling = asyncio.Lock()  # readings are taken one after the other
-        self._hurry = asyncio.Event()
         self._snapshot: Snapshot | None = None
         self._noting: asyncio.TimerHandle | None = None
         self._learned = learned
+        self.lookout = Lookout(
+            devices=devices,
+            drivers=drivers,
+            scheduler=scheduler,
+            running=self.running,
+            tell=self.tell,
+        )
 
     # --- callers -------------------------------------------------------------------------------
 
@@ -174,7 +173,7 @@ class Conductor:
         for effect in self._scheduler.handle(event, now_s=self.clock()):
             self._perform(effect)
         if self._scheduler.hurried:
-            self._hurry.set()
+            self.lookout.hasten()
         if self._scheduler.state.ledger.version != version and self._noting is None:
             loop = asyncio.get_running_loop()
             self._noting = loop.call_later(NOTE_S, self._note)
@@ -258,9 +257,7 @@ class Conductor:
 
     def _forget(self, instance: InstanceId) -> None:
         self.running.pop(instance, None)
-        self._held.pop(instance, None)
         self._written.pop(instance, None)
-        self._served.pop(instance, None)
         self._spawn(self.registry.drop_resident(instance), f"drop {instance}")
 
     async def _until_written(self, instance: InstanceId) -> None:
@@ -319,16 +316,16 @@ class Conductor:
         finally:
             self._loads.pop(instance, None)
         if isinstance(outcome, Failure):
-            await self.sample()
+            await self.lookout.sample()
             self.tell(LoadFailed(instance, outcome))
             return
-        await self.sample()  # what it takes is measured before anybody plans on it
+        await self.lookout.sample()  # what it takes is measured before anybody plans on it
         self.tell(
             Loaded(
                 instance=instance,
                 endpoint=outcome.running.endpoint,
                 load_s=outcome.load_s,
-                measured=self._held.get(instance),
+                measured=self.lookout.held.get(instance),
             )
         )
         self._watch(resident, outcome.running)
@@ -367,7 +364,7 @@ class Conductor:
     async def _wait_for_death(self, resident: Resident, running: Running) -> None:
         failure = await how_it_ended(running, self.drivers[resident.spec.service])
         self._watches.pop(resident.instance, None)
-        await self.sample()
+        await self.lookout.sample()
         self.tell(Died(resident.instance, failure))
 
     def know_again(self, resident: Resident, running: Running) -> None:
@@ -396,68 +393,8 @@ class Conductor:
         await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
         return failure
 
-    async def sample(self) -> None:
-        """Read the devices once, with what our own processes hold there."""
-        async with self._sampling:
-            pids = await self._pids()
-            wanted = frozenset(pid for own in pids.values() for pid in own)
-            readings = await self._devices.read(wanted)
-        used = {
-            reading.device.id: {each.pid: each.used_bytes for each in reading.processes}
-            for reading in readings
-            if reading.processes is not None
-        }
-        self._held = {
-            instance: {
-                device: sum(by_pid.get(pid, 0) for pid in own) for device, by_pid in used.items()
-            }
-            for instance, own in pids.items()
-            if own
-        }
-        self.tell(Sampled(readings, self._visible()))
-
-    def _visible(self) -> Mapping[InstanceId, Mapping[DeviceId, int]]:
-        """Only what was really seen: a process the driver does not list holds an unknown amount."""
-        return {
-            instance: {device: held for device, held in by_device.items() if held}
-            for instance, by_device in self._held.items()
-        }
-
-    async def _pids(self) -> dict[InstanceId, frozenset[int]]:
-        pids = {}
-        for resident in list(self._scheduler.state.ledger.residents):
-            running = self.running.get(resident.instance)
-            if running is not None:
-                runtime = self.drivers[resident.spec.service].runtime
-                with suppress(Unreachable):  # who cannot be seen is accounted for by its charge
-                    pids[resident.instance] = await runtime.pids(running.handle)
-        return pids
-
     async def tick(self) -> None:
         self.tell(Ticked())
-
-    async def look_at_use(self) -> None:
-        """See requests that reach the servers directly (R13). Our own looks never count."""
-        await asyncio.gather(
-            *(
-                self._look_at(resident, self.running[resident.instance])
-                for resident in list(self._scheduler.state.ledger.residents)
-                if resident.state in SERVING and resident.instance in self.running
-            )
-        )
-
-    async def _look_at(self, resident: Resident, running: Running) -> None:
-        try:
-            use = await self.drivers[resident.spec.service].engine.use(running.endpoint)
-        except Unreachable:
-            return  # its end is noticed by who watches it; a busy one answers next time
-        before = self._served.get(resident.instance)
-        if use.served_total is not None:
-            self._served[resident.instance] = use.served_total
-        used = None not in (before, use.served_total) and before != use.served_total
-        busy = bool(use.busy_slots)
-        if used or busy or resident.busy:
-            self.tell(UseSeen(instance=resident.instance, busy=busy, used=used))
 
     async def log_tail(self, model: ModelName, lines: int) -> tuple[str, ...]:
         """Of the resident, or of its last life; empty if it has not run since the start."""
@@ -477,17 +414,13 @@ class Conductor:
         self._scheduler.state.rules = rules
         self._scheduler.state.ledger.rule(headroom_bytes=headroom_bytes, budget_bytes=budget_bytes)
 
-    def hasten(self) -> None:
-        """Read the devices now rather than at the next turn."""
-        self._hurry.set()
-
     async def until_empty(self, timeout_s: float) -> bool:
         """Whether every resident has left within that time."""
         deadline_s = self.clock() + timeout_s
         while any(True for _ in self._scheduler.state.ledger.residents):
             if self.clock() >= deadline_s:
                 return False
-            self._hurry.set()
+            self.lookout.hasten()
             await asyncio.sleep(HURRY_S)
         return True
 
@@ -497,12 +430,3 @@ class Conductor:
             self._noting.cancel()
         for task in (*self._loads.values(), *self._watches.values()):
             task.cancel()
-
-    async def keep_up(self) -> None:
-        """Read the devices many times a second while somebody waits for them; else sleep."""
-        while True:
-            await self._hurry.wait()
-            await self.sample()
-            if not self._scheduler.hurried:
-                self._hurry.clear()
-            await asyncio.sleep(HURRY_S)

@@ -150,11 +150,12 @@ async def running(config: Config, load: Callable[[], Config]) -> AsyncIterator[D
         conductor.start_from(memory)
         for problem in inner.problems:
             conductor.say(Decide(kind=DecisionKind.DEVICE, text=problem, remedy="See the log."))
-        await conductor.sample()
+        await conductor.lookout.sample()
         await recover(conductor, memory, book.catalogue)
+        await conductor.lookout.sample()  # again, now that we know which bytes are ours
         server = _server(config, desk)
         daemon = Daemon(conductor, desk, server, asyncio.Event())
-        keeping_up = tasks.create_task(conductor.keep_up(), name="keep up")
+        keeping_up = tasks.create_task(conductor.lookout.keep_up(), name="keep up")
         periodic = Periodic(*_jobs(config, conductor, registry))
         periodic.start()
         _preload(desk)
@@ -275,9 +276,9 @@ def _jobs(config: Config, conductor: Conductor, registry: SteadyRegistry) -> Ite
         before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
         await registry.prune(before=before, keep_decisions=KEEP_DECISIONS)
 
-    yield Job("sample", config.devices.sample_interval_s, conductor.sample)
+    yield Job("sample", config.devices.sample_interval_s, conductor.lookout.sample)
     yield Job("tick", TICK_S, conductor.tick)
-    yield Job("look at use", USE_LOOK_S, conductor.look_at_use)
+    yield Job("look at use", USE_LOOK_S, conductor.lookout.look_at_use)
     yield Job("retry writes", TICK_S, registry.retry)
     yield Job("prune", PRUNE_S, prune)
 

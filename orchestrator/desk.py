@@ -6,17 +6,14 @@ and tests differ only in what they do with the answer.
 
 import asyncio
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from orchestrator.catalogue import Body, Book
 from orchestrator.conductor import Conductor
 from orchestrator.config import Config
 from orchestrator.core.eviction import Urgency
 from orchestrator.core.grants import room_spec, serves
-from orchestrator.core.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.messages import (
     CatalogueChanged,
     Finish,
@@ -36,6 +33,7 @@ from orchestrator.core.vram import MiB
 from orchestrator.errors import Denied, RegistryFailed
 from orchestrator.gpu.fake import FakeDevices
 from orchestrator.history import History
+from orchestrator.operations import Operations
 from orchestrator.orders import (
     Forecast,
     LoadOrder,
@@ -46,22 +44,7 @@ from orchestrator.orders import (
     UnloadOrder,
     UnloadOutcome,
 )
-from orchestrator.ports import Clock, DecisionRecord, Operation, OperationState
-
-OPERATIONS_MAX = 1000  # kept in memory for those who ask later; the registry keeps the rest
-
-
-@dataclass(slots=True)
-class Loading:
-    """An operation under way, with those who wait for it."""
-
-    operation: Operation
-    spec: ModelSpec
-    ticket: Ticket
-    began_s: float
-    answer: asyncio.Future[Grant | Finish]
-    named: bool  # somebody can still find the lease: by its owner, or by the operation
-    listeners: int = 0
+from orchestrator.ports import Clock, DecisionRecord, Operation
 
 
 class Desk:
@@ -77,7 +60,7 @@ class Desk:
         self._book = book
         self._problems = problems
         self._fake_devices = fake_devices
-        self._operations: OrderedDict[str, Loading] = OrderedDict()
+        self._operations = Operations(conductor)
 
     # --- what is ---------------------------------------------------------------------------------
 
@@ -121,131 +104,18 @@ class Desk:
 
     def begin_load(self, order: LoadOrder) -> Operation:
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
-        spec = self._book.spec_for(order)
-        ticket = self._conductor.next_ticket()
-        rules = self._conductor.scheduler.state.rules
-        hold = LeaseKind.OWNER if order.owner or order.lease_s is not None else None
-        lease_s = order.lease_s if order.lease_s is not None else rules.lease_s_default
-        now = datetime.fromtimestamp(self.clock(), UTC)
-        operation = Operation(
-            id=uuid.uuid4().hex,
-            kind="load",
-            model=spec.name,
-            state=OperationState.QUEUED,
-            created_at=now,
-        )
-        answer = self._conductor.ask(
-            ticket,
-            Requested(
-                ticket=ticket,
-                spec=spec,
-                priority=spec.priority if order.priority is None else order.priority,
-                hold=hold,
-                lease_s=lease_s if hold is not None else None,
-                owner=order.owner,
-                ttl_s=order.ttl_s,
-                pin=order.pin,
-            ),
-        )
-        loading = Loading(
-            operation=operation,
-            spec=spec,
-            ticket=ticket,
-            began_s=self.clock(),
-            answer=answer,
-            named=order.owner is not None,
-        )
-        self._remember(loading)
-        answer.add_done_callback(lambda _: self._finish(loading))
-        return operation
+        return self._operations.begin(self._book.spec_for(order), order)
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, or TimeoutError at the deadline: the load goes on then."""
-        loading = self._operations[operation_id]
-        loading.listeners += 1
-        try:
-            async with asyncio.timeout(timeout_s):
-                granted = await asyncio.shield(loading.answer)
-        except TimeoutError:
-            loading.named = True  # the caller is told the operation, and finds the lease there
-            raise
-        except asyncio.CancelledError:
-            self._give_back_unheard(loading)
-            raise
-        finally:
-            loading.listeners -= 1
-        assert isinstance(granted, Grant)
-        return self._outcome(loading, granted)
+        return await self._operations.outcome(operation_id, timeout_s)
 
     def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
         """The operation and the seconds it may still take. Raise KeyError if not known."""
-        loading = self._operations[operation_id]
-        loading.named = True
-        if loading.answer.done():
-            return loading.operation, 0.0
-        resident = self._conductor.scheduler.state.ledger.resident(loading.spec.name)
-        if resident is None or resident.state is not ResidentState.LOADING:
-            return loading.operation, None
-        left_s = loading.spec.load_s - (self.clock() - resident.state_since_s)
-        operation = replace(loading.operation, state=OperationState.LOADING)
-        return operation, max(left_s, 0.0)
+        return self._operations.progress(operation_id)
 
     async def operation(self, operation_id: str) -> Operation | None:
-        if operation_id in self._operations:
-            return self.load_progress(operation_id)[0]
-        return await self._conductor.registry.operation(operation_id)
-
-    def _remember(self, loading: Loading) -> None:
-        self._operations[loading.operation.id] = loading
-        self._conductor.write_operation(loading.operation)
-        if len(self._operations) > OPERATIONS_MAX:
-            oldest = next(
-                (key for key, each in self._operations.items() if each.answer.done()), None
-            )
-            if oldest is not None:
-                del self._operations[oldest]
-
-    def _finish(self, loading: Loading) -> None:
-        finished_at = datetime.fromtimestamp(self.clock(), UTC)
-        error = None if loading.answer.cancelled() else loading.answer.exception()
-        if error is None:
-            operation = replace(
-                loading.operation, state=OperationState.SUCCEEDED, finished_at=finished_at
-            )
-        else:
-            refused = error.refusal if isinstance(error, Denied) else None
-            operation = replace(
-                loading.operation,
-                state=OperationState.FAILED,
-                finished_at=finished_at,
-                code=refused.code if refused else None,
-                detail=str(error),
-            )
-        loading.operation = operation
-        self._conductor.write_operation(operation)
-
-    def _give_back_unheard(self, loading: Loading) -> None:
-        """The only caller left before it heard of its lease: the load goes on, unleased."""
-        if loading.named or loading.listeners > 1:
-            return
-
-        def give_back(answer: asyncio.Future[Grant | Finish]) -> None:
-            if answer.cancelled() or answer.exception() is not None:
-                return
-            granted = answer.result()
-            if isinstance(granted, Grant) and granted.lease is not None:
-                self._conductor.tell(Released(granted.lease.id))
-
-        loading.answer.add_done_callback(give_back)
-
-    def _outcome(self, loading: Loading, granted: Grant) -> LoadOutcome:
-        return LoadOutcome(
-            resident=granted.resident,
-            lease=granted.lease,
-            evicted=granted.evicted,
-            already_loaded=granted.already_loaded,
-            waited_s=self.clock() - loading.began_s,
-        )
+        return await self._operations.find(operation_id)
 
     # --- unloads ---------------------------------------------------------------------------------
 

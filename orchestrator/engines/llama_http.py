@@ -13,7 +13,7 @@ from orchestrator.errors import Unreachable
 from orchestrator.ports import Readiness, ReadyState, Use
 
 READINESS_S_MAX = 1.0  # answered by threads of their own, also while weights are read
-USE_S_MAX = 2.0  # answered between two batches: seconds, with a long prompt on a processor
+USE_S_MAX = 2.0  # older servers answer between two batches: seconds, on a processor
 CONNECTIONS_MAX = 100  # kept open to model servers; more are opened and closed again
 
 _SAMPLE = re.compile(r"^llamacpp:(\w+) ([\d.eE+-]+)$", re.MULTILINE)
@@ -25,7 +25,11 @@ _SERVED = ("prompt_tokens_total", "prompt_tokens_cached_total", "tokens_predicte
 class LlamaHttp:
     """One client for the probes of all llama.cpp servers, however many there are."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, readiness_s_max: float = READINESS_S_MAX, use_s_max: float = USE_S_MAX
+    ) -> None:
+        self._readiness_s_max = readiness_s_max
+        self._use_s_max = use_s_max
         self._client = httpx.AsyncClient(
             trust_env=False,  # a proxy of the environment knows nothing of our loopback ports
             follow_redirects=False,
@@ -40,7 +44,7 @@ class LlamaHttp:
     async def readiness(self, endpoint: Endpoint) -> Readiness:
         """Ask `/health` once. Not listening yet, loading and slow all mean: still starting."""
         try:
-            answer = await self._client.get(f"{endpoint.url}/health", timeout=READINESS_S_MAX)
+            answer = await self._get(endpoint, "/health", self._readiness_s_max)
         except httpx.HTTPError as error:
             return Readiness(ReadyState.STARTING, f"no answer yet ({type(error).__name__})")
         if answer.status_code == httpx.codes.OK:
@@ -57,16 +61,23 @@ class LlamaHttp:
 
         A server that accepts the question but does not get round to answering it is deep in a
         batch: that is use, even if nobody can say how much.
+
+        Ask a server every two seconds or more seldom. It looks for clients that have left only
+        when a second passes in which it has nothing to tell anybody, us included: asked more
+        often, it finishes answers that nobody waits for.
         """
         try:
-            slots = await self._client.get(f"{endpoint.url}/slots", timeout=USE_S_MAX)
-            metrics = await self._client.get(f"{endpoint.url}/metrics", timeout=USE_S_MAX)
+            slots = await self._get(endpoint, "/slots", self._use_s_max)
+            metrics = await self._get(endpoint, "/metrics", self._use_s_max)
         except httpx.ReadTimeout:
             return await self._deep_in_a_batch(endpoint)
         except httpx.HTTPError as error:
             raise Unreachable(f"{endpoint.url} does not answer: {error}") from error
         samples = _samples(metrics)
         return Use(busy_slots=_busy_slots(slots, samples), served_total=_served_total(samples))
+
+    async def _get(self, endpoint: Endpoint, path: str, timeout_s: float) -> httpx.Response:
+        return await self._client.get(f"{endpoint.url}{path}", timeout=timeout_s)
 
     async def _deep_in_a_batch(self, endpoint: Endpoint) -> Use:
         readiness = await self.readiness(endpoint)

@@ -87,7 +87,7 @@ def architecture_of(header: Header) -> Architecture:
         latent=_width(header, "attention.kv_lora_rank", 0),
         experts_used=_width(header, "expert_used_count", 0),
         trained_context=max(header.integer("context_length", 4096), 1),
-        extra_width=_extra_width(header, count, embedding),
+        extra_width=_extra_width(header, count, embedding, others),
         other_tensors=others,
         understood=header.architecture in families.UNDERSTOOD,
     )
@@ -124,11 +124,11 @@ def _tensors_by_layer(
     return by_layer, tuple(others)
 
 
-def _extra_width(header: Header, count: int, embedding: int) -> int:
-    """Embeddings for each layer, and the further residual streams of Gemma 3n."""
-    per_layer = _width(header, "embedding_length_per_layer_input", 0) * count
+def _extra_width(header: Header, count: int, embedding: int, others: tuple[Tensor, ...]) -> int:
+    """Positions, embeddings for each layer, and the further residual streams of Gemma 3n."""
     streams = _GEMMA3N_EXTRA_STREAMS if header.architecture == "gemma3n" else 0
-    return per_layer + streams * embedding
+    streams += any(tensor.name == "position_embd.weight" for tensor in others)
+    return _width(header, "embedding_length_per_layer_input", 0) * count + streams * embedding
 
 
 def _vocabulary(header: Header, others: tuple[Tensor, ...]) -> int:
@@ -176,13 +176,14 @@ def _layers(
         if mla
         else 0
     )
+    indexer = _width(header, "attention.indexer.key_length", 0)
     sliding = _sliding(header, count, window)
     recurrent = _recurrent(header, count, kv_heads)
-    attending = _attending(header, count, recurrent)
+    attending = _attending(header, recurrent, kv_heads)
     state = _state(header, embedding, most_heads, key_head)
     return tuple(
         Layer(
-            key_width=kv_heads[i] * (key_head_sliding if sliding[i] else key_head),
+            key_width=indexer + kv_heads[i] * (key_head_sliding if sliding[i] else key_head),
             value_width=0
             if mla
             else kv_heads[i] * (value_head_sliding if sliding[i] else value_head),
@@ -228,13 +229,17 @@ def _recurrent(header: Header, count: int, kv_heads: tuple[int, ...]) -> tuple[b
     return (False,) * count
 
 
-def _attending(header: Header, count: int, recurrent: tuple[bool, ...]) -> tuple[bool, ...]:
+def _attending(
+    header: Header, recurrent: tuple[bool, ...], kv_heads: tuple[int, ...]
+) -> tuple[bool, ...]:
     """Which layers fill a cache: later layers of some models read those of earlier ones."""
-    name = header.architecture
+    name, count = header.architecture, len(recurrent)
     if name in families.CACHELESS:
         return (False,) * count
     if name in families.RECURRENT_AND_ATTENDING:
         return (True,) * count
+    if name in families.ONE_BLOCK_PER_LAYER:
+        return tuple(heads > 0 for heads in kv_heads)
     cached = count
     if name == "gemma3n":
         cached = _GEMMA3N_CACHED_LAYERS

@@ -19,6 +19,7 @@ class Cells:
     sliding: int
     streams: int  # caches side by side: one that all slots share, or one for each
     tokens: int  # that are computed at once
+    value_width: int  # that values are padded to in every layer; 0: each has its own
 
     def of(self, layer: Layer) -> int:
         return self.sliding if layer.sliding else self.full
@@ -35,7 +36,10 @@ def cells_of(architecture: Architecture, settings: Settings) -> Cells:
     if architecture.slides:
         sliding = _padded(min(full, architecture.window * sharing + tokens))
     streams = 1 if settings.unified_cache else settings.slots
-    return Cells(full, sliding, streams, tokens)
+    # Without flash attention, values lie transposed, which needs the same width everywhere.
+    widths = [layer.value_width for layer in architecture.layers if layer.attends]
+    value_width = 0 if settings.flash_attention else max(widths, default=0)
+    return Cells(full, sliding, streams, tokens, value_width)
 
 
 def context_bytes(layer: Layer, cells: Cells, settings: Settings) -> int:
@@ -44,7 +48,8 @@ def context_bytes(layer: Layer, cells: Cells, settings: Settings) -> int:
     if not layer.attends:
         return state
     per_token = _row(cache_type(settings.cache_type_k), layer.key_width)
-    per_token += _row(cache_type(settings.cache_type_v), layer.value_width)
+    value_width = max(layer.value_width, cells.value_width)
+    per_token += _row(cache_type(settings.cache_type_v), value_width)
     return state + per_token * cells.of(layer) * cells.streams
 
 

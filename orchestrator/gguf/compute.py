@@ -38,12 +38,12 @@ _PIPELINE_NEXT = Residuals(dense=11, experts=12, attention=12, state=12, paralle
 _PARTIAL = Residuals(dense=2, experts=6, attention=3, state=5, parallel=2)
 _HOST = Residuals(dense=5, experts=5, attention=5, state=7, parallel=1)
 _HOST_INPUT = 4
+_HOST_PIPELINE_INPUT = 10
+_HOST_EXPERTS = 2
 # What a recurrent layer keeps at once, in multiples of its input projection or the embedding.
 _MAMBA1_WIDTH = 2.1
 _MAMBA2_WIDTH = 2.65
 _RWKV_WIDTH = 15.2
-_HOST_PIPELINE_INPUT = 10
-_HOST_EXPERTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def host_compute_bytes(workload: Workload) -> int:
 def _device_residuals(workload: Workload, held: tuple[int, ...]) -> Residuals:
     if workload.pipelined:
         return _PIPELINE_FIRST if held[0] == 0 else _PIPELINE_NEXT
-    return _WHOLE if workload.placement.whole else _PARTIAL
+    return _WHOLE if workload.placement.whole and held[0] == 0 else _PARTIAL
 
 
 def _output_only_bytes(workload: Workload) -> int:
@@ -131,7 +131,7 @@ def _layer_width(workload: Workload, number: int, device: int, residuals: Residu
         if tensor_place(experts[0], number, workload.placement, workload.settings) == device:
             widths.append(_expert_width(workload, layer) + residuals.experts * d)
         else:
-            arriving = used if workload.placement.whole else 2 * used + 1
+            arriving = used if residuals is _WHOLE else 2 * used + 1
             widths.append((arriving + residuals.dense) * d)
     return max(widths)
 

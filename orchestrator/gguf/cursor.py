@@ -14,8 +14,8 @@ from orchestrator.gguf.header import Skipped, Value
 # The largest vocabularies have 262 144 words and 514 906 merges; stepping over a string costs
 # 70 ns, so a hostile file can take a third of a second and no more.
 STRINGS_MAX = 4_000_000
-# Keys are at most 65 535 bytes long by the format, tensor names 64 by ggml.
-NAME_BYTES_MAX = 65_535
+# ggml allows 64 bytes for the name of a tensor; no key comes near this either.
+NAME_BYTES_MAX = 256
 # Longer strings are chat templates and licences: nothing that a footprint depends on.
 STRING_KEPT_BYTES_MAX = 1024
 # Arrays with one number per layer are kept, scores and token types of a vocabulary are not.

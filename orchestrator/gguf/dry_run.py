@@ -6,7 +6,8 @@ separate tool `llama-fit-params` is not asked because it plans for one output pe
 batch, where the server plans for one per slot: 284 MiB instead of 118 for an 8B model.
 
 `ggml-rpc-server` can stand in for GPUs, so that a plan for two GPUs can be had where there is
-none; without it the server plans for the GPUs that it finds.
+none; without it the server plans for the GPUs that it finds, which costs the driver's overhead
+and a recurrent model's state on them for as long as the question takes.
 """
 
 import contextlib
@@ -78,20 +79,20 @@ class DryRuns:
         self, header: Header, settings: Settings, deadline_s: float = DEADLINE_S
     ) -> Estimate:
         """The planner's answer, or `GgufError` when it gives none before the deadline."""
-        asked = (self._planner.version, *_identity(header, settings), *_arguments(header, settings))
+        asked = (self._planner.version, *_identity(header), *_arguments(header, settings))
         known = self._answers.get(asked)
         if known is None:
             known = dry_run(header, settings, self._planner, deadline_s)
             self._answers[asked] = known
             while len(self._answers) > ANSWERS_MAX:
                 self._answers.popitem(last=False)
-        return with_companions(known, settings)
+        return with_companions(known, header, settings)
 
 
 def dry_run(
     header: Header, settings: Settings, planner: Planner, deadline_s: float = DEADLINE_S
 ) -> Estimate:
-    """What the planner says of the model alone; companions are not started."""
+    """What the planner says of the model alone: its plans leave adapters and companions out."""
     header.require_whole_file()
     arguments = _arguments(header, settings)
     count = len(settings.tensor_split)
@@ -125,9 +126,8 @@ def _run(command: list[str]) -> str:
     return done.stdout + done.stderr
 
 
-def _identity(header: Header, settings: Settings) -> tuple[str, ...]:
-    parts = [part for each in (header, *settings.loras) for part in each.parts]
-    return tuple(f"{part.path}:{part.size_bytes}:{part.modified_ns}" for part in parts)
+def _identity(header: Header) -> tuple[str, ...]:
+    return tuple(f"{part.path}:{part.size_bytes}:{part.modified_ns}" for part in header.parts)
 
 
 def _arguments(header: Header, settings: Settings) -> list[str]:
@@ -146,8 +146,6 @@ def _arguments(header: Header, settings: Settings) -> list[str]:
     }
     if len(settings.tensor_split) > 1:
         arguments["-ts"] = ",".join(str(share) for share in settings.tensor_split)
-    if settings.loras:
-        arguments["--lora"] = ",".join(str(adapter.path) for adapter in settings.loras)
     flags = [
         "--kv-unified" if settings.unified_cache else "--no-kv-unified",
         "--kv-offload" if settings.cache_on_gpu else "--no-kv-offload",

@@ -8,7 +8,7 @@ from orchestrator.gguf.cache import cells_of, context_bytes
 from orchestrator.gguf.compute import Workload, device_compute_bytes, host_compute_bytes
 from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.gguf.header import Header
-from orchestrator.gguf.placement import HOST, place, tensor_place, weights_bytes
+from orchestrator.gguf.placement import HOST, adapters_bytes, place, tensor_place, weights_bytes
 from orchestrator.gguf.projector import projector_share
 from orchestrator.gguf.settings import Settings
 
@@ -18,11 +18,13 @@ def estimate(header: Header, settings: Settings) -> Estimate:
 
     Raises `GgufError` when the header lacks what the prediction needs.
     """
-    return with_companions(_alone(header, settings), settings)
+    return with_companions(_alone(header, settings), header, settings)
 
 
-def with_companions(main: Estimate, settings: Settings) -> Estimate:
-    """The estimate of a model together with its draft model and its projector, if it has them."""
+def with_companions(main: Estimate, header: Header, settings: Settings) -> Estimate:
+    """The estimate of a model together with its adapters, draft model and projector, if any."""
+    if settings.loras:
+        main = _with_adapters(main, header, settings)
     if settings.draft is not None:
         main = _together(main, _alone(settings.draft.header, settings.draft.settings))
     if settings.projector is not None:
@@ -81,6 +83,12 @@ def _doubts(architecture: Architecture) -> tuple[str, ...]:
         return ()
     doubt = f"how {architecture.name} keeps its context is not known here"
     return (f"{doubt}: ask the engine's own planner (dry run)",)
+
+
+def _with_adapters(main: Estimate, header: Header, settings: Settings) -> Estimate:
+    held = adapters_bytes(place(architecture_of(header), settings), settings)
+    devices = (share + Share(held[number]) for number, share in enumerate(main.devices))
+    return replace(main, devices=tuple(devices), host=main.host + Share(held[HOST]))
 
 
 def _together(main: Estimate, drafting: Estimate) -> Estimate:

@@ -1,7 +1,7 @@
 """What llama.cpp knows about an architecture by its name alone, because no metadata says it.
 
 Facts as of llama.cpp b11434: which layers look at a window only, which carry a recurrent state
-instead of a cache, and which architectures have a memory of a kind of their own.
+instead of a cache, and which architectures are understood at all.
 """
 
 from dataclasses import dataclass
@@ -86,29 +86,6 @@ CACHELESS = frozenset(
         "wavtokenizer-dec",
     }
 )
-# Caches with indexers, compressors or states that follow rules of their own: the numbers are
-# a guess, and the engine's own planner should be asked.
-PECULIAR = frozenset(
-    {
-        "deepseek32",
-        "deepseek4",
-        "dflash",
-        "dots3note",
-        "eagle3",
-        "gemma4-assistant",
-        "glm-dsa",
-        "glm5-next",
-        "hrm_text",
-        "hy_v4",
-        "kimi-k3",
-        "minimax-m3",
-        "pockettts",
-        "qwen3tts",
-        "qwen4exp",
-        "t5",
-        "t5encoder",
-    }
-)
 # One cache of one number per head and token, as everybody has had it since GPT-2.
 ORDINARY = frozenset(
     {
@@ -191,6 +168,8 @@ ORDINARY = frozenset(
         "xverse",
     }
 )
+# Not among these: what has indexers, compressors or states that follow rules of their own
+# (deepseek32, deepseek4, glm-dsa, kimi-k3, minimax-m3, t5, ...), and whatever comes next.
 UNDERSTOOD = (
     ORDINARY
     | CACHELESS

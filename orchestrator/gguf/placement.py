@@ -79,6 +79,12 @@ def weights_bytes(
     for tensor in architecture.other_tensors:
         held[_unnumbered_place(tensor, placement)] += tensor.size_bytes
     held[placement.output] += _tied_output_bytes(architecture, placement)
+    return held
+
+
+def adapters_bytes(placement: Placement, settings: Settings) -> dict[int, int]:
+    """Bytes of all LoRA adapters on each device, `HOST` included."""
+    held = dict.fromkeys([HOST, *range(len(settings.tensor_split))], 0)
     for adapter in settings.loras:
         for tensor in adapter.tensors:
             held[_adapter_place(tensor, placement)] += tensor.size_bytes

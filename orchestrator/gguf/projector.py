@@ -1,4 +1,8 @@
-"""What the second file of a model with eyes or ears occupies: its encoders, whole, in one place."""
+"""What the second file of a model with eyes or ears occupies: its encoders, whole, in one place.
+
+The planner is asked about pictures of the size that the engine warms up with; here it is the
+largest one that it would take, because that is the one that runs out of memory.
+"""
 
 from dataclasses import dataclass
 
@@ -11,32 +15,38 @@ _FLOAT = 4
 _TOKENS_MAX = 4096
 _ANY_SIZE = frozenset(
     {
-        "qwen2vl_merger",
-        "qwen2.5vl_merger",
-        "qwen3vl_merger",
-        "pixtral",
+        "glm4v",
         "kimivl",
         "lightonocr",
-        "glm4v",
+        "pixtral",
+        "qwen2.5vl_merger",
+        "qwen2vl_merger",
+        "qwen3vl_merger",
     }
 )
+_MERGED_MAX = 8
 _FRAMES = 1500  # 30 seconds of sound, to which encoders of the whisper kind pad everything
 _WIDTH_MAX = 1 << 16
-# Residual, its norm, and what comes of them before the feed-forward; the planner says so.
-_RESIDUALS = 4
+# Residuals that live beside the inside of a feed-forward, and beside the matrix of scores.
+_BESIDE_FEED_FORWARD = 3
+_BESIDE_SCORES = 6
 
 
 @dataclass(frozen=True, slots=True)
 class _Encoder:
     places: int  # patches of a picture, or frames of a sound
+    merged: int  # places that become one token
     embedding: int
-    feed_forward: int
+    inside: int  # numbers per place inside the feed-forward
+    outside: int  # numbers per token in the matrices that lead to the language model
     heads: int
 
-    def compute_bytes(self, flash_attention: bool) -> int:
-        inside = 2 * self.feed_forward + _RESIDUALS * self.embedding
+    def compute_bytes(self, *, flash_attention: bool) -> int:
+        feed_forward = self.inside + _BESIDE_FEED_FORWARD * self.embedding
         scores = 0 if flash_attention else self.heads * self.places
-        return _FLOAT * self.places * max(inside, scores + _RESIDUALS * self.embedding)
+        attention = scores + _BESIDE_SCORES * self.embedding
+        projection = 2 * self.outside // self.merged + _BESIDE_FEED_FORWARD * self.embedding
+        return _FLOAT * self.places * max(feed_forward, attention, projection)
 
 
 def projector_share(header: Header, *, flash_attention: bool) -> Share:
@@ -44,30 +54,42 @@ def projector_share(header: Header, *, flash_attention: bool) -> Share:
     if header.architecture != "clip":
         raise GgufError(f"{header.path} is no projector but a {header.architecture} model")
     kinds = [kind for kind in ("vision", "audio") if header.has(f"{kind}.embedding_length")]
-    compute = max(
-        (_encoder(header, kind).compute_bytes(flash_attention) for kind in kinds), default=0
-    )
-    return Share(weights_bytes=header.tensor_bytes, compute_bytes=compute)
+    needed = [
+        _encoder(header, kind).compute_bytes(flash_attention=flash_attention) for kind in kinds
+    ]
+    return Share(weights_bytes=header.tensor_bytes, compute_bytes=max(needed, default=0))
 
 
 def _encoder(header: Header, kind: str) -> _Encoder:
+    feed_forward = _width(header, f"{kind}.feed_forward_length")
+    gated = any(tensor.name.endswith(".ffn_gate.weight") for tensor in header.tensors)
+    merged = _merged(header)
     return _Encoder(
-        places=_patches(header) if kind == "vision" else _FRAMES,
+        places=_patches(header, merged) if kind == "vision" else _FRAMES,
+        merged=merged,
         embedding=_width(header, f"{kind}.embedding_length"),
-        feed_forward=_width(header, f"{kind}.feed_forward_length"),
+        inside=3 * feed_forward if gated else feed_forward,
+        outside=max((t.width for t in header.tensors if t.name.startswith("mm.")), default=0),
         heads=_width(header, f"{kind}.attention.head_count"),
     )
 
 
-def _patches(header: Header) -> int:
-    fixed = (
-        _width(header, "vision.image_size") // max(_width(header, "vision.patch_size"), 1)
-    ) ** 2
+def _takes_any_size(header: Header) -> bool:
     family = header.text("clip.vision.projector_type") or header.text("clip.projector_type")
-    if family not in _ANY_SIZE:
-        return fixed
-    merged = header.integer("vision.spatial_merge_size", 2)
-    return max(fixed, _TOKENS_MAX * min(max(merged, 1), 8) ** 2)
+    return family in _ANY_SIZE
+
+
+def _merged(header: Header) -> int:
+    if not _takes_any_size(header):
+        return 1
+    side = header.integer("vision.spatial_merge_size", 2)
+    return min(max(side, 1), _MERGED_MAX) ** 2
+
+
+def _patches(header: Header, merged: int) -> int:
+    patch = max(_width(header, "vision.patch_size"), 1)
+    fixed = (_width(header, "vision.image_size") // patch) ** 2
+    return max(fixed, _TOKENS_MAX * merged) if _takes_any_size(header) else fixed
 
 
 def _width(header: Header, key: str) -> int:

@@ -23,7 +23,7 @@ from orchestrator.gguf.header import Header, Part, Tensor, Value
 from orchestrator.gguf.quantization import BLOCK_TYPES
 
 # The largest real models have some hundred keys and, in many parts, some thousand tensors.
-KEYS_MAX = 4096
+KEYS_MAX = 2048
 TENSORS_MAX = 1 << 17
 PARTS_MAX = 1024
 DIMENSIONS_MAX = 4  # ggml's own limit

@@ -97,8 +97,8 @@ class Commits:
             raise RegistryFailed("the registry is closed: the orchestrator shuts down")
         if len(self._waiting) >= self._waiting_max:
             raise RegistryFailed(
-                f"the disk of {self._path} is {self._waiting_max} writes behind: it has stopped or is "
-                "far too slow"
+                f"the disk of {self._path} is {self._waiting_max} writes behind: it has stopped, "
+                "or is far too slow"
             )
         self._enqueue(job)
         return await job.answer

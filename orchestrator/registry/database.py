@@ -5,7 +5,7 @@ Also the one place that knows SQLite's error codes, and what an operator can do 
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +25,12 @@ WAL_BYTES_KEPT = 4 << 20  # what a burst leaves of the log on disk after a check
 # well, and spare an fsync; but a disk that fails would go unnoticed until a later checkpoint, and
 # what was acknowledged could be gone after a power cut. No warm request waits for a commit, so the
 # stronger promise costs a cold load some milliseconds of its seconds.
+#
+# EXCLUSIVE: nobody else has business here while we run, and without it SQLite wants a file of
+# shared memory, which a full disk has no room for and some network file systems cannot share: the
+# daemon could then not even read what it knew.
 _PRAGMAS = (
+    "PRAGMA locking_mode = EXCLUSIVE",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}",
@@ -79,9 +84,7 @@ def open_database(path: Path, migrations: Sequence[Migration]) -> tuple[Engine, 
 
 def _open_sound(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connection:
     if path.exists() and path.stat().st_size > 0:
-        # Read-only, because merely closing a writable connection folds the log into the file.
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as glance:
-            refuse_newer(version_of(glance), migrations, str(path))
+        _glance(path, migrations)
     # One thread at a time uses it, but not the one that opens it.
     database = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -89,6 +92,7 @@ def _open_sound(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connecti
     try:
         for pragma in _PRAGMAS:
             database.execute(pragma)
+        refuse_newer(version_of(database), migrations, str(path))
         _check(database)
         migrate(database, migrations)
         # After the migrations: a step that rebuilds a table must not cascade through the others.
@@ -101,8 +105,18 @@ def _open_sound(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connecti
     return database
 
 
+def _glance(path: Path, migrations: Sequence[Migration]) -> None:
+    """Refuse a newer file without a trace: closing a writable one folds its log into it."""
+    # A full disk has no room for what a second reader needs; it is asked again when it is open.
+    with (
+        suppress(sqlite3.OperationalError),
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as glance,
+    ):
+        refuse_newer(version_of(glance), migrations, str(path))
+
+
 def _check(database: sqlite3.Connection) -> None:
-    """Find damage now, and not in the middle of a load. A registry of 100 000 rows takes 0.1 s."""
+    """Find damage now, and not in the middle of a load. A file of 24 MB takes under 0.06 s."""
     verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         damaged = sqlite3.DatabaseError(verdict)
@@ -129,4 +143,5 @@ def _wrap(database: sqlite3.Connection) -> Engine:
     """
     engine = create_engine("sqlite://", creator=lambda: database, poolclass=StaticPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    engine.connect().close()  # the pool has it from now on, and closes it when it is disposed of
     return engine

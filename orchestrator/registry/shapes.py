@@ -54,7 +54,8 @@ def instant(at: datetime) -> str:
 
 
 def _to_json(adapter: TypeAdapter[T], value: T) -> str:
-    fields = adapter.dump_python(value, mode="json", fallback=dict)  # any kind of mapping
+    # Any kind of Mapping will do; pydantic knows only dict by itself, and warns of the others.
+    fields = adapter.dump_python(value, mode="json", fallback=dict, warnings=False)
     return _text(json.dumps({"shape": SHAPE_VERSION, **fields}, ensure_ascii=False))
 
 

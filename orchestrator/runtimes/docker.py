@@ -47,7 +47,7 @@ HANDLE_VERSION = 1
 NAME_ATTEMPTS_MAX = 5  # names taken by other people's containers before we give up
 EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
 GONE_POLL_S = 0.05  # while a killed container ends
-BURY_RETRY_S = 2.0  # between looks for what a hanging engine may still make of a call
+BURY_RETRY_S = 1.0  # between looks for what a hanging engine may still make of a call
 BURY_S_MAX = 3600.0  # then it is left to the next `discover`
 
 

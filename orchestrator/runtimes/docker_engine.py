@@ -212,7 +212,9 @@ class DockerEngine:
         loop = asyncio.get_running_loop()
         answer = loop.run_in_executor(self._threads, self._guarded, do)
         try:
-            return await asyncio.wait_for(answer, deadline_s)
+            # Not wait_for: in Python 3.11 it may lose a cancellation that comes with the answer.
+            async with asyncio.timeout(deadline_s):
+                return await answer
         except TimeoutError:
             self._drop_client()
             raise Unreachable(

@@ -35,7 +35,8 @@ class Vigil:
     async def pause(self, poll_s: float) -> bool:
         """Return when there is a reason to look again; True if somebody said so."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), poll_s)
+            async with asyncio.timeout(poll_s):
+                await self._woken.wait()
         woken = self._woken.is_set()
         self._woken.clear()
         return woken

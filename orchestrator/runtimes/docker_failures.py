@@ -1,5 +1,6 @@
 """Reads the engine's refusals: which reason it is (R9), and what an operator can do about it."""
 
+import re
 from collections.abc import Collection
 
 from orchestrator.core.failures import Failure, FailureReason
@@ -7,7 +8,7 @@ from orchestrator.errors import Unreachable
 from orchestrator.ports import Launch
 from orchestrator.runtimes.docker_engine import EngineRefused
 
-# A piece of what the engine says → what it means. In the engine's own words, lower-cased.
+# A pattern of what the engine says → what it means. In the engine's own words, lower-cased.
 _MEANINGS: tuple[tuple[str, FailureReason, str], ...] = (
     (
         "could not select device driver",
@@ -50,7 +51,7 @@ _MEANINGS: tuple[tuple[str, FailureReason, str], ...] = (
         "The image does not hold the program that the service starts: rebuild or change the image.",
     ),
     (
-        "network",
+        r"network \S+ not found",
         FailureReason.RUNTIME_UNAVAILABLE,
         "The configured Docker network must exist: `docker network create NAME`.",
     ),
@@ -114,7 +115,11 @@ def named_missing(name: str) -> Failure:
 
 def _refused(verb: str, launch: Launch, refused: EngineRefused) -> Failure:
     text = str(refused).strip()
-    meanings = ((reason, remedy) for piece, reason, remedy in _MEANINGS if piece in text.lower())
+    meanings = (
+        (reason, remedy)
+        for pattern, reason, remedy in _MEANINGS
+        if re.search(pattern, text.lower())
+    )
     reason, remedy = next(meanings, (FailureReason.RUNTIME_UNAVAILABLE, _ENGINE_LOG))
     return Failure(
         reason=reason,

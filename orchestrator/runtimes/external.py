@@ -6,7 +6,7 @@ connections and closes them again: that is no request, so no server counts it as
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from orchestrator.core.failures import Failure, FailureReason
@@ -44,12 +44,8 @@ class ExternalRuntime:
     async def wait(self, handle: Handle) -> Exit:
         """Return when it has not been reachable for several looks in a row."""
         url = _url(handle)
-        lost = 0
-        while True:
-            lost = 0 if await _answers(url) else lost + 1
-            if lost == PROBES_LOST_MAX:
-                return Exit(code=None, log_tail=(f"{url} does not accept connections any more",))
-            await asyncio.sleep(self._probe_interval_s)
+        await until_lost(lambda: _answers(url), self._probe_interval_s)
+        return Exit(code=None, log_tail=(f"{url} does not accept connections any more",))
 
     async def alive(self, handle: Handle) -> bool:
         """False if nobody listens. Raise Unreachable if its host does not answer at all."""
@@ -73,6 +69,16 @@ class ExternalRuntime:
 
     async def log_size(self, handle: Handle) -> int:  # noqa: ARG002 - it has none that we see
         return 0
+
+
+async def until_lost(look: Callable[[], Awaitable[bool]], interval_s: float) -> None:
+    """Return when so many looks in a row were in vain; a single one in between starts anew."""
+    lost = 0
+    while True:
+        lost = 0 if await look() else lost + 1
+        if lost == PROBES_LOST_MAX:
+            return
+        await asyncio.sleep(interval_s)
 
 
 def _url(handle: Handle) -> str:

@@ -37,13 +37,14 @@ from orchestrator.runtimes.process_spawn import (
 from orchestrator.runtimes.process_table import (
     Grip,
     Process,
+    attached,
     boot_id,
-    descendants,
     grips,
     marked,
     out_of_memory_kills,
     read_process,
     read_table,
+    seniority,
     wait_until_ended,
 )
 
@@ -221,7 +222,7 @@ class ProcessRuntime:
             self._table = await asyncio.to_thread(read_table)
         if not await self.alive(handle):
             return frozenset()
-        return frozenset({thing.pid}) | _attached(self._table, thing.pid)
+        return frozenset({thing.pid}) | attached(self._table, thing.pid)
 
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
         return await asyncio.to_thread(process_logs.tail, _Thing.of(handle).log, lines)
@@ -344,7 +345,7 @@ class ProcessRuntime:
         }
         leader = table.get(thing.pid)
         if leader is not None and leader.started == thing.started:
-            ours |= {thing.pid} | _attached(table, thing.pid)
+            ours |= {thing.pid} | attached(table, thing.pid)
         ours.discard(os.getpid())
         return [table[pid] for pid in sorted(ours) if not table[pid].ended]
 
@@ -352,10 +353,8 @@ class ProcessRuntime:
         table = read_table()
         names = (MARK_IDENTITY, MARK_INSTANCE, MARK_MODEL, MARK_PORT)
         leaders: dict[str, _Thing] = {}
-        # A server leads its session. If it has ended, the oldest of what it left stands for it.
-        rank = sorted(table.values(), key=lambda p: (p.session != p.pid, p.started, p.pid))
         marks = marked(table, names)
-        for process in rank:
+        for process in sorted(table.values(), key=seniority):
             if process.pid not in marks or process.pid == os.getpid():
                 continue
             identity, instance, model, port = marks[process.pid]
@@ -365,12 +364,6 @@ class ProcessRuntime:
                 process, InstanceId(instance), ModelName(model), int(port)
             )
         return [leaders[instance] for instance in sorted(leaders)]
-
-
-def _attached(table: Mapping[int, Process], leader: int) -> frozenset[int]:
-    """Who descends from the leader or is of its session."""
-    session = {p.pid for p in table.values() if leader in (p.session, p.group)}
-    return descendants(table, leader) | session
 
 
 async def _signal(

@@ -9,6 +9,7 @@ import asyncio
 import os
 import select
 import signal
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from pathlib import Path
 
 PROC = Path("/proc")
 _ENDED_STATES = frozenset({"Z", "X"})
+_KERNEL_THREAD = 0x00200000
+# A program that becomes another one (exec) has no environment for a moment; others never have one.
+EXEC_PAUSES_S = (0.002, 0.005, 0.01)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,7 @@ class Process:
     parent: int
     group: int
     session: int
+    kernel: bool  # a thread of the kernel's own
     ended: bool  # a zombie: it has given everything back, only its parent has not looked yet
 
 
@@ -47,18 +52,19 @@ def read_process(pid: int) -> Process | None:
         parent=int(fields[1]),
         group=int(fields[2]),
         session=int(fields[3]),
+        kernel=bool(int(fields[6]) & _KERNEL_THREAD),
         # A first thread that ended is shown as a zombie while the other threads work on.
         ended=fields[0] in _ENDED_STATES and int(fields[17]) <= 1,
     )
 
 
 def read_table() -> Mapping[int, Process]:
-    """Everybody who runs now. Who starts or ends meanwhile may be missing."""
+    """Every program that runs now. Who starts or ends meanwhile may be missing."""
     pids = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
     table = {}
     for pid in pids:
         process = read_process(pid)
-        if process is not None:
+        if process is not None and not process.kernel:
             table[pid] = process
     return table
 
@@ -77,22 +83,50 @@ def descendants(table: Mapping[int, Process], root: int) -> frozenset[int]:
     return frozenset(found)
 
 
+def seniority(process: Process) -> tuple[bool, int, int]:
+    """Sorts the server before what came from it, and if it has ended, the oldest first.
+
+    The server leads its session; ticks are coarse and pids begin anew, so neither tells alone.
+    """
+    return (process.session != process.pid, process.started, process.pid)
+
+
+def attached(table: Mapping[int, Process], leader: int) -> frozenset[int]:
+    """Who descends from the leader or is of its session."""
+    session = {p.pid for p in table.values() if leader in (p.session, p.group)}
+    return descendants(table, leader) | session
+
+
 def marked(table: Mapping[int, Process], names: Sequence[str]) -> Mapping[int, tuple[str, ...]]:
     """Processes of our own user that were given all these variables, with the values.
 
     Only what was there when the program started is seen, and nothing if it has overwritten it.
+    Blocks for a few milliseconds: call it in a thread.
     """
-    own = os.getuid()
     found = {}
-    for pid in table:
-        with suppress(OSError):  # it ended meanwhile, or is not ours to look into
-            if (PROC / str(pid)).stat().st_uid != own:
-                continue
-            variables = _environment((PROC / str(pid) / "environ").read_bytes())
+    pids = [process.pid for process in table.values() if not process.ended]
+    for pause_s in (0.0, *EXEC_PAUSES_S):
+        time.sleep(pause_s)
+        blocks = _environments(pids)
+        for pid, block in blocks.items():
+            variables = _environment(block)
             values = tuple(variables[name] for name in names if name in variables)
             if len(values) == len(names):
                 found[pid] = values
+        pids = [pid for pid, block in blocks.items() if not block]
+        if not pids:
+            break
     return found
+
+
+def _environments(pids: Iterable[int]) -> Mapping[int, bytes]:
+    own = os.getuid()
+    blocks = {}
+    for pid in pids:
+        with suppress(OSError):  # it ended meanwhile, or is not ours to look into
+            if (PROC / str(pid)).stat().st_uid == own:
+                blocks[pid] = (PROC / str(pid) / "environ").read_bytes()
+    return blocks
 
 
 def _environment(block: bytes) -> Mapping[str, str]:

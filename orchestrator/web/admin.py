@@ -10,11 +10,11 @@ from orchestrator.web.bodies import FakeBody
 from orchestrator.web.denials import Declined, Denial, WebCode, encode
 from orchestrator.web.desk import Desk, DeskOf
 from orchestrator.web.docs import EVERY_WRITE, answers
-from orchestrator.web.models import UNFINISHED
 from orchestrator.web.parsing import JsonRoute
 
 HEALTHY: shapes.Health = {"status": "healthy", "service": "model-orchestrator"}
 HEALTHY_BODY = encode(HEALTHY)
+UNFINISHED = frozenset({OperationState.QUEUED, OperationState.LOADING})
 DEVICES = {"devices": examples.STATUS["devices"]}
 
 router = APIRouter(tags=["daemon"], route_class=JsonRoute)
@@ -66,7 +66,7 @@ async def reload(desk: DeskOf) -> Response:
         {
             "success": True,
             "changed": list(outcome.changed),
-            "restart_needed": list(outcome.restarted_needed),
+            "restart_needed": list(outcome.needs_restart),
         }
     )
 

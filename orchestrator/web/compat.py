@@ -18,7 +18,7 @@ from orchestrator.web.answers import FeedOf, answer
 from orchestrator.web.bodies import NAME_CHARS_MAX
 from orchestrator.web.denials import Declined, Denial, WebCode
 from orchestrator.web.desk import Desk, DeskOf
-from orchestrator.web.docs import EVENT_STREAM, EVERY_WRITE, answers, denied
+from orchestrator.web.docs import EVERY_WRITE, answers, streamed
 from orchestrator.web.feed import Dialect, Listener
 from orchestrator.web.parsing import JsonRoute
 from orchestrator.web.stream import EventStream
@@ -51,7 +51,9 @@ async def _listening(feed: FeedOf) -> AsyncIterator[Listener]:
 @router.get(
     "/models/sse",
     summary="llama.cpp: states of models as they change",
-    responses={**denied(503), 200: {"description": "Events", "content": EVENT_STREAM}},
+    response_class=EventStream,
+    status_code=200,
+    responses=streamed(503),
 )
 async def router_events(
     listener: Annotated[Listener, Depends(_listening, scope="request")],

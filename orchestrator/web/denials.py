@@ -24,7 +24,6 @@ ECHO_CHARS_MAX = 120  # of what a caller sent, quoted back to it
 class WebCode(StrEnum):
     """Codes that the core does not know: they are about the request, not about the models."""
 
-    UNKNOWN_SERVICE = "unknown_service"
     INVALID = "invalid"
     LOAD_DEADLINE = "load_deadline"
     RATE_LIMITED = "rate_limited"
@@ -48,7 +47,7 @@ class Meaning(NamedTuple):
 _R, _W = RefusalCode, WebCode
 MEANINGS: Mapping[str, Meaning] = {
     _R.UNKNOWN_MODEL: Meaning(404, "No such model"),
-    _W.UNKNOWN_SERVICE: Meaning(404, "No such service"),
+    _R.UNKNOWN_SERVICE: Meaning(404, "No such service"),
     _W.NOT_FOUND: Meaning(404, "Not found"),
     _W.METHOD_NOT_ALLOWED: Meaning(405, "Method not allowed"),
     _R.IN_USE: Meaning(409, "In use"),

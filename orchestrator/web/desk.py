@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
+from orchestrator.config.places import Plain
 from orchestrator.config.sections import ServerSettings
 from orchestrator.core.leases import Lease, LeaseId
 from orchestrator.core.snapshot import Snapshot
@@ -18,6 +19,7 @@ from orchestrator.orders import (
     Forecast,
     LoadOrder,
     LoadOutcome,
+    ReloadOutcome,
     RoomOrder,
     RoomOutcome,
     UnloadOrder,
@@ -45,14 +47,6 @@ class Settings(Protocol):
     def server(self) -> ServerSettings: ...
 
 
-class ReloadOutcome(Protocol):
-    @property
-    def changed(self) -> tuple[str, ...]: ...
-
-    @property
-    def restarted_needed(self) -> tuple[str, ...]: ...
-
-
 class Desk(Protocol):
     """Every `Denied` carries the refusal that becomes the answer."""
 
@@ -78,7 +72,11 @@ class Desk(Protocol):
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
-        """Raise Denied, or TimeoutError at the deadline: the load goes on then."""
+        """Raise Denied, or TimeoutError at the deadline: the load goes on then.
+
+        With a timeout of 0, what is known already. If the caller is cancelled the load goes on,
+        and a lease that nobody has heard of is given back.
+        """
 
     def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
         """The operation and the seconds it may still take. Raise KeyError if not known."""
@@ -98,7 +96,7 @@ class Desk(Protocol):
 
     def set_pin(self, model: str, pinned: bool) -> ModelSpec: ...
 
-    async def put_model(self, name: str, body: Mapping[str, object]) -> ModelSpec:
+    async def put_model(self, name: str, body: Mapping[str, Plain]) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it."""
 
     async def delete_model(self, name: str) -> None: ...

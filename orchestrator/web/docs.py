@@ -23,6 +23,7 @@ EVERY_WRITE = (403, 413, 415, 421, 422)
 EVENT_STREAM: dict[str, Any] = {
     "text/event-stream": {"schema": {"type": "string"}, "example": "data: {…}\n\n"}
 }
+ERROR_SCHEMA = {"$ref": "#/components/schemas/ErrorBody"}
 
 router = APIRouter(include_in_schema=False)
 
@@ -51,6 +52,18 @@ def denied(*errors: int) -> dict[int | str, dict[str, Any]]:
         }
         for each in sorted({*errors, *EVERY_ROUTE})
     }
+
+
+def streamed(*errors: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that only streams; FastAPI would call its errors events too."""
+    documented: dict[int | str, dict[str, Any]] = {
+        status: {
+            "description": ERRORS[status][0],
+            "content": {"application/json": {"schema": ERROR_SCHEMA, "example": ERRORS[status][1]}},
+        }
+        for status in sorted({*errors, *EVERY_ROUTE})
+    }
+    return documented | {200: {"description": "Events", "content": EVENT_STREAM}}
 
 
 @router.get("/openapi.json")

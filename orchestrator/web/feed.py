@@ -73,7 +73,7 @@ class Listener:
         self._closed = True
         self._arrived.set()
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
+    async def frames(self, ping_period_s: float = PING_PERIOD_S) -> AsyncGenerator[bytes, None]:
         while True:
             if self._stale:
                 self._heard, first = self._snapshot()
@@ -83,7 +83,7 @@ class Listener:
                 yield self._frames.popleft()
             elif self._closed:
                 return
-            elif not await self._something_within(PING_PERIOD_S):
+            elif not await self._something_within(ping_period_s):
                 yield PING
 
     async def _something_within(self, timeout_s: float) -> bool:

@@ -17,6 +17,8 @@ BODY_MISSED: Mapping[str, str] = {
     "model_attributes_type": "the body is not a JSON object",
     "dict_type": "the body is not a JSON object",
 }
+CONFIG_MISTAKES_MAX = 50  # of a file, all that somebody mends in one go
+MISTAKE_CHARS_MAX = 500
 MISTAKES_MAX = 10  # more of them help nobody
 
 
@@ -38,12 +40,18 @@ def denial_of_validation(error: RequestValidationError, scope: Scope) -> Denial:
 
 
 def denial_of_config(error: ConfigInvalid) -> Denial:
+    shown = [_clipped(mistake) for mistake in error.mistakes[:CONFIG_MISTAKES_MAX]]
+    mistakes = [{"field": "", "message": mistake} for mistake in shown]
     return Denial(
         code=WebCode.INVALID,
-        detail=" ".join(clip(mistake) for mistake in error.mistakes[:MISTAKES_MAX]),
+        detail=" ".join(_ended(mistake) for mistake in shown),
         remedy="Mend what is named; nothing has been changed.",
-        members={"mistakes": [{"field": "", "message": m} for m in error.mistakes]},
+        members={"mistakes": mistakes},
     )
+
+
+def _clipped(mistake: str) -> str:
+    return mistake if len(mistake) <= MISTAKE_CHARS_MAX else f"{mistake[:MISTAKE_CHARS_MAX]}…"
 
 
 def body_of(scope: Scope) -> type[WriteBody] | None:
@@ -83,5 +91,8 @@ def _unknown(name: str, body: type[WriteBody] | None) -> str:
 
 def _sentence(mistake: Mapping[str, str]) -> str:
     text = f"{mistake['field']} {mistake['message']}".strip()
-    end = "" if text.endswith("?") else "."
-    return f"{text[0].upper()}{text[1:]}{end}" if not mistake["field"] else f"{text}{end}"
+    return _ended(text if mistake["field"] else f"{text[0].upper()}{text[1:]}")
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith(("?", ".")) else f"{text}."

@@ -1,16 +1,16 @@
 """Models: what is loaded, what may be, and the orders to load, unload, plan and pin."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.specs import ModelName, ModelSpec
 from orchestrator.errors import Denied
-from orchestrator.ports import Operation, OperationState
+from orchestrator.orders import LoadOutcome
 from orchestrator.web import examples, shapes, wire
-from orchestrator.web.answers import NO_CONTENT, BoardOf, ModelPath, answer, encoded
+from orchestrator.web.answers import NO_CONTENT, BoardOf, ModelPath, answer, encoded, unless_gone
 from orchestrator.web.bodies import LoadBody, UnloadBody
 from orchestrator.web.catalogue import model_answer
 from orchestrator.web.denials import Declined, Denial, WebCode, clip, denial_of
@@ -20,9 +20,6 @@ from orchestrator.web.parsing import JsonRoute
 
 LOG_LINES_MAX = 1000
 DEADLINE_RETRY_S = (1.0, 60.0)  # a retry joins the load and waits again: soon is fine
-UNFINISHED = frozenset({OperationState.QUEUED, OperationState.LOADING})
-# Names that the routes below take away from models.
-RESERVED = frozenset({"status", "load", "unload", "plan", "estimate", "sse"})
 MODEL_ENTRY: dict[str, Any] = {"service": "rehearsal", "vram_mb": 6000, "priority": 5}
 
 router = APIRouter(tags=["models"], route_class=JsonRoute)
@@ -45,7 +42,7 @@ async def status(board: BoardOf) -> Response:
     | answers(shapes.Accepted, examples.ACCEPTED, status=202),
 )
 async def load(
-    body: LoadBody, desk: DeskOf, prefer: Annotated[str | None, Header()] = None
+    body: LoadBody, request: Request, desk: DeskOf, prefer: Annotated[str | None, Header()] = None
 ) -> Response:
     """Answers once the model really answers, making room as the rules allow.
 
@@ -55,10 +52,13 @@ async def load(
     """
     pending = desk.begin_load(body.order())
     asynchronous = "respond-async" in (prefer or "").lower()
-    if pending.state in UNFINISHED and (asynchronous or body.wait == 0):
-        applied = {"Preference-Applied": "respond-async"} if asynchronous else {}
-        return answer(wire.accepted(pending, _eta_s(desk, pending.id)), 202, applied)
-    return answer(await _outcome(desk, pending, body.wait))
+    if asynchronous or body.wait == 0:
+        return await _answered_at_once(desk, pending.id, asynchronous=asynchronous)
+    waiting = desk.load_outcome(pending.id, body.wait)
+    try:
+        return _loaded(desk, await _or_refused(unless_gone(request, waiting), pending.id))
+    except TimeoutError as late:
+        raise Declined(_deadline(desk, pending.id, body.wait)) from late
 
 
 @router.post(
@@ -125,14 +125,6 @@ async def put_model(
     desk: DeskOf,
 ) -> Response:
     """Takes what the configuration takes under `models`, with the same checks."""
-    if name in RESERVED:
-        raise Declined(
-            Denial(
-                code=WebCode.INVALID,
-                detail=f"{name} is a route of this API and cannot name a model.",
-                remedy="Choose another name.",
-            )
-        )
     return answer(model_answer(await desk.put_model(name, body), desk.snapshot()))
 
 
@@ -197,35 +189,34 @@ def spec_of(desk: Desk, name: str) -> ModelSpec:
     return spec
 
 
-async def _outcome(desk: Desk, pending: Operation, wait_s: float) -> shapes.LoadAnswer:
+async def _answered_at_once(desk: Desk, operation_id: str, *, asynchronous: bool) -> Response:
+    """The end of the load if it has come already, else where to look for it."""
     try:
-        outcome = await desk.load_outcome(pending.id, wait_s)
+        return _loaded(desk, await _or_refused(desk.load_outcome(operation_id, 0), operation_id))
+    except TimeoutError:
+        applied = {"Preference-Applied": "respond-async"} if asynchronous else {}
+        return answer(wire.accepted(*desk.load_progress(operation_id)), 202, applied)
+
+
+async def _or_refused(waiting: Awaitable[LoadOutcome], operation_id: str) -> LoadOutcome:
+    try:
+        return await waiting
     except Denied as denied_:
-        raise Declined(denial_of(denied_.refusal, operation_id=pending.id)) from denied_
-    except TimeoutError as late:
-        raise Declined(_deadline(desk, pending, wait_s)) from late
-    return wire.load_answer(outcome, wire.host_devices(desk.snapshot().accounts))
+        raise Declined(denial_of(denied_.refusal, operation_id=operation_id)) from denied_
 
 
-def _deadline(desk: Desk, pending: Operation, wait_s: float) -> Denial:
-    eta_s = _eta_s(desk, pending.id)
+def _loaded(desk: Desk, outcome: LoadOutcome) -> Response:
+    return answer(wire.load_answer(outcome, wire.host_devices(desk.snapshot().accounts)))
+
+
+def _deadline(desk: Desk, operation_id: str, wait_s: float) -> Denial:
+    pending, eta_s = desk.load_progress(operation_id)
     soonest_s, latest_s = DEADLINE_RETRY_S
+    progress = wire.accepted(pending, eta_s)
     return Denial(
         code=WebCode.LOAD_DEADLINE,
         detail=f"{pending.model} is not ready after {wait_s:g} s; the load goes on.",
-        remedy=f"Send the same request again to join it, or look at /operations/{pending.id}.",
+        remedy=f"Send the same request again to join it, or look at {progress['status_url']}.",
         retry_after_s=min(max(eta_s or soonest_s, soonest_s), latest_s),
-        members=_deadline_members(pending, eta_s),
+        members={key: progress[key] for key in ("operation_id", "status_url", "eta_seconds")},
     )
-
-
-def _deadline_members(pending: Operation, eta_s: float | None) -> Mapping[str, object]:
-    return {
-        "operation_id": pending.id,
-        "status_url": f"/operations/{pending.id}",
-        "eta_seconds": eta_s,
-    }
-
-
-def _eta_s(desk: Desk, operation_id: str) -> float | None:
-    return desk.load_progress(operation_id)[1]

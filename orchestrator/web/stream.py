@@ -22,10 +22,13 @@ HEADERS = {
 class EventStream(Response):
     media_type = "text/event-stream"
 
-    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
+    def __init__(
+        self, frames: AsyncGenerator[bytes, None], stall_s_max: float = STALL_S_MAX
+    ) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._frames = frames
+        self._stall_s_max = stall_s_max
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.create_task(self._send_all(send), name="send events")
@@ -45,10 +48,10 @@ class EventStream(Response):
         async with aclosing(self._frames) as frames:
             async for frame in frames:
                 try:
-                    async with asyncio.timeout(STALL_S_MAX):
+                    async with asyncio.timeout(self._stall_s_max):
                         await send({"type": "http.response.body", "body": frame, "more_body": True})
                 except TimeoutError:
-                    log.warning("a listener took no event for %.0f s: let go", STALL_S_MAX)
+                    log.warning("a listener took no event for %.0f s: let go", self._stall_s_max)
                     return
         await send({"type": "http.response.body", "body": b""})
 

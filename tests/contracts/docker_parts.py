@@ -140,7 +140,7 @@ class PrivateEngine:
 
 @contextmanager
 def private_engine(*flags: str) -> Iterator[PrivateEngine]:
-    """An engine of its own, without bridge and firewall rules: those belong to the machine's."""
+    """An engine of its own, in a network of its own: where nothing can be published."""
     if shutil.which("dockerd") is None:
         pytest.skip("no dockerd to start and stop: apt-get install docker.io")
     with tempfile.TemporaryDirectory(prefix="dockerd-", ignore_cleanup_errors=True) as directory:
@@ -148,7 +148,7 @@ def private_engine(*flags: str) -> Iterator[PrivateEngine]:
             "PATH": os.getenv("PATH", ""),
             "DOCKERD_DIR": directory,
             "DOCKERD_PRIVATE": "1",
-            "DOCKERD_FLAGS": " ".join(["--bridge=none", "--iptables=false", *flags]),
+            "DOCKERD_FLAGS": " ".join(flags),
         }
         engine = PrivateEngine(f"unix://{directory}/docker.sock", environment)
         engine.start()

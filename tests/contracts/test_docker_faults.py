@@ -20,7 +20,7 @@ from orchestrator.core.specs import ModelName, ServiceName
 from orchestrator.errors import StartFailed, StopFailed, Unreachable
 from orchestrator.ports import Launch
 from orchestrator.runtimes.docker import DockerRuntime
-from orchestrator.runtimes.docker_create import ContainerSettings
+from orchestrator.runtimes.docker_create import ContainerSettings, container_body
 from orchestrator.runtimes.docker_engine import Deadlines
 from tests.contracts import docker_parts as parts
 
@@ -168,24 +168,15 @@ def test_what_a_frozen_engine_creates_late_is_removed(
         await docker_runtime.discover()
         begun_s = int(time.time())
         with frozen(engine):
-            create = docker_runtime._engine.create
-            body = {"Image": parts.IMAGE, "Cmd": ["/sleeper"], "Labels": _labels("late-1")}
+            body = container_body(launch(instance="late-1"), SETTINGS)
             with pytest.raises(Unreachable):
-                await create("vram-late-1", body)
+                await docker_runtime._engine.create("vram-late-1", body)
             burial = asyncio.create_task(docker_runtime._bury(InstanceId("late-1")))
         await asyncio.wait_for(burial, 15)
         assert labelled(engine) == []
         assert was_created(engine, "vram-late-1", begun_s)
 
     on(url, play)
-
-
-def _labels(instance: str) -> dict[str, str]:
-    return {
-        "vram-orchestrator.identity": "faults",
-        "vram-orchestrator.instance": instance,
-        "vram-orchestrator.model": "sleeper",
-    }
 
 
 def test_a_stop_that_hangs_half_way_is_a_failed_stop(engine: parts.PrivateEngine, url: str) -> None:

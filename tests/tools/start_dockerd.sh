@@ -8,7 +8,8 @@
 # one is started with a data root, sockets and a log of its own under $DOCKERD_DIR (default
 # /tmp/vram-orchestrator-dockerd); running the script again finds it. The stand-in GPU hook of
 # tests/standins is on that engine's PATH, so it accepts GPU requests on a machine without a GPU.
-# DOCKERD_PRIVATE=1 never looks for another engine; DOCKERD_FLAGS adds flags.
+# DOCKERD_PRIVATE=1 never looks for another engine and gives this one a network namespace of its
+# own: two engines in one would take each other's bridge away. DOCKERD_FLAGS adds flags.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -53,7 +54,7 @@ ln -sf "$here/../standins/nvidia-container-runtime-hook" "$dir/bin/nvidia-contai
 
 start() { # $1: storage driver
     # shellcheck disable=SC2086 - flags are words
-    PATH="$dir/bin:$PATH" setsid nohup dockerd --host "unix://$socket" --storage-driver "$1" \
+    PATH="$dir/bin:$PATH" setsid nohup ${DOCKERD_PRIVATE:+unshare --net} dockerd --host "unix://$socket" --storage-driver "$1" \
         --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
         ${DOCKERD_FLAGS:-} >>"$dir/dockerd.log" 2>&1 </dev/null &
     dockerd=$!

@@ -225,7 +225,7 @@ def test_lagging_bytes_cost_no_second_victim():
 
 def test_room_taken_by_others_while_it_was_kept_is_planned_again():
     play = Play()
-    assert play.tell(request(1, B), 5) == [], "the last reading is too old to start on"
+    assert play.tell(request(1, B), 5) == [], "the last reading is older than the promise"
     assert play.resident("b").state is ResidentState.RESERVED
     assert play.sample(foreign_gib=12) == [], "never a start into 12 GB of somebody else"
     assert play.resident("b") is None

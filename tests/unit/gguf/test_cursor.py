@@ -84,8 +84,8 @@ def test_the_bound_on_strings_holds_over_all_lists_together(over: Open) -> None:
 
 
 def test_a_name_as_long_as_the_file_is_refused(over: Open) -> None:
-    with pytest.raises(GgufError, match="a name of 70000 bytes"):
-        over(struct.pack("<Q", 70_000) + bytes(70_000)).name()
+    with pytest.raises(GgufError, match="a name of 300 bytes"):
+        over(struct.pack("<Q", 300) + bytes(300)).name()
 
 
 def test_names_that_are_not_utf8_are_readable_all_the_same(over: Open) -> None:

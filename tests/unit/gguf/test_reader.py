@@ -208,16 +208,12 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_a_huge_hole_costs_neither_time_nor_memory(tmp_path: Path) -> None:
     """Zeros are empty strings: terabytes of them must not be walked through."""
     path = tmp_path / "hole.gguf"
-    words = text("v") + struct.pack("<IIQ", ARRAY, STRING, 3_900_000)
-    path.write_bytes(fixed(keys=KEYS_MAX) + words)
+    path.write_bytes(fixed(keys=KEYS_MAX) + text("v") + struct.pack("<IIQ", ARRAY, STRING, 1 << 40))
     os.truncate(path, 1 << 40)
-    tracemalloc.start()
     started_s = perf_counter()
-    with pytest.raises(GgufError):
+    with pytest.raises(GgufError, match="in all are allowed"):
         read_header(path)
-    assert perf_counter() - started_s < 5
-    assert tracemalloc.get_traced_memory()[1] < 10 << 20
-    tracemalloc.stop()
+    assert perf_counter() - started_s < 1
 
 
 REAL = (FOOTPRINTS / "g270.gguf").read_bytes()

@@ -2,11 +2,19 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from orchestrator.core.vram import DeviceKind, DeviceState, MiB, ProcessUse
-from orchestrator.gpu.claims import ACCOUNT_FILE, Claims, Fault, account_lock, read_account
+from orchestrator.gpu.claims import (
+    ACCOUNT_FILE,
+    LOCK_WAIT_S,
+    Claims,
+    Fault,
+    account_lock,
+    read_account,
+)
 from orchestrator.gpu.fake import FakeDevices, FakeDeviceSpec
 
 LAG_S = 1.5
@@ -187,7 +195,9 @@ def test_container_without_host_pids_sees_an_empty_list(clock, directory):
 def test_lock_held_by_a_stopped_process_delays_no_reading(fake, clock, claimant, directory):
     end(claimant(f"fake-0:{6000 * MiB}"))
     with account_lock(directory):
+        began_s = time.monotonic()
         assert free_mb(fake)[0] == 26768
+        assert time.monotonic() - began_s < LOCK_WAIT_S / 2
     read(fake)  # noticed only now
     clock.now_s += LAG_S
     assert free_mb(fake)[0] == 32768

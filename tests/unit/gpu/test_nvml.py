@@ -106,6 +106,20 @@ def test_opening_is_tried_ever_more_rarely(child, state):
     assert only(read(child)).state is DeviceState.OK
 
 
+def test_patience_with_a_new_trouble_begins_anew(child, state):
+    write_state(state, "driver none")
+    for _ in range(8):
+        read(child)
+        child.advance(REOPEN_AFTER_S_MAX)
+    write_state(state, A)
+    assert only(read(child)).state is DeviceState.OK
+    write_state(state, A + " lost")
+    assert only(read(child)).state is DeviceState.LOST
+    write_state(state, A)
+    child.advance(REOPEN_AFTER_S)
+    assert only(read(child)).state is DeviceState.OK
+
+
 def test_driver_upgraded_underneath_is_read_again_with_the_new_library(tmp_path, state, standin):
     library = compile_standin(tmp_path / "upgraded", version="550.54")
     write_state(state, "driver 550.54", A)

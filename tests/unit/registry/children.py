@@ -14,7 +14,7 @@ def start(program, *arguments, **environment):
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
         cwd=ROOT,
-        env=os.environ | environment,
+        env={"PATH": os.defpath, **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

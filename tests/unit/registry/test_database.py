@@ -42,10 +42,17 @@ def test_the_promises_of_the_file_are_on(path):
     with engine.connect() as connection:
         said = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys")
+            for name in ("journal_mode", "synchronous", "foreign_keys", "locking_mode")
         }
+    assert said == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "locking_mode": "exclusive",
+    }
+    # No shared memory: a full disk would have no room for it.
+    assert not path.with_name("registry.sqlite-shm").exists()
     engine.dispose()
-    assert said == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     assert problems == ()
 
 
@@ -73,6 +80,20 @@ def test_a_newer_registry_is_refused_and_not_written_to(path):
     assert open_and_close(path, NEWER) == ()
 
 
+def test_a_newer_registry_that_was_killed_keeps_its_log(path, tmp_path):
+    engine, _ = open_database(path, NEWER)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for part in (path, path.with_name("registry.sqlite-wal")):
+        (killed / part.name).write_bytes(part.read_bytes())
+    engine.dispose()
+    log = killed / "registry.sqlite-wal"
+    before = ((killed / path.name).read_bytes(), log.read_bytes())
+    with pytest.raises(RegistryFailed, match="Run the newer orchestrator"):
+        open_database(killed / path.name, MIGRATIONS)
+    assert ((killed / path.name).read_bytes(), log.read_bytes()) == before
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -92,17 +113,29 @@ def test_a_file_that_is_no_database_is_put_aside(path, content):
     assert asked(path, "SELECT count(*) FROM pins") == 0
 
 
-def test_a_malformed_image_is_put_aside_with_its_log(path):
+def test_a_malformed_image_is_put_aside(path):
     with_pins(path)
     image = bytearray(path.read_bytes())
     image[4096 * 12 : 4096 * 40] = b"\xa5" * (4096 * 28)
     path.write_bytes(image)
-    path.with_name("registry.sqlite-wal").write_bytes(b"whatever")
     problems = open_and_close(path)
     assert "kept as registry.sqlite.broken-" in problems[0]
-    aside = sorted(part.name for part in path.parent.glob("*broken-*"))
-    assert any(name.endswith("Z") for name in aside)
     assert asked(path, "SELECT count(*) FROM pins") == 0
+
+
+def test_the_log_of_a_damaged_file_goes_with_it_and_not_into_the_new_one(path):
+    open_and_close(path)  # so that the log holds only what comes after: not enough to heal by
+    engine, _ = open_database(path, MIGRATIONS)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO pins VALUES ('logged', 1)")
+    log = path.with_name("registry.sqlite-wal").read_bytes()
+    engine.dispose()
+    path.write_bytes(b"no database" * 1_000)
+    path.with_name("registry.sqlite-wal").write_bytes(log)
+    open_and_close(path)
+    assert asked(path, "SELECT count(*) FROM pins") == 0
+    aside = next(path.parent.glob("registry.sqlite.broken-*-wal"))
+    assert aside.read_bytes() == log
 
 
 def test_a_file_cut_short_is_put_aside(path):
@@ -112,15 +145,23 @@ def test_a_file_cut_short_is_put_aside(path):
     assert "damaged" in open_and_close(path)[0]
 
 
+def test_a_program_that_is_in_the_way_is_named_as_the_cause(path):
+    open_and_close(path)
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RegistryFailed, match=r"locked.*Another program holds it"):
+            open_database(path, MIGRATIONS)
+    assert open_and_close(path) == ()
+
+
 def test_an_empty_file_is_a_new_registry(path):
     path.touch()
     assert open_and_close(path) == ()
 
 
 def test_a_path_that_cannot_be_opened_says_what_would_help(path):
-    path.mkdir()
-    (path / "child").touch()
-    with pytest.raises(RegistryFailed, match="unable to open.*Make the directory writable"):
+    path.symlink_to(path.parent / "gone" / "registry.sqlite")
+    with pytest.raises(RegistryFailed, match=r"unable to open.*Make the directory writable"):
         open_database(path, MIGRATIONS)
 
 

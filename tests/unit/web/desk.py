@@ -31,6 +31,7 @@ from orchestrator.orders import (
     Forecast,
     LoadOrder,
     LoadOutcome,
+    ReloadOutcome,
     RoomOrder,
     RoomOutcome,
     UnloadOrder,
@@ -95,12 +96,6 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
 
 
-@dataclass(frozen=True)
-class Reload:
-    changed: tuple[str, ...] = ("models.a",)
-    restarted_needed: tuple[str, ...] = ()
-
-
 class PretendedDevices:
     def __init__(self):
         self.told = []
@@ -134,6 +129,7 @@ class FakeDesk:
         self.operations = {}
         self.refusal = None  # every load and lease of room is refused with it
         self.unload_refusal = None
+        self.left = []  # operations whose callers did not wait for the end
         self.slow = None  # an Event: loads wait for it
         self.reasons = ()
         self.reload_mistakes = ()
@@ -197,9 +193,7 @@ class FakeDesk:
             id=f"op-{next(self.numbers)}",
             kind="load",
             model=wanted.name,
-            state=OperationState.SUCCEEDED
-            if wanted.name in self.residents
-            else OperationState.LOADING,
+            state=OperationState.LOADING,
             created_at=datetime.fromtimestamp(self.now_s, UTC),
         )
         self.operations[operation.id] = operation, order
@@ -210,9 +204,15 @@ class FakeDesk:
         if self.refusal is not None:
             raise Denied(self.refusal)
         if self.slow is not None:
-            async with asyncio.timeout(timeout_s):
-                await self.slow.wait()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self.slow.wait()
+            except asyncio.CancelledError:
+                self.left.append(operation_id)
+                raise
         already = operation.model in self.residents
+        if timeout_s == 0 and not already:
+            raise TimeoutError
         loaded = self.residents.setdefault(operation.model, resident(self.lookup(operation.model)))
         lease = None
         if order.owner is not None or order.lease_s is not None:
@@ -336,7 +336,7 @@ class FakeDesk:
     async def reload(self):
         if self.reload_mistakes:
             raise ConfigInvalid(self.reload_mistakes)
-        return Reload()
+        return ReloadOutcome(changed=("models.a",), needs_restart=())
 
 
 class Reception:
@@ -376,6 +376,29 @@ def asked(desk, method, path, **more):
             return await client.request(method, path, **more)
 
     return asyncio.run(ask())
+
+
+async def leave_after_asking(desk, path, body):
+    """A caller that sends its request and closes the connection."""
+    messages = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "scheme": "http",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+    }
+    async with asyncio.timeout(5):
+        await app_of(desk)(scope, receive, send)
 
 
 def routes_of(app):

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.vram import MiB
-from tests.unit.web.desk import FakeDesk, app_of, asked
+from tests.unit.web.desk import FakeDesk, asked, leave_after_asking
 
 ROOM = {"vram_mb": "8192", "owner": "comfyui", "ttl_seconds": 600}
 
@@ -84,24 +84,5 @@ def test_room_for_a_caller_that_has_left_is_not_leased(desk):
     """The caller goes while its wish waits: the wish is withdrawn, nothing stays leased."""
     desk.slow = asyncio.Event()
     body = b'{"vram_mb": 1, "owner": "x", "ttl_seconds": 60}'
-    messages = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
-    sent = []
-
-    async def receive():
-        return messages.pop(0)
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/vram/leases",
-        "raw_path": b"/vram/leases",
-        "query_string": b"",
-        "scheme": "http",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-    }
-    asyncio.run(app_of(desk)(scope, receive, send))
+    asyncio.run(leave_after_asking(desk, "/vram/leases", body))
     assert desk.leases == {}
-    assert messages == []

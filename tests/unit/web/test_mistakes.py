@@ -116,3 +116,12 @@ def test_mistakes_in_the_query_are_named():
     answer = asked(FakeDesk(), "GET", "/events?limit=x&before=-1&kind=lod")
     fields = [each["field"] for each in answer.json()["mistakes"]]
     assert (answer.status_code, sorted(fields)) == (422, ["before", "kind", "limit"])
+
+
+def test_mistakes_of_a_file_are_bounded_and_end_as_sentences():
+    desk = FakeDesk()
+    desk.reload_mistakes = ("a.yaml:1: wrong", "a.yaml:2: " + "x" * 9999, *["more."] * 100)
+    body = asked(desk, "POST", "/admin/reload").json()
+    assert body["detail"].startswith("a.yaml:1: wrong. a.yaml:2: xxx")
+    assert len(body["mistakes"]) == 50
+    assert len(body["mistakes"][1]["message"]) == 501

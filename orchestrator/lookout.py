@@ -1,0 +1,112 @@
+"""What the daemon sees by itself: what the devices say, and who is in use without asking us.
+
+Looks are told to the scheduler as facts. Nobody's request ever waits for one (R12).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from orchestrator.core.messages import Event, Sampled, UseSeen
+from orchestrator.core.residents import SERVING, InstanceId, Resident
+from orchestrator.core.scheduler import Scheduler
+from orchestrator.core.specs import ServiceName
+from orchestrator.core.vram import DeviceId
+from orchestrator.errors import Unreachable
+from orchestrator.execution import Drivers
+from orchestrator.ports import Devices, Running
+
+HURRY_S = 0.05  # between readings while somebody waits for a device (R3 asks for <= 0.1)
+
+
+class Lookout:
+    def __init__(
+        self,
+        *,
+        devices: Devices,
+        drivers: Mapping[ServiceName, Drivers],
+        scheduler: Scheduler,
+        running: Mapping[InstanceId, Running],
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._devices = devices
+        self._drivers = drivers
+        self._scheduler = scheduler
+        self._running = running
+        self._tell = tell
+        self._reading = asyncio.Lock()  # readings are taken one after the other
+        self._hurry = asyncio.Event()
+        self._served: dict[InstanceId, float] = {}  # the servers' own counters, as last seen
+        self.held: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
+
+    def hasten(self) -> None:
+        """Read the devices now rather than at the next turn."""
+        self._hurry.set()
+
+    async def keep_up(self) -> None:
+        """Read the devices many times a second while somebody waits for them; else sleep."""
+        while True:
+            await self._hurry.wait()
+            await self.sample()
+            if not self._scheduler.hurried:
+                self._hurry.clear()
+            await asyncio.sleep(HURRY_S)
+
+    async def sample(self) -> None:
+        """Read the devices once, with what our own processes hold there."""
+        async with self._reading:
+            pids = await self._pids()
+            wanted = frozenset(pid for own in pids.values() for pid in own)
+            readings = await self._devices.read(wanted)
+        used = {
+            reading.device.id: {each.pid: each.used_bytes for each in reading.processes}
+            for reading in readings
+            if reading.processes is not None
+        }
+        self.held = {
+            instance: {
+                device: held
+                for device, by_pid in used.items()
+                # A process that the driver does not list holds an unknown amount, not none.
+                if (held := sum(by_pid.get(pid, 0) for pid in own))
+            }
+            for instance, own in pids.items()
+            if own
+        }
+        self._tell(Sampled(readings, self.held))
+
+    async def _pids(self) -> dict[InstanceId, frozenset[int]]:
+        pids = {}
+        for resident in list(self._scheduler.state.ledger.residents):
+            running = self._running.get(resident.instance)
+            if running is not None:
+                runtime = self._drivers[resident.spec.service].runtime
+                with suppress(Unreachable):  # who cannot be seen is accounted for by its charge
+                    pids[resident.instance] = await runtime.pids(running.handle)
+        return pids
+
+    async def look_at_use(self) -> None:
+        """See requests that reach the servers directly (R13). Our own looks never count."""
+        residents = [
+            resident
+            for resident in self._scheduler.state.ledger.residents
+            if resident.state in SERVING and resident.instance in self._running
+        ]
+        here = {resident.instance for resident in residents}
+        self._served = {each: total for each, total in self._served.items() if each in here}
+        await asyncio.gather(
+            *(self._look_at(resident, self._running[resident.instance]) for resident in residents)
+        )
+
+    async def _look_at(self, resident: Resident, running: Running) -> None:
+        try:
+            use = await self._drivers[resident.spec.service].engine.use(running.endpoint)
+        except Unreachable:
+            return  # its end is noticed by who watches it; a busy one answers next time
+        before = self._served.get(resident.instance)
+        if use.served_total is not None:
+            self._served[resident.instance] = use.served_total
+        used = None not in (before, use.served_total) and before != use.served_total
+        busy = bool(use.busy_slots)
+        if used or busy or resident.busy:
+            self._tell(UseSeen(instance=resident.instance, busy=busy, used=used))

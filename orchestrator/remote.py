@@ -1,0 +1,150 @@
+"""Speaks HTTP to a running daemon, for the command line. Blocking; one connection per question."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+URL_DEFAULT = "http://127.0.0.1:8000"
+ANSWER_S = 30.0  # anything but a load is answered from memory, or drains for as long as it says
+EVENTS_S = 45.0  # three pings of the event stream
+LINE_BYTES_MAX = 16 << 20  # of an event: a snapshot of a large catalogue
+
+Json = dict[str, object]
+
+
+class Refused(Exception):
+    """The daemon answered with an error; `body` explains it."""
+
+    def __init__(self, status: int, body: Json, text: str) -> None:
+        super().__init__(str(body.get("detail", status)))
+        self.status = status
+        self.body = body
+        self.text = text
+
+
+class NotReached(Exception):
+    """Nobody answered, or nobody who speaks this API. The remedy says what would help."""
+
+    def __init__(self, detail: str, remedy: str) -> None:
+        super().__init__(detail)
+        self.remedy = remedy
+
+
+class UrlInvalid(Exception):
+    """ORCHESTRATOR_URL is not a URL of a daemon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    body: Json
+    text: str  # exactly as it came
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    url: str
+    api_key: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UrlInvalid."""
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port that is no number, brackets that do not close
+            usable = False
+        if not usable or any(c <= " " for c in self.url):
+            raise UrlInvalid(f"{self.url!r} is not a URL such as {URL_DEFAULT}")
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        timeout_s: float = ANSWER_S,
+    ) -> Answer:
+        """Raise Refused or NotReached."""
+        with self._sent(method, path, body, {"Accept": "application/json"}, timeout_s) as response:
+            text = response.read().decode("utf-8", "replace")
+            return Answer(self._understood(response.status, text), text)
+
+    def events(self, path: str) -> Iterator[Json]:
+        """Live events, until the connection ends. Raise Refused or NotReached."""
+        headers = {"Accept": "text/event-stream"}
+        with self._sent("GET", path, None, headers, EVENTS_S) as response:
+            if response.status != 200:
+                self._understood(response.status, response.read().decode("utf-8", "replace"))
+            while line := response.readline(LINE_BYTES_MAX):
+                if line.startswith(b"data:"):
+                    yield self._parsed(line.removeprefix(b"data:").decode("utf-8", "replace"))
+
+    @contextmanager
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+    ) -> Iterator[http.client.HTTPResponse]:
+        parts = urlsplit(self.url)
+        secure = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+        sent = {**headers, **self._credentials()}
+        if method != "GET":
+            sent["Content-Type"] = "application/json"
+        try:
+            payload = None if body is None else json.dumps(body)
+            connection.request(method, parts.path.rstrip("/") + path, payload, sent)
+            yield connection.getresponse()
+        except TimeoutError as error:
+            raise NotReached(
+                f"{self.url} did not answer within {timeout_s:.0f} s",
+                "Is it overloaded? What was ordered may still happen: see `orchestrator status`.",
+            ) from error
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
+            raise self._not_reached(error) from error
+        finally:
+            connection.close()
+
+    def _credentials(self) -> dict[str, str]:
+        return {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key}"}
+
+    def _not_reached(self, error: Exception) -> NotReached:
+        if isinstance(error, ConnectionRefusedError):
+            return NotReached(
+                f"No daemon answers at {self.url}.",
+                "Start one with `orchestrator serve --config FILE`, or set ORCHESTRATOR_URL.",
+            )
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return NotReached(
+            f"{self.url} cannot be reached: {said}.", "Check ORCHESTRATOR_URL and the network."
+        )
+
+    def _understood(self, status: int, text: str) -> Json:
+        if status == 204:
+            return {}
+        body = self._parsed(text)
+        if status >= 400:
+            raise Refused(status, body, text)
+        return body
+
+    def _parsed(self, text: str) -> Json:
+        try:
+            body = json.loads(text)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise NotReached(
+                f"What answers at {self.url} is not VRAM Orchestrator.", "Check ORCHESTRATOR_URL."
+            )
+        return body

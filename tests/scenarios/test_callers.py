@@ -1,0 +1,210 @@
+"""Callers: those who join, leave, retry, hold and talk past us."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.scenarios.daemon import chat, model
+
+BIG = 20000
+
+
+def test_joiners_all_wait(daemons):
+    daemon = daemons({"a": model(BIG, fake={"load_s": 1.5})})
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda n: (time.sleep(n / 10), daemon.load("a"))[1], range(10)))
+    assert {each["status"] for each in answers} == {"loaded"}
+    assert len({each["endpoint"] for each in answers}) == 1
+
+
+def leave_after(daemon, seconds, body, path="/models/load"):
+    """A caller that hangs up."""
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(daemon.url + path, json=body, timeout=httpx.Timeout(5, read=seconds))
+
+
+def test_first_waiter_leaves_load_continues(daemons):
+    daemon = daemons({"a": model(BIG, fake={"load_s": 1.5})})
+    leave_after(daemon, 0.3, {"model": "a"})
+    assert daemon.load("a")["status"] == "loaded"
+    assert len(daemon.decisions("load")) == 1
+
+
+def test_last_waiter_leaves_load_policy(daemons):
+    """A plain load goes on without its caller. Room that only its caller wanted is given up."""
+    daemon = daemons({"a": model(BIG, fake={"load_s": 1.0})})
+    leave_after(daemon, 0.3, {"model": "a"})
+    daemon.until_loaded(a="loaded")
+    daemon.load("a", owner="somebody")
+    room = {"vram_mb": 30000, "owner": "me", "ttl_seconds": 60}
+    leave_after(daemon, 0.3, room, "/vram/leases")
+    daemon.until(lambda status: not status["queue"], "nobody waits for the room")
+    assert daemon.loaded() == {"a": "loaded"}
+
+
+def test_unused_load_respects_ttl(daemons):
+    daemon = daemons({"a": model(BIG, fake={"load_s": 0.8})})
+    leave_after(daemon, 0.2, {"model": "a", "ttl_seconds": 1})
+    daemon.until_loaded(a="loaded")
+    daemon.until_loaded()
+    assert "ttl" in daemon.decisions("evict")[0]["why"]
+
+
+def test_granted_then_cancelled_leaks_no_lease(daemons):
+    """Callers that hang up at any moment round the grant: no lease is left, the room comes back."""
+    daemon = daemons({"a": model(BIG, fake={"load_s": 0.3}), "b": model(BIG)})
+    for round_ in range(12):
+        leave = 0.25 + round_ * 0.015
+        try:
+            httpx.post(
+                daemon.url + "/models/load",
+                json={"model": "a", "lease_seconds": 600},
+                timeout=httpx.Timeout(5, read=leave),
+            )
+        except httpx.ReadTimeout:
+            daemon.until(lambda s: not s["queue"], "nobody waits")
+            daemon.until_loaded(a="loaded")
+            daemon.until(
+                lambda s: s["loaded_models"]["a"]["leases"] == [],
+                f"no lease of a caller that left after {leave:.3f} s",
+                patience_s=3,
+            )
+            daemon.unload("a")
+        else:
+            daemon.unload("a", force=True)
+
+
+def test_room_granted_then_cancelled_leaks_no_lease(daemons):
+    daemon = daemons({"a": model(BIG, fake={"stop_s": 0.2})})
+    for round_ in range(8):
+        daemon.load("a")
+        try:
+            answer = httpx.post(
+                daemon.url + "/vram/leases",
+                json={"vram_mb": 30000, "owner": "me", "ttl_seconds": 600},
+                timeout=httpx.Timeout(5, read=0.2 + round_ * 0.06),
+            )
+        except httpx.ReadTimeout:
+            daemon.until(lambda s: not s["leases"] and not s["queue"], "no room is leased")
+        else:
+            daemon.http.delete(f"/vram/leases/{answer.json()['lease_id']}")
+
+
+def test_long_generation_outlives_idle_timeout(daemons):
+    daemon = daemons({"a": model(BIG, ttl_seconds=2)})
+    daemon.load("a")
+    answer = daemon.talk("a", seconds=6)
+    assert answer.status_code == 200
+    assert daemon.loaded() == {"a": "loaded"}, "a request longer than the ttl is not cut"
+    daemon.until_loaded()
+
+
+def test_direct_traffic_keeps_the_model(daemons):
+    daemon = daemons(
+        {"a": model(10000), "b": model(10000), "c": model(20000)},
+        devices={"sample_interval_s": 0.2},
+    )
+    daemon.load("a")
+    daemon.load("b")
+    for _ in range(3):
+        daemon.talk("a", seconds=0.1)
+        time.sleep(1)
+    time.sleep(1.5)
+    assert daemon.load("c")["evicted"] == ["b"], "a was used last, though not through us"
+
+
+def test_our_own_looks_are_no_use(daemons):
+    daemon = daemons({"a": model(10000, ttl_seconds=3)})
+    daemon.load("a")
+    began = time.monotonic()
+    daemon.until_loaded()
+    assert time.monotonic() - began < 8, "probing it did not keep it"
+
+
+def test_workflow_unload_leaves_the_others_lease(daemons):
+    daemon = daemons({"a": model(BIG)})
+    daemon.load("a", owner="workflow-1")
+    daemon.load("a", owner="workflow-2")
+    first = daemon.unload("a", owner="workflow-1")
+    assert (first["status"], first["remaining_leases"]) == ("released", 1)
+    assert daemon.loaded() == {"a": "loaded"}
+    assert daemon.unload("a", owner="workflow-2")["status"] == "unloaded"
+
+
+def test_retry_joins_running_load(daemons):
+    daemon = daemons({"a": model(BIG, fake={"load_s": 2})})
+    late = daemon.post("/models/load", {"model": "a", "wait": 0.5})
+    assert (late.status_code, late.json()["code"]) == (503, "load_deadline")
+    assert daemon.load("a")["status"] == "loaded"
+    assert len(daemon.decisions("load")) == 1
+
+
+def test_load_deadline_is_503_with_operation(daemons):
+    daemon = daemons({"a": model(BIG, fake={"load_s": 1.5})})
+    late = daemon.post("/models/load", {"model": "a", "wait": "0.3"})
+    assert late.status_code == 503
+    assert int(late.headers["retry-after"]) >= 1
+    operation = f"/operations/{late.json()['operation_id']}"
+    assert daemon.http.get(operation).json()["status"] in ("loading", "queued")
+    daemon.until_loaded(a="loaded")
+    assert daemon.http.get(operation).json()["status"] == "succeeded"
+
+
+def test_asynchronous_load(daemons):
+    daemon = daemons({"a": model(BIG, fake={"load_s": 0.5})})
+    queued = daemon.post("/models/load", {"model": "a", "wait": False})
+    assert queued.status_code == 202
+    assert queued.json()["status_url"] == f"/operations/{queued.json()['operation_id']}"
+    preferred = daemon.http.post(
+        "/models/load", json={"model": "a"}, headers={"Prefer": "respond-async"}
+    )
+    assert preferred.status_code == 202
+    daemon.until_loaded(a="loaded")
+
+
+def test_the_stand_in_talks_like_the_server_it_stands_for(daemons):
+    daemon = daemons({"a": model(BIG)})
+    daemon.load("a")
+    answer = daemon.talk("a", seconds=0.1).json()
+    assert "hello" in answer["choices"][0]["message"]["content"]
+    with httpx.stream(
+        "POST", daemon.endpoint("a") + "/v1/chat/completions", json=chat(0.1, stream=True)
+    ) as stream:
+        lines = [line for line in stream.iter_lines() if line]
+    assert lines[-1] == "data: [DONE]"
+
+
+def test_no_2xx_body_has_error_key(daemons):
+    daemon = daemons({"a": model(BIG)})
+    answers = [
+        daemon.post("/models/load", {"model": "a"}),
+        daemon.post("/models/plan", {"model": "a"}),
+    ]
+    answers += [
+        daemon.http.get(path)
+        for path in (
+            "/models/status",
+            "/models",
+            "/v1/models",
+            "/devices",
+            "/events",
+            "/health",
+            "/vram/leases",
+            "/models/a",
+            "/models/a/logs",
+            "/health/ready",
+        )
+    ]
+    answers.append(daemon.post("/models/unload", {"model": "a"}))
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        assert "error" not in answer.json()
+
+
+def test_empty_body_gets_a_hint(daemons):
+    daemon = daemons({"a": model(BIG)})
+    answer = daemon.http.post("/models/load", headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert '"model"' in answer.json()["remedy"] + answer.json()["detail"]

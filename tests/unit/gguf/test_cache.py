@@ -1,0 +1,95 @@
+"""What a context costs: the exact vectors, and the ways to divide it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.gguf.architecture import Architecture, architecture_of
+from orchestrator.gguf.cache import bytes_per_token, cells_of, context_bytes
+from orchestrator.gguf.reader import read_header
+from orchestrator.gguf.settings import Settings
+from tests.unit.gguf.gguf_files import write_model
+from tests.unit.gguf.shapes import header
+
+MIB = 1 << 20
+
+
+def context_of(architecture: Architecture, settings: Settings) -> int:
+    cells = cells_of(architecture, settings)
+    return sum(context_bytes(layer, cells, settings) for layer in architecture.layers)
+
+
+def test_28_layers_with_8_heads_of_128_at_4096_tokens_take_448_mib(tmp_path: Path) -> None:
+    metadata = {
+        "general.architecture": "llama",
+        "llama.block_count": 28,
+        "llama.embedding_length": 3072,
+        "llama.attention.head_count": 24,
+        "llama.attention.head_count_kv": 8,
+    }
+    architecture = architecture_of(read_header(write_model(tmp_path / "m.gguf", metadata)))
+    assert context_of(architecture, Settings(context_size=4096)) == 448 * MIB
+
+
+def test_qwen3_30b_costs_96_kib_per_token() -> None:
+    architecture = architecture_of(header("qwen3-30b-a3b"))
+    assert bytes_per_token(architecture, Settings()) == 96 * 1024
+
+
+def test_a_quantized_cache_costs_its_blocks() -> None:
+    architecture = architecture_of(header("qwen3-30b-a3b"))
+    settings = Settings(cache_type_k="q8_0", cache_type_v="q4_0")
+    assert bytes_per_token(architecture, settings) == 48 * 4 * 128 * (34 + 18) // 32
+
+
+@pytest.mark.parametrize(("asked", "cells"), [(1, 256), (256, 256), (257, 512), (4096, 4096)])
+def test_contexts_are_padded(asked: int, cells: int) -> None:
+    settings = Settings(context_size=asked)
+    assert cells_of(architecture_of(header("llama31-8b")), settings).full == cells
+
+
+def test_without_a_size_the_context_is_what_the_model_was_trained_for() -> None:
+    assert cells_of(architecture_of(header("llama31-8b")), Settings()).full == 131072
+
+
+def test_slots_share_one_cache_or_divide_it() -> None:
+    architecture = architecture_of(header("llama31-8b"))
+    shared = cells_of(architecture, Settings(context_size=4000, slots=3))
+    split = cells_of(architecture, Settings(context_size=4000, slots=3, unified_cache=False))
+    assert (shared.full, shared.streams) == (4096, 1)
+    assert (split.full, split.streams) == (1536, 3)
+
+
+def test_a_window_is_kept_for_every_slot_that_shares_the_cache() -> None:
+    architecture = architecture_of(header("g270"))  # looks back 512 tokens
+    one = cells_of(architecture, Settings(context_size=32768))
+    four = cells_of(architecture, Settings(context_size=32768, slots=4))
+    short = cells_of(architecture, Settings(context_size=512))
+    assert (one.sliding, four.sliding, short.sliding) == (1024, 2560, 512)
+
+
+def test_a_state_is_kept_for_every_slot_and_grows_with_nothing_else() -> None:
+    architecture = architecture_of(header("qwen35-9b"))
+    state = [layer for layer in architecture.layers if not layer.attends]
+    settings = Settings(context_size=2048)
+    costs = {
+        (slots, size): sum(
+            context_bytes(layer, cells_of(architecture, asked), asked) for layer in state
+        )
+        for slots, size in ((1, 2048), (1, 65536), (4, 2048))
+        for asked in [replace(settings, slots=slots, context_size=size)]
+    }
+    assert costs[1, 2048] == costs[1, 65536] == costs[4, 2048] // 4
+
+
+def test_a_model_that_keeps_nothing_needs_places_for_one_batch(tmp_path: Path) -> None:
+    metadata = {
+        "general.architecture": "bert",
+        "bert.block_count": 12,
+        "bert.embedding_length": 768,
+        "bert.attention.head_count": 12,
+    }
+    architecture = architecture_of(read_header(write_model(tmp_path / "m.gguf", metadata)))
+    assert context_of(architecture, Settings(context_size=8192)) == 0
+    assert cells_of(architecture, Settings(context_size=8192)).full == 512
