@@ -66,6 +66,7 @@ CLAIMS_DIR = "fake-devices"
 TICK_S = 1.0
 USE_LOOK_S = 2.0  # a direct request counts as use at the latest so long after it began
 PRUNE_S = 3600.0
+TRIM_LOGS_S = 60.0  # a server that writes a megabyte a second is cut back before it fills a disk
 KEEP_DAYS = 30
 KEEP_DECISIONS = 20_000  # about 10 MB of sentences
 STOP_ALL_S = 120.0  # how long `on_shutdown: stop` waits for models to leave
@@ -124,6 +125,7 @@ async def running(config: Config, load: Callable[[], Config]) -> AsyncIterator[D
     learned = {(record.model, record.settings): record for record in memory.learned}
     book = Book(config=config, load=load, learned=learned, estimate=declared_only)
     history = History(epoch=uuid.uuid4().hex[:8])
+    runtimes = _Runtimes(config)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(registry.close)
         stack.push_async_callback(devices.close)
@@ -132,7 +134,7 @@ async def running(config: Config, load: Callable[[], Config]) -> AsyncIterator[D
         conductor = Conductor(
             scheduler=Scheduler(book.catalogue, Ledger(), config.scheduling.rules),
             devices=devices,
-            drivers=_drivers(config, http),
+            drivers=_drivers(config, http, runtimes),
             registry=registry,
             history=history,
             clock=clock,
@@ -156,7 +158,7 @@ async def running(config: Config, load: Callable[[], Config]) -> AsyncIterator[D
         server = _server(config, desk)
         daemon = Daemon(conductor, desk, server, asyncio.Event())
         keeping_up = tasks.create_task(conductor.lookout.keep_up(), name="keep up")
-        periodic = Periodic(*_jobs(config, conductor, registry))
+        periodic = Periodic(*_jobs(config, conductor, registry, runtimes))
         periodic.start()
         _preload(desk)
         try:
@@ -201,12 +203,11 @@ async def _devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevices |
         case DeviceSource.AUTO:
             detected = await detect(clock)
             if detected.problem:
-                log.info("budgeting host RAM: %s", detected.problem)
+                log.warning("budgeting host RAM: %s", detected.problem)
             return detected.devices, None
 
 
-def _drivers(config: Config, http: LlamaHttp) -> dict[ServiceName, Drivers]:
-    runtimes = _Runtimes(config)
+def _drivers(config: Config, http: LlamaHttp, runtimes: "_Runtimes") -> dict[ServiceName, Drivers]:
     return {
         name: Drivers(
             engine=_engine(entry, config, http),
@@ -243,6 +244,11 @@ class _Runtimes:
         self._process: ProcessRuntime | None = None
         self._external: ExternalRuntime | None = None
 
+    async def trim_logs(self) -> None:
+        """Cut the logs of servers that run on; containers have limits of their own."""
+        if self._process is not None:
+            await self._process.trim_logs()
+
     def of(self, entry: ServiceEntry) -> Runtime:
         match entry.runtime:
             case RuntimeName.PROCESS:
@@ -271,7 +277,9 @@ def identity_of(state_dir: Path) -> str:
         return identity
 
 
-def _jobs(config: Config, conductor: Conductor, registry: SteadyRegistry) -> Iterator[Job]:
+def _jobs(
+    config: Config, conductor: Conductor, registry: SteadyRegistry, runtimes: _Runtimes
+) -> Iterator[Job]:
     async def prune() -> None:
         before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
         await registry.prune(before=before, keep_decisions=KEEP_DECISIONS)
@@ -281,6 +289,7 @@ def _jobs(config: Config, conductor: Conductor, registry: SteadyRegistry) -> Ite
     yield Job("look at use", USE_LOOK_S, conductor.lookout.look_at_use)
     yield Job("retry writes", TICK_S, registry.retry)
     yield Job("prune", PRUNE_S, prune)
+    yield Job("trim logs", TRIM_LOGS_S, runtimes.trim_logs)
 
 
 def _preload(desk: Desk) -> None:

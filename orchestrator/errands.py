@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote, urlencode
 
 from orchestrator import terminal
@@ -207,42 +208,52 @@ def _order(words: Namespace) -> Json:
 
 
 @contextmanager
-def progress(remote: Remote, model: str) -> Iterator[None]:
+def progress(
+    remote: Remote, model: str, screen: TextIO | None = None, *, look_s: float = LOOK_S
+) -> Iterator[None]:
     """While the block runs: how long it has been, and what it waits for. Only for a terminal."""
-    if not sys.stderr.isatty():
+    screen = screen or sys.stderr
+    if not screen.isatty():
         yield
         return
     over = threading.Event()
-    spinning = threading.Thread(target=_spin, args=(remote, model, over), daemon=True)
+    spinner = _Spinner(remote, model, screen, look_s)
+    spinning = threading.Thread(target=spinner.spin, args=(over,), daemon=True)
     spinning.start()
     try:
         yield
     finally:
         over.set()
         spinning.join(timeout=2 * SPIN_S)  # it may be in the middle of a question
-        sys.stderr.write(_WIPE)
-        sys.stderr.flush()
+        screen.write(_WIPE)
+        screen.flush()
 
 
-def _spin(remote: Remote, model: str, over: threading.Event) -> None:
-    began_s = looked_s = time.monotonic()
-    words, turns = "", 0
-    while not over.wait(SPIN_S):
-        now_s = time.monotonic()
-        if now_s - looked_s >= LOOK_S:
-            looked_s, words = now_s, _waits_for(remote, model)
-        turns += 1
-        because = f": {words}" if words else ""
-        spinner = _SPINNER[turns % len(_SPINNER)]
-        if not over.is_set():
-            sys.stderr.write(f"{_WIPE}{spinner} {model}, {now_s - began_s:.0f} s{because}")
-            sys.stderr.flush()
+@dataclass(frozen=True, slots=True)
+class _Spinner:
+    remote: Remote
+    model: str
+    screen: TextIO
+    look_s: float
 
+    def spin(self, over: threading.Event) -> None:
+        began_s = looked_s = time.monotonic()
+        words, turns = "", 0
+        while not over.wait(SPIN_S):
+            now_s = time.monotonic()
+            if now_s - looked_s >= self.look_s:
+                looked_s, words = now_s, self._waits_for()
+            turns += 1
+            if not over.is_set():
+                because = f": {words}" if words else ""
+                mark = _SPINNER[turns % len(_SPINNER)]
+                self.screen.write(f"{_WIPE}{mark} {self.model}, {now_s - began_s:.0f} s{because}")
+                self.screen.flush()
 
-def _waits_for(remote: Remote, model: str) -> str:
-    """Decoration: where nobody answers, the order itself will say so."""
-    try:
-        body: Any = remote.ask("GET", "/models/status", timeout_s=LOOK_S).body
-        return terminal.waiting_words(body, model)
-    except (Refused, NotReached, LookupError, TypeError, AttributeError):
-        return ""
+    def _waits_for(self) -> str:
+        """Decoration: where nobody answers, the order itself will say so."""
+        try:
+            body: Any = self.remote.ask("GET", "/models/status", timeout_s=LOOK_S).body
+            return terminal.waiting_words(body, self.model)
+        except (Refused, NotReached, LookupError, TypeError, AttributeError):
+            return ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from orchestrator.core.residents import InstanceId, Resident, ResidentState
 from orchestrator.core.snapshot import DeviceAccount
 from orchestrator.core.specs import ModelName
-from orchestrator.core.vram import DeviceId, DeviceState, MiB, Reading
+from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, MiB, Reading
 
 # The driver rounds to pages and pools; below this, a difference is not somebody's bytes.
 SLACK_BYTES_MIN = 64 * MiB
@@ -147,6 +147,12 @@ class Ledger:
         """Held by processes that are not ours."""
         return self._foreign.get(device, 0)
 
+    def foreign_matters(self, device: DeviceId) -> bool:
+        """Whether more could be used if the others were not there: a budget may be narrower."""
+        total_bytes = self._readings[device].total_bytes or 0
+        left_bytes = total_bytes - self._headroom_bytes - self.foreign_bytes(device)
+        return left_bytes < self.limit_bytes(device)
+
     def charged_bytes(self, device: DeviceId) -> int:
         """A resident counts until it is gone: promised and departing VRAM is not free."""
         return self._account(device).charged_bytes
@@ -188,11 +194,14 @@ class Ledger:
     def owed_bytes(self, resident: Resident) -> int:
         """What the devices of a resident that is gone still count as used, unexplained (R3).
 
-        Zero once the difference is no more than the driver's own rounding.
+        Zero once the difference is no more than the driver's own rounding. Host RAM owes nothing:
+        the kernel has it back before it tells of the end, and everybody else moves it meanwhile.
         """
         owed = 0
         for device, share in resident.placement.shares:
-            if device in self._readings and self.readable(device):
+            if not self.knows(device) or not self.readable(device):
+                continue
+            if self._readings[device].device.kind is DeviceKind.GPU:
                 unexplained = self._unexplained_bytes(device, resident)
                 slack = max(SLACK_BYTES_MIN, int(share * SLACK_FRACTION))
                 owed += min(unexplained, share) if unexplained > slack else 0

@@ -245,7 +245,7 @@ def _blockers(question: Question, ledger: Ledger, device: DeviceId) -> list[Bloc
                     lasting=YIELDS[taken] is Yielding.NEVER,
                 )
             )
-    if foreign := ledger.foreign_bytes(device):
+    if (foreign := ledger.foreign_bytes(device)) and ledger.foreign_matters(device):
         found.append(
             Blocker(device=device, held_bytes=foreign, why=f"they hold {to_mb(foreign)} MB")
         )

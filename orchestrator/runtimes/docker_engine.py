@@ -189,7 +189,7 @@ class DockerEngine:
         text = await self._read(
             lambda client: client.logs(container, tail=lines, timestamps=timestamps)
         )
-        return tuple(text.decode(errors="replace").splitlines())[-lines:]
+        return tuple(text.decode(errors="replace").splitlines())
 
     def happenings(self, filters: Mapping[str, str | list[str]]) -> Happenings:
         """Open the engine's event stream. Blocks: for a thread of its own."""

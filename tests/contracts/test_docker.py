@@ -158,7 +158,12 @@ def test_on_a_shared_network_nothing_is_published(engine: docker.APIClient) -> N
 
 def test_gpus_are_requested_by_uuid_and_verified(url: str, engine: docker.APIClient) -> None:
     async def play(docker_runtime: DockerRuntime) -> None:
-        running = await docker_runtime.start(launch("--dump", devices=(GPU, DeviceId("host"))))
+        try:
+            running = await docker_runtime.start(launch("--dump", devices=(GPU, DeviceId("host"))))
+        except StartFailed as refused:
+            if "could not select device driver" not in str(refused):
+                raise
+            pytest.skip("this engine takes no GPU requests; tests/tools/start_dockerd.sh's does")
 
         async def dumped() -> bool:
             return f"env CUDA_VISIBLE_DEVICES={GPU}" in await docker_runtime.log_tail(
@@ -312,7 +317,7 @@ def test_out_of_memory_is_told_from_other_ends(url: str) -> None:
         running = await docker_runtime.start(launch("--lines", "2", "--eat", "200"))
         exit_ = await docker_runtime.wait(running.handle)
         assert (exit_.code, exit_.out_of_memory) == (137, True)
-        assert exit_.log_tail == ("line 1", "line 2")
+        assert exit_.log_tail == ("line 0", "line 1")
 
     on(url, play, memory_bytes=64 << 20)
 
@@ -387,7 +392,7 @@ def test_processes_and_log_of_a_container_can_be_seen(url: str) -> None:
             return await docker_runtime.log_size(running.handle) > size
 
         await until(grows)
-        assert (await docker_runtime.log_tail(running.handle, 100))[:2] == ("line 1", "line 2")
+        assert (await docker_runtime.log_tail(running.handle, 100))[:2] == ("line 0", "line 1")
         await docker_runtime.stop(running.handle, grace_s=1)
         assert await docker_runtime.log_tail(running.handle, 5) == ()
         assert await docker_runtime.log_size(running.handle) == 0

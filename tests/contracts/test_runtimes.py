@@ -8,13 +8,14 @@ import pytest
 from orchestrator.errors import StartFailed, Unreachable
 from orchestrator.ports import Handle
 from tests.asynchronous import eventually
+from tests.contracts.docker_case import DOCKER_CASES
 from tests.contracts.runtime_cases import CASES, LINE, named
 
 GRACE_S = 5.0
 SHORT_GRACE_S = 0.3
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=[*CASES, *DOCKER_CASES])
 def case(request, tmp_path):
     with request.param(tmp_path) as opened:
         yield opened

@@ -1,7 +1,7 @@
 /* A stand-in for a model server, small enough to be a whole container image.
 
    What it does is the sum of its arguments:
-     --lines N          write N numbered lines to standard output first
+     --lines N          write N lines to standard output first, numbered from 0
      --tick MS          then one more line every MS milliseconds
      --serve PORT       answer every HTTP request on 0.0.0.0:PORT with 200 and a small JSON body
      --ignore-sigterm   stay when asked to leave
@@ -93,7 +93,7 @@ int main(int argc, char **argv) {
         for (int i = 0; i < argc; i++) printf("arg %s\n", argv[i]);
         for (char **entry = environ; *entry; entry++) printf("env %s\n", *entry);
     }
-    for (int i = 1; i <= lines; i++) printf("line %d\n", i);
+    for (int i = 0; i < lines; i++) printf("line %d\n", i);
     eat(megabytes);
     spawn(children);
     struct pollfd waiting = {.fd = port ? listen_on(port) : -1, .events = POLLIN};

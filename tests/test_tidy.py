@@ -1,0 +1,319 @@
+"""Rules about the code itself. Each failure names the file, the line and the remedy."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import ALONE, ERRANDS
+from orchestrator.config import EXAMPLE_CONFIG, load_config
+from orchestrator.core.failures import BLAMELESS, HOPELESS, FailureReason
+from orchestrator.core.refusals import RefusalCode
+from orchestrator.web.denials import MEANINGS, WebCode
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "orchestrator"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+CORE = [path for path in SOURCES if path.parent.name == "core"]
+
+MODULE_LINES_MAX = 400  # a module that needs more holds two ideas
+FUNCTION_LINES_MAX = 60  # one screen; nine of ten in the code we admire stay below 40
+VAGUE = re.compile(r"(Manager|Service|Helper|Handler|Processor|Utils?|Impl|Base)$")
+# The core decides: it must not be able to look at a clock, a file, the network or a log.
+CORE_MAY_IMPORT = {"collections", "dataclasses", "enum", "itertools", "math", "typing"}
+CORE_MAY_NOT_CALL = {"open", "print", "input", "exec", "eval", "__import__"}
+
+PLAYED = "one part of the scheduler, played in test_scheduler.py and tests/simulation"
+# Modules without a test file of their own, each with the reason. Everything else has one.
+NOT_MIRRORED = {
+    "core/arrivals.py": PLAYED,
+    "core/departures.py": PLAYED,
+    "core/grants.py": PLAYED,
+    "core/setbacks.py": PLAYED,
+    "core/leases.py": "values without a rule of their own",
+    "core/messages.py": "values without a rule of their own",
+    "core/refusals.py": "values without a rule of their own",
+    "core/snapshot.py": "values without a rule of their own",
+    "orders.py": "values without a rule of their own",
+    "ports.py": "promises only; tests/contracts holds every implementation to them",
+}
+
+
+def at(path: Path, line: int, complaint: str) -> str:
+    return f"{path.relative_to(ROOT)}:{line}: {complaint}"
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def fail_on(complaints: list[str]) -> None:
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Every text file of the project that git keeps or would keep, but this one."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    paths = (
+        [ROOT / name for name in listed.stdout.split("\0") if name]
+        if listed.returncode == 0
+        else [*ROOT.rglob("*.py"), *ROOT.rglob("*.md"), *ROOT.rglob("*.sh")]  # an unpacked archive
+    )
+    for path in sorted(set(paths)):
+        if path != Path(__file__) and path.is_file():
+            try:
+                yield path, path.read_text()
+            except UnicodeDecodeError:
+                continue
+
+
+TEXTS = list(texts())
+
+
+# --- modules ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_module_is_tidy(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    complaints = []
+    if (lines := text.count("\n")) > MODULE_LINES_MAX:
+        complaints.append(
+            at(path, MODULE_LINES_MAX, f"{lines} lines, {MODULE_LINES_MAX} may be; split by noun")
+        )
+    if text and not ast.get_docstring(tree):
+        complaints.append(at(path, 1, "say in a docstring what this module is for"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            if lines > FUNCTION_LINES_MAX:
+                what = f"{node.name} has {lines} lines, a screen has {FUNCTION_LINES_MAX}"
+                complaints.append(at(path, node.lineno, f"{what}; name its steps"))
+        if isinstance(node, ast.ClassDef) and VAGUE.search(node.name):
+            remedy = "take a noun from the vocabulary of DESIGN.md, or a function"
+            complaints.append(at(path, node.lineno, f"{node.name} says nothing; {remedy}"))
+    fail_on(complaints)
+
+
+@pytest.mark.parametrize("path", CORE, ids=named)
+def test_core_reads_no_clock_does_no_io_and_does_not_log(path):
+    complaints = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names):
+                imported = [each.name for each in names]
+            case ast.ImportFrom(module=module):
+                imported = [module or "."]
+            case _:
+                imported = []
+        for name in imported:
+            if name.split(".")[0] not in CORE_MAY_IMPORT and not name.startswith(
+                "orchestrator.core"
+            ):
+                complaints.append(
+                    at(path, node.lineno, f"the core imports {name}; pass the value in instead")
+                )
+        if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
+            remedy = "return an effect and let the conductor wait"
+            complaints.append(at(path, node.lineno, f"the core waits; {remedy}"))
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in CORE_MAY_NOT_CALL
+        ):
+            remedy = "return an effect and let the conductor do it"
+            complaints.append(at(path, node.lineno, f"the core calls {node.func.id}; {remedy}"))
+    fail_on(complaints)
+
+
+# --- tests -----------------------------------------------------------------------------------
+
+
+def has_code(path: Path) -> bool:
+    if path.name == "__init__.py":
+        return False
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    tree = ast.parse(path.read_text())
+    return any(isinstance(node, kinds) for node in ast.walk(tree)) or path.name == "__main__.py"
+
+
+def test_file_of(path: Path) -> Path:
+    name = f"test_{path.stem.strip('_')}.py"
+    return ROOT / "tests" / "unit" / path.parent.relative_to(PACKAGE) / name
+
+
+test_file_of.__test__ = False
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if has_code(path)], ids=named)
+def test_module_has_its_test_file(path):
+    mirror = test_file_of(path)
+    excused = NOT_MIRRORED.get(str(path.relative_to(PACKAGE)))
+    if mirror.exists():
+        assert not excused, f"{named(mirror)}:1: exists; take {path.name} out of NOT_MIRRORED"
+    else:
+        assert excused, f"{named(path)}:1: has no {named(mirror)}; write it, or say why not"
+
+
+def test_excuses_are_of_modules_that_exist():
+    gone = [each for each in NOT_MIRRORED if not (PACKAGE / each).exists()]
+    fail_on([f"{__file__}:1: {each} is gone; take it out of NOT_MIRRORED" for each in gone])
+
+
+def test_test_files_test_a_module_that_exists():
+    mirrors = {test_file_of(path) for path in SOURCES}
+    fail_on(
+        [
+            at(path, 1, "no module of that name; rename or move it with what it tests")
+            for path in sorted((ROOT / "tests" / "unit").rglob("test_*.py"))
+            if path not in mirrors
+        ]
+    )
+
+
+# --- words -----------------------------------------------------------------------------------
+
+PYTHON = [(path, text) for path, text in TEXTS if path.suffix == ".py"]
+# What the wheels, packages and images of one machine come from is no part of the project.
+NOT_EVERYWHERE = re.compile(
+    r"/work/(?:main|shared|\.)|/root/|/Users/|/opt/wheels"
+    r"|--(?:extra-)?index-url|--find-links|PIP_(?:INDEX_URL|FIND_LINKS|EXTRA_INDEX_URL)"
+    r"|\"resolved\":|registry\s*=\s*\"?https?:"
+    r"|https?://[^/\s\"']*(?:artifactory|nexus|jfrog|mirror|\.corp\b|\.internal\b)"
+)
+LEFT_OPEN = re.compile(r"\b(?:TODO|FIXME|HACK)\b(?!\(#\d+\))|\bXXX\b")
+BARE_IGNORE = re.compile(r"#\s*type:\s*ignore(?!\[)|#\s*noqa(?!:)\b")
+
+
+def matches(pattern: re.Pattern, remedy: str, files: list[tuple[Path, str]]) -> list[str]:
+    return [
+        at(path, number, f"{found.group()!r}; {remedy}")
+        for path, text in files
+        for number, line in enumerate(text.splitlines(), 1)
+        if (found := pattern.search(line))
+    ]
+
+
+def test_nothing_is_left_open_without_an_issue():
+    fail_on(matches(LEFT_OPEN, "do it now, or open an issue and write TODO(#number)", TEXTS))
+
+
+def test_nothing_names_one_machine():
+    fail_on(matches(NOT_EVERYWHERE, "works on one machine only; take it as an argument", TEXTS))
+
+
+def test_what_is_ignored_is_named():
+    fail_on(matches(BARE_IGNORE, "name what is ignored in brackets, so that no more is", PYTHON))
+
+
+def test_nothing_is_mocked():
+    mocks = re.compile(r"^\s*(?:from|import)\s+(?:unittest\.mock|unittest\s+import\s+mock|mock)\b")
+    fail_on(matches(mocks, "use the shipped fakes; a contract suite keeps them honest", PYTHON))
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+def uses(enumeration: type, name: str, but: Path) -> bool:
+    wanted = f"{enumeration.__name__}.{name}"
+    return any(
+        re.search(rf"\b{re.escape(wanted)}\b", path.read_text()) for path in SOURCES if path != but
+    )
+
+
+def test_every_code_has_a_status_and_no_status_is_of_no_code():
+    codes = {*RefusalCode, *WebCode}
+    place = f"{named(PACKAGE / 'web' / 'denials.py')}:1"
+    fail_on([f"{place}: {code} has no meaning; add it" for code in codes if code not in MEANINGS])
+    fail_on([f"{place}: {code} is no code; remove it" for code in MEANINGS if code not in codes])
+
+
+@pytest.mark.parametrize(
+    ("enumeration", "home"), [(RefusalCode, "refusals.py"), (FailureReason, "failures.py")]
+)
+def test_every_reason_is_given_by_somebody(enumeration, home):
+    path = PACKAGE / "core" / home
+    said = path.read_text().splitlines()
+    fail_on(
+        [
+            at(path, line, f"nobody ever says {each.name}; remove it")
+            for each in enumeration
+            for line, text in enumerate(said, 1)
+            if text.strip().startswith(f"{each.name} =") and not uses(enumeration, each.name, path)
+        ]
+    )
+
+
+def test_a_failure_is_hopeless_or_blameless_and_never_both():
+    assert not HOPELESS & BLAMELESS
+
+
+@pytest.mark.parametrize("enumeration", [RefusalCode, WebCode, FailureReason])
+def test_every_code_and_reason_stands_in_the_design(enumeration):
+    path = PACKAGE / "DESIGN.md"
+    text = path.read_text() if path.exists() else ""
+    missing = [str(each) for each in enumeration if f"`{each}`" not in text]
+    assert not (text and missing), f"{named(path)}:1: explain {', '.join(missing)}"
+
+
+# --- what the operator reads -----------------------------------------------------------------
+
+FENCE = re.compile(r"^```(?:sh|bash|console|shell)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PREFIX = r"(?:^|[;&|(]\s*|\$\s+|\.venv/bin/|=\s*)"
+MAKE = re.compile(PREFIX + r"make\s+((?:[A-Za-z_]+=\S*\s+)*)([a-z][\w-]*)", re.MULTILINE)
+ORCHESTRATOR = re.compile(PREFIX + r"orchestrator\s+(?!-)([a-z][\w-]*)", re.MULTILINE)
+
+
+def commands(pattern: re.Pattern) -> Iterator[tuple[Path, int, str]]:
+    for path, text in TEXTS:
+        if path.suffix != ".md":
+            continue
+        for fence in FENCE.finditer(text):
+            for found in pattern.finditer(fence.group(1)):
+                line = text.count("\n", 0, fence.start(1) + found.start()) + 1
+                yield path, line, found.group(pattern.groups)
+
+
+def test_make_targets_that_the_documents_name_exist():
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    fail_on(
+        [
+            at(path, line, f"there is no `make {target}`; the Makefile has {sorted(targets)}")
+            for path, line, target in commands(MAKE)
+            if target not in targets
+        ]
+    )
+
+
+def test_words_of_the_command_line_that_the_documents_name_exist():
+    words = {word.name for word in (*ALONE, *ERRANDS)}
+    fail_on(
+        [
+            at(path, line, f"there is no `orchestrator {word}`; it has {sorted(words)}")
+            for path, line, word in commands(ORCHESTRATOR)
+            if word not in words
+        ]
+    )
+
+
+def test_example_configuration_loads():
+    assert load_config(EXAMPLE_CONFIG, environ={"HOME": "/home/op"}).catalogue
+
+
+def test_markers_are_in_order():
+    """A list that is kept sorted does not collect doubles."""
+    markers = re.search(r"^markers = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.M | re.S)
+    assert markers, "pyproject.toml:1: has no list of markers"
+    names = re.findall(r"^\s*\"(\w+):", markers.group(1), re.MULTILINE)
+    assert all(before < after for before, after in pairwise(names)), f"pyproject.toml:1: {names}"

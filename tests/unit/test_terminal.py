@@ -1,0 +1,153 @@
+import copy
+
+import pytest
+
+from orchestrator import terminal
+from orchestrator.web import examples
+
+
+def test_sizes_are_gigabytes_with_one_decimal():
+    assert terminal.size(17234) == "16.8 GB"
+    assert terminal.size(0) == "0.0 GB"
+    assert terminal.size(None) == "?"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0.0 s"),
+        (1.26, "1.3 s"),
+        (59, "59 s"),
+        (59.7, "1 min"),
+        (61, "1 min 1 s"),
+        (120, "2 min"),
+        (3700, "1 h 1 min"),
+        (None, "?"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds, said):
+    assert terminal.duration(seconds) == said
+
+
+def test_columns_line_up():
+    lines = terminal.table(("NAME", "SIZE"), [("a", "1.0 GB"), ("longer", "16.8 GB")], right="SIZE")
+    assert lines == [
+        "NAME       SIZE",
+        "a        1.0 GB",
+        "longer  16.8 GB",
+    ]
+
+
+def test_nothing_that_a_log_or_a_name_holds_moves_the_cursor():
+    assert terminal.plain("a\x1b[2Jb\tc\r\n") == "a�[2Jb  c��"
+    assert "\x1b" not in "".join(terminal.table(("A",), [("\x1b[31m",)]))
+
+
+def test_status_says_who_holds_what():
+    device, _, head, model = terminal.status_lines(examples.STATUS)
+    assert device.startswith(f"{examples.GPU} (NVIDIA GeForce RTX 5090): ")
+    assert device.endswith(
+        "16.8 GB of 32.0 GB used, 14.7 GB available, 0.0 GB held by others, 45 % busy, 61 °C"
+    )
+    assert [head, model] == [
+        "MODEL         STATE      VRAM  PRIORITY  IN USE      IDLE  DEVICES       ENDPOINT",
+        "qwen3-vl-30b  loaded  16.8 GB        10  1 request  2.0 s  GPU-6a1f7c52  http://127.0.0.1:41873",
+    ]
+
+
+def test_status_shows_what_cannot_be_read_leases_and_who_waits():
+    status = copy.deepcopy(examples.STATUS)
+    status["loaded_models"] = {}
+    status["devices"][0] |= {"state": "lost", "problem": "it fell off the bus"}
+    status["leases"] = examples.ROOMS["leases"]
+    status["queue"] = [
+        {
+            "model": "ovi",
+            "priority": 5,
+            "callers": 2,
+            "waited_seconds": 3,
+            "bound_seconds": 180,
+            "waits_for": "qwen3-vl-30b drains",
+        }
+    ]
+    text = "\n".join(terminal.status_lines(status))
+    assert "lost: it fell off the bus" in text
+    assert "No model is loaded." in text
+    assert examples.ROOMS["leases"][0]["owner"] in text
+    assert "3.0 s" in text
+    assert "qwen3-vl-30b drains" in text
+
+
+def test_what_a_load_waits_for_is_found_in_the_status():
+    status = {"queue": [{"model": "a", "waits_for": "b"}], "loaded_models": {"c": {"status": "x"}}}
+    assert terminal.waiting_words(status, "a") == "b"
+    assert terminal.waiting_words(status, "c") == "c is x"
+    assert terminal.waiting_words(status, "d") == ""
+
+
+@pytest.mark.parametrize(
+    ("render", "body", "word"),
+    [
+        (terminal.models_lines, examples.CATALOGUE, "qwen3-vl-30b"),
+        (terminal.models_lines, {"data": []}, "empty"),
+        (terminal.lease_lines, examples.MODEL_LEASES, "OWNER"),
+        (terminal.lease_lines, {"leases": []}, "No model is leased."),
+        (terminal.room_lines, {"leases": []}, "No VRAM is leased."),
+        (terminal.load_lines, examples.LOADED, "Evicted for it: whisperx."),
+        (terminal.load_lines, {**examples.LOADED, "already_loaded": True}, "already"),
+        (terminal.accepted_lines, examples.ACCEPTED, "op-17"),
+        (terminal.unload_lines, examples.UNLOADED, "freed"),
+        (terminal.unload_lines, {**examples.UNLOADED, "status": "not_loaded"}, "was not loaded"),
+        (terminal.unload_lines, {**examples.UNLOADED, "status": "released"}, "other leases"),
+        (terminal.unload_lines, {**examples.UNLOADED, "verified": False}, "does not show it yet"),
+        (terminal.plan_lines, examples.PLAN, "would be loaded"),
+        (terminal.plan_lines, {**examples.PLAN, "already_loaded": True}, "loaded already"),
+        (terminal.pinned_lines, {"model": "a", "pinned": True}, "a is pinned."),
+        (terminal.pinned_lines, {"model": "a", "pinned": False}, "not pinned any more"),
+        (terminal.reloaded_lines, {"changed": [], "restart_needed": ["x"]}, "restart"),
+    ],
+)
+def test_each_answer_has_its_words(render, body, word):
+    assert word in "\n".join(render(body))
+
+
+def test_a_plan_that_is_refused_says_why_and_what_helps():
+    refusal = {"code": "does_not_fit", "detail": "Too large.", "remedy": "Take a smaller one."}
+    lines = terminal.plan_lines({**examples.PLAN, "fits": False, "refusal": refusal})
+    assert "does_not_fit" in lines[0]
+    assert lines[1:] == ["Too large.", "Take a smaller one."]
+
+
+def test_a_decision_is_one_line_with_its_reason():
+    decision = {
+        "at": examples.AT,
+        "kind": "evict",
+        "text": "Evicting a.",
+        "why": "b needs the room",
+        "remedy": "",
+    }
+    line = terminal.decision_line(decision)
+    assert line.endswith("evict     Evicting a. (b needs the room)")
+
+
+def test_an_error_shows_cause_blockers_log_and_way_out():
+    lines = terminal.error_lines(
+        {
+            "detail": "No room.",
+            "remedy": "Wait.",
+            "blockers": [{"model": None, "held_mb": 2048, "device": "g", "why": "a game"}],
+            "log_tail": ["cuda\x1b error"],
+        }
+    )
+    assert lines == [
+        "No room.",
+        "  others: 2.0 GB on g: a game",
+        "The last lines of its log:",
+        "  cuda� error",
+        "Wait.",
+    ]
+
+
+def test_an_error_body_of_somebody_else_is_no_traceback():
+    assert terminal.error_lines({"detail": {"x": 1}, "blockers": 3, "log_tail": "x"})
+    assert terminal.error_lines({}) == ["The daemon refused."]
