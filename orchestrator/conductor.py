@@ -16,6 +16,8 @@ from orchestrator.core.eviction import Rules
 from orchestrator.core.failures import Failure, FailureReason
 from orchestrator.core.leases import LeaseKind, Ticket
 from orchestrator.core.messages import (
+    Check,
+    Checked,
     Decide,
     Deny,
     Died,
@@ -196,6 +198,8 @@ class Conductor:
                 self._write(resident)
             case Forget(instance):
                 self._forget(instance)
+            case Check(spec):
+                self._spawn(self._check(spec), f"check {spec.name}")
             case Load(resident):
                 self._loads[resident.instance] = self._spawn(
                     self._load(resident), f"load {resident.instance}"
@@ -277,6 +281,14 @@ class Conductor:
         self._spawn(self.registry.put_learned(record), f"write footprint of {record.model}")
 
     # --- effects on the world ------------------------------------------------------------------
+
+    async def _check(self, spec: ModelSpec) -> None:
+        failure = None
+        try:
+            failure = await self.drivers[spec.service].engine.check(spec)
+        except Exception:
+            log.exception("check %s", spec.name)  # it is looked at again when it is started
+        self.tell(Checked(spec.name, failure))
 
     async def _load(self, resident: Resident) -> None:
         await self._until_written(resident.instance)  # the intent first: the write-ahead log

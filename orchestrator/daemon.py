@@ -7,6 +7,7 @@ Order of an end: refuse new wishes, stop models only if the operator wants that,
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -228,8 +229,10 @@ def _engine(entry: ServiceEntry, config: Config, http: LlamaHttp) -> Engine:
         case EngineName.XLLAMACPP:
             return XLlamaCpp(http, physical_cores=physical_cores())
         case EngineName.LLAMA_CPP:
-            binary = Path(entry.binary) if entry.binary else None
             search_path = os.environ.get("PATH")  # noqa: TID251 - where programs are looked for
+            binary = None
+            if entry.binary:
+                binary = Path(shutil.which(entry.binary, path=search_path) or entry.binary)
             found = llama_binary.candidates(binary, search_path)
             return LlamaCpp(found, http, physical_cores=physical_cores())
         case _:

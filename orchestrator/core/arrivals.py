@@ -8,6 +8,8 @@ from orchestrator.core.failures import Breaker
 from orchestrator.core.footprints import Footprint, Provenance
 from orchestrator.core.grants import deny_line, grant, serves
 from orchestrator.core.messages import (
+    Check,
+    Checked,
     Decide,
     DecisionKind,
     Effect,
@@ -20,11 +22,14 @@ from orchestrator.core.planner import Plan, Question, explain, find, out_of_reac
 from orchestrator.core.queue import Line
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Placement, Resident, ResidentState
-from orchestrator.core.setbacks import out_of_memory_for_good
+from orchestrator.core.setbacks import cannot_start, out_of_memory_for_good
 from orchestrator.core.specs import ModelName
 from orchestrator.core.state import Reservation, State
 from orchestrator.core.vram import DeviceKind, to_mb
 
+# A server that computes on the GPU takes nearly all of what it was promised; one that found no
+# GPU takes nothing, or the few MiB that asking the driver costs.
+FALLBACK_FRACTION = 0.1
 # One decision looks at so many lines at most; the others are looked at when they have moved up.
 LINES_CONSIDERED_MAX = 32
 
@@ -114,6 +119,8 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
         return []
     found = find(asked, state.ledger)
     if found is not None:
+        if found.evict and not line.checked:
+            return _check_first(line)
         return _reserve(state, line, found, now_s)
     if line.explained:
         return []
@@ -122,6 +129,23 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     if refusal.lasting and line.model in state.retried:
         return out_of_memory_for_good(state, line, now_s)
     return deny_line(state, line, refusal) if refusal.lasting else []
+
+
+def _check_first(line: Line) -> list[Effect]:
+    """Nobody leaves for a model that could not start anyway."""
+    if line.check_began:
+        return []
+    line.check_began = True
+    return [Check(line.spec)]
+
+
+def checked(state: State, event: Checked, now_s: float) -> list[Effect]:
+    """Its line goes on from here, or hears at once why it never will."""
+    line = state.queue.line(event.model)
+    if line is None or state.ledger.resident(event.model) is not None:
+        return []
+    line.checked = True
+    return [] if event.failure is None else cannot_start(state, line, event.failure, now_s)
 
 
 def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect]:
@@ -243,7 +267,9 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
         return []  # told to go while it came up: what takes it down also ends this
     name = resident.name
     evicted = state.evicted_for.get(name, ())
-    footprint, placement = _measured(state, resident, event)
+    problem = _fallback(state, resident, event)
+    believed = resident.spec.footprint, resident.placement
+    footprint, placement = believed if problem else _measured(state, resident, event)
     ready = replace(
         resident.become(ResidentState.READY, now_s),
         spec=replace(resident.spec, footprint=footprint, load_s=event.load_s),
@@ -252,11 +278,12 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
         ready_s=now_s,
         last_used_s=now_s,
         settled_until_s=now_s + state.rules.min_residency_s if evicted else 0.0,
+        problem=problem.text if problem else "",
     )
     state.ledger.put(ready)
     for device in placement.devices:
         state.ledger.settle(device)
-    return [
+    effects: list[Effect] = [
         Remember(ready),
         Learn(
             model=name,
@@ -273,6 +300,36 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
             evicted=evicted,
         ),
     ]
+    return [*effects, problem] if problem else effects
+
+
+def _fallback(state: State, resident: Resident, event: Loaded) -> Decide | None:
+    """Said of a server that answers but took no VRAM: it computes on the processor, slowly."""
+    if resident.endpoint is not None:
+        return None  # adopted while it loaded: what it held by then is not told from foreign bytes
+    if resident.spec.serving.gpu_layers == 0:
+        return None  # as the operator wants it
+    shares = [
+        (device, share)
+        for device, share in resident.placement.shares
+        if state.ledger.reading(device).device.kind is DeviceKind.GPU
+    ]
+    if not shares or not all(state.ledger.readable(device) for device, _ in shares):
+        return None
+    held = event.measured or {}
+    taken = [held.get(on, state.ledger.unexplained_bytes(on, resident)) for on, _ in shares]
+    if sum(taken) >= FALLBACK_FRACTION * sum(share for _, share in shares):
+        return None
+    return Decide(
+        kind=DecisionKind.FAIL,
+        model=resident.name,
+        text=f"{resident.name} answers, but took no VRAM of the "
+        f"{to_mb(sum(share for _, share in shares))} MB that it was given: it computes on the "
+        "processor.",
+        why="no VRAM taken",
+        remedy="Its log says why it did not use the GPU: a driver it does not find, a build "
+        "without GPU support, or settings that offload no layer.",
+    )
 
 
 def _all_on_gpus(state: State, placement: Placement) -> bool:

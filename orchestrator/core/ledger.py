@@ -202,10 +202,22 @@ class Ledger:
             if not self.knows(device) or not self.readable(device):
                 continue
             if self._readings[device].device.kind is DeviceKind.GPU:
-                unexplained = self._unexplained_bytes(device, resident)
+                unexplained = self.unexplained_bytes(device, resident)
                 slack = max(SLACK_BYTES_MIN, int(share * SLACK_FRACTION))
                 owed += min(unexplained, share) if unexplained > slack else 0
         return owed
+
+    def unexplained_bytes(self, device: DeviceId, resident: Resident) -> int:
+        """Used there, and held neither by the other residents nor by foreign processes: what is
+        left to be the resident's own.
+        """
+        used_bytes = self._readings[device].used_bytes or 0
+        explained = sum(
+            self._held_range(other, device).low
+            for other in self.on(device)
+            if other.instance != resident.instance
+        )
+        return used_bytes - explained - self.foreign_bytes(device)
 
     def accounts(self) -> Iterator[DeviceAccount]:
         for device, reading in self._readings.items():
@@ -291,12 +303,3 @@ class Ledger:
             known = self._held.get(resident.instance, {}).get(device, 0)
             outstanding += max(0, resident.placement.on(device) - known)
         return (self._readings[device].free_bytes or 0) - outstanding
-
-    def _unexplained_bytes(self, device: DeviceId, gone: Resident) -> int:
-        used_bytes = self._readings[device].used_bytes or 0
-        explained = sum(
-            self._held_range(resident, device).low
-            for resident in self.on(device)
-            if resident.instance != gone.instance
-        )
-        return used_bytes - explained - self.foreign_bytes(device)

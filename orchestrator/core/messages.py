@@ -88,6 +88,14 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What a model's files and binary looked like before anybody was asked to leave for it."""
+
+    model: ModelName
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
 class LoadFailed:
     """Nothing of it is left running; its bytes may still be on their way back."""
 
@@ -161,6 +169,7 @@ Event = (
     | UnloadRequested
     | PinChanged
     | CatalogueChanged
+    | Checked
     | Loaded
     | LoadFailed
     | Stopped
@@ -231,6 +240,13 @@ class KeepLease:
 @dataclass(frozen=True, slots=True)
 class DropLease:
     lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Look whether it could start at all. Sent before anybody has to leave for it (R1)."""
+
+    spec: ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +322,7 @@ Effect = (
     | Forget
     | KeepLease
     | DropLease
+    | Check
     | Load
     | Evict
     | Learn

@@ -29,6 +29,8 @@ class Line:
         self.model = model
         self.wishes: dict[Ticket, Wish] = {}
         self.explained = False  # whether it was told already why it waits
+        self.check_began = False
+        self.checked = False  # whether it could start, as far as its files tell
         self.priority = 0  # of the most important wish
 
     @property

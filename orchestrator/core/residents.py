@@ -79,6 +79,7 @@ class Resident:
     use_gap_s: float | None = None  # running mean of the time between uses
     settled_until_s: float = 0.0  # after a switch it keeps its place against equals until then
     why_leaving: str = ""
+    problem: str = ""  # it serves, but not as it should: said once, shown until it leaves
 
     @property
     def name(self) -> ModelName:

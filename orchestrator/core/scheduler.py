@@ -12,6 +12,7 @@ from orchestrator.core.eviction import Policy, Rules, least_regretted
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.messages import (
     CatalogueChanged,
+    Checked,
     Decide,
     DecisionKind,
     Died,
@@ -92,6 +93,8 @@ class Scheduler:
                 return _pin(state, model, pinned=pinned)
             case CatalogueChanged(specs):
                 return _take_catalogue(state, specs)
+            case Checked():
+                return arrivals.checked(state, event, now_s)
             case Recovered():
                 return _recover(state, event, now_s)
             case ShutdownBegan(stop_residents):

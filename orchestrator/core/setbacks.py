@@ -111,6 +111,13 @@ def _refused(model: ModelName, failure: Failure, breaker: Breaker, now_s: float)
     )
 
 
+def cannot_start(state: State, line: Line, failure: Failure, now_s: float) -> list[Effect]:
+    """It was looked at before anybody left for it: the callers hear the cause, nobody else does."""
+    breaker = state.breakers.get(line.model, Breaker()).after(failure, now_s)
+    state.breakers[line.model] = breaker
+    return deny_line(state, line, _refused(line.model, failure, breaker, now_s))
+
+
 def out_of_memory_for_good(state: State, line: Line, now_s: float) -> list[Effect]:
     """The second try would need more than there is: the callers hear the cause, not a size."""
     failure = state.retried.pop(line.model)

@@ -40,6 +40,7 @@ class FakeBehaviour:
     dies_after_s: float | None = None
     peak_mb: int | None = None  # what it takes while it loads, if more than in the end
     fail: FakeFailure = FakeFailure.NONE
+    takes_no_vram: bool = False  # as a server that found no GPU and computes on the processor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

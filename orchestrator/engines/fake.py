@@ -80,3 +80,5 @@ def _behaviour(fake: FakeBehaviour) -> Iterator[str]:
         yield from ("--dies-after-s", str(fake.dies_after_s))
     if fake.peak_mb is not None:
         yield from ("--peak-mb", str(fake.peak_mb))
+    if fake.takes_no_vram:
+        yield "--takes-no-vram"

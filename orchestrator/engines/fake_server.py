@@ -73,6 +73,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dies-after-s", type=float)
     parser.add_argument("--peak-mb", type=int)
     parser.add_argument("--fail", default="none")
+    parser.add_argument("--takes-no-vram", action="store_true")
     parser.add_argument("--claims", type=Path, help="the directory of the fake devices' account")
     parser.add_argument("--device", type=_share, action="append", default=[], metavar="ID=BYTES")
     return parser.parse_args(argv)
@@ -170,7 +171,7 @@ def _settle(options: argparse.Namespace) -> None:
 
 
 def _claim(options: argparse.Namespace, device: str, size: int) -> None:
-    if options.claims is not None:
+    if options.claims is not None and not options.takes_no_vram:
         Claims(options.claims).claim(device, size)
 
 

@@ -36,6 +36,7 @@ STATUS: dict[str, Any] = {
             "devices": [{"device": GPU, "vram_mb": 17234}],
             "serving": {"context_size": 8192, "slots": 1},
             "why_leaving": "",
+            "problem": "",
         }
     },
     "devices": [

@@ -59,6 +59,7 @@ class LoadedModel(TypedDict):
     devices: list[Share]
     serving: dict[str, object]
     why_leaving: str
+    problem: str  # it serves, but not as it should
 
 
 class Figures(TypedDict):

@@ -158,6 +158,7 @@ def loaded(
         "devices": shares(resident.placement),
         "serving": serving(resident.spec.serving),
         "why_leaving": resident.why_leaving,
+        "problem": resident.problem,
     }
 
 

@@ -6,7 +6,6 @@ Nothing here starts an engine for the whole machine: `tests/tools/start_dockerd.
 import functools
 import io
 import os
-import shutil
 import socket
 import subprocess
 import tarfile
@@ -19,14 +18,13 @@ from pathlib import Path
 
 import docker
 import docker.errors
-import pytest
 import requests
+
+from tests.parts import require
 
 ROOT = Path(__file__).parents[2]
 START = ROOT / "tests" / "tools" / "start_dockerd.sh"
 IMAGE = "vram-sleeper:test"
-REMEDY = "no Docker Engine answers: export DOCKER_HOST=$(tests/tools/start_dockerd.sh)"
-NO_NGINX = "no nginx with Lua: apt-get install nginx-light libnginx-mod-http-lua lua-cjson"
 SOCKETS = ("/var/run/docker.sock", "/tmp/vram-orchestrator-dockerd/docker.sock")
 GUARD_IDENTITY = "guarded"
 
@@ -50,9 +48,9 @@ def answers(url: str) -> bool:
 
 
 def need_engine() -> str:
+    require("docker")
     url = engine_url()
-    if url is None:
-        pytest.skip(REMEDY)
+    assert url is not None
     return url
 
 
@@ -93,11 +91,7 @@ def remove_all(url: str, label: str) -> None:
 @contextmanager
 def guard(engine: str, **settings: str) -> Iterator[str]:
     """Our real guard on a real nginx in front of `engine`; the URL of its socket."""
-    if (
-        shutil.which("nginx") is None
-        or not Path("/usr/lib/nginx/modules/ndk_http_module.so").exists()
-    ):
-        pytest.skip(NO_NGINX)
+    require("nginx")
     with tempfile.TemporaryDirectory(prefix="guard-") as directory:
         here = Path(directory)
         text = (ROOT / "nginx" / "docker-guard.conf").read_text()
@@ -141,8 +135,7 @@ class PrivateEngine:
 @contextmanager
 def private_engine(*flags: str) -> Iterator[PrivateEngine]:
     """An engine of its own, in a network of its own: where nothing can be published."""
-    if shutil.which("dockerd") is None:
-        pytest.skip("no dockerd to start and stop: apt-get install docker.io")
+    require("dockerd")
     with tempfile.TemporaryDirectory(prefix="dockerd-", ignore_cleanup_errors=True) as directory:
         environment = {
             "PATH": os.getenv("PATH", ""),

@@ -21,7 +21,6 @@ from tests.contracts.devices_parts import (
 from tests.standins.nvml import COMPILER, compile_standin
 
 INTERPRETER_BYTES = 64 * MiB  # of the holder itself, where the whole process is measured
-NO_COMPILER = "no C compiler: the NVML driver is not tested against its stand-in"
 NO_GPU = real_driver_problem()
 STANDIN = ["nvml over the stand-in"] if COMPILER else []
 REAL_GPU = [] if NO_GPU else [pytest.param("nvml", marks=pytest.mark.gpu)]
@@ -139,12 +138,11 @@ def test_device_that_breaks_stays_known_and_comes_back(breakable):
     assert [reading.state for reading in breakable.read()] == [DeviceState.OK] * len(healthy)
 
 
-@pytest.mark.skipif(not COMPILER, reason=NO_COMPILER)
+@pytest.mark.compiler
 def test_stand_in_takes_part():
     assert STANDIN
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(bool(NO_GPU), reason=f"no real GPU: {NO_GPU}")
 def test_real_gpu_takes_part():
     assert REAL_GPU

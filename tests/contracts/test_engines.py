@@ -24,6 +24,7 @@ from orchestrator.engines.llama_http import LlamaHttp
 from orchestrator.engines.xllamacpp import XLlamaCpp
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Engine, ReadyState
+from tests.parts import require
 from tests.unit.engines.launched import (
     INSTANCE,
     ON_HOST,
@@ -118,10 +119,9 @@ async def chat(client: httpx.AsyncClient, url: str, words: str, **changes) -> ht
     return await client.post(f"{url}/v1/chat/completions", json=order | changes)
 
 
-@pytest.mark.skipif(
-    not LLAMA_SERVERS, reason="no llama-server starts here: run tests/tools/build_llama_cpp.sh"
-)
 def test_a_llama_server_is_there_to_be_tested():
+    if not LLAMA_SERVERS:
+        require("llama_cpp")
     assert LLAMA_SERVERS
 
 

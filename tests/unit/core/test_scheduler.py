@@ -9,6 +9,8 @@ from orchestrator.core.grants import room_spec
 from orchestrator.core.leases import LeaseKind
 from orchestrator.core.messages import (
     CatalogueChanged,
+    Check,
+    Checked,
     Decide,
     DecisionKind,
     Deny,
@@ -77,12 +79,15 @@ class Play:
         self.now_s = 0.0
         self.said = []
         self.running = {}  # instance -> placement
+        self.files_are_sound = True
         for each in self.scheduler.state.ledger.residents:
             self.running[each.instance] = each.placement
 
     def tell(self, event, at_s=None):
         self.now_s = self.now_s + 0.01 if at_s is None else at_s
         effects = self.scheduler.handle(event, now_s=self.now_s)
+        if self.files_are_sound:
+            effects = [each for effect in effects for each in self.looked_at(effect)]
         self.said += [effect for effect in effects if isinstance(effect, Decide)]
         for effect in effects:
             if isinstance(effect, Load):
@@ -92,6 +97,12 @@ class Play:
             for effect in effects
             if not isinstance(effect, Decide | Remember | Forget | Learn | KeepLease | DropLease)
         ]
+
+    def looked_at(self, effect):
+        """Files are looked at and found sound, unless a scene says otherwise."""
+        if not isinstance(effect, Check):
+            return [effect]
+        return self.scheduler.handle(Checked(effect.spec.name, None), now_s=self.now_s)
 
     def sample(self, at_s=None, *, foreign_gib=0, lagging_gib=0):
         self.now_s = self.now_s + 0.01 if at_s is None else at_s

@@ -15,6 +15,7 @@ from orchestrator.gguf.footprint import MIB, Method, Share
 from orchestrator.gguf.header import Header
 from orchestrator.gguf.reader import read_header
 from orchestrator.gguf.settings import Settings
+from tests.parts import require
 from tests.unit.gguf.gguf_files import F32, TensorShape, write_model
 from tests.unit.gguf.shapes import write_shape
 
@@ -170,9 +171,8 @@ def test_a_binary_of_another_machine_is_found_out_at_once(planner: Script) -> No
 @pytest.fixture(scope="module")
 def real() -> Planner:
     """llama.cpp with pretend GPUs, where it has been built."""
-    found = subprocess.run([BUILD, "--check"], capture_output=True, text=True, check=False)
-    if found.returncode:
-        pytest.skip(f"no llama.cpp build: run {BUILD.relative_to(Path.cwd())}")
+    require("llama_cpp")
+    found = subprocess.run([BUILD, "--check"], capture_output=True, text=True, check=True)
     return find_planner(Path(found.stdout.strip()), pretend_gpus=True)
 
 

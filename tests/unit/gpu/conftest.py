@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.standins.nvml import COMPILER, NvmlChild, compile_standin
+from tests.parts import require
+from tests.standins.nvml import NvmlChild, compile_standin
 
 
 @pytest.fixture(scope="session")
 def standin(tmp_path_factory):
-    if COMPILER is None:
-        pytest.skip("no C compiler: the NVML driver is not tested against its stand-in")
+    require("compiler")
     return compile_standin(tmp_path_factory.mktemp("nvml"))
 
 

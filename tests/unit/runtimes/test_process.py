@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from orchestrator.core.failures import FailureReason
 from orchestrator.errors import StartFailed, StopFailed, Unreachable
@@ -500,8 +501,6 @@ def test_many_lives_leak_no_descriptor_and_no_zombie(tmp_path):
 
 
 def test_it_works_on_the_loop_that_the_daemon_uses(tmp_path):
-    uvloop = pytest.importorskip("uvloop")
-
     async def scenario():
         async with opened(tmp_path) as runtime:
             handle = (await runtime.start(shell("trap 'exit 7' TERM; sleep 1000 & wait"))).handle

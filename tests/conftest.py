@@ -1,0 +1,28 @@
+"""What all tests share: a marker for a part of the machine means that the part is needed."""
+
+import pytest
+
+from tests import parts
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        parts.required()
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+    for name, part in parts.PARTS.items():
+        config.addinivalue_line("markers", f"{name}: needs {name} ({part.remedy})")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name in parts.PARTS:
+        if item.get_closest_marker(name):
+            parts.require(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    reasons = [each[2] for each in skipped if isinstance(each, tuple)]
+    for line in parts.summary(reasons):
+        terminalreporter.write_line(line, yellow=True)

@@ -1,0 +1,121 @@
+"""Parts of a machine that some tests need, and whether they are there. The only home of skips.
+
+A test that needs one carries its marker (`@pytest.mark.docker`), or asks for it where it is about
+to use it (`require("docker")`). A missing part skips the test, and the end of the run says once
+which parts were missing and how to get them. Where VRAM_ORCHESTRATOR_REQUIRE names the part (CI
+names all that it installs), the test fails instead: nothing is left out in silence.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parent / "tools"
+REQUIRE = "VRAM_ORCHESTRATOR_REQUIRE"
+CHECK_S = 60.0  # a tool that takes longer to say whether something is there has hung
+SKIPPED = re.compile(r"not run here: (\w+): ")
+
+Missing = Callable[[], str]  # why the part is not there; empty if it is
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    missing: Missing
+    remedy: str
+
+
+def _program(*names: str) -> Missing:
+    def missing() -> str:
+        return "" if any(shutil.which(name) for name in names) else f"no {names[0]} on PATH"
+
+    return missing
+
+
+def _tool(script: str) -> Missing:
+    """What a script of ours sets up once per machine, and says with --check whether it has."""
+
+    def missing() -> str:
+        done = subprocess.run(
+            [TOOLS / script, "--check"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CHECK_S,
+        )
+        return "" if done.returncode == 0 else "not set up on this machine yet"
+
+    return missing
+
+
+def _no_engine() -> str:
+    from tests.contracts.docker_parts import engine_url
+
+    return "" if engine_url() else "no Docker Engine answers"
+
+
+def _no_gpu() -> str:
+    from tests.contracts.devices_parts import real_driver_problem
+
+    return real_driver_problem()
+
+
+def _no_nginx() -> str:
+    if shutil.which("nginx") is None:
+        return "no nginx on PATH"
+    lua = Path("/usr/lib/nginx/modules/ndk_http_module.so")
+    return "" if lua.exists() else "nginx has no Lua module"
+
+
+PARTS = {
+    "chromium": Part(
+        _program("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"
+    ),
+    "compiler": Part(_program("cc", "gcc", "clang"), "apt-get install gcc libc6-dev"),
+    "docker": Part(_no_engine, "export DOCKER_HOST=$(tests/tools/start_dockerd.sh)"),
+    "dockerd": Part(_program("dockerd"), "apt-get install docker.io"),
+    "gpu": Part(_no_gpu, "run the tests on a machine with an NVIDIA GPU and its driver"),
+    "llama_cpp": Part(_tool("build_llama_cpp.sh"), "tests/tools/build_llama_cpp.sh"),
+    "n8n": Part(_tool("install_n8n.sh"), "tests/tools/install_n8n.sh"),
+    "nginx": Part(_no_nginx, "apt-get install nginx-light libnginx-mod-http-lua lua-cjson"),
+}
+
+
+@cache
+def missing(name: str) -> str:
+    """Why the part is not there; empty if it is. Looked at once a run."""
+    return PARTS[name].missing()
+
+
+def required() -> frozenset[str]:
+    """Raise ValueError if a part is required that no test knows."""
+    names = frozenset(filter(None, re.split(r"[,\s]+", os.getenv(REQUIRE, ""))))
+    if unknown := names - PARTS.keys():
+        known = ", ".join(PARTS)
+        raise ValueError(f"{REQUIRE} names {', '.join(sorted(unknown))}; known are {known}")
+    return names
+
+
+def require(name: str) -> None:
+    """Go on only with that part: else skip, or fail where it was asked for by name."""
+    why = missing(name)
+    if why and name in required():
+        pytest.fail(f"{REQUIRE} names {name}: {why}; {PARTS[name].remedy}", pytrace=False)
+    if why:
+        pytest.skip(f"not run here: {name}: {why}")
+
+
+def summary(reasons: list[str]) -> list[str]:
+    """One line for each missing part, from the reasons of all skipped tests."""
+    named = [found.group(1) for reason in reasons if (found := SKIPPED.search(reason))]
+    return [
+        f"not run here: {name} ({named.count(name)} skipped): {missing(name)}; "
+        f"remedy: {PARTS[name].remedy}"
+        for name in sorted(set(named))
+    ]
