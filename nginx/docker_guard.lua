@@ -165,7 +165,7 @@ local function checked_body()
     end
     local body, broken = json.decode(text)
     if body == nil then
-        return refuse("the body is " .. broken, 400)
+        return refuse("body: " .. broken, 400)
     end
     local checked, why = create_shape(body, "body")
     if checked == nil then

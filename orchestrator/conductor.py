@@ -186,9 +186,7 @@ class Conductor:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Grant():
-                self._answer(effect.ticket, effect)
-            case Finish():
+            case Grant() | Finish():
                 self._answer(effect.ticket, effect)
             case Deny(ticket, refusal):
                 caller = self._callers.pop(ticket, None)

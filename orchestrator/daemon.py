@@ -43,9 +43,11 @@ from orchestrator.engines.cores import physical_cores
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.engines.llama_cpp import LlamaCpp
 from orchestrator.engines.llama_http import LlamaHttp
+from orchestrator.engines.model_files import gguf_problem
 from orchestrator.engines.xllamacpp import XLlamaCpp
 from orchestrator.errors import ConfigInvalid
 from orchestrator.execution import Drivers
+from orchestrator.gguf.soundness import damage
 from orchestrator.gpu.fake import FakeDevices, FakeDeviceSpec
 from orchestrator.gpu.host import HostDevices
 from orchestrator.gpu.machine import Machine, detect
@@ -103,6 +105,8 @@ def serve(path: Path, overrides: Overrides | None = None) -> None:
     chosen = overrides or Overrides()
     config = load_config(path, overrides=chosen)
     _set_up_logging()
+    if os.environ.get("ORCHESTRATOR_API_KEY"):  # noqa: TID251 - said, not used
+        log.warning("ORCHESTRATOR_API_KEY is set, but this version checks no keys")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(config, lambda: load_config(path, overrides=chosen)))
 
@@ -227,16 +231,23 @@ def _engine(entry: ServiceEntry, config: Config, http: LlamaHttp) -> Engine:
             claims_dir = config.state_dir / CLAIMS_DIR if is_fake else None
             return FakeEngine(http, claims_dir=claims_dir)
         case EngineName.XLLAMACPP:
-            return XLlamaCpp(http, physical_cores=physical_cores())
+            return XLlamaCpp(http, physical_cores=physical_cores(), file_problem=_file_problem)
         case EngineName.LLAMA_CPP:
             search_path = os.environ.get("PATH")  # noqa: TID251 - where programs are looked for
             binary = None
             if entry.binary:
                 binary = Path(shutil.which(entry.binary, path=search_path) or entry.binary)
             found = llama_binary.candidates(binary, search_path)
-            return LlamaCpp(found, http, physical_cores=physical_cores())
+            return LlamaCpp(
+                found, http, physical_cores=physical_cores(), file_problem=_file_problem
+            )
         case _:
             raise ConfigInvalid((f"engine {entry.engine} is not supported by this version",))
+
+
+def _file_problem(path: Path) -> str | None:
+    """What keeps a model file from being loaded, as far as its header tells: see Engine.check."""
+    return gguf_problem(path) or damage(path)
 
 
 class _Runtimes:

@@ -55,13 +55,13 @@ def _tool(script: str) -> Missing:
 
 
 def _no_engine() -> str:
-    from tests.contracts.docker_parts import engine_url
+    from tests.contracts.docker_parts import engine_url  # noqa: PLC0415 - a slow import
 
     return "" if engine_url() else "no Docker Engine answers"
 
 
 def _no_gpu() -> str:
-    from tests.contracts.devices_parts import real_driver_problem
+    from tests.contracts.devices_parts import real_driver_problem  # noqa: PLC0415 - as above
 
     return real_driver_problem()
 

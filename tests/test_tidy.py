@@ -117,13 +117,12 @@ def test_core_reads_no_clock_does_no_io_and_does_not_log(path):
                 imported = [module or "."]
             case _:
                 imported = []
-        for name in imported:
-            if name.split(".")[0] not in CORE_MAY_IMPORT and not name.startswith(
-                "orchestrator.core"
-            ):
-                complaints.append(
-                    at(path, node.lineno, f"the core imports {name}; pass the value in instead")
-                )
+        complaints += [
+            at(path, node.lineno, f"the core imports {name}; pass the value in instead")
+            for name in imported
+            if name.split(".")[0] not in CORE_MAY_IMPORT
+            and not name.startswith("orchestrator.core")
+        ]
         if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
             remedy = "return an effect and let the conductor wait"
             complaints.append(at(path, node.lineno, f"the core waits; {remedy}"))

@@ -93,11 +93,10 @@ local function gpu_shape()
         DeviceIDs = shapes.list(shapes.text("nvidia%.com/gpu=[GM][PI][UG]%-[A-Za-z0-9/-]+"), 1, 16),
     })
     return function(value, place)
-        local part, why = by_hook(value, place)
-        if part == nil then
-            part = by_cdi(value, place)
+        if type(value) == "table" and value.Driver ~= nil then
+            return by_cdi(value, place)
         end
-        return part, why
+        return by_hook(value, place)
     end
 end
 

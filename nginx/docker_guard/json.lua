@@ -59,11 +59,11 @@ end
 function M.decode(text)
     local fine, value = pcall(cjson.decode, text)
     if not fine then
-        return nil, "not plain JSON"
+        return nil, "is not plain JSON"
     end
     local name = repeated_member(text)
     if name then
-        return nil, "the member " .. name .. " is there twice"
+        return nil, "has the member " .. name .. " twice"
     end
     return value
 end

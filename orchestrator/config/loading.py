@@ -1,8 +1,8 @@
-"""One YAML file and the secrets of the environment become one frozen Config, once."""
+"""One YAML file becomes one frozen Config, once."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -39,7 +39,6 @@ from orchestrator.config.validation import Schema, nearest, properties_at, shown
 from orchestrator.core.specs import Catalogue, ModelName, ModelSpec, ServiceName
 from orchestrator.errors import ConfigInvalid
 
-API_KEY = "ORCHESTRATOR_API_KEY"
 PACKAGE_DIR = Path(__file__).parents[1]
 DEFAULT_CONFIG = PACKAGE_DIR / "default.yaml"  # what `serve` runs without a file
 EXAMPLE_CONFIG = PACKAGE_DIR / "example.yaml"
@@ -66,7 +65,6 @@ class Config:
     services: Mapping[ServiceName, ServiceEntry]
     models: Mapping[ModelName, ModelEntry]
     catalogue: Catalogue
-    api_key: str | None = field(default=None, repr=False)
 
 
 def load_config(
@@ -85,7 +83,7 @@ def load_config(
     complaints += found.mistakes
     document = _resolved(found.value or Document(), _home(path), environ)
     catalogue, crossed = _catalogue(document, written, estimate)
-    crossed += [*_device_mistakes(document.devices), *_key_mistakes(environ)]
+    crossed += [*_device_mistakes(document.devices)]
     complaints += [each for each in crossed if not found.doubts(each.where)]
     if complaints:
         raise ConfigInvalid(tuple(_shown(path, written, complaints)))
@@ -104,7 +102,6 @@ def load_config(
         services={ServiceName(name): each for name, each in document.services.items()},
         models={ModelName(name): each for name, each in document.models.items()},
         catalogue=catalogue,
-        api_key=environ.get(API_KEY, "").strip() or None,
     )
 
 
@@ -276,12 +273,6 @@ def _device_mistakes(devices: DeviceSettings) -> Iterator[Mistake]:
         yield Mistake(("devices", "fake"), sentence)
     if devices.fake and not is_fake:
         yield Mistake(("devices", "fake"), "is only for source: fake")
-
-
-def _key_mistakes(environ: Mapping[str, str]) -> Iterator[Mistake]:
-    key = environ.get(API_KEY, "").strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        yield Mistake((API_KEY,), "in the environment must be printable ASCII without spaces")
 
 
 def _unknown_service(name: str, services: Iterable[str]) -> str:

@@ -103,7 +103,7 @@ class ServerSettings:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     host: Text = "127.0.0.1"
-    """The address to listen on; 0.0.0.0 for every network (then set ORCHESTRATOR_API_KEY)."""
+    """The address to listen on. There are no keys yet: whoever reaches it may use it."""
     port: Port = 8000
     """0 takes any free port."""
     allowed_hosts: tuple[Text, ...] = ()

@@ -79,10 +79,8 @@ class Scheduler:
                 return grants.receive(state, event, now_s)
             case Withdrawn(ticket):
                 return grants.withdraw(state, ticket, now_s)
-            case Released(lease):
-                return state.end_lease(lease, now_s)
-            case Renewed():
-                return _renew(state, event)
+            case Released() | Renewed():
+                return _change_lease(state, event, now_s)
             case UnloadRequested():
                 return departures.begin_unload(state, event, now_s)
             case Sampled(readings, held):
@@ -160,7 +158,9 @@ def _see_use(state: State, resident: Resident, event: UseSeen, now_s: float) -> 
         state.ledger.put(replace(seen, busy=event.busy))
 
 
-def _renew(state: State, event: Renewed) -> list[Effect]:
+def _change_lease(state: State, event: Released | Renewed, now_s: float) -> list[Effect]:
+    if isinstance(event, Released):
+        return state.end_lease(event.lease, now_s)
     lease = state.leases.get(event.lease)
     if lease is None:
         return []

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.core.vram import MiB
@@ -111,7 +112,8 @@ def _exit(code: int) -> None:
 
 def _log(line: str) -> None:
     # Not through sys.stderr: a signal in the middle of a write there could not write itself.
-    os.write(2, f"{time.monotonic() - BEGAN_S:.3f} {line}\n".encode())
+    with suppress(OSError):  # a full disk takes no log, and stops no server
+        os.write(2, f"{time.monotonic() - BEGAN_S:.3f} {line}\n".encode())
 
 
 # --- how it loads ----------------------------------------------------------------------------

@@ -7,9 +7,11 @@ and logs as a llama-server does, because inside it is one.
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import xllamacpp
 
@@ -34,12 +36,16 @@ def main(argv: Sequence[str]) -> int:
     try:
         server = xllamacpp.Server(_params(options))
     except RuntimeError as error:  # llama.cpp has told the cause on standard error before
-        sys.stderr.write(f"xllamacpp_server: exiting, the server did not come up: {error}\n")
+        _log(f"exiting, the server did not come up: {error}")
         return 1
-    sys.stderr.write(f"xllamacpp_server: serving on {server.listening_address}\n")
-    sys.stderr.flush()
+    _log(f"serving on {server.listening_address}")
     while True:  # the server has threads of its own
         signal.pause()
+
+
+def _log(line: str) -> None:
+    with suppress(OSError):  # a full disk takes no log, and stops no server
+        os.write(2, f"xllamacpp_server: {line}\n".encode())
 
 
 def _params(options: argparse.Namespace) -> xllamacpp.CommonParams:

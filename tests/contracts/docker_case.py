@@ -19,7 +19,7 @@ from tests import asynchronous
 from tests.contracts import docker_parts as parts
 from tests.contracts.runtime_cases import RuntimeCase
 
-STRANGER = "stranger"
+STRANGER = f"stranger-{parts.RUN}"
 
 
 @contextmanager

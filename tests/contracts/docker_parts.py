@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 START = ROOT / "tests" / "tools" / "start_dockerd.sh"
 IMAGE = "vram-sleeper:test"
 SOCKETS = ("/var/run/docker.sock", "/tmp/vram-orchestrator-dockerd/docker.sock")
-GUARD_IDENTITY = "guarded"
+RUN = str(os.getpid())  # in names and labels: several runs may share one engine
+GUARD_IDENTITY = f"guarded-{RUN}"
 
 
 @functools.cache

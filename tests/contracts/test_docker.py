@@ -30,9 +30,13 @@ pytestmark = pytest.mark.docker
 
 IDENTITY = parts.GUARD_IDENTITY
 LABEL = "vram-orchestrator.identity"
-NAMED = "docker-test-named"
+NAMED = f"docker-test-named-{parts.RUN}"
+INSTANCE = f"sleeper-{parts.RUN}"
+ANOTHER = f"another-{parts.RUN}"
+NETWORK = f"docker-test-shared-{parts.RUN}"
+TESTED = {"docker-test": parts.RUN}
 GPU = DeviceId("GPU-1b9c2f7e-5a0d-4c1e-9f3a-0d6f2e7b8c11")
-MODELS = Path("/tmp/vram-docker-test-models")
+MODELS = Path(f"/tmp/vram-docker-test-models-{parts.RUN}")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def url(request: pytest.FixtureRequest, engine: docker.APIClient) -> Iterator[st
 @pytest.fixture(autouse=True)
 def nothing_left(engine: docker.APIClient) -> Iterator[None]:
     yield
-    for label in (f"{LABEL}={IDENTITY}", f"{LABEL}=another", "docker-test"):
+    for label in (f"{LABEL}={IDENTITY}", f"{LABEL}={ANOTHER}", f"docker-test={parts.RUN}"):
         parts.remove_all(parts.need_engine(), label)
 
 
@@ -76,7 +80,7 @@ async def runtime(
         await opened.close()
 
 
-def launch(*argv: str, instance: str = "sleeper-1", **changes: Any) -> Launch:
+def launch(*argv: str, instance: str = INSTANCE, **changes: Any) -> Launch:
     plain = Launch(
         instance=InstanceId(instance),
         model=ModelName("sleeper"),
@@ -107,9 +111,7 @@ async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 5) 
 
 def make_named(engine: docker.APIClient, *command: str, name: str = NAMED) -> str:
     """A container as compose would define it: without a label of ours."""
-    made = engine.create_container(
-        parts.IMAGE, ["/sleeper", *command], name=name, labels={"docker-test": "yes"}
-    )
+    made = engine.create_container(parts.IMAGE, ["/sleeper", *command], name=name, labels=TESTED)
     return str(made["Id"])
 
 
@@ -140,20 +142,20 @@ def fetch(address: str) -> bytes:
 
 
 def test_on_a_shared_network_nothing_is_published(engine: docker.APIClient) -> None:
-    engine.create_network("docker-test-shared")
+    engine.create_network(NETWORK)
     try:
 
         async def play(docker_runtime: DockerRuntime) -> None:
             running = await docker_runtime.start(launch("--serve", "{port}"))
             seen = engine.inspect_container(container_of(running.handle))
-            assert running.endpoint.url == "http://vram-sleeper-1:8080"
-            assert list(seen["NetworkSettings"]["Networks"]) == ["docker-test-shared"]
+            assert running.endpoint.url == f"http://vram-{INSTANCE}:8080"
+            assert list(seen["NetworkSettings"]["Networks"]) == [NETWORK]
             assert not any(seen["NetworkSettings"]["Ports"].values())
             await docker_runtime.stop(running.handle, grace_s=1)
 
-        on(parts.need_engine(), play, network="docker-test-shared")
+        on(parts.need_engine(), play, network=NETWORK)
     finally:
-        engine.remove_network("docker-test-shared")
+        engine.remove_network(NETWORK)
 
 
 def test_gpus_are_requested_by_uuid_and_verified(url: str, engine: docker.APIClient) -> None:
@@ -218,11 +220,11 @@ def test_a_network_that_does_not_exist_leaves_nothing_behind(engine: docker.APIC
 
 
 def test_a_name_that_somebody_else_has_is_left_to_them(url: str, engine: docker.APIClient) -> None:
-    theirs = make_named(engine, name="vram-sleeper-1")
+    theirs = make_named(engine, name=f"vram-{INSTANCE}")
 
     async def play(docker_runtime: DockerRuntime) -> None:
         running = await docker_runtime.start(launch())
-        assert running.handle.fields["name"] == "vram-sleeper-1-2"
+        assert running.handle.fields["name"] == f"vram-{INSTANCE}-2"
         assert engine.inspect_container(theirs)["State"]["Status"] == "created"
 
     on(url, play)
@@ -233,7 +235,7 @@ def test_a_name_that_a_dead_one_of_ours_has_is_taken_back(url: str) -> None:
         first = await docker_runtime.start(launch("--exit", "0"))
         await docker_runtime.wait(first.handle)
         second = await docker_runtime.start(launch())
-        assert second.handle.fields["name"] == first.handle.fields["name"] == "vram-sleeper-1"
+        assert second.handle.fields["name"] == first.handle.fields["name"] == f"vram-{INSTANCE}"
 
     on(url, play)
 
@@ -243,7 +245,7 @@ def test_two_orchestrators_on_one_engine_do_not_see_each_other(
 ) -> None:
     async def play() -> None:
         bare = parts.need_engine()
-        another = replace(SETTINGS, identity="another")
+        another = replace(SETTINGS, identity=ANOTHER)
         async with runtime(bare) as one, runtime(bare, another) as two:
             mine = await one.start(launch())
             theirs = await two.start(launch())
@@ -257,7 +259,7 @@ def test_two_orchestrators_on_one_engine_do_not_see_each_other(
 def test_debris_of_ours_is_removed_and_nobody_elses(url: str, engine: docker.APIClient) -> None:
     theirs = make_named(engine)
     labels = {LABEL: IDENTITY, "vram-orchestrator.instance": "x-1"}
-    engine.create_container(parts.IMAGE, ["/sleeper"], name="vram-x-1", labels=labels)
+    engine.create_container(parts.IMAGE, ["/sleeper"], name=f"vram-x-{parts.RUN}", labels=labels)
 
     async def play(docker_runtime: DockerRuntime) -> None:
         assert await docker_runtime.discover() == []
@@ -365,7 +367,7 @@ def test_a_handle_is_enough_after_a_restart_of_the_daemon(url: str) -> None:
         async with runtime(url) as after:
             (found,) = await after.discover()
             assert found.running == running
-            assert (found.instance, found.model) == ("sleeper-1", "sleeper")
+            assert (found.instance, found.model) == (INSTANCE, "sleeper")
             assert await after.alive(running.handle)
             assert (await after.wait(running.handle)).code == 7
             assert not await after.alive(running.handle)
@@ -438,7 +440,7 @@ def test_a_named_container_that_the_engine_restarts_has_ended(
         parts.IMAGE,
         ["/sleeper", "--exit", "5", "--after", "300"],
         name=NAMED,
-        labels={"docker-test": "yes"},
+        labels=TESTED,
         host_config=engine.create_host_config(restart_policy={"Name": "always"}),
     )
 

@@ -11,13 +11,19 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import docker
 import pytest
 
+from orchestrator.core.residents import InstanceId
+from orchestrator.core.specs import ModelName, ServiceName
+from orchestrator.core.vram import DeviceId
+from orchestrator.ports import Launch
+from orchestrator.runtimes.docker_create import ContainerSettings, container_body, models_dir
 from tests.contracts import docker_parts as parts
 
 pytestmark = [pytest.mark.docker, pytest.mark.nginx]
@@ -25,8 +31,10 @@ pytestmark = [pytest.mark.docker, pytest.mark.nginx]
 DATA = Path(__file__).parents[1] / "data" / "docker_guard"
 HOSTILE = sorted((DATA / "hostile").glob("*.json"))
 CALLS = json.loads((DATA / "calls.json").read_text())
-FOREIGN_NAME = "guard-test-foreign"
-WATCHED_NAME = "guard-test-watched"
+FOREIGN_NAME = f"guard-test-foreign-{parts.RUN}"
+WATCHED_NAME = f"guard-test-watched-{parts.RUN}"
+MODELS = f"/tmp/vram-guard-models-{parts.RUN}"  # not /models: that is what the fixtures name
+VOLUME = f"guard-test-volume-{parts.RUN}"
 REFUSED = frozenset({400, 403, 404, 405, 411, 413, 414})
 
 
@@ -57,6 +65,8 @@ class Scene:
             "FOREIGN_NAME": FOREIGN_NAME,
             "FOREIGN": self.foreign,
             "OURS": self.ours,
+            "=guarded": f"={parts.GUARD_IDENTITY}",
+            "name=vram-guard": f"name=vram-guard-{parts.RUN}",
         }
         for placeholder, value in names.items():
             target = target.replace(placeholder, value)
@@ -75,7 +85,8 @@ class Scene:
         return {
             each["Id"]: each["State"]
             for each in listed
-            if "guard-test" in str(each["Labels"]) or each["Names"][0].startswith("/vram-guard")
+            if each["Labels"].get("guard-test") == parts.RUN
+            or each["Names"][0].startswith(f"/vram-guard-{parts.RUN}")
         }
 
 
@@ -83,14 +94,14 @@ class Scene:
 def scene() -> Iterator[Scene]:
     engine = parts.need_engine()
     image = parts.import_image(engine)
-    models = Path("/tmp/vram-guard-models")  # not /models: that is what the fixtures name
+    models = Path(MODELS)
     models.mkdir(exist_ok=True)
-    label = {"guard-test": "yes"}
+    label = {"guard-test": parts.RUN}
     ours = {**label, "vram-orchestrator.identity": parts.GUARD_IDENTITY}
     with closing(docker.APIClient(base_url=engine, version="auto")) as client:
         ids = []
         for name, labels in (
-            ("vram-guard-test-ours", ours),
+            (f"vram-guard-test-{parts.RUN}", ours),
             (FOREIGN_NAME, {**label, "vram-orchestrator.identity": "another"}),
             (WATCHED_NAME, label),
         ):
@@ -104,20 +115,19 @@ def scene() -> Iterator[Scene]:
             ) as url:
                 yield Scene(url, engine, *ids)
         finally:
-            parts.remove_all(engine, "guard-test")
+            parts.remove_all(engine, f"guard-test={parts.RUN}")
             parts.remove_all(engine, f"vram-orchestrator.identity={parts.GUARD_IDENTITY}")
             models.rmdir()
 
 
-def honest(models: str = "/tmp/vram-guard-models") -> bytes:
-    body = json.loads((DATA / "honest.json").read_text())
-    body["HostConfig"]["Mounts"][0]["Source"] = models
-    return json.dumps(body).encode()
+def honest() -> bytes:
+    return as_configured((DATA / "honest.json").read_bytes())
 
 
 def as_configured(body: bytes) -> bytes:
-    """The fixtures speak of /models; the engine's directory of this run has another name."""
-    return body.replace(b'"Source": "/models"', b'"Source": "/tmp/vram-guard-models"')
+    """The fixtures speak of /models and of one identity; each run has its own."""
+    body = body.replace(b'"Source": "/models"', f'"Source": "{MODELS}"'.encode())
+    return body.replace(b'"guarded"', f'"{parts.GUARD_IDENTITY}"'.encode())
 
 
 def test_the_honest_body_passes_and_arrives_whole(scene: Scene) -> None:
@@ -191,7 +201,7 @@ def test_a_chunked_body_is_held_to_the_same_limit_and_the_same_checks(scene: Sce
             return connection.getresponse().status
 
     assert send(b" " * (1 << 17)) == 413
-    assert send((DATA / "hostile" / "privileged.json").read_bytes()) == 403
+    assert send(as_configured((DATA / "hostile" / "privileged.json").read_bytes())) == 403
 
 
 def test_a_body_where_none_belongs_is_refused(scene: Scene) -> None:
@@ -296,6 +306,54 @@ def test_it_adds_less_than_a_millisecond_per_call(scene: Scene) -> None:
     added_s = statistics.median(guarded) - statistics.median(bare)
     print(f"bare {statistics.median(bare) * 1e6:.0f} us, guard adds {added_s * 1e6:.0f} us")
     assert added_s < 0.001
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 201),
+        ({"cdi": True}, 201),
+        ({"network": None}, 403),
+        ({"models": (models_dir(Path("/models"), "guard-test-other"),)}, 403),
+        ({"user": "0:0"}, 403),
+    ],
+)
+def test_what_the_orchestrator_makes_passes_where_both_are_set_up_alike(
+    scene: Scene, changes: dict[str, Any], status: int
+) -> None:
+    """With a shared network, a volume of models and a list of images."""
+    settings = ContainerSettings(
+        identity=parts.GUARD_IDENTITY,
+        version="0.1.0",
+        network="none",
+        models=(models_dir(Path("/models"), VOLUME),),
+    )
+    launch = Launch(
+        instance=InstanceId("guarded-1"),
+        model=ModelName("guarded"),
+        service=ServiceName("standin"),
+        argv=("/sleeper",),
+        image=parts.IMAGE,
+        mounts=(Path("/models/a.gguf"),),
+        devices=(DeviceId("GPU-1b9c2f7e-5a0d-4c1e-9f3a-0d6f2e7b8c11"),),
+    )
+    body = json.dumps(container_body(launch, replace(settings, **changes))).encode()
+    with parts.guard(
+        scene.engine,
+        GUARD_NETWORK="none",
+        GUARD_MODELS=f"/models={VOLUME}",
+        GUARD_IMAGES=f"other:1,{parts.IMAGE}",
+    ) as url:
+        here = replace(scene, guard=url)
+        target = "/v1.41/containers/create?name=vram-guard-settings"
+        answered, answer = here.call("POST", target, body)
+        assert answered == status, answer
+        other = body.replace(parts.IMAGE.encode(), b"somebody-elses:1")
+        assert here.call("POST", target, other)[0] == 403
+    with closing(docker.APIClient(base_url=scene.engine, version="auto")) as client:
+        if answered == 201:
+            client.remove_container(json.loads(answer)["Id"], v=True)
+            client.remove_volume(VOLUME)
 
 
 def test_it_does_not_start_without_an_identity() -> None:

@@ -257,6 +257,70 @@ def test_bytes_that_others_take_meanwhile_are_told_from_bytes_not_given_back():
     assert kinds(play.sample(play.now_s + 2, foreign_gib=7)) == [Load]
 
 
+def test_nobody_leaves_for_a_model_that_could_not_start():
+    play = Play()
+    play.files_are_sound = False
+    play.bring_up(1, A)
+    play.release("a")
+    (check,) = play.request(2, B)
+    assert check == Check(B), "nobody was asked to leave yet"
+    assert play.sample() == [], "and it is asked once"
+    torn = Failure(reason=FailureReason.MODEL_FILE, detail="it is truncated.")
+    assert denied(play.tell(Checked(ModelName("b"), torn))) == {2: RefusalCode.LOAD_FAILED}
+    assert play.state("a") is ResidentState.READY
+    assert denied(play.request(3, B)) == {3: RefusalCode.BREAKER_OPEN}
+
+
+def test_victims_leave_once_the_newcomer_was_looked_at():
+    play = Play()
+    play.files_are_sound = False
+    play.bring_up(1, A)
+    play.release("a")
+    play.request(2, B)
+    assert kinds(play.tell(Checked(ModelName("b"), None))) == [Evict]
+
+
+def test_a_look_at_a_model_that_nobody_wants_any_more_changes_nothing():
+    play = Play()
+    play.files_are_sound = False
+    play.bring_up(1, A)
+    play.release("a")
+    play.request(2, B)
+    play.tell(Withdrawn(2))
+    assert play.tell(Checked(ModelName("b"), None)) == []
+    assert play.state("a") is ResidentState.READY
+
+
+def test_a_server_that_took_no_vram_is_told_of_and_teaches_nothing():
+    play = Play()
+    play.request(1, A)
+    play.running.clear()
+    assert granted(play.loaded("a")) == [1], "it answers, and is granted"
+    (said,) = [each for each in play.said if each.kind is DecisionKind.FAIL]
+    assert "took no VRAM" in said.text
+    assert said.remedy
+    assert play.resident("a").problem == said.text
+    assert play.resident("a").spec.footprint == A.footprint
+
+
+def test_a_sliver_of_vram_is_none():
+    play = Play()
+    play.request(1, A)
+    device = play.resident("a").placement.devices[0]
+    play.loaded("a", measured={device: GiB})
+    assert play.resident("a").problem
+    assert play.resident("a").placement.total_bytes == A.footprint.device_bytes
+
+
+def test_a_model_that_the_operator_keeps_on_the_processor_is_no_fallback():
+    play = Play()
+    on_cpu = replace(A, serving=replace(A.serving, gpu_layers=0))
+    play.request(1, on_cpu)
+    play.running.clear()
+    play.loaded("a")
+    assert not play.resident("a").problem
+
+
 def test_measured_bytes_replace_what_was_declared():
     play = Play()
     play.request(1, A)

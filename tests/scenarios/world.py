@@ -1,0 +1,92 @@
+"""Real defects of the world: disks that fill up or dawdle, processes that nobody can end."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.unit.registry.children import build_bad_disk
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+@contextmanager
+def small_disk(directory: Path, size_kb: int) -> Iterator[Path]:
+    """A file system of its own that really fills up. Only root may mount one."""
+    directory.mkdir(parents=True)
+    size = f"size={size_kb}k"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", directory], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("only root may mount a small disk; the registry's unit tests fake one")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+def fill(directory: Path) -> Path:
+    """Leave not a byte of it free; what was written is given back by deleting the file."""
+    ballast = directory / "ballast"
+    for block in (1 << 16, 1 << 12, 1):
+        with ballast.open("ab", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(block))
+            except OSError:
+                continue
+    return ballast
+
+
+class BadDisk:
+    """The registry's file on a disk with moods (`tests/unit/registry/bad_disk.c`)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.mood = directory / "mood"
+        self.library = build_bad_disk(directory)
+
+    def environment(self, slow_ms: int = 0) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": str(self.library),
+            "DISK_NAME": "registry.sqlite",
+            "DISK_MOOD": str(self.mood),
+            "DISK_SLOW_MS": str(slow_ms),
+        }
+
+    def becomes(self, mood: str) -> None:
+        self.mood.write_text(mood)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A process that not even SIGKILL ends before it is thawed, as one that hangs in a driver."""
+    cage = FREEZER / f"scenario-{os.getpid()}-{pid}"
+    try:
+        cage.mkdir()
+        (cage / "cgroup.procs").write_text(str(pid))
+        (cage / "freezer.state").write_text("FROZEN")
+    except OSError as error:
+        cage.rmdir() if cage.is_dir() else None
+        pytest.skip(f"no process can be frozen here: {error}")
+    try:
+        yield
+    finally:
+        (cage / "freezer.state").write_text("THAWED")
+        for each in (cage / "cgroup.procs").read_text().split():
+            (FREEZER / "cgroup.procs").write_text(each)
+        cage.rmdir()
+
+
+@contextmanager
+def stopped(daemon) -> Iterator[None]:
+    """The daemon does not run for a while, and does not know it."""
+    daemon.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        daemon.signal(signal.SIGCONT)
