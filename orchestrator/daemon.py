@@ -7,7 +7,6 @@ Order of an end: refuse new wishes, stop models only if the operator wants that,
 import asyncio
 import logging
 import os
-import shutil
 import signal
 import sys
 import time
@@ -22,50 +21,30 @@ import uvicorn
 import uvloop
 
 from orchestrator.catalogue import Book, fingerprint
+from orchestrator.composition import Runtimes, make_devices, make_drivers
 from orchestrator.conductor import Conductor
 from orchestrator.config import Config, Overrides, load_config
 from orchestrator.config.catalogue import declared_only
 from orchestrator.config.sections import (
-    DeviceSource,
-    EngineName,
     OnShutdown,
-    RuntimeName,
-    ServiceEntry,
 )
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.messages import Decide, DecisionKind, ShutdownBegan
 from orchestrator.core.scheduler import Scheduler
-from orchestrator.core.specs import ServiceName
-from orchestrator.core.vram import MiB
 from orchestrator.desk import Desk
-from orchestrator.engines import llama_binary
-from orchestrator.engines.cores import physical_cores
-from orchestrator.engines.fake import FakeEngine
-from orchestrator.engines.llama_cpp import LlamaCpp
 from orchestrator.engines.llama_http import LlamaHttp
-from orchestrator.engines.model_files import gguf_problem
-from orchestrator.engines.xllamacpp import XLlamaCpp
 from orchestrator.errors import ConfigInvalid
-from orchestrator.execution import Drivers
-from orchestrator.gguf.soundness import damage
-from orchestrator.gpu.fake import FakeDevices, FakeDeviceSpec
-from orchestrator.gpu.host import HostDevices
-from orchestrator.gpu.machine import Machine, detect
-from orchestrator.gpu.nvml import NvmlDevices
 from orchestrator.history import History
 from orchestrator.orders import LoadOrder
 from orchestrator.periodic import Job, Periodic
-from orchestrator.ports import Clock, Devices, Engine, Runtime
+from orchestrator.ports import Clock
 from orchestrator.recovery import recover
 from orchestrator.registry.durable import SteadyRegistry
 from orchestrator.registry.sqlite import SqliteRegistry
-from orchestrator.runtimes.external import ExternalRuntime
-from orchestrator.runtimes.process import ProcessRuntime
 from orchestrator.web.app import create_app
 
 log = logging.getLogger("orchestrator")
 
-CLAIMS_DIR = "fake-devices"
 TICK_S = 1.0
 USE_LOOK_S = 2.0  # a direct request counts as use at the latest so long after it began
 PRUNE_S = 3600.0
@@ -125,21 +104,22 @@ async def running(config: Config, load: Callable[[], Config]) -> AsyncIterator[D
     inner = await asyncio.to_thread(SqliteRegistry.open, config.state_dir)
     registry = SteadyRegistry(inner)
     memory = await registry.recall()
-    devices, fake = await _devices(config, clock)
+    devices, fake = await make_devices(config, clock)
     http = LlamaHttp()
     learned = {(record.model, record.settings): record for record in memory.learned}
     book = Book(config=config, load=load, learned=learned, estimate=declared_only)
     history = History(epoch=uuid.uuid4().hex[:8])
-    runtimes = _Runtimes(config)
+    runtimes = Runtimes(config)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(registry.close)
         stack.push_async_callback(devices.close)
         stack.push_async_callback(http.close)
+        stack.push_async_callback(runtimes.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         conductor = Conductor(
             scheduler=Scheduler(book.catalogue, Ledger(), config.scheduling.rules),
             devices=devices,
-            drivers=_drivers(config, http, runtimes),
+            drivers=make_drivers(config, http, runtimes),
             registry=registry,
             history=history,
             clock=clock,
@@ -186,113 +166,8 @@ async def _end(config: Config, conductor: Conductor, history: History) -> None:
 # --- parts -----------------------------------------------------------------------------------
 
 
-async def _devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevices | None]:
-    match config.devices.source:
-        case DeviceSource.FAKE:
-            specs = [
-                FakeDeviceSpec(
-                    name=each.name,
-                    total_bytes=each.total_mb * MiB,
-                    release_lag_s=each.release_lag_s,
-                    kind=each.kind,
-                    processes_visible=each.processes_visible,
-                )
-                for each in config.devices.fake
-            ]
-            fake = FakeDevices(clock, config.state_dir / CLAIMS_DIR, specs)
-            return fake, fake
-        case DeviceSource.HOST:
-            return HostDevices(clock), None
-        case DeviceSource.NVML:
-            return Machine(NvmlDevices(clock), HostDevices(clock)), None
-        case DeviceSource.AUTO:
-            detected = await detect(clock)
-            if detected.problem:
-                log.warning("budgeting host RAM: %s", detected.problem)
-            return detected.devices, None
-
-
-def _drivers(config: Config, http: LlamaHttp, runtimes: "_Runtimes") -> dict[ServiceName, Drivers]:
-    return {
-        name: Drivers(
-            engine=_engine(entry, config, http),
-            runtime=runtimes.of(entry),
-            stop_grace_s=config.scheduling.stop_grace_s,
-            load_deadline_s=config.scheduling.load_deadline_s,
-        )
-        for name, entry in config.services.items()
-    }
-
-
-def _engine(entry: ServiceEntry, config: Config, http: LlamaHttp) -> Engine:
-    match entry.engine:
-        case EngineName.FAKE:
-            is_fake = config.devices.source is DeviceSource.FAKE
-            claims_dir = config.state_dir / CLAIMS_DIR if is_fake else None
-            return FakeEngine(http, claims_dir=claims_dir)
-        case EngineName.XLLAMACPP:
-            return XLlamaCpp(http, physical_cores=physical_cores(), file_problem=_file_problem)
-        case EngineName.LLAMA_CPP:
-            search_path = os.environ.get("PATH")  # noqa: TID251 - where programs are looked for
-            binary = None
-            if entry.binary:
-                binary = Path(shutil.which(entry.binary, path=search_path) or entry.binary)
-            found = llama_binary.candidates(binary, search_path)
-            return LlamaCpp(
-                found, http, physical_cores=physical_cores(), file_problem=_file_problem
-            )
-        case _:
-            raise ConfigInvalid((f"engine {entry.engine} is not supported by this version",))
-
-
-def _file_problem(path: Path) -> str | None:
-    """What keeps a model file from being loaded, as far as its header tells: see Engine.check."""
-    return gguf_problem(path) or damage(path)
-
-
-class _Runtimes:
-    """One of each kind, shared by the services that use it."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._process: ProcessRuntime | None = None
-        self._external: ExternalRuntime | None = None
-
-    async def trim_logs(self) -> None:
-        """Cut the logs of servers that run on; containers have limits of their own."""
-        if self._process is not None:
-            await self._process.trim_logs()
-
-    def of(self, entry: ServiceEntry) -> Runtime:
-        match entry.runtime:
-            case RuntimeName.PROCESS:
-                if self._process is None:
-                    environment = dict(os.environ)  # noqa: TID251 - the runtime takes what it may
-                    self._process = ProcessRuntime(
-                        self._config.state_dir, identity_of(self._config.state_dir), environment
-                    )
-                return self._process
-            case RuntimeName.EXTERNAL:
-                if self._external is None:
-                    self._external = ExternalRuntime()
-                return self._external
-            case _:
-                raise ConfigInvalid((f"runtime {entry.runtime} is not supported by this version",))
-
-
-def identity_of(state_dir: Path) -> str:
-    """What tells our processes and containers from those of another state directory."""
-    path = state_dir / "identity"
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        identity = uuid.uuid4().hex
-        path.write_text(identity + "\n")
-        return identity
-
-
 def _jobs(
-    config: Config, conductor: Conductor, registry: SteadyRegistry, runtimes: _Runtimes
+    config: Config, conductor: Conductor, registry: SteadyRegistry, runtimes: Runtimes
 ) -> Iterator[Job]:
     async def prune() -> None:
         before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)

@@ -16,6 +16,8 @@ from orchestrator.errors import Unreachable
 from orchestrator.execution import Drivers
 from orchestrator.ports import Devices, Running
 
+LOOK_APART_S = 0.02  # one look costs a millisecond, many at once would hold up a status
+LOOK_ROUND_S = 1.0  # all of them have begun by then, however many there are
 HURRY_S = 0.05  # between readings while somebody waits for a device (R3 asks for <= 0.1)
 
 
@@ -94,11 +96,16 @@ class Lookout:
         ]
         here = {resident.instance for resident in residents}
         self._served = {each: total for each, total in self._served.items() if each in here}
+        apart_s = min(LOOK_APART_S, LOOK_ROUND_S / max(1, len(residents)))
         await asyncio.gather(
-            *(self._look_at(resident, self._running[resident.instance]) for resident in residents)
+            *(
+                self._look_at(resident, self._running[resident.instance], turn * apart_s)
+                for turn, resident in enumerate(residents)
+            )
         )
 
-    async def _look_at(self, resident: Resident, running: Running) -> None:
+    async def _look_at(self, resident: Resident, running: Running, after_s: float) -> None:
+        await asyncio.sleep(after_s)
         try:
             use = await self._drivers[resident.spec.service].engine.use(running.endpoint)
         except Unreachable:

@@ -28,14 +28,11 @@ _HEALTH = {
 async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) -> None:
     """Adopt what is healthy, go on with what was begun, remove what is ours and broken."""
     now_s = conductor.clock()
-    runtimes = {drivers.runtime.name: drivers.runtime for drivers in conductor.drivers.values()}
-    found, silent = await _discover(runtimes.values())
     known = [record for record in memory.residents if _has_drivers(record, conductor.drivers)]
-    found += [
-        Found(instance=r.resident.instance, model=r.resident.name, running=r.running)
-        for r in known
-        if r.running is not None and (r.runtime in silent or r.runtime == "external")
-    ]
+    runtimes = list(dict.fromkeys(each.runtime for each in conductor.drivers.values()))
+    discovered, silent = await _discover(runtimes)
+    remembered = await _still_there(known, discovered, conductor.drivers)
+    found = list((discovered | remembered).values())
     engines = _engines(found, known, catalogue, conductor.drivers)
     sights = await _look(found, engines, silent)
     adoptable = {
@@ -67,17 +64,41 @@ def _has_drivers(record: ResidentRecord, drivers: Mapping[ServiceName, Drivers])
     return spec.plain_room or spec.service in drivers
 
 
-async def _discover(runtimes: Iterable[Runtime]) -> tuple[list[Found], frozenset[str]]:
+async def _discover(
+    runtimes: Iterable[Runtime],
+) -> tuple[dict[InstanceId, Found], frozenset[str]]:
     """What runs; and which runtimes do not answer, whose things keep their last known state."""
-    found: list[Found] = []
+    found: dict[InstanceId, Found] = {}
     silent = set()
     for runtime in runtimes:
         try:
-            found += await runtime.discover()
+            found |= {each.instance: each for each in await runtime.discover()}
         except Unreachable as error:
             log.warning("runtime %s does not answer: %s", runtime.name, error)
             silent.add(runtime.name)
     return found, frozenset(silent)
+
+
+async def _still_there(
+    known: Sequence[ResidentRecord],
+    discovered: Mapping[InstanceId, Found],
+    drivers: Mapping[ServiceName, Drivers],
+) -> dict[InstanceId, Found]:
+    """Things of somebody else's making carry no mark of ours: their handles find them again."""
+    found = {}
+    for record in known:
+        resident, running = record.resident, record.running
+        if running is None or resident.instance in discovered:
+            continue
+        try:
+            alive = await drivers[resident.spec.service].runtime.alive(running.handle)
+        except Unreachable:
+            alive = True  # nobody can tell now
+        if alive:
+            found[resident.instance] = Found(
+                instance=resident.instance, model=resident.name, running=running
+            )
+    return found
 
 
 def _engines(
@@ -142,7 +163,8 @@ def _still_valid(leases: Sequence[Lease], now_s: float) -> list[Lease]:
     return [lease for lease in leases if lease.expires_s is None or lease.expires_s > now_s - 60]
 
 
-async def _remove(things: Sequence[Running], runtimes: Mapping[str, Runtime]) -> None:
+async def _remove(things: Sequence[Running], runtimes: Sequence[Runtime]) -> None:
+    by_name = {runtime.name: runtime for runtime in runtimes}
     for thing in things:
         with suppress(StopFailed):  # still ours at the next start, and tried again then
-            await runtimes[thing.handle.runtime].stop(thing.handle, grace_s=1.0)
+            await by_name[thing.handle.runtime].stop(thing.handle, grace_s=1.0)

@@ -82,8 +82,8 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
         RuntimeName.PROCESS,
     ):
         yield Mistake(("binary",), "is only for engine llama_cpp with runtime process")
-    if entry.url and entry.runtime is not RuntimeName.EXTERNAL:
-        yield Mistake(("url",), "is only for runtime external: we choose the address of our own")
+    if entry.url and entry.runtime is not RuntimeName.EXTERNAL and entry.container is None:
+        yield Mistake(("url",), "is only for runtime external or a named container: we choose the address of our own")
 
 
 def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake]:

@@ -127,7 +127,8 @@ def _forgive(state: State, now_s: float) -> None:
         if (
             resident is not None
             and resident.state is ResidentState.READY
-            and now_s - (resident.ready_s or now_s) >= FORGIVEN_AFTER_S
+            and resident.ready_s is not None
+            and now_s - resident.ready_s >= FORGIVEN_AFTER_S
         ):
             del state.breakers[model]
 

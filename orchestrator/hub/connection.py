@@ -21,6 +21,7 @@ from orchestrator.hub.references import Reference
 
 REDIRECTS_MAX = 5  # a renamed repository and a delivery network are two
 LISTING_BYTES_MAX = 16 << 20  # a repository of ten thousand files takes two
+_TOKEN = re.compile(r"[!-~]+")  # anything else would be quoted in the error of a header
 _DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 
 T = TypeVar("T")
@@ -60,9 +61,15 @@ class Hub:
             self._endpoint = httpx.URL()
         if self._endpoint.scheme not in ("http", "https") or not self._endpoint.host:
             raise PullFailed(
-                Cause.BAD_REFERENCE,
+                Cause.INVALID,
                 f"{endpoint!r} is not the address of a hub.",
                 "Set HF_ENDPOINT to something like https://huggingface.co.",
+            )
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise PullFailed(
+                Cause.INVALID,
+                "HF_TOKEN is not a token: it is empty or holds spaces or other odd characters.",
+                "Set it to the token alone, without quotes, or unset it.",
             )
         self._token = token
         self._patience = patience

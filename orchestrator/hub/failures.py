@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Cause(StrEnum):
-    BAD_REFERENCE = "bad_reference"
+    INVALID = "invalid"  # what the operator wrote
     NOT_FOUND = "not_found"
     GATED = "gated"
     BUSY = "busy"

@@ -61,10 +61,10 @@ def parse(text: str) -> Reference:
     """Raise PullFailed if it is none of the forms above."""
     match = _REFERENCE.fullmatch(NAMES.get(text, text))
     if match is None or ".." in text:
-        raise PullFailed(Cause.BAD_REFERENCE, f"{text!r} is not a model on a hub.", _forms(text))
+        raise PullFailed(Cause.INVALID, f"{text!r} is not a model on a hub.", _forms(text))
     repo, revision, file = match.groups()
     if file is not None and not is_inside(file):
-        raise PullFailed(Cause.BAD_REFERENCE, f"{file!r} is not a file of {repo}.", _forms(text))
+        raise PullFailed(Cause.INVALID, f"{file!r} is not a file of {repo}.", _forms(text))
     return Reference(repo=repo, revision=revision or "main", file=file)
 
 

@@ -41,7 +41,7 @@ def pull_and_tell(reference: str, environ: Mapping[str, str], *, if_missing: boo
     except PullFailed as failure:
         told.finish()
         sys.stderr.write(f"{failure.detail}\n{failure.remedy}\n")
-        return MISUSED if failure.cause is Cause.BAD_REFERENCE else FAILED
+        return MISUSED if failure.cause is Cause.INVALID else FAILED
     except KeyboardInterrupt:
         told.finish()
         sys.stderr.write("Interrupted. What has arrived is kept: run it again to go on.\n")

@@ -40,7 +40,7 @@ def bring(facts: Facts, source: Source) -> None:
     blob.parent.mkdir(parents=True, exist_ok=True)
     lock = shelf.lock(facts.digest)
     with locked(lock, lambda: size_of(partial), lambda: meter.say(Phase.WAITING), source.patience):
-        if size_of(blob) == facts.size_bytes:
+        if blob.is_file() and size_of(blob) == facts.size_bytes:
             meter.count(facts.size_bytes)
             return
         for _ in range(STARTS_MAX):

@@ -9,7 +9,7 @@ keeps no list of what runs.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,17 +65,19 @@ class DockerRuntime:
         url: str,
         settings: ContainerSettings,
         *,
-        named: Sequence[str] = (),
+        named: Mapping[str, str | None] | None = None,
         deadlines: Deadlines | None = None,
     ) -> None:
+        """`named` are containers of somebody else's, with the address they answer at if known."""
         self._engine = DockerEngine(url, deadlines)
         self._settings = settings
         self._ours = {LABEL_IDENTITY: settings.identity}
         ours = f"{LABEL_IDENTITY}={settings.identity}"
         self._events = ContainerEvents(lambda: self._engine.happenings({"label": [ours]}))
         self._named_events = ContainerEvents(
-            lambda: self._engine.happenings({"container": list(named)})
+            lambda: self._engine.happenings({"container": list(self._named)})
         )
+        self._named = named or {}
         self._starting: set[InstanceId] = set()  # not running yet, but not debris either
         self._background: set[asyncio.Task[None]] = set()
 
@@ -255,6 +257,9 @@ class DockerRuntime:
 
     def _named_endpoint(self, seen: Container) -> Endpoint:
         """Where a container that we did not define answers, as far as it can be told from here."""
+        configured = self._named.get(seen.name)
+        if configured is not None:
+            return Endpoint(configured)
         inside, published = next(iter(seen.ports.items()), (80, None))
         if self._settings.network in seen.addresses:
             return Endpoint(f"http://{seen.name}:{inside}")

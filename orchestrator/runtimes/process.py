@@ -36,10 +36,12 @@ from orchestrator.runtimes.process_spawn import (
 )
 from orchestrator.runtimes.process_table import (
     Grip,
+    Kinship,
     Process,
     attached,
     boot_id,
     grips,
+    kinship,
     marked,
     out_of_memory_kills,
     read_process,
@@ -150,8 +152,8 @@ class ProcessRuntime:
         self._boot = boot_id()
         self._watches: dict[tuple[int, int], _Watch] = {}
         self._ports: deque[int] = deque(maxlen=PORTS_APART)
-        self._table: Mapping[int, Process] = {}
-        self._table_s = float("-inf")
+        self._kinship = Kinship({}, {})
+        self._kinship_s = float("-inf")
 
     async def start(self, launch: Launch) -> Running:
         port = self._free_port(launch)
@@ -217,12 +219,12 @@ class ProcessRuntime:
         """As of a second ago at most, but for the server itself."""
         thing = _Thing.of(handle)
         now_s = asyncio.get_running_loop().time()
-        if now_s - self._table_s >= TABLE_FRESH_S:
-            self._table_s = now_s  # at once: others who ask meanwhile do not look as well
-            self._table = await asyncio.to_thread(read_table)
+        if now_s - self._kinship_s >= TABLE_FRESH_S:
+            self._kinship_s = now_s  # at once: others who ask meanwhile do not look as well
+            self._kinship = await asyncio.to_thread(lambda: kinship(read_table()))
         if not await self.alive(handle):
             return frozenset()
-        return frozenset({thing.pid}) | attached(self._table, thing.pid)
+        return frozenset({thing.pid}) | attached(self._kinship, thing.pid)
 
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
         return await asyncio.to_thread(process_logs.tail, _Thing.of(handle).log, lines)
@@ -345,7 +347,7 @@ class ProcessRuntime:
         }
         leader = table.get(thing.pid)
         if leader is not None and leader.started == thing.started:
-            ours |= {thing.pid} | attached(table, thing.pid)
+            ours |= {thing.pid} | attached(kinship(table), thing.pid)
         ours.discard(os.getpid())
         return [table[pid] for pid in sorted(ours) if not table[pid].ended]
 

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -69,15 +70,30 @@ def read_table() -> Mapping[int, Process]:
     return table
 
 
-def descendants(table: Mapping[int, Process], root: int) -> frozenset[int]:
-    """Children of `root`, their children, and so on."""
-    children: dict[int, list[int]] = {}
+@dataclass(frozen=True, slots=True)
+class Kinship:
+    """Who came from whom, sorted once for any number of questions."""
+
+    children: Mapping[int, Sequence[int]]  # by parent
+    members: Mapping[int, Sequence[int]]  # by leader, of a session or of a group
+
+
+def kinship(table: Mapping[int, Process]) -> Kinship:
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    members: defaultdict[int, list[int]] = defaultdict(list)
     for process in table.values():
-        children.setdefault(process.parent, []).append(process.pid)
+        children[process.parent].append(process.pid)
+        for leader in {process.session, process.group}:
+            members[leader].append(process.pid)
+    return Kinship(dict(children), dict(members))
+
+
+def descendants(kin: Kinship, root: int) -> frozenset[int]:
+    """Children of `root`, their children, and so on."""
     found: set[int] = set()
     frontier = [root]
     while frontier:
-        new = [pid for pid in children.get(frontier.pop(), ()) if pid not in found]
+        new = [pid for pid in kin.children.get(frontier.pop(), ()) if pid not in found]
         found.update(new)
         frontier.extend(new)
     return frozenset(found)
@@ -91,10 +107,9 @@ def seniority(process: Process) -> tuple[bool, int, int]:
     return (process.session != process.pid, process.started, process.pid)
 
 
-def attached(table: Mapping[int, Process], leader: int) -> frozenset[int]:
+def attached(kin: Kinship, leader: int) -> frozenset[int]:
     """Who descends from the leader or is of its session."""
-    session = {p.pid for p in table.values() if leader in (p.session, p.group)}
-    return descendants(table, leader) | session
+    return descendants(kin, leader) | frozenset(kin.members.get(leader, ()))
 
 
 def marked(table: Mapping[int, Process], names: Sequence[str]) -> Mapping[int, tuple[str, ...]]:

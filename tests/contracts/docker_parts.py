@@ -58,6 +58,7 @@ def need_engine() -> str:
 @functools.cache
 def sleeper() -> bytes:
     """The stand-in server as one static binary."""
+    require("compiler")
     with tempfile.TemporaryDirectory() as scratch:
         binary = Path(scratch) / "sleeper"
         source = ROOT / "tests" / "standins" / "sleeper.c"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.specs import FakeBehaviour, ModelSpec, ServiceName, Serving
+from orchestrator.core.specs import FakeBehaviour, ServiceName, Serving
 from tests.factories import spec
 
 A = replace(spec("a", gib=8), file="/models/a.gguf")
@@ -46,4 +46,3 @@ def test_what_only_the_scheduler_goes_by_is_the_same_launch(changes):
 def test_room_is_a_model_of_no_service():
     assert replace(A, service=ServiceName("")).plain_room
     assert not A.plain_room
-    assert ModelSpec.__dataclass_params__.frozen

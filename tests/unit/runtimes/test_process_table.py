@@ -15,6 +15,7 @@ from orchestrator.runtimes.process_table import (
     attached,
     boot_id,
     descendants,
+    kinship,
     grips,
     marked,
     out_of_memory_kills,
@@ -95,8 +96,8 @@ def _first_thread_gone(pid):
 
 def test_descendants_are_all_generations_and_nobody_else():
     table = {pid: process(pid, parent) for pid, parent in [(2, 1), (3, 2), (4, 3), (5, 1), (6, 9)]}
-    assert descendants(table, 2) == {3, 4}
-    assert descendants(table, 4) == frozenset()
+    assert descendants(kinship(table), 2) == {3, 4}
+    assert descendants(kinship(table), 4) == frozenset()
 
 
 def test_the_server_is_told_from_what_came_from_it():
@@ -110,7 +111,7 @@ def test_the_server_is_told_from_what_came_from_it():
 def test_attached_are_descendants_and_members_of_the_session():
     table = {pid: process(pid, parent) for pid, parent in [(2, 1), (3, 2), (5, 1), (6, 1)]}
     table[5] = replace(table[5], session=2)
-    assert attached(table, 2) == {2, 3, 5}
+    assert attached(kinship(table), 2) == {2, 3, 5}
 
 
 def test_marks_are_what_the_program_was_given(sleeper):

@@ -1,0 +1,95 @@
+"""llama.cpp's server in a container: made from an image, or one that compose defined by name."""
+
+import asyncio
+from pathlib import Path
+
+from orchestrator.core.failures import Failure
+from orchestrator.core.residents import Endpoint, InstanceId, Placement
+from orchestrator.core.specs import ModelSpec
+from orchestrator.engines import llama_log
+from orchestrator.engines.llama_argv import device_environment, server_arguments
+from orchestrator.engines.llama_flags import Flags
+from orchestrator.engines.llama_http import LlamaHttp
+from orchestrator.engines.model_files import FileProblem, broken_file, gguf_problem
+from orchestrator.ports import Exit, Launch, Readiness, Use
+
+PROGRAM = "llama-server"  # on the image's PATH
+STOP_GRACE_S = 10.0  # it ends its running answers first; then it is killed
+# What the server of our image accepts: a container cannot be asked for --help before it is made.
+# Held against the pinned build by the contract suite.
+IMAGE_FLAGS = Flags(
+    names=frozenset(
+        {
+            *("--kv-unified", "--no-kv-unified", "--cache-ram", "--fit", "--device", "-fa"),
+            *("--no-mmproj-offload", "--load-mode", "--metrics", "--slots", "--jinja"),
+            *("--no-jinja", "--embeddings", "--cors-origins", "--no-ui"),
+        }
+    ),
+    valued=frozenset({"--cache-ram", "--fit", "--device", "-fa", "--load-mode", "--cors-origins"}),
+)
+
+
+class LlamaContainer:
+    name = "llama_cpp"
+
+    def __init__(
+        self,
+        http: LlamaHttp,
+        *,
+        image: str | None,
+        container: str | None,
+        models_dir: Path | None,
+        physical_cores: int,
+        file_problem: FileProblem = gguf_problem,
+    ) -> None:
+        """Either `image`, to make containers of, or `container`, the name of one that exists."""
+        self._http = http
+        self._image = image
+        self._container = container
+        self._models_dir = models_dir
+        self._physical_cores = physical_cores
+        self._file_problem = file_problem
+
+    def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
+        if self._container is not None:
+            return Launch(
+                instance=instance,
+                model=spec.name,
+                service=spec.service,
+                argv=(),
+                container=self._container,
+                devices=placement.devices,
+                stop_grace_s=STOP_GRACE_S,
+            )
+        arguments = server_arguments(
+            spec, placement, IMAGE_FLAGS, physical_cores=self._physical_cores
+        )
+        return Launch(
+            instance=instance,
+            model=spec.name,
+            service=spec.service,
+            argv=(PROGRAM, *arguments),
+            env=device_environment(placement),
+            image=self._image,
+            mounts=() if self._models_dir is None else (self._models_dir,),
+            devices=placement.devices,
+            stop_grace_s=STOP_GRACE_S,
+        )
+
+    async def check(self, spec: ModelSpec) -> Failure | None:
+        """What is wrong with the file, where it is ours to see."""
+        if self._container is not None or spec.file is None:
+            return None
+        return await asyncio.to_thread(broken_file, spec, self._file_problem)
+
+    async def readiness(self, endpoint: Endpoint) -> Readiness:
+        return await self._http.readiness(endpoint)
+
+    async def use(self, endpoint: Endpoint) -> Use:
+        return await self._http.use(endpoint)
+
+    def classify(self, exit_: Exit) -> Failure:
+        return llama_log.classify(exit_)
+
+    async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
+        """Nothing: stopping the container gives the bytes back."""

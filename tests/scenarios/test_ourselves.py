@@ -1,0 +1,478 @@
+"""Ourselves: killed, stopped, started twice, reloaded, on a bad disk, and asked by web pages."""
+
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from tests.scenarios.daemon import ROOT, Daemon, chat, config, model
+from tests.scenarios.world import BadDisk, stopped
+
+BIG = 20000  # two of them do not fit together
+READY_S_MAX = 6.0  # two seconds by themselves; the rest is for a machine with other work
+SETTLE_S = 15.0
+
+
+@pytest.fixture
+def bystander():
+    """A model server of somebody else's orchestrator: nobody here may touch it."""
+    marks = {"VRAM_ORCHESTRATOR_IDENTITY": "someone-else", "VRAM_ORCHESTRATOR_MODEL": "a"}
+    with subprocess.Popen(["sleep", "600"], env=marks) as process:
+        yield process
+        assert process.poll() is None, "it was touched"
+        process.kill()
+
+
+def in_background(call, *args, **more):
+    """An order whose answer nobody waits for; the daemon may be killed in the middle of it."""
+
+    def order():
+        try:
+            call(*args, timeout=20, **more)
+        except httpx.HTTPError:
+            return
+
+    thread = threading.Thread(target=order)
+    thread.start()
+    return thread
+
+
+def pids(daemon):
+    return {server.pid for server in daemon.servers()}
+
+
+def check_belief(daemon):
+    """What it says is there is what runs, once each, and the device agrees."""
+
+    def settled(status):
+        moving = [s for s in daemon.loaded().values() if s != "loaded"]
+        names = sorted(
+            server.environ()["VRAM_ORCHESTRATOR_MODEL"] for server in alive(daemon.servers())
+        )
+        charged = status["used_mb"] == sum(
+            each["vram_mb"] for each in status["loaded_models"].values()
+        )
+        return not moving and charged and names == sorted(daemon.loaded())
+
+    daemon.until(settled, "belief and world agree", SETTLE_S)
+
+
+def alive(servers):
+    return [each for each in servers if each.is_running() and each.status() != "zombie"]
+
+
+def restart(daemon):
+    daemon.kill()
+    ready_s = daemon.start()
+    assert ready_s < READY_S_MAX
+    return ready_s
+
+
+def test_sigkill_daemon_then_adopt(daemons, bystander):
+    """In mid-stream: the stream goes on, and the same server is adopted."""
+    daemon = daemons({"a": model(BIG), "b": model(5000)})
+    lease = daemon.load("a", owner="me", lease_seconds=600)["lease_id"]
+    before = pids(daemon)
+    url = daemon.endpoint("a") + "/v1/chat/completions"
+    with httpx.stream("POST", url, json=chat(3, stream=True), timeout=30) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        restart(daemon)
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    assert daemon.loaded() == {"a": "loaded"}
+    assert pids(daemon) == before
+    assert [each["lease_id"] for each in daemon.http.get("/leases").json()["leases"]] == [lease]
+    assert daemon.load("a")["already_loaded"]
+    assert daemon.load("b")["status"] == "loaded"
+    daemon.servers("a")[0].kill()
+    daemon.until_loaded(b="loaded")  # an adopted server is watched like any other
+    check_belief(daemon)
+
+
+def test_sigkill_at_every_step_of_a_load(daemons, bystander):
+    daemon = daemons({"a": model(BIG, fake={"load_s": 0.5})})
+    for delay_s in (0.0, 0.01, 0.03, 0.06, 0.15, 0.4, 0.7):
+        order = in_background(httpx.post, daemon.url + "/models/load", json={"model": "a"})
+        time.sleep(delay_s)
+        restart(daemon)
+        order.join()
+        check_belief(daemon)
+        daemon.load("a")
+        assert len(daemon.servers("a")) == 1, f"killed after {delay_s} s"
+        daemon.unload("a")
+    assert daemon.status()["used_mb"] == 0
+
+
+def test_sigkill_at_every_step_of_an_eviction(daemons, bystander):
+    daemon = daemons(
+        {"a": model(BIG, fake={"stop_s": 0.2}), "b": model(BIG, fake={"load_s": 0.3})},
+    )
+    for delay_s in (0.0, 0.02, 0.1, 0.22, 0.3, 0.5, 0.8):
+        daemon.load("a")
+        order = in_background(httpx.post, daemon.url + "/models/load", json={"model": "b"})
+        time.sleep(delay_s)
+        restart(daemon)
+        order.join()
+        check_belief(daemon)
+        daemon.load("b")
+        assert list(daemon.loaded()) == ["b"], f"killed after {delay_s} s"
+    assert not daemon.decisions("fail"), "never out of memory"
+
+
+def test_sigkill_at_every_step_of_an_unload(daemons, bystander):
+    daemon = daemons({"a": model(BIG, fake={"stop_s": 0.3}), "keep": model(5000)})
+    daemon.load("keep")
+    kept = {server.pid for server in daemon.servers("keep")}
+    for delay_s in (0.0, 0.02, 0.1, 0.35, 0.5):
+        daemon.load("a")
+        order = in_background(httpx.post, daemon.url + "/models/unload", json={"model": "a"})
+        time.sleep(delay_s)
+        restart(daemon)
+        order.join()
+        check_belief(daemon)
+    daemon.unload("a")
+    assert pids(daemon) == kept
+
+
+def test_what_crashed_with_the_daemon_is_forgotten(daemons):
+    daemon = daemons({"a": model(BIG), "b": model(5000)})
+    daemon.load("a")
+    daemon.load("b")
+    daemon.kill()
+    daemon.servers("a")[0].kill()
+    daemon.start()
+    assert daemon.loaded() == {"b": "loaded"}
+    assert daemon.load("a")["already_loaded"] is False
+
+
+def test_models_are_found_again_without_their_registry(daemons):
+    daemon = daemons({"a": model(BIG)})
+    daemon.load("a")
+    before = pids(daemon)
+    daemon.kill()
+    for file in (daemon.directory / "state").glob("registry.sqlite*"):
+        file.write_bytes(b"not a database, and long enough to be looked at" * 100)
+    daemon.start()
+    daemon.until_loaded(a="loaded")
+    assert pids(daemon) == before
+    assert any("damaged" in each["text"] for each in daemon.decisions("device"))
+    assert list((daemon.directory / "state").glob("registry.sqlite.broken-*"))
+
+
+def test_idle_time_is_not_counted_while_nobody_looked(daemons):
+    daemon = daemons({"a": model(BIG, ttl_seconds=3)})
+    daemon.load("a")
+    daemon.kill()
+    time.sleep(4)
+    daemon.start()
+    assert daemon.loaded() == {"a": "loaded"}
+    daemon.until_loaded()
+
+
+# --- reload ----------------------------------------------------------------------------------
+
+
+def changed(daemon, **models):
+    settings = dict(daemon.settings)
+    settings["models"] = {k: v for k, v in (settings["models"] | models).items() if v}
+    daemon.configure(settings)
+
+
+@pytest.mark.parametrize("by", ["signal", "request"])
+def test_reload_touches_only_what_changed(daemons, by):
+    daemon = daemons({"a": model(BIG), "b": model(5000), "c": model(1000), "d": model(10)})
+    daemon.load("a")
+    daemon.load("b")
+    before = pids(daemon)
+    changed(daemon, b=model(5000, context_size=512), c=None, e=model(2000))
+    if by == "signal":
+        daemon.signal(signal.SIGHUP)
+        daemon.until(lambda _: "e" in names(daemon), "e is known")
+    else:
+        answer = daemon.post("/admin/reload").json()
+        assert answer["changed"] == ["models.b", "models.c", "models.e"]
+        assert answer["restart_needed"] == []
+    assert names(daemon) == {"a", "b", "d", "e"}
+    assert daemon.refused("c")["code"] == "unknown_model"
+    assert daemon.loaded() == {"a": "loaded", "b": "loaded"}
+    assert pids(daemon) == before, "nothing was restarted"
+    assert daemon.load("a")["already_loaded"]
+    assert daemon.load("e")["status"] == "loaded"
+
+
+def names(daemon):
+    return {each["id"] for each in daemon.http.get("/models").json()["data"]}
+
+
+@pytest.mark.parametrize("by", ["signal", "request"])
+def test_reload_of_a_wrong_file_changes_nothing(daemons, by):
+    daemon = daemons({"a": model(BIG), "b": model(10)})
+    daemon.load("a")
+    daemon.file.write_text(daemon.file.read_text() + "\nmodel: {}\nscheduling: 7\n")
+    if by == "signal":
+        daemon.signal(signal.SIGHUP)
+        wait_for(lambda: "not reloaded" in daemon.log())
+    else:
+        answer = daemon.post("/admin/reload")
+        assert answer.status_code == 422
+        assert "model" in answer.json()["detail"]
+    assert names(daemon) == {"a", "b"}
+    assert daemon.loaded() == {"a": "loaded"}
+    assert "Traceback" not in daemon.log()
+
+
+def wait_for(holds, patience_s=SETTLE_S):
+    deadline = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_reload_with_preload_no_double_load(daemons):
+    daemon = daemons({"a": model(BIG, preload=True, fake={"load_s": 0.5}), "b": model(10)})
+    for _ in range(3):
+        daemon.post("/admin/reload")
+        daemon.signal(signal.SIGHUP)
+    daemon.until_loaded(a="loaded")
+    daemon.post("/admin/reload")
+    before = pids(daemon)
+    assert len(before) == 1
+    restart(daemon)
+    daemon.until_loaded(a="loaded")
+    assert pids(daemon) == before
+    assert len(daemon.decisions("load")) == 1
+
+
+# --- one at a time ---------------------------------------------------------------------------
+
+
+def serve(directory, file, *more):
+    """A daemon that is expected not to start: its exit code and what it said."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "serve", "--config", str(file), *more],
+        cwd=directory,
+        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},  # noqa: TID251 - as from a shell
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    said = ended.stdout + ended.stderr
+    assert "Traceback" not in said
+    return ended.returncode, said
+
+
+def test_two_daemons_one_registry(daemons):
+    daemon = daemons({"a": model(BIG)})
+    daemon.load("a")
+    before = pids(daemon)
+    code, said = serve(daemon.directory, daemon.file, "--port", "0")
+    assert code == 1
+    assert f"process {daemon.process.pid}" in said
+    assert "state_dir" in said
+    assert pids(daemon) == before
+    assert daemon.load("a")["already_loaded"]
+
+
+def test_port_already_taken(tmp_path):
+    settings = config({"a": model(BIG, preload=True)})
+    daemon = Daemon(tmp_path, settings)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, said = serve(tmp_path, daemon.file, "--port", str(port))
+    daemon.clean_up()
+    assert code == 1
+    assert str(port) in said
+    assert "already in use" in said
+    assert "Loading a" not in said, "nothing is begun by a daemon that cannot serve"
+
+
+def test_config_with_five_mistakes(tmp_path):
+    settings = config({"a": model(-5), "b": model(10, service="nobody"), "c": model(10, ttl=3)})
+    settings |= {"servers": {}, "scheduling": {"patience_s": "soon"}}
+    file = tmp_path / "orchestrator.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    code, said = serve(tmp_path, file)
+    assert code == 2
+    for place in (
+        "models.a.vram_mb",
+        "models.b.service",
+        "models.c.ttl",
+        "servers",
+        "scheduling.patience_s",
+    ):
+        (line,) = [line for line in said.splitlines() if place in line]
+        assert re.search(r"orchestrator\.yaml:\d+", line), line
+
+
+def test_registry_of_a_newer_version(tmp_path):
+    daemon = Daemon(tmp_path, config({"a": model(BIG)}))
+    daemon.start()
+    assert daemon.end() == 0
+    registry = tmp_path / "state" / "registry.sqlite"
+    with sqlite3.connect(registry) as database:
+        database.execute("PRAGMA user_version = 999")
+    database.close()
+    before = registry.read_bytes()
+    code, said = serve(tmp_path, daemon.file, "--port", "0")
+    daemon.clean_up()
+    assert code == 1
+    assert "newer" in said
+    assert registry.read_bytes() == before, "left as it is"
+
+
+# --- the end ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def listening(daemon):
+    """Somebody who follows the events until the daemon ends."""
+    with daemon.http.stream("GET", "/events", headers={"Accept": "text/event-stream"}) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(list, lines)
+
+
+@pytest.mark.parametrize("on_shutdown", ["keep", "stop"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_shutdown_is_clean(daemons, on_shutdown, number):
+    daemon = daemons(
+        {"a": model(BIG), "b": model(5000, fake={"load_s": 1.5}), "c": model(BIG)},
+        on_shutdown=on_shutdown,
+    )
+    daemon.load("a", owner="me")
+    before = pids(daemon)
+    with listening(daemon) as heard, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(daemon.post, "/models/load", {"model": "c"})
+        loading = in_background(httpx.post, daemon.url + "/models/load", json={"model": "b"})
+        daemon.until(lambda s: s["loaded_models"].get("b"), "b loads")
+        daemon.signal(number)
+        assert daemon.process.wait(timeout=30) == 0
+        assert heard.result(timeout=5) is not None, "listeners are told the end"
+        refused = waiting.result(timeout=5)
+        assert refused.json()["code"] == "shutting_down"
+        loading.join()
+    assert "Traceback" not in daemon.log()
+    assert "never awaited" not in daemon.log()
+    if on_shutdown == "stop":
+        assert daemon.servers() == []
+    else:
+        assert before <= pids(daemon)
+        daemon.start()
+        daemon.until(lambda s: daemon.loaded().get("a") == "loaded", "a is adopted")
+        assert before <= pids(daemon)
+        check_belief(daemon)
+
+
+# --- time ------------------------------------------------------------------------------------
+
+
+def test_sigstop_daemon_expires_nothing_unheard(daemons):
+    daemon = daemons({"a": model(BIG), "b": model(BIG)})
+    lease = daemon.load("a", owner="me", lease_seconds=3)["lease_id"]
+    renewal = {"lease_seconds": 60}
+    with ThreadPoolExecutor(1) as pool:
+        with stopped(daemon):
+            renewed = pool.submit(
+                httpx.put, f"{daemon.url}/leases/{lease}", json=renewal, timeout=30
+            )
+            time.sleep(4)
+        assert renewed.result().status_code == 200
+    assert [each["lease_id"] for each in daemon.http.get("/leases").json()["leases"]] == [lease]
+    assert not daemon.decisions("expire")
+    assert daemon.refused("b", wait=0.3)["status"] == 503, "a is held"
+
+
+def test_lease_that_nobody_renews_expires_after_a_stop(daemons):
+    daemon = daemons({"a": model(BIG)})
+    daemon.load("a", owner="me", lease_seconds=1)
+    with stopped(daemon):
+        time.sleep(2.5)
+    daemon.until(lambda _: not daemon.http.get("/leases").json()["leases"], "it expires")
+
+
+def test_slow_fsync_delays_nobody(tmp_path):
+    disk = BadDisk(tmp_path)
+    daemon = Daemon(tmp_path, config({"a": model(10000), "b": model(1000), "c": model(1000)}))
+    daemon.environment |= disk.environment(slow_ms=1500)
+    try:
+        daemon.start()
+        daemon.load("a")
+        looks, loads = lambda: daemon.status(), lambda: daemon.load("a", owner="me")
+        before = typical(looks), typical(loads)
+        disk.becomes("slow")
+        order = in_background(httpx.post, daemon.url + "/models/load", json={"model": "b"})
+        during = typical(looks), typical(loads)
+        order.join()
+        assert daemon.loaded()["b"] == "loaded", "a cold load waits for its intent, and comes"
+        disk.becomes("well")
+    finally:
+        daemon.clean_up()
+    assert during[0] < before[0] + 0.05, "10 ms on a machine without other work"
+    assert during[1] < before[1] + 0.05
+    assert psutil.pid_exists(os.getpid())
+
+
+def typical(call):
+    samples = []
+    for _ in range(40):
+        began = time.monotonic()
+        call()
+        samples.append(time.monotonic() - began)
+    return sorted(samples)[len(samples) // 2]
+
+
+# --- web pages -------------------------------------------------------------------------------
+
+FOREIGN = {
+    "host": ({"Host": "evil.example"}, 421),
+    "rebound": ({"Host": "evil.example", "Origin": "http://evil.example"}, 421),
+    "origin": ({"Origin": "http://evil.example"}, 403),
+    "null-origin": ({"Origin": "null"}, 403),
+    "other-port": ({"Sec-Fetch-Site": "same-site"}, 403),
+    "cross-site": ({"Sec-Fetch-Site": "cross-site"}, 403),
+    "form": ({"Content-Type": "text/plain"}, 415),
+}
+
+
+def test_web_page_cannot_drive_it(daemons):
+    daemon = daemons({"a": model(BIG)})
+    daemon.load("a", owner="me")
+    lease = daemon.http.get("/leases").json()["leases"][0]["lease_id"]
+    known = {"name": "a", "lease_id": lease, "device_id": "fake-0", "model": "a", "path": "x"}
+    routes = daemon.http.get("/openapi.json").json()["paths"]
+    writes = [
+        (method, re.sub(r"{(\w+)(:\w+)?}", lambda part: known.get(part[1], "a"), path))
+        for path, methods in routes.items()
+        for method in methods
+        if method not in ("get", "head", "options")
+    ]
+    assert len(writes) >= 12
+    decided = len(daemon.decisions())
+    for method, path in writes:
+        for name, (headers, status) in FOREIGN.items():
+            headers = {"Content-Type": "application/json"} | headers
+            answer = daemon.http.request(method, path, content=b'{"model": "a"}', headers=headers)
+            assert answer.status_code == status, f"{method} {path} from {name}: {answer.text}"
+            assert answer.json()["remedy"]
+            assert not [h for h in answer.headers if h.startswith("access-control-")]
+    for path, methods in routes.items():
+        if "get" in methods and "{" not in path:
+            answer = daemon.http.get(path, headers={"Host": "evil.example"})
+            assert answer.status_code == 421, path
+    assert daemon.loaded() == {"a": "loaded"}
+    assert len(daemon.decisions()) == decided, "nothing was done"
+    assert daemon.http.get("/leases").json()["leases"]
