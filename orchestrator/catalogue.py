@@ -4,44 +4,77 @@ Turns an order into the spec that is scheduled.
 """
 
 import asyncio
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, Protocol
 
 from orchestrator.config import Config, parse_model
+from orchestrator.config.catalogue import PLAIN_CACHES, Unpredictable, declared_only, roots_of
+from orchestrator.config.files import Misplaced, locate
 from orchestrator.config.places import Plain
+from orchestrator.config.sections import CacheType, EngineName
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.refusals import Refusal, RefusalCode
-from orchestrator.core.specs import Catalogue, ModelName, ModelSpec
+from orchestrator.core.specs import Catalogue, Fallback, ModelName, ModelSpec, Serving
 from orchestrator.engines.cores import physical_cores
 from orchestrator.engines.profiles import with_profile
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
-from orchestrator.orders import LoadOrder, ReloadOutcome
-from orchestrator.ports import LearnedRecord
+from orchestrator.experience import Experience
+from orchestrator.orders import EstimateOrder, LoadOrder, ReloadOutcome, Suggestion
+from orchestrator.prediction import Appraisal
 
 ADDED_FILE = "models.json"  # models that were put through the API, in the state directory
 NAMES_SUGGESTED_MAX = 5
+NAME_CHARS_MAX = 128  # of a file that is estimated, shown as if it were a model
 
-Learned = Mapping[tuple[ModelName, str], LearnedRecord]
 Body = Mapping[str, Plain]
 
 
-def fingerprint(spec: ModelSpec) -> str:
-    """The same for all specs of a model that would occupy the same bytes."""
-    said = {
-        "service": spec.service,
-        "file": spec.file,
-        "mmproj": spec.mmproj,
-        "lora": spec.lora,
-        "serving": asdict(spec.serving),
-        "fake": asdict(spec.fake) if spec.fake else None,
-        "span": spec.span,
-    }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+class Predictor(Protocol):
+    """What models take, told from their files. What does not say otherwise may block."""
+
+    def footprint(self, spec: ModelSpec) -> Footprint | None:
+        """None where it cannot be told. Raise Unpredictable where a file is at fault."""
+
+    def remembered(self, spec: ModelSpec) -> Footprint | None:
+        """As far as the files have been read. Never blocks."""
+
+    def fallbacks(self, spec: ModelSpec) -> tuple[Fallback, ...]:
+        """What the model's `degrade` list comes to. Never blocks."""
+
+    def suggestions(
+        self, spec: ModelSpec, room_bytes: int, *, on_host: bool
+    ) -> tuple[Suggestion, ...]:
+        """What would fit into so much of each device."""
+
+    def appraise(self, spec: ModelSpec) -> Appraisal:
+        """In parts; of a model with a file. Raise Unpredictable."""
+
+
+class Unpredicting:
+    """Of somebody who cannot tell: every footprint must be declared."""
+
+    footprint = staticmethod(declared_only)
+    remembered = staticmethod(declared_only)
+
+    def fallbacks(self, spec: ModelSpec) -> tuple[Fallback, ...]:  # noqa: ARG002 - the protocol's
+        return ()
+
+    def suggestions(
+        self,
+        spec: ModelSpec,  # noqa: ARG002
+        room_bytes: int,  # noqa: ARG002
+        *,
+        on_host: bool,  # noqa: ARG002
+    ) -> tuple[Suggestion, ...]:
+        return ()
+
+    def appraise(self, spec: ModelSpec) -> Appraisal:
+        raise Unpredictable(("file",), f"{spec.file} is not read here")
 
 
 class Book:
@@ -50,14 +83,14 @@ class Book:
         *,
         config: Config,
         load: Callable[[], Config],
-        learned: Learned,
-        estimate: Callable[[ModelSpec], Footprint | None],
+        experience: Experience,
+        predictor: Predictor | None = None,
     ) -> None:
         """Raise ConfigInvalid if a model that was added at run time no longer fits the file."""
         self.config = config
         self._load = load
-        self._learned = learned
-        self._estimate = estimate
+        self._experience = experience
+        self.predictor = predictor or Unpredicting()
         self._added: dict[str, Body] = _read_added(config.state_dir)
         self.catalogue: Catalogue = self._compiled(config)
 
@@ -82,24 +115,77 @@ class Book:
             serving = with_profile(serving, order.profile, physical_cores=physical_cores())
         if order.context_size is not None:
             serving = replace(serving, context_size=order.context_size)
+        if order.gpu_layers is not None:
+            serving = replace(serving, gpu_layers=order.gpu_layers)
+        if order.cache_type is not None:
+            kind = order.cache_type
+            serving = replace(serving, cache_type_k=kind, cache_type_v=kind)
+            _require_flash_attention(spec, serving)
         wanted = replace(spec, serving=serving, profile=order.profile or spec.profile)
         if serving != spec.serving:
-            estimated = self._estimate(wanted)
+            estimated = self.predictor.remembered(wanted)
             wanted = replace(wanted, footprint=estimated or spec.footprint)
-        return self.believed(wanted)
+        believed = self._experience.believed(wanted)
+        if not spec.degrade:
+            return believed
+        return replace(believed, fallbacks=self.predictor.fallbacks(believed))
 
-    def believed(self, spec: ModelSpec) -> ModelSpec:
-        """What was measured replaces what was declared or estimated."""
-        record = self._learned.get((spec.name, fingerprint(spec)))
-        if record is None:
-            return spec
-        return replace(spec, footprint=record.footprint, load_s=record.load_s or spec.load_s)
+    def spec_to_estimate(self, order: EstimateOrder) -> ModelSpec:
+        """What is asked about: a model, or a file that a service may read, under such settings.
+
+        Raise Denied for a model that is not there, ConfigInvalid for a file that may not be read.
+        """
+        spec = self._of_file(order) if order.model is None else self.named(order.model)
+        if spec.file is None:
+            raise ConfigInvalid((f"model: {spec.name} has no file to estimate from",))
+        serving = spec.serving
+        asked = {
+            "context_size": order.context_size,
+            "slots": order.slots,
+            "unified_cache": order.unified_cache,
+            "cache_type_k": order.cache_type,
+            "cache_type_v": order.cache_type,
+            "ubatch": order.ubatch,
+            "batch": order.ubatch and max(serving.batch, order.ubatch),
+            "gpu_layers": order.gpu_layers,
+            "flash_attention": order.flash_attention,
+        }
+        said: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+        return replace(spec, serving=replace(serving, **said))
+
+    def _of_file(self, order: EstimateOrder) -> ModelSpec:
+        services = {
+            name: entry
+            for name, entry in self.config.services.items()
+            if order.service in (None, name) and entry.engine is not EngineName.FAKE
+        }
+        problem = f"service: there is no service {order.service!r} whose engine reads files"
+        for name, entry in services.items():
+            roots = roots_of(entry)
+            try:
+                return ModelSpec(
+                    name=ModelName(Path(order.file or "").name[:NAME_CHARS_MAX]),
+                    service=name,
+                    footprint=Footprint(device_bytes=0),
+                    file=locate(order.file or "", roots),
+                    mmproj=None if order.mmproj is None else locate(order.mmproj, roots),
+                )
+            except Misplaced as error:
+                problem = f"file: {error}"
+        raise ConfigInvalid((problem,))
 
     # --- changing --------------------------------------------------------------------------------
 
     async def put(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it; nothing has changed then."""
-        spec = parse_model(self.config, name, body, taken=self.catalogue, estimate=self._estimate)
+        spec = await asyncio.to_thread(  # its files are read
+            parse_model,
+            self.config,
+            name,
+            body,
+            taken=self.catalogue,
+            estimate=self.predictor.footprint,
+        )
         await self._keep_added({**self._added, name: body})
         return self.catalogue[spec.name]
 
@@ -144,7 +230,9 @@ class Book:
     def _compiled(self, config: Config, added: Mapping[str, Body] | None = None) -> Catalogue:
         catalogue = dict(config.catalogue)
         for name, body in (self._added if added is None else added).items():
-            spec = parse_model(config, name, body, taken=catalogue, estimate=self._estimate)
+            spec = parse_model(
+                config, name, body, taken=catalogue, estimate=self.predictor.footprint
+            )
             catalogue[spec.name] = spec
         return catalogue
 
@@ -160,6 +248,18 @@ class Book:
             detail=f"{spec.name} belongs to service {spec.service!r}, not to {service!r}.",
             remedy="Leave `service` out, or name the model's own.",
         )
+
+
+def _require_flash_attention(spec: ModelSpec, serving: Serving) -> None:
+    if serving.flash_attention or CacheType(serving.cache_type_v) in PLAIN_CACHES:
+        return
+    raise Denied(
+        Refusal(
+            code=RefusalCode.CONFLICT,
+            detail=f"{spec.name} runs without flash attention, which {serving.cache_type_v} needs.",
+            remedy="Set flash_attention: true for the model, or ask for f16.",
+        )
+    )
 
 
 def _unknown(name: str, catalogue: Catalogue) -> Refusal:

@@ -139,6 +139,51 @@ def _wait(text: str) -> float:
 # --- words that need no daemon ---------------------------------------------------------------
 
 
+def _estimate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE.gguf", help="any part of a split model")
+    parser.add_argument("--context", type=int, default=0, metavar="N", help="else as trained")
+    parser.add_argument("--slots", type=int, default=1, metavar="N")
+    parser.add_argument("--split-cache", action="store_true", help="a context for each slot")
+    parser.add_argument("--cache-type", default="f16", metavar="T", help="of keys and values")
+    parser.add_argument("--ubatch", type=int, default=512, metavar="N")
+    parser.add_argument("--gpu-layers", type=_layers, default="all", metavar="N|all")
+    parser.add_argument("--mmproj", type=Path, metavar="F", help="the projector of a vision model")
+    parser.add_argument("--flash-attn", choices=("on", "off"), default="on")
+    parser.add_argument("--json", action="store_true", help="print the parts as JSON, in MiB")
+
+
+def _layers(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
+def estimate(words: argparse.Namespace) -> int:
+    from orchestrator.gguf.errors import GgufError
+    from orchestrator.gguf.estimate import estimate as estimated
+    from orchestrator.gguf.reader import read_header
+    from orchestrator.gguf.settings import Settings
+    from orchestrator.terminal import estimate_lines
+
+    try:
+        asked = Settings(
+            context_size=words.context,
+            slots=words.slots,
+            unified_cache=not words.split_cache,
+            cache_type_k=words.cache_type,
+            cache_type_v=words.cache_type,
+            batch=max(Settings().batch, words.ubatch),
+            ubatch=words.ubatch,
+            gpu_layers=words.gpu_layers,
+            flash_attention=words.flash_attn == "on",
+            projector=read_header(words.mmproj) if words.mmproj else None,
+        )
+        told = estimated(read_header(words.file), asked).to_json()
+    except GgufError as error:
+        complain(f"{error}.")
+        return FAILED
+    say(*([json.dumps(told, indent=2)] if words.json else estimate_lines(told)))
+    return DONE
+
+
 def _serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="else the embedded default")
     parser.add_argument("--host", help="instead of server.host")
@@ -182,6 +227,8 @@ def _config(parser: argparse.ArgumentParser) -> None:
 def config(words: argparse.Namespace) -> int:
     from orchestrator.config import EXAMPLE_CONFIG, config_schema, load_config
     from orchestrator.errors import ConfigInvalid
+    from orchestrator.gguf.headers import Headers
+    from orchestrator.prediction import Predictions
 
     if words.kind == "schema":
         say(json.dumps(config_schema(), indent=2))
@@ -190,7 +237,7 @@ def config(words: argparse.Namespace) -> int:
         say(EXAMPLE_CONFIG.read_text().rstrip("\n"))
         return DONE
     try:
-        checked = load_config(words.file)
+        checked = load_config(words.file, estimate=Predictions(Headers()).footprint)
     except ConfigInvalid as error:
         complain(*error.mistakes)
         return MISUSED
@@ -208,9 +255,13 @@ def doctor(words: argparse.Namespace) -> int:
     from orchestrator.config import DEFAULT_CONFIG, load_config
     from orchestrator.doctor import as_json, examine, lines, needs_help
     from orchestrator.errors import ConfigInvalid
+    from orchestrator.gguf.headers import Headers
+    from orchestrator.prediction import Predictions
 
     try:
-        checked = load_config(words.config or DEFAULT_CONFIG)
+        checked = load_config(
+            words.config or DEFAULT_CONFIG, estimate=Predictions(Headers()).footprint
+        )
     except ConfigInvalid as error:
         complain(*error.mistakes)
         return MISUSED
@@ -249,6 +300,7 @@ class Word:
 
 ALONE = (
     Word("serve", "run the daemon", _serve, serve),
+    Word("estimate", "what a model file would take, told from its header", _estimate, estimate),
     Word("doctor", "say what this machine has and what is missing", _doctor, doctor),
     Word("config", "check a configuration, print its schema or an example", _config, config),
     Word("version", "print the version", _nothing, version),

@@ -4,15 +4,18 @@ import logging
 import os
 import shutil
 import uuid
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import assert_never
 
 from orchestrator.config import Config
 from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName, ServiceEntry
-from orchestrator.core.specs import ServiceName
+from orchestrator.core.failures import Failure
+from orchestrator.core.specs import ModelSpec, ServiceName
 from orchestrator.core.vram import MiB
 from orchestrator.engines import llama_binary
+from orchestrator.engines.container import Lacking, SomeContainer
 from orchestrator.engines.cores import physical_cores
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.engines.llama_container import LlamaContainer
@@ -22,12 +25,16 @@ from orchestrator.engines.model_files import gguf_problem
 from orchestrator.engines.xllamacpp import XLlamaCpp
 from orchestrator.errors import ConfigInvalid
 from orchestrator.execution import Drivers
+from orchestrator.gguf.dry_run import DryRuns, find_planner
+from orchestrator.gguf.errors import GgufError
+from orchestrator.gguf.headers import Headers
 from orchestrator.gguf.soundness import damage
 from orchestrator.gpu.fake import FakeDevices, FakeDeviceSpec
 from orchestrator.gpu.host import HostDevices
 from orchestrator.gpu.machine import Machine, detect
 from orchestrator.gpu.nvml import NvmlDevices
 from orchestrator.ports import Clock, Devices, Engine, Runtime
+from orchestrator.prediction import Predictions
 from orchestrator.runtimes.docker import DockerRuntime
 from orchestrator.runtimes.docker_create import ContainerSettings, models_dir
 from orchestrator.runtimes.external import ExternalRuntime
@@ -71,8 +78,9 @@ def make_drivers(
 ) -> dict[ServiceName, Drivers]:
     return {
         name: Drivers(
-            engine=_make_engine(entry, config, http),
+            engine=_make_engine(entry, config, http, runtimes),
             runtime=runtimes.of(entry),
+            shared=entry.container is not None,
             stop_grace_s=config.scheduling.stop_grace_s,
             load_deadline_s=config.scheduling.load_deadline_s,
         )
@@ -80,7 +88,9 @@ def make_drivers(
     }
 
 
-def _make_engine(entry: ServiceEntry, config: Config, http: LlamaHttp) -> Engine:
+def _make_engine(
+    entry: ServiceEntry, config: Config, http: LlamaHttp, runtimes: "Runtimes"
+) -> Engine:
     match entry.engine:
         case EngineName.FAKE:
             is_fake = config.devices.source is DeviceSource.FAKE
@@ -88,6 +98,14 @@ def _make_engine(entry: ServiceEntry, config: Config, http: LlamaHttp) -> Engine
             return FakeEngine(http, claims_dir=claims_dir)
         case EngineName.XLLAMACPP:
             return XLlamaCpp(http, physical_cores=physical_cores(), file_problem=_file_problem)
+        case EngineName.CONTAINER:
+            assert entry.container is not None  # the configuration saw to that
+            return SomeContainer(
+                http,
+                container=entry.container,
+                health=entry.health or "/",
+                lacking=_lacking(entry, runtimes),
+            )
         case EngineName.LLAMA_CPP if entry.runtime is RuntimeName.DOCKER:
             return LlamaContainer(
                 http,
@@ -95,24 +113,70 @@ def _make_engine(entry: ServiceEntry, config: Config, http: LlamaHttp) -> Engine
                 container=entry.container,
                 models_dir=None if entry.models_dir is None else Path(entry.models_dir),
                 physical_cores=physical_cores(),
+                lacking=_lacking(entry, runtimes),
+                memory_mb=entry.memory_mb,
                 file_problem=_file_problem,
             )
         case EngineName.LLAMA_CPP:
-            search_path = os.environ.get("PATH")  # noqa: TID251 - where programs are looked for
-            binary = None
-            if entry.binary:
-                binary = Path(shutil.which(entry.binary, path=search_path) or entry.binary)
-            found = llama_binary.candidates(binary, search_path)
             return LlamaCpp(
-                found, http, physical_cores=physical_cores(), file_problem=_file_problem
+                _llama_servers(entry),
+                http,
+                physical_cores=physical_cores(),
+                file_problem=_file_problem,
             )
         case _:
             raise ConfigInvalid((f"engine {entry.engine} is not supported by this version",))
 
 
+def _llama_servers(entry: ServiceEntry) -> tuple[Path, ...]:
+    search_path = os.environ.get("PATH")  # noqa: TID251 - where programs are looked for
+    binary = None
+    if entry.binary:
+        binary = Path(shutil.which(entry.binary, path=search_path) or entry.binary)
+    return tuple(llama_binary.candidates(binary, search_path))
+
+
+def _lacking(entry: ServiceEntry, runtimes: "Runtimes") -> Lacking:
+    docker = runtimes.docker(entry)
+
+    async def lacking(spec: ModelSpec) -> Failure | None:
+        return await docker.lacking(spec.service, image=entry.image, container=entry.container)
+
+    return lacking
+
+
 def _file_problem(path: Path) -> str | None:
     """What keeps a model file from being loaded, as far as its header tells: see Engine.check."""
     return gguf_problem(path) or damage(path)
+
+
+def make_predictions() -> Predictions:
+    """With the engine's own planner behind it, where a llama-server is found on PATH."""
+    found = shutil.which("llama-server")
+    dry_runs = None
+    if found is not None:
+        directory = Path(found).resolve().parent
+        pretends = (directory / "ggml-rpc-server").is_file()
+        with suppress(GgufError):  # it does not run on this machine: the header must do
+            dry_runs = DryRuns(find_planner(directory, pretend_gpus=pretends))
+    return Predictions(Headers(), dry_runs=dry_runs)
+
+
+def server_versions(config: Config) -> dict[ServiceName, str]:
+    """What was measured with one version of a server is not believed of another."""
+    return {name: _server_version(entry) for name, entry in config.services.items()}
+
+
+def _server_version(entry: ServiceEntry) -> str:
+    if entry.engine is EngineName.XLLAMACPP:
+        with suppress(PackageNotFoundError):
+            return version("xllamacpp")
+    if entry.engine is EngineName.LLAMA_CPP and entry.runtime is RuntimeName.PROCESS:
+        for path in _llama_servers(entry):
+            with suppress(OSError):
+                seen = path.stat()
+                return f"{path}:{seen.st_size}:{seen.st_mtime_ns}"
+    return entry.image or entry.container or ""
 
 
 class Runtimes:
@@ -150,11 +214,14 @@ class Runtimes:
                     self._external = ExternalRuntime()
                 return self._external
             case RuntimeName.DOCKER:
-                if entry not in self._docker:
-                    self._docker[entry] = _docker_runtime(entry, self._config)
-                return self._docker[entry]
+                return self.docker(entry)
             case _:
                 assert_never(entry.runtime)
+
+    def docker(self, entry: ServiceEntry) -> DockerRuntime:
+        if entry not in self._docker:
+            self._docker[entry] = _docker_runtime(entry, self._config)
+        return self._docker[entry]
 
 
 def _docker_runtime(entry: ServiceEntry, config: Config) -> DockerRuntime:

@@ -50,13 +50,13 @@ from orchestrator.core.survey import survey
 from orchestrator.errors import Denied
 from orchestrator.errors import StopFailed as StopFailedError
 from orchestrator.execution import Drivers, Up, bring_up, how_it_ended, take_down, wait_until_ready
+from orchestrator.experience import Experience
 from orchestrator.history import History
 from orchestrator.lookout import HURRY_S, Lookout
 from orchestrator.ports import (
     Clock,
     DecisionRecord,
     Devices,
-    LearnedRecord,
     Memory,
     Operation,
     Registry,
@@ -81,8 +81,7 @@ class Conductor:
         history: History,
         clock: Clock,
         tasks: asyncio.TaskGroup,
-        fingerprint: Callable[[ModelSpec], str],
-        learned: dict[tuple[ModelName, str], LearnedRecord],
+        experience: Experience,
     ) -> None:
         self._scheduler = scheduler
         self.drivers = drivers
@@ -90,7 +89,7 @@ class Conductor:
         self.history = history
         self.clock = clock
         self._tasks = tasks
-        self._fingerprint = fingerprint
+        self._experience = experience
         # Tickets name leases, and leases outlive the daemon: numbers are not used again.
         self._tickets = itertools.count(int(clock() * 1000))
         self._decision_ids = itertools.count(1)
@@ -102,7 +101,6 @@ class Conductor:
         self._last_lives: dict[ModelName, tuple[ServiceName, Running]] = {}  # whose logs are kept
         self._snapshot: Snapshot | None = None
         self._noting: asyncio.TimerHandle | None = None
-        self._learned = learned
         self.lookout = Lookout(
             devices=devices,
             drivers=drivers,
@@ -258,6 +256,9 @@ class Conductor:
         )
 
     def _forget(self, instance: InstanceId) -> None:
+        ended = self._experience.end(instance, self.lookout.peaks.get(instance), self._now())
+        if ended is not None:
+            self._spawn(self.registry.put_learned(ended), f"write peak of {ended.model}")
         self.running.pop(instance, None)
         self._written.pop(instance, None)
         self._spawn(self.registry.drop_resident(instance), f"drop {instance}")
@@ -268,15 +269,13 @@ class Conductor:
             await asyncio.wait({written})
 
     def _learn(self, effect: Learn) -> None:
-        record = LearnedRecord(
-            model=effect.model,
-            settings=self._fingerprint(effect.spec),
-            footprint=effect.footprint,
-            load_s=effect.load_s,
-            measured_at=datetime.fromtimestamp(self.clock(), UTC),
-        )
-        self._learned[record.model, record.settings] = record
+        record, said = self._experience.learn(effect, self._now())
         self._spawn(self.registry.put_learned(record), f"write footprint of {record.model}")
+        if said is not None:
+            self.say(said)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
 
     # --- effects on the world ------------------------------------------------------------------
 
@@ -336,6 +335,7 @@ class Conductor:
                 endpoint=outcome.running.endpoint,
                 load_s=outcome.load_s,
                 measured=self.lookout.held.get(instance),
+                peak=self.lookout.peaks.get(instance),
             )
         )
         self._watch(resident, outcome.running)

@@ -5,9 +5,11 @@ Order of an end: refuse new wishes, stop models only if the operator wants that,
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 import uuid
@@ -20,25 +22,30 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from orchestrator.catalogue import Book, fingerprint
-from orchestrator.composition import Runtimes, make_devices, make_drivers
+from orchestrator.catalogue import Book
+from orchestrator.composition import (
+    Runtimes,
+    make_devices,
+    make_drivers,
+    make_predictions,
+    server_versions,
+)
 from orchestrator.conductor import Conductor
 from orchestrator.config import Config, Overrides, load_config
-from orchestrator.config.catalogue import declared_only
-from orchestrator.config.sections import (
-    OnShutdown,
-)
+from orchestrator.config.sections import OnShutdown, ServerSettings
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.messages import Decide, DecisionKind, ShutdownBegan
 from orchestrator.core.scheduler import Scheduler
 from orchestrator.desk import Desk
 from orchestrator.engines.llama_http import LlamaHttp
 from orchestrator.errors import ConfigInvalid
+from orchestrator.experience import Experience
 from orchestrator.history import History
 from orchestrator.orders import LoadOrder
 from orchestrator.periodic import Job, Periodic
 from orchestrator.ports import Clock
-from orchestrator.recovery import recover
+from orchestrator.prediction import Predictions
+from orchestrator.recovery import adopt, recover
 from orchestrator.registry.durable import SteadyRegistry
 from orchestrator.registry.sqlite import SqliteRegistry
 from orchestrator.web.app import create_app
@@ -46,12 +53,14 @@ from orchestrator.web.app import create_app
 log = logging.getLogger("orchestrator")
 
 TICK_S = 1.0
+ADOPT_S = 2.0  # a container that others start is a resident so long after it answers
 USE_LOOK_S = 2.0  # a direct request counts as use at the latest so long after it began
 PRUNE_S = 3600.0
 TRIM_LOGS_S = 60.0  # a server that writes a megabyte a second is cut back before it fills a disk
 KEEP_DAYS = 30
 KEEP_DECISIONS = 20_000  # about 10 MB of sentences
 STOP_ALL_S = 120.0  # how long `on_shutdown: stop` waits for models to leave
+BACKLOG = 2048  # callers that connect at the same moment, as after a restart
 GRACEFUL_S = 5  # for requests that are being answered when the daemon ends
 
 
@@ -76,38 +85,88 @@ class Daemon:
     conductor: Conductor
     desk: Desk
     server: uvicorn.Server
-    ending: asyncio.Event
+    listener: socket.socket
 
 
 def serve(path: Path, overrides: Overrides | None = None) -> None:
     """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start."""
+    gc.disable()  # until it serves: a start makes much and drops little
     chosen = overrides or Overrides()
-    config = load_config(path, overrides=chosen)
+    predictions = make_predictions()
+
+    def load() -> Config:
+        return load_config(path, overrides=chosen, estimate=predictions.footprint)
+
+    config = load()
     _set_up_logging()
     if os.environ.get("ORCHESTRATOR_API_KEY"):  # noqa: TID251 - said, not used
         log.warning("ORCHESTRATOR_API_KEY is set, but this version checks no keys")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(config, lambda: load_config(path, overrides=chosen)))
+        runner.run(run(config, load, predictions))
 
 
-async def run(config: Config, load: Callable[[], Config]) -> None:
-    async with AsyncExitStack() as stack:
-        daemon = await stack.enter_async_context(running(config, load))
+async def run(config: Config, load: Callable[[], Config], predictions: Predictions) -> None:
+    async with running(config, load, predictions) as daemon:
         _handle_signals(daemon)
-        await daemon.server.serve()
+        gc.freeze()  # what the start made stays: a collection that looks at it stops us for 50 ms
+        gc.enable()
+        log.info("listening on http://%s:%d", *daemon.listener.getsockname()[:2])
+        await daemon.server.serve([daemon.listener])
+
+
+def _listener(server: ServerSettings) -> socket.socket:
+    """Who connects before we are ready waits, and is not refused. Raise OSError."""
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    try:
+        return socket.create_server((server.host, server.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(
+            f"{server.host}:{server.port} cannot be listened on: {error.strerror or error}. "
+            "Choose another with --port and --host, or server.port and server.host"
+        ) from error
 
 
 @asynccontextmanager
-async def running(config: Config, load: Callable[[], Config]) -> AsyncIterator[Daemon]:
-    """The whole daemon but for its sockets; ended when the block ends."""
+async def running(
+    config: Config, load: Callable[[], Config], predictions: Predictions
+) -> AsyncIterator[Daemon]:
+    """The whole daemon, not serving yet; ended when the block ends.
+
+    Nothing is begun by a daemon that could not serve: the directory and the port come first.
+    """
+    async with AsyncExitStack() as stack:
+        registry = await asyncio.to_thread(SqliteRegistry.open, config.state_dir)
+        stack.push_async_callback(registry.close)
+        listener = stack.enter_context(_listener(config.server))
+        together = _put_together(config, load, registry, listener, predictions)
+        yield await stack.enter_async_context(together)
+
+
+@asynccontextmanager
+async def _put_together(
+    config: Config,
+    load: Callable[[], Config],
+    inner: SqliteRegistry,
+    listener: socket.socket,
+    predictions: Predictions,
+) -> AsyncIterator[Daemon]:
     clock = steady_clock()
-    inner = await asyncio.to_thread(SqliteRegistry.open, config.state_dir)
     registry = SteadyRegistry(inner)
     memory = await registry.recall()
     devices, fake = await make_devices(config, clock)
     http = LlamaHttp()
-    learned = {(record.model, record.settings): record for record in memory.learned}
-    book = Book(config=config, load=load, learned=learned, estimate=declared_only)
+    ledger = Ledger()
+    experience = Experience(
+        memory.learned,
+        versions=server_versions(config),
+        devices=lambda: [ledger.reading(device).device for device in ledger.devices],
+    )
+    book = Book(
+        config=config,
+        load=load,
+        experience=experience,
+        predictor=predictions,
+    )
     history = History(epoch=uuid.uuid4().hex[:8])
     runtimes = Runtimes(config)
     async with AsyncExitStack() as stack:
@@ -117,15 +176,14 @@ async def running(config: Config, load: Callable[[], Config]) -> AsyncIterator[D
         stack.push_async_callback(runtimes.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         conductor = Conductor(
-            scheduler=Scheduler(book.catalogue, Ledger(), config.scheduling.rules),
+            scheduler=Scheduler(book.catalogue, ledger, config.scheduling.rules),
             devices=devices,
             drivers=make_drivers(config, http, runtimes),
             registry=registry,
             history=history,
             clock=clock,
             tasks=tasks,
-            fingerprint=fingerprint,
-            learned=learned,
+            experience=experience,
         )
         desk = Desk(
             conductor=conductor,
@@ -139,11 +197,12 @@ async def running(config: Config, load: Callable[[], Config]) -> AsyncIterator[D
             conductor.say(Decide(kind=DecisionKind.DEVICE, text=problem, remedy="See the log."))
         await conductor.lookout.sample()
         await recover(conductor, memory, book.catalogue)
+        await adopt(conductor, book.catalogue)
         await conductor.lookout.sample()  # again, now that we know which bytes are ours
-        server = _server(config, desk)
-        daemon = Daemon(conductor, desk, server, asyncio.Event())
+        server = _server(desk)
+        daemon = Daemon(conductor, desk, server, listener)
         keeping_up = tasks.create_task(conductor.lookout.keep_up(), name="keep up")
-        periodic = Periodic(*_jobs(config, conductor, registry, runtimes))
+        periodic = Periodic(*_jobs(book, conductor, registry, runtimes))
         periodic.start()
         _preload(desk)
         try:
@@ -167,14 +226,19 @@ async def _end(config: Config, conductor: Conductor, history: History) -> None:
 
 
 def _jobs(
-    config: Config, conductor: Conductor, registry: SteadyRegistry, runtimes: Runtimes
+    book: Book, conductor: Conductor, registry: SteadyRegistry, runtimes: Runtimes
 ) -> Iterator[Job]:
     async def prune() -> None:
         before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
         await registry.prune(before=before, keep_decisions=KEEP_DECISIONS)
 
-    yield Job("sample", config.devices.sample_interval_s, conductor.lookout.sample)
+    async def adopt_named() -> None:
+        await adopt(conductor, book.catalogue)
+
+    yield Job("sample", book.config.devices.sample_interval_s, conductor.lookout.sample)
     yield Job("tick", TICK_S, conductor.tick)
+    if any(drivers.shared for drivers in conductor.drivers.values()):
+        yield Job("adopt", ADOPT_S, adopt_named)
     yield Job("look at use", USE_LOOK_S, conductor.lookout.look_at_use)
     yield Job("retry writes", TICK_S, registry.retry)
     yield Job("prune", PRUNE_S, prune)
@@ -187,17 +251,16 @@ def _preload(desk: Desk) -> None:
             desk.begin_load(LoadOrder(model=spec.name))
 
 
-def _server(config: Config, desk: Desk) -> uvicorn.Server:
+def _server(desk: Desk) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             create_app(desk),
-            host=config.server.host,
-            port=config.server.port,
             log_config=None,
             access_log=False,
             lifespan="off",
             proxy_headers=False,  # believed only from an edge of ours, and there is none yet
             server_header=False,
+            backlog=BACKLOG,
             timeout_graceful_shutdown=GRACEFUL_S,
         )
     )
@@ -207,6 +270,8 @@ def _handle_signals(daemon: Daemon) -> None:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
+        # Who waits hears it now, while there is still somebody to tell it.
+        daemon.conductor.tell(ShutdownBegan(stop_residents=False))
         daemon.desk.history.close()  # listeners would keep their connections open for ever
         daemon.server.should_exit = True
 

@@ -5,12 +5,16 @@ and tests differ only in what they do with the answer.
 """
 
 import asyncio
+import re
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from orchestrator.catalogue import Body, Book
 from orchestrator.conductor import Conductor
 from orchestrator.config import Config
+from orchestrator.config.catalogue import Unpredictable
+from orchestrator.config.places import show
 from orchestrator.core.eviction import Urgency
 from orchestrator.core.grants import room_spec, serves
 from orchestrator.core.leases import Lease, LeaseId, LeaseKind
@@ -24,17 +28,19 @@ from orchestrator.core.messages import (
     Requested,
     UnloadRequested,
 )
+from orchestrator.core.placement import usable_devices
 from orchestrator.core.planner import Plan, Question, plan
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Resident, ResidentState
 from orchestrator.core.snapshot import Snapshot
 from orchestrator.core.specs import PRIORITY_DEFAULT, ModelName, ModelSpec
-from orchestrator.core.vram import MiB
-from orchestrator.errors import Denied, RegistryFailed
+from orchestrator.core.vram import DeviceKind, MiB
+from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.gpu.fake import FakeDevices
 from orchestrator.history import History
 from orchestrator.operations import Operations
 from orchestrator.orders import (
+    EstimateOrder,
     Forecast,
     LoadOrder,
     LoadOutcome,
@@ -45,6 +51,9 @@ from orchestrator.orders import (
     UnloadOutcome,
 )
 from orchestrator.ports import Clock, DecisionRecord, Operation
+from orchestrator.prediction import Appraisal
+
+OWNER_SHOWN_MAX = 32
 
 
 class Desk:
@@ -104,7 +113,7 @@ class Desk:
 
     def begin_load(self, order: LoadOrder) -> Operation:
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
-        return self._operations.begin(self._book.spec_for(order), order)
+        return self._operations.begin(self._startable(order), order)
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, or TimeoutError at the deadline: the load goes on then."""
@@ -121,7 +130,7 @@ class Desk:
 
     async def unload(self, order: UnloadOrder) -> UnloadOutcome:
         """Return when it is gone, or the owner's lease is. Raise Denied if it is in use."""
-        spec = self._book.named(order.model)
+        spec = self._here_or_named(order.model)
         ticket = self._conductor.next_ticket()
         answer = self._conductor.ask(
             ticket,
@@ -152,7 +161,7 @@ class Desk:
 
     def forecast(self, order: LoadOrder) -> Forecast:
         """What a load would do, without doing it: the scheduler's own plan."""
-        spec = self._book.spec_for(order)
+        spec = self._startable(order)
         state = self._conductor.scheduler.state
         resident = state.ledger.resident(spec.name)
         available_bytes = sum(account.available_bytes or 0 for account in self.snapshot().accounts)
@@ -189,12 +198,37 @@ class Desk:
             already_loaded=False,
         )
 
+    async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
+        """The refusal with what the caller could send instead, worked out beside the loop."""
+        if refusal.room_bytes is None or refusal.suggestions:
+            return refusal
+        spec = self._book.spec_for(order)
+        ledger = self._conductor.scheduler.state.ledger
+        kinds = {ledger.reading(each).device.kind for each in usable_devices(spec, ledger)}
+        found = await asyncio.to_thread(
+            self._book.predictor.suggestions,
+            spec,
+            refusal.room_bytes,
+            on_host=kinds == {DeviceKind.HOST},
+        )
+        ways = " or ".join(f"{key} {value}" for each in found for key, value in each.items())
+        remedy = f"{refusal.remedy} It would fit with {ways}." if ways else refusal.remedy
+        return replace(refusal, suggestions=found, remedy=remedy)
+
+    async def estimate(self, order: EstimateOrder) -> Appraisal:
+        """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
+        spec = self._book.spec_to_estimate(order)
+        try:
+            return await asyncio.to_thread(self._book.predictor.appraise, spec)
+        except Unpredictable as error:
+            raise ConfigInvalid((f"{show(error.where)}: {error}",)) from error
+
     # --- leases ----------------------------------------------------------------------------------
 
     async def lease_room(self, order: RoomOrder) -> RoomOutcome:
         """Room for work that is not ours. If the caller is cancelled, nothing stays leased."""
         ticket = self._conductor.next_ticket()
-        name = ModelName(f"lease-{uuid.uuid4().hex[:12]}")
+        name = ModelName(f"lease-{_slug(order.owner)}-{uuid.uuid4().hex[:8]}")
         priority = PRIORITY_DEFAULT if order.priority is None else order.priority
         spec = room_spec(name, order.vram_bytes, order.device, priority)
         answer = self._conductor.ask(
@@ -302,7 +336,33 @@ class Desk:
 
     async def log_tail(self, model: str, lines: int) -> tuple[str, ...]:
         """Empty if it never ran."""
-        return await self._conductor.log_tail(self._book.named(model).name, lines)
+        return await self._conductor.log_tail(self._here_or_named(model).name, lines)
+
+    def _here_or_named(self, model: str) -> ModelSpec:
+        """A model that was taken out of the catalogue while it runs can still be told to go."""
+        resident = self._conductor.scheduler.state.ledger.resident(ModelName(model))
+        if resident is not None and not resident.spec.plain_room:
+            return resident.spec
+        return self._book.named(model)
+
+    def _startable(self, order: LoadOrder) -> ModelSpec:
+        """Raise Denied also for a service that came with a reload: it has no drivers yet."""
+        spec = self._book.spec_for(order)
+        if spec.service not in self._conductor.drivers:
+            raise Denied(
+                Refusal(
+                    code=RefusalCode.CONFLICT,
+                    detail=f"{spec.name} belongs to the service {spec.service}, which the "
+                    "configuration did not have when the orchestrator was started.",
+                    remedy="Restart the orchestrator; models that run go on meanwhile.",
+                )
+            )
+        return spec
+
+
+def _slug(owner: str) -> str:
+    """The owner as part of a name that people read in the log."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", owner)[:OWNER_SHOWN_MAX].strip("-") or "nobody"
 
 
 def _is_served_by(resident: Resident, spec: ModelSpec) -> bool:

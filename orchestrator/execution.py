@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator.core.failures import Failure, FailureReason
@@ -12,7 +13,8 @@ from orchestrator.ports import Clock, Engine, Exit, Handle, ReadyState, Running,
 # Probes are cheap: half a millisecond on both sides. A model is told ready soon after it is.
 POLL_S_MIN = 0.025
 POLL_S_MAX = 0.25
-POLL_FRACTION = 0.02  # of the time waited so far: a long load is polled less often
+POLL_FRACTION = 0.01  # of the time waited so far: a long load is polled less often
+LOG_LOOK_S = 0.5  # of a container it takes some milliseconds; the deadline is minutes
 # A large file from a slow disk loads for as long as it moves; but nothing loads for ever.
 STRETCH_MAX = 10
 LOG_LINES = 40  # of the log in an answer: enough for a stack of allocations that failed
@@ -24,6 +26,7 @@ class Drivers:
 
     engine: Engine
     runtime: Runtime
+    shared: bool = False  # what it runs may also be started by others: compose, or a person
     stop_grace_s: float = 10.0
     load_deadline_s: float = 600.0
 
@@ -72,19 +75,22 @@ async def wait_until_ready(running: Running, drivers: Drivers, clock: Clock) -> 
     """None when it answers; else why it never will. Its death is noticed at once."""
     ended = asyncio.create_task(drivers.runtime.wait(running.handle), name="wait for the end")
     began_s = moved_s = clock()
-    log_size = -1
+    log_size, size, look_s = -1, -1, began_s
     try:
         while True:
             probe = await drivers.engine.readiness(running.endpoint)
             if probe.state is ReadyState.READY and not ended.done():
                 return None
             if probe.state is ReadyState.BROKEN:
-                tail = await drivers.runtime.log_tail(running.handle, LOG_LINES)
+                tail = await _tail(running.handle, drivers)
                 return Failure(reason=FailureReason.EXITED, detail=probe.detail, log_tail=tail)
             now_s = clock()
-            size = await drivers.runtime.log_size(running.handle)
-            if size != log_size:  # the deadline stands still while the log moves
-                log_size, moved_s = size, now_s
+            if now_s >= look_s:
+                look_s = now_s + LOG_LOOK_S
+                with suppress(Unreachable):  # `wait` tells of its end, a silent runtime does not
+                    size = await drivers.runtime.log_size(running.handle)
+                if size != log_size:  # the deadline stands still while the log moves
+                    log_size, moved_s = size, now_s
             if now_s - moved_s >= drivers.load_deadline_s or (
                 now_s - began_s >= STRETCH_MAX * drivers.load_deadline_s
             ):
@@ -100,15 +106,23 @@ async def wait_until_ready(running: Running, drivers: Drivers, clock: Clock) -> 
 async def _with_tail(exit_: Exit, running: Running, drivers: Drivers) -> Exit:
     if exit_.log_tail:
         return exit_
-    tail = await drivers.runtime.log_tail(running.handle, LOG_LINES)
+    tail = await _tail(running.handle, drivers)
     return Exit(code=exit_.code, out_of_memory=exit_.out_of_memory, log_tail=tail)
+
+
+async def _tail(handle: Handle, drivers: Drivers) -> tuple[str, ...]:
+    """What the log says; a failure whose log nobody can read now is told without it."""
+    try:
+        return await drivers.runtime.log_tail(handle, LOG_LINES)
+    except Unreachable:
+        return ()
 
 
 async def _too_late(handle: Handle, drivers: Drivers, waited_s: float) -> Failure:
     return Failure(
         reason=FailureReason.NOT_READY_IN_TIME,
         detail=f"it did not answer within {waited_s:.0f} s, and its log stood still.",
-        log_tail=await drivers.runtime.log_tail(handle, LOG_LINES),
+        log_tail=await _tail(handle, drivers),
         remedy="Look at its log; raise scheduling.load_deadline_s if it needs longer.",
     )
 

@@ -18,6 +18,7 @@ from orchestrator.ports import Devices, Running
 
 LOOK_APART_S = 0.02  # one look costs a millisecond, many at once would hold up a status
 LOOK_ROUND_S = 1.0  # all of them have begun by then, however many there are
+PIDS_S_MAX = 0.5  # a container engine takes some 20 ms, a machine under load ten times that
 HURRY_S = 0.05  # between readings while somebody waits for a device (R3 asks for <= 0.1)
 
 
@@ -40,6 +41,7 @@ class Lookout:
         self._hurry = asyncio.Event()
         self._served: dict[InstanceId, float] = {}  # the servers' own counters, as last seen
         self.held: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
+        self.peaks: Mapping[InstanceId, Mapping[DeviceId, int]] = {}  # the most that each held
 
     def hasten(self) -> None:
         """Read the devices now rather than at the next turn."""
@@ -75,17 +77,38 @@ class Lookout:
             for instance, own in pids.items()
             if own
         }
+        self.peaks = self._peaks()
         self._tell(Sampled(readings, self.held))
 
+    def _peaks(self) -> dict[InstanceId, Mapping[DeviceId, int]]:
+        """Of those who run; who could not be seen this time keeps what was seen before."""
+        peaks = {each: of for each, of in self.peaks.items() if each in self._running}
+        for instance, held in self.held.items():
+            before = peaks.get(instance, {})
+            peaks[instance] = {
+                device: max(held.get(device, 0), before.get(device, 0))
+                for device in {*held, *before}
+            }
+        return peaks
+
     async def _pids(self) -> dict[InstanceId, frozenset[int]]:
-        pids = {}
-        for resident in list(self._scheduler.state.ledger.residents):
-            running = self._running.get(resident.instance)
-            if running is not None:
-                runtime = self._drivers[resident.spec.service].runtime
-                with suppress(Unreachable):  # who cannot be seen is accounted for by its charge
-                    pids[resident.instance] = await runtime.pids(running.handle)
-        return pids
+        """Who cannot be seen, or not in time, is left out: its charge accounts for it."""
+        pids: dict[InstanceId, frozenset[int]] = {}
+
+        async def look(resident: Resident, running: Running) -> None:
+            runtime = self._drivers[resident.spec.service].runtime
+            with suppress(Unreachable):
+                pids[resident.instance] = await runtime.pids(running.handle)
+
+        looks = [
+            look(resident, self._running[resident.instance])
+            for resident in self._scheduler.state.ledger.residents
+            if resident.instance in self._running
+        ]
+        with suppress(TimeoutError):  # an engine that hangs must not keep us from the devices
+            async with asyncio.timeout(PIDS_S_MAX):
+                await asyncio.gather(*looks)
+        return dict(pids)
 
     async def look_at_use(self) -> None:
         """See requests that reach the servers directly (R13). Our own looks never count."""

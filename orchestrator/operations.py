@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from orchestrator.errors import Denied
 from orchestrator.orders import LoadOrder, LoadOutcome
 from orchestrator.ports import Operation, OperationState
 
-OPERATIONS_MAX = 1000  # kept in memory for those who ask later; the registry keeps the rest
+OPERATIONS_MAX = 1000  # ended ones kept in memory; the registry keeps the rest
 
 
 @dataclass(slots=True)
@@ -36,7 +36,8 @@ class Operations:
 
     def __init__(self, conductor: Conductor) -> None:
         self._conductor = conductor
-        self._known: OrderedDict[str, Loading] = OrderedDict()
+        self._known: dict[str, Loading] = {}  # under way, and so many that have ended
+        self._ended: deque[str] = deque()
 
     def begin(self, spec: ModelSpec, order: LoadOrder) -> Operation:
         ticket = self._conductor.next_ticket()
@@ -113,10 +114,6 @@ class Operations:
     def _keep(self, loading: Loading) -> None:
         self._known[loading.operation.id] = loading
         self._conductor.write_operation(loading.operation)
-        if len(self._known) > OPERATIONS_MAX:
-            oldest = next((key for key, each in self._known.items() if each.answer.done()), None)
-            if oldest is not None:
-                del self._known[oldest]
 
     def _finish(self, loading: Loading) -> None:
         error = None if loading.answer.cancelled() else loading.answer.exception()
@@ -129,6 +126,9 @@ class Operations:
             detail=str(error or ""),
         )
         self._conductor.write_operation(loading.operation)
+        self._ended.append(loading.operation.id)
+        if len(self._ended) > OPERATIONS_MAX:
+            del self._known[self._ended.popleft()]
 
     def _give_back_unheard(self, loading: Loading) -> None:
         """The only caller left before it heard of its lease: the load goes on, unleased."""

@@ -1,5 +1,6 @@
 """What callers order and what they get: the words between the web and the conductor."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.core.leases import Lease, LeaseId
@@ -10,6 +11,9 @@ from orchestrator.core.residents import Resident
 from orchestrator.core.specs import ModelName, ModelSpec, Profile
 
 WAIT_S_DEFAULT = 240.0  # below the 300 s after which n8n gives up
+
+# One changed setting of a load, to be sent back as it is.
+Suggestion = Mapping[str, int | str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,8 @@ class LoadOrder:
     lease_s: float | None = None
     profile: Profile | None = None
     context_size: int | None = None
+    gpu_layers: int | None = None
+    cache_type: str | None = None  # of keys and values
     pin: bool = False
 
 
@@ -81,6 +87,23 @@ class Forecast:
     available_bytes: int
     eta_s: float | None
     already_loaded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateOrder:
+    """A model of the catalogue, or a file that lies where a service may read it."""
+
+    model: str | None = None
+    file: str | None = None
+    service: str | None = None  # whose files; None: the first under whose roots it lies
+    mmproj: str | None = None
+    context_size: int | None = None
+    slots: int | None = None
+    unified_cache: bool | None = None
+    cache_type: str | None = None
+    ubatch: int | None = None
+    gpu_layers: int | None = None
+    flash_attention: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Protocol
 from orchestrator.core.failures import Failure
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId
+from orchestrator.core.measurements import Measurement
 from orchestrator.core.messages import Decide
 from orchestrator.core.residents import Endpoint, InstanceId, Placement, Resident
 from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
@@ -115,6 +116,12 @@ class Runtime(Protocol):
     async def discover(self) -> Sequence[Found]:
         """Everything that runs and is ours, whether or not anybody wrote it down."""
 
+    async def already(self, launch: Launch) -> Running | None:
+        """What the launch would start, if somebody else has started it; None if it does not run.
+
+        Asks nobody where only we start things. Raise Unreachable if nobody can tell.
+        """
+
     async def pids(self, handle: Handle) -> frozenset[int]:
         """The process ids as the driver counts them, children included; empty if not visible."""
 
@@ -215,6 +222,8 @@ class LearnedRecord:
     footprint: Footprint
     load_s: float | None
     measured_at: datetime
+    context: str = ""  # fingerprint of what a residual holds for: files, server, type of device
+    measurements: tuple[Measurement, ...] = ()  # of the last loads, oldest first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

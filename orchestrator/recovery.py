@@ -1,9 +1,10 @@
-"""At start: what was believed, what runs, and taking over whatever goes on (R11)."""
+"""Taking over what goes on (R11): at start what was believed in, later what others start."""
 
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from orchestrator.conductor import Conductor
 from orchestrator.core.leases import Lease
@@ -36,7 +37,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) ->
     engines = _engines(found, known, catalogue, conductor.drivers)
     sights = await _look(found, engines, silent)
     adoptable = {
-        each.instance: _draw_up(each, catalogue[each.model], conductor, now_s)
+        each.instance: _draw_up(each.instance, catalogue[each.model], conductor, now_s)
         for each in found
         if each.model in catalogue and catalogue[each.model].service in conductor.drivers
     }
@@ -57,6 +58,50 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) ->
     for instance in (*verdict.forget, *unknown):
         await conductor.registry.drop_resident(instance)
     await _remove([running[each] for each in verdict.remove], runtimes)
+
+
+async def adopt(conductor: Conductor, catalogue: Catalogue) -> None:
+    """Take over what somebody else has started and a model of ours stands for.
+
+    Only what answers: a container of other people's that fails is theirs to look after.
+    """
+    shared = [
+        spec
+        for spec in catalogue.values()
+        if spec.service in conductor.drivers and conductor.drivers[spec.service].shared
+    ]
+    adopted = await asyncio.gather(*(_adopt(conductor, spec) for spec in shared))
+    if any(adopted):
+        await conductor.lookout.sample()  # now we know whose bytes those are
+
+
+async def _adopt(conductor: Conductor, spec: ModelSpec) -> bool:
+    scheduler, drivers = conductor.scheduler, conductor.drivers[spec.service]
+    if scheduler.state.ledger.resident(spec.name) is not None:
+        return False
+    now_s = conductor.clock()
+    instance = scheduler.state.new_instance(spec.name, now_s)
+    drawn = _draw_up(instance, spec, conductor, now_s)
+    if drawn is None:
+        return False
+    try:
+        running = await drivers.runtime.already(
+            drivers.engine.launch(instance, spec, drawn.placement)
+        )
+    except Unreachable:
+        return False  # looked at again soon
+    if running is None:
+        return False
+    readiness = await drivers.engine.readiness(running.endpoint)
+    if readiness.state is not ReadyState.READY:
+        return False
+    if scheduler.state.ledger.resident(spec.name) is not None:
+        return False  # a load has found it meanwhile
+    resident = replace(drawn, endpoint=running.endpoint, ready_s=now_s)
+    conductor.know_again(resident, running)
+    conductor.tell(Recovered((resident,), why="somebody else started it"))
+    conductor.resume(resident)
+    return True
 
 
 def _has_drivers(record: ResidentRecord, drivers: Mapping[ServiceName, Drivers]) -> bool:
@@ -140,14 +185,16 @@ async def _look(
     ]
 
 
-def _draw_up(each: Found, spec: ModelSpec, conductor: Conductor, now_s: float) -> Resident | None:
+def _draw_up(
+    instance: InstanceId, spec: ModelSpec, conductor: Conductor, now_s: float
+) -> Resident | None:
     """A resident for something that runs and was never written down, or whose row was lost."""
     ledger = conductor.scheduler.state.ledger
     shares: Placement | None = next(placements(spec, ledger, usable_devices(spec, ledger)), None)
     if shares is None:
         return None
     return Resident(
-        instance=each.instance,
+        instance=instance,
         spec=spec,
         placement=shares,
         state=ResidentState.READY,

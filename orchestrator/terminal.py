@@ -235,6 +235,8 @@ def load_lines(answer: LoadAnswer) -> list[str]:
         said = f"{answer['model']} is loaded after {duration(answer['waited_seconds'])}"
     where = joined(device_name(share["device"]) for share in answer["devices"])
     lines = [f"{said}: {size(answer['vram_mb'])} on {where}."]
+    if given_up := answer.get("given_up"):
+        lines.append(f"It had to give up: {joined(given_up)}.")
     if answer["evicted"]:
         lines.append(f"Evicted for it: {joined(answer['evicted'])}.")
     if answer["endpoint"]:
@@ -285,6 +287,30 @@ def plan_lines(answer: PlanAnswer) -> list[str]:
     if answer["eta_seconds"] is not None:
         lines.append(f"Ready in about {duration(answer['eta_seconds'])}.")
     return [plain(line) for line in lines]
+
+
+def estimate_lines(told: Mapping[str, object]) -> list[str]:
+    """Of `orchestrator estimate`: what goes where, and what is not certain about it."""
+
+    def mib(key: str) -> str:
+        amount = told[key]
+        return f"{amount:,.1f} MiB" if isinstance(amount, float) else UNKNOWN
+
+    rows = [
+        ("weights", mib("weights_mib")),
+        ("context", mib("context_mib")),
+        ("compute", mib("compute_mib")),
+        ("on the GPU", mib("device_mib")),
+        ("the driver's part", mib("overhead_mib")),
+        ("on the host", mib("host_mib")),
+    ]
+    doubts = told["doubts"]
+    said = [str(each) for each in doubts] if isinstance(doubts, list) else []
+    return [
+        plain(f"{told['architecture']}, by its {told['method']}"),
+        *table(("", "needs"), rows, right="needs"),
+        *(plain(f"Not certain: {each}.") for each in said),
+    ]
 
 
 def pinned_lines(answer: Pinned) -> list[str]:

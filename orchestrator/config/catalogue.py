@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.config.files import Misplaced, Roots, locate
-from orchestrator.config.places import Mistake
+from orchestrator.config.places import KeyPath, Mistake
 from orchestrator.config.sections import (
     SECONDS_MAX,
     CacheType,
@@ -23,6 +23,7 @@ from orchestrator.engines.cores import physical_cores
 from orchestrator.engines.profiles import with_profile
 
 # Given a spec whose footprint nobody declared, what it will need; None if that cannot be told.
+# Raises Unpredictable where a file is at fault.
 Estimate = Callable[[ModelSpec], Footprint | None]
 
 # A name is one segment of a URL, part of a file name and an argument: no slash, no space, no dash
@@ -34,11 +35,21 @@ RESERVED_NAMES = frozenset({"status", "load", "unload", "plan", "estimate", "sse
 RUNTIMES: Mapping[EngineName, tuple[RuntimeName, ...]] = {
     EngineName.LLAMA_CPP: (RuntimeName.PROCESS, RuntimeName.DOCKER, RuntimeName.EXTERNAL),
     EngineName.XLLAMACPP: (RuntimeName.PROCESS,),
+    EngineName.CONTAINER: (RuntimeName.DOCKER,),
     EngineName.FAKE: (RuntimeName.PROCESS,),
 }
-_PLAIN_CACHES = frozenset({CacheType.F32, CacheType.F16, CacheType.BF16})
+_FILELESS = frozenset({EngineName.FAKE, EngineName.CONTAINER})
+PLAIN_CACHES = frozenset({CacheType.F32, CacheType.F16, CacheType.BF16})
 _UNKNOWN = Footprint(device_bytes=0)
 LOAD_S_DEFAULT = 10.0  # until it has been measured
+
+
+class Unpredictable(Exception):
+    """What a model takes cannot be told: what is wrong with it, and under which key."""
+
+    def __init__(self, where: KeyPath, sentence: str) -> None:
+        super().__init__(sentence)
+        self.where = where
 
 
 def declared_only(spec: ModelSpec) -> Footprint | None:  # noqa: ARG001 - an Estimate
@@ -77,21 +88,28 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
         for key in ("image", "container", "network", "direct", "cdi", "memory_mb"):
             if getattr(entry, key):
                 yield Mistake((key,), "is only for runtime docker")
+    if entry.engine is EngineName.CONTAINER and entry.container is None:
+        sentence = "is required with engine container: the name of one that exists"
+        yield Mistake(("container",), sentence)
+    if entry.health and entry.engine is not EngineName.CONTAINER:
+        yield Mistake(("health",), "is only for engine container: of others we know what to ask")
     if entry.binary and (entry.engine, entry.runtime) != (
         EngineName.LLAMA_CPP,
         RuntimeName.PROCESS,
     ):
         yield Mistake(("binary",), "is only for engine llama_cpp with runtime process")
     if entry.url and entry.runtime is not RuntimeName.EXTERNAL and entry.container is None:
-        yield Mistake(("url",), "is only for runtime external or a named container: we choose the address of our own")
+        sentence = "is only for runtime external or a named container: we choose ours"
+        yield Mistake(("url",), sentence)
 
 
 def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake]:
     """What does not go together in one model, files and footprint apart."""
-    if service.engine is EngineName.FAKE:
+    if service.engine in _FILELESS:
         for key in ("file", "mmproj", "lora"):
             if getattr(entry, key):
-                yield Mistake((key,), "is not read by engine fake: remove it")
+                yield Mistake((key,), f"is not read by engine {service.engine}: remove it")
+    if service.engine is EngineName.FAKE:
         yield from _fake_mistakes(entry.fake or FakeBehaviour())
     elif entry.fake is not None:
         yield Mistake(("fake",), "is only for models of a service with engine fake")
@@ -102,7 +120,7 @@ def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake
             yield Mistake(("url",), "is required here or in the service: the server is not ours")
     elif entry.url is not None:
         yield Mistake(("url",), "is only for models of a service with runtime external")
-    if entry.cache_type_v not in _PLAIN_CACHES and not entry.flash_attention:
+    if entry.cache_type_v not in PLAIN_CACHES and not entry.flash_attention:
         yield Mistake(("cache_type_v",), f"{entry.cache_type_v} needs flash_attention: true")
     if entry.batch is not None and entry.ubatch is not None and entry.ubatch > entry.batch:
         yield Mistake(("ubatch",), f"must be at most batch, which is {entry.batch}")
@@ -148,15 +166,26 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
     )
     footprint = _declared(entry)
     if footprint is None and not misplaced:
-        footprint = estimate(draft) if draft.file is not None else None
-        if footprint is None:
-            sentence = "is required: what the model takes cannot be told from its file"
-            mistakes.append(Mistake(("vram_mb",), sentence))
+        footprint, unknown = _estimated(draft, estimate)
+        mistakes += unknown
     if footprint is not None and footprint.total_bytes == 0:
         mistakes.append(Mistake(("vram_mb",), "must be more than 0 if host_mb is not given"))
     if mistakes or footprint is None:
         return Built(None, tuple(mistakes))
     return Built(replace(draft, footprint=footprint), ())
+
+
+def _estimated(
+    draft: ModelSpec, estimate: Estimate
+) -> tuple[Footprint | None, tuple[Mistake, ...]]:
+    try:
+        footprint = estimate(draft) if draft.file is not None else None
+    except Unpredictable as error:
+        return None, (Mistake(error.where, str(error)),)
+    if footprint is not None:
+        return footprint, ()
+    sentence = "is required: what the model takes cannot be told from its file"
+    return None, (Mistake(("vram_mb",), sentence),)
 
 
 def _declared(entry: ModelEntry) -> Footprint | None:
@@ -186,6 +215,7 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
         aliases=entry.aliases,
         preload=entry.preload,
         pinned=entry.pinned,
+        degrade=entry.degrade,
     )
 
 
@@ -225,7 +255,7 @@ class _Located:
 
 def _files(entry: ModelEntry, service: ServiceEntry) -> tuple[_Located, list[Mistake]]:
     mistakes: list[Mistake] = []
-    if service.engine is EngineName.FAKE:  # what files it names is a mistake already
+    if service.engine in _FILELESS:  # what files it names is a mistake already
         return _Located(None, None, ()), mistakes
     roots = roots_of(service)
 

@@ -141,6 +141,10 @@ def parse_model(
             spec = built.spec
             said = {each.where for each in crossed}
             crossed += [each for each in built.mistakes if each.where not in said]
+            if spec is not None:
+                there = config.catalogue if taken is None else taken
+                same = (each for each in there.values() if each.service == spec.service)
+                crossed += _shared_mistakes(spec, next(same, spec), service)
         complaints += [each for each in crossed if not found.doubts(each.where)]
     if complaints or spec is None:
         raise ConfigInvalid(tuple(f"{show(each.where)}: {each.sentence}" for each in complaints))
@@ -238,11 +242,23 @@ def _catalogue(
         elif entry.service not in named:  # one that is there and wrong has been complained about
             sentence = _unknown_service(entry.service, document.services)
             mistakes.append(Mistake(("models", name, "service"), sentence))
+    for name, spec in catalogue.items():
+        others = (each for each in catalogue.values() if each.service == spec.service)
+        mistakes += _under(
+            ("models", name), _shared_mistakes(spec, next(others), document.services[spec.service])
+        )
     owners = {name: name for name in document.models}
     for name, entry in document.models.items():
         mistakes += _under(("models", name), _alias_mistakes(name, entry.aliases, owners))
         owners |= {alias: name for alias in entry.aliases if alias not in owners}
     return catalogue, mistakes
+
+
+def _shared_mistakes(spec: ModelSpec, first: ModelSpec, service: ServiceEntry) -> Iterator[Mistake]:
+    """`first` is the model of that service that was there before."""
+    if service.container is not None and first.name != spec.name:
+        sentence = f"{spec.service} is the one container {service.container}, which is {first.name}"
+        yield Mistake(("service",), f"{sentence}: give each model a service of its own")
 
 
 def _alias_mistakes(

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from orchestrator.core.eviction import Rules
-from orchestrator.core.specs import PRIORITY_DEFAULT, FakeBehaviour, Profile
+from orchestrator.core.specs import PRIORITY_DEFAULT, Degrading, FakeBehaviour, Profile
 from orchestrator.core.vram import DeviceId, DeviceKind, MiB
 
 MB_MAX = 1 << 30  # a pebibyte: more is a slip of the unit
@@ -56,6 +56,7 @@ class AbandonedLoad(StrEnum):
 class EngineName(StrEnum):
     LLAMA_CPP = "llama_cpp"
     XLLAMACPP = "xllamacpp"
+    CONTAINER = "container"
     FAKE = "fake"
     VLLM = "vllm"
     OLLAMA = "ollama"
@@ -86,16 +87,6 @@ class LoadMode(StrEnum):
     MLOCK = "mlock"
     MMAP_MLOCK = "mmap+mlock"
     DIRECT = "dio"
-
-
-class Degrading(StrEnum):
-    """What may be given up when a model does not fit as configured."""
-
-    UBATCH = "ubatch"
-    CACHE_TYPE = "cache_type"
-    MMPROJ = "mmproj"
-    GPU_LAYERS = "gpu_layers"
-    CONTEXT_SIZE = "context_size"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +217,9 @@ class ServiceEntry:
     binary: Text | None = None
     """process: the llama-server to run, as a path or a name on PATH."""
     url: Url | None = None
-    """external: where the server answers."""
+    """external, or a named container: where the server answers."""
+    health: Annotated[str, Field(max_length=TEXT_CHARS_MAX, pattern=r"^/[^\s\\@#]*$")] | None = None
+    """engine container: the path that answers below 500 once it is ready; / if not given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

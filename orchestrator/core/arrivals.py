@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from orchestrator.core.attribution import attribute, baseline, silent_fallback
 from orchestrator.core.departures import depart, drain, evict
 from orchestrator.core.eviction import Urgency
 from orchestrator.core.failures import Breaker
-from orchestrator.core.footprints import Footprint, Provenance
 from orchestrator.core.grants import deny_line, grant, serves
 from orchestrator.core.messages import (
     Check,
@@ -18,18 +18,15 @@ from orchestrator.core.messages import (
     Loaded,
     Remember,
 )
-from orchestrator.core.planner import Plan, Question, explain, find, out_of_reach
+from orchestrator.core.planner import Plan, Question, explain, find, out_of_reach, plan
 from orchestrator.core.queue import Line
 from orchestrator.core.refusals import Refusal, RefusalCode
-from orchestrator.core.residents import Placement, Resident, ResidentState
-from orchestrator.core.setbacks import cannot_start, out_of_memory_for_good
-from orchestrator.core.specs import ModelName
+from orchestrator.core.residents import Resident, ResidentState
+from orchestrator.core.setbacks import cannot_start, give_up, out_of_memory_for_good
+from orchestrator.core.specs import Fallback, ModelName
 from orchestrator.core.state import Reservation, State
-from orchestrator.core.vram import DeviceKind, to_mb
+from orchestrator.core.vram import to_mb
 
-# A server that computes on the GPU takes nearly all of what it was promised; one that found no
-# GPU takes nothing, or the few MiB that asking the driver costs.
-FALLBACK_FRACTION = 0.1
 # One decision looks at so many lines at most; the others are looked at when they have moved up.
 LINES_CONSIDERED_MAX = 32
 
@@ -126,9 +123,21 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
         return []
     line.explained = True
     refusal = explain(asked, state.ledger)
+    if refusal.lasting and (fallback := _fitting(state, asked)) is not None:
+        effects = give_up(state, line.spec, fallback, refusal.detail)
+        return effects + _place(state, line, now_s)
     if refusal.lasting and line.model in state.retried:
         return out_of_memory_for_good(state, line, now_s)
     return deny_line(state, line, refusal) if refusal.lasting else []
+
+
+def _fitting(state: State, asked: Question) -> Fallback | None:
+    """The first lesser settings under which there is room, or will be."""
+    for fallback in asked.spec.fallbacks:
+        found = plan(replace(asked, spec=asked.spec.degraded(fallback)), state.ledger)
+        if isinstance(found, Plan) or not found.lasting:
+            return fallback
+    return None
 
 
 def _check_first(line: Line) -> list[Effect]:
@@ -241,6 +250,7 @@ def _start(state: State, newcomer: Resident, now_s: float) -> list[Effect]:
         line = state.queue.line(newcomer.name)
         return [Remember(ready), *(_meet_room(state, line, ready, now_s) if line else [])]
     loading = state.move(newcomer, ResidentState.LOADING, now_s)
+    state.baselines[loading.instance] = baseline(state, loading)
     return [
         Remember(loading),
         Decide(
@@ -267,9 +277,11 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
         return []  # told to go while it came up: what takes it down also ends this
     name = resident.name
     evicted = state.evicted_for.get(name, ())
-    problem = _fallback(state, resident, event)
-    believed = resident.spec.footprint, resident.placement
-    footprint, placement = believed if problem else _measured(state, resident, event)
+    seen = attribute(state, resident, event)
+    problem = silent_fallback(state, resident, event)
+    footprint, placement = (
+        (resident.spec.footprint, resident.placement) if problem else (seen.footprint, seen.charge)
+    )
     ready = replace(
         resident.become(ResidentState.READY, now_s),
         spec=replace(resident.spec, footprint=footprint, load_s=event.load_s),
@@ -281,96 +293,37 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
         problem=problem.text if problem else "",
     )
     state.ledger.put(ready)
+    state.baselines.pop(ready.instance, None)
     for device in placement.devices:
         state.ledger.settle(device)
     effects: list[Effect] = [
         Remember(ready),
         Learn(
             model=name,
-            spec=ready.spec,
+            spec=resident.spec,
             footprint=footprint,
             placement=placement,
             load_s=event.load_s,
+            measured=None if problem else seen.measurement,
+            instance=ready.instance,
+            layers=seen.layers,
         ),
         Decide(
             kind=DecisionKind.LOADED,
             model=name,
             text=f"{name} is ready after {event.load_s:.1f} s and takes "
-            f"{to_mb(placement.total_bytes)} MB ({footprint.provenance}).",
+            f"{to_mb(placement.total_bytes)} MB ({footprint.provenance}{seen.doubt})."
+            + _given_up(ready),
+            why=", ".join(ready.spec.given_up),
             evicted=evicted,
         ),
     ]
     return [*effects, problem] if problem else effects
 
 
-def _fallback(state: State, resident: Resident, event: Loaded) -> Decide | None:
-    """Said of a server that answers but took no VRAM: it computes on the processor, slowly."""
-    if resident.endpoint is not None:
-        return None  # adopted while it loaded: what it held by then is not told from foreign bytes
-    if resident.spec.serving.gpu_layers == 0:
-        return None  # as the operator wants it
-    shares = [
-        (device, share)
-        for device, share in resident.placement.shares
-        if state.ledger.reading(device).device.kind is DeviceKind.GPU
-    ]
-    if not shares or not all(state.ledger.readable(device) for device, _ in shares):
-        return None
-    held = event.measured or {}
-    taken = [held.get(on, state.ledger.unexplained_bytes(on, resident)) for on, _ in shares]
-    if sum(taken) >= FALLBACK_FRACTION * sum(share for _, share in shares):
-        return None
-    return Decide(
-        kind=DecisionKind.FAIL,
-        model=resident.name,
-        text=f"{resident.name} answers, but took no VRAM of the "
-        f"{to_mb(sum(share for _, share in shares))} MB that it was given: it computes on the "
-        "processor.",
-        why="no VRAM taken",
-        remedy="Its log says why it did not use the GPU: a driver it does not find, a build "
-        "without GPU support, or settings that offload no layer.",
-    )
-
-
-def _all_on_gpus(state: State, placement: Placement) -> bool:
-    return all(
-        state.ledger.reading(device).device.kind is DeviceKind.GPU for device in placement.devices
-    )
-
-
-def _measured(state: State, resident: Resident, event: Loaded) -> tuple[Footprint, Placement]:
-    """What to charge from now on. Host RAM is touched lazily: there a load shows only a part."""
-    believed = resident.spec.footprint
-    if not event.measured:
-        return believed, resident.placement
-    shares = []
-    exact = True
-    for device, share in resident.placement.shares:
-        seen = event.measured.get(device)
-        on_gpu = state.ledger.reading(device).device.kind is DeviceKind.GPU
-        if seen is None or (not on_gpu and seen <= share):
-            exact = exact and not on_gpu
-            shares.append((device, share))
-        else:
-            shares.append((device, seen))
-    placement = Placement(tuple(shares))
-    if not exact or (placement == resident.placement and not _all_on_gpus(state, placement)):
-        return believed, placement
-    first = placement.shares[0][0]
-    alone = state.ledger.reading(first).device.kind is not DeviceKind.GPU
-    device_bytes = sum(
-        share
-        for device, share in placement.shares
-        if alone or state.ledger.reading(device).device.kind is DeviceKind.GPU
-    )
-    return (
-        Footprint(
-            device_bytes=device_bytes,
-            host_bytes=0 if alone else placement.total_bytes - device_bytes,
-            provenance=Provenance.MEASURED,
-        ),
-        placement,
-    )
+def _given_up(resident: Resident) -> str:
+    given_up = resident.spec.given_up
+    return f" It had to give up: {', '.join(given_up)}." if given_up else ""
 
 
 def _breaker_open(model: ModelName, breaker: Breaker, now_s: float) -> Refusal:

@@ -17,6 +17,16 @@ class FailureReason(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ShortOf(StrEnum):
+    """What there was no memory for, when a server ran out of it."""
+
+    WEIGHTS = "weights"
+    CONTEXT = "context"  # keys and values, or recurrent state
+    COMPUTE = "compute"
+    PROJECTOR = "projector"
+    RUN_TIME = "run_time"  # it had been ready: what it needed while it served
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """What went wrong with one start or one running server."""
@@ -25,6 +35,7 @@ class Failure:
     detail: str  # one sentence an operator can act on
     log_tail: tuple[str, ...] = ()
     missing_bytes: int | None = None  # for out_of_memory, when the log says so
+    short_of: ShortOf | None = None  # likewise
     remedy: str = ""
 
 

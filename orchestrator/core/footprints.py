@@ -1,6 +1,6 @@
 """How many bytes a model needs per kind of device, and how we know."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -16,29 +16,44 @@ class Provenance(StrEnum):
 class Footprint:
     """`device_bytes` go where the layers go; `host_bytes` stay in host RAM beside them.
 
-    A model that is placed on the host itself takes both there.
+    A model that is placed on the host itself takes both there, unless it is known what it takes
+    without a GPU: no driver's part, and other buffers.
     """
 
     device_bytes: int
     host_bytes: int = 0
+    further_device_bytes: int = 0  # what each device beyond the first costs on top
+    host_only_bytes: int | None = None  # on a host without a GPU, all in all; None: the sum
     provenance: Provenance = Provenance.DECLARED
 
     @property
     def total_bytes(self) -> int:
         return self.device_bytes + self.host_bytes
 
+    @property
+    def without_gpu_bytes(self) -> int:
+        return self.total_bytes if self.host_only_bytes is None else self.host_only_bytes
+
+    def spread_bytes(self, devices: int) -> int:
+        """What all of so many GPUs hold together."""
+        return self.device_bytes + self.further_device_bytes * (devices - 1)
+
+    def grown(self, by_bytes: int) -> "Footprint":
+        """More of the memory that the layers lie in, wherever that is; less, if below zero."""
+        alone = self.host_only_bytes
+        return replace(
+            self,
+            device_bytes=max(self.device_bytes + by_bytes, 0),
+            host_only_bytes=None if alone is None else max(alone + by_bytes, 0),
+        )
+
 
 OOM_GROWTH = 1.25  # after an out-of-memory of unknown size; vendors' own retries use 1.2 to 1.5
 OOM_GROWTH_BYTES_MIN = 256 << 20  # a small model that ran out lacked a context, not a percentage
 
 
-def after_out_of_memory(footprint: Footprint, missing_bytes: int | None) -> Footprint:
-    """What to reserve next time for a model that has just run out of memory."""
-    grown = missing_bytes or max(
+def lacking_bytes(footprint: Footprint, missing_bytes: int | None) -> int:
+    """What a model that has just run out of memory lacked, as far as that is known."""
+    return missing_bytes or max(
         int(footprint.device_bytes * (OOM_GROWTH - 1)), OOM_GROWTH_BYTES_MIN
-    )
-    return Footprint(
-        device_bytes=footprint.device_bytes + grown,
-        host_bytes=footprint.host_bytes,
-        provenance=footprint.provenance,
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from orchestrator.core.departures import cancel_reservation, evict
+from orchestrator.core.departures import cancel_reservation, evict, resume_all
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId, Ticket
 from orchestrator.core.messages import Decide, DecisionKind, Deny, Effect, Grant, Requested, SavePin
@@ -47,9 +47,9 @@ def serves(resident: Resident, spec: ModelSpec) -> bool:
     """Whether the running server is what the wish asks for; a larger context does as well."""
     if resident.spec.plain_room:
         return False
-    running, wanted = resident.spec.serving, spec.serving
+    running, wanted = resident.spec.wanted, spec.wanted
     if running.context_size > wanted.context_size:
-        spec = replace(spec, serving=replace(wanted, context_size=running.context_size))
+        spec = replace(spec, asked=replace(wanted, context_size=running.context_size))
     return resident.spec.launches_like(spec)
 
 
@@ -152,8 +152,14 @@ def room_spec(name: ModelName, vram_bytes: int, device: str | None, priority: in
 
 
 def withdraw(state: State, ticket: Ticket, now_s: float) -> list[Effect]:
-    """The caller left. Before the grant it leaves the line; after it, the lease comes back."""
-    state.unloads.pop(ticket, None)
+    """The caller left. Before the grant it leaves the line; after it, the lease comes back.
+
+    What drained only because of an unload that nobody waits for any more serves again.
+    """
+    unload = state.unloads.pop(ticket, None)
+    if unload is not None:
+        resident = state.ledger.resident(unload.model)
+        return resume_all(state, {resident.instance: resident.name}) if resident else []
     wish = state.queue.remove(ticket)
     if wish is not None:
         return abandon_if_unwanted(state, wish.model, now_s)

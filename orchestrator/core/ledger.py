@@ -18,6 +18,7 @@ SLACK_FRACTION = 0.05
 
 _TAKING = frozenset({ResidentState.LOADING})
 _GIVING_BACK = frozenset({ResidentState.UNLOADING, ResidentState.RELEASING, ResidentState.STUCK})
+_MOVING = _TAKING | _GIVING_BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Ledger:
         self._held: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
         self._foreign: dict[DeviceId, int] = {}
         self._accounts: dict[DeviceId, Account] = {}
+        # Of the two that moved last on each device, when: one of them may be who asks.
+        self._moved: dict[DeviceId, dict[InstanceId, int]] = {}
         self.version = 0
 
     # --- what is ---------------------------------------------------------------------------
@@ -90,13 +93,19 @@ class Ledger:
         if before is not None and before.placement != resident.placement:
             self._take_off(before)
         self._residents[resident.name] = resident
+        moves = resident.state in _MOVING or (before is not None and before.state in _MOVING)
         for device in resident.placement.devices:
             self._on.setdefault(device, {})[resident.instance] = resident
             self._accounts.pop(device, None)
+            if moves or resident.spec.plain_room:
+                self._note_move(device, resident.instance)
         self.version += 1
 
     def drop(self, model: ModelName) -> None:
-        self._take_off(self._residents.pop(model))
+        gone = self._residents.pop(model)
+        self._take_off(gone)
+        for device in gone.placement.devices:
+            self._note_move(device, gone.instance)
         self.version += 1
 
     def observe(
@@ -219,6 +228,17 @@ class Ledger:
         )
         return used_bytes - explained - self.foreign_bytes(device)
 
+    def alone_since(self, resident: Resident, device: DeviceId, version: int) -> bool:
+        """Whether nobody else of ours has taken or given back bytes of the device since then."""
+        moved = self._moved.get(device, {})
+        if any(at >= version for who, at in moved.items() if who != resident.instance):
+            return False
+        return not any(
+            other.state in _MOVING or other.spec.plain_room
+            for other in self.on(device)
+            if other.instance != resident.instance
+        )
+
     def accounts(self) -> Iterator[DeviceAccount]:
         for device, reading in self._readings.items():
             readable = self.readable(device)
@@ -231,6 +251,13 @@ class Ledger:
             )
 
     # --- how it is counted ---------------------------------------------------------------------
+
+    def _note_move(self, device: DeviceId, instance: InstanceId) -> None:
+        moved = self._moved.setdefault(device, {})
+        moved.pop(instance, None)
+        moved[instance] = self.version
+        while len(moved) > 2:
+            del moved[next(iter(moved))]
 
     def _take_off(self, resident: Resident) -> None:
         for device in resident.placement.devices:

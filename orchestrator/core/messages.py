@@ -10,6 +10,7 @@ from enum import StrEnum
 from orchestrator.core.failures import Failure
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.measurements import Measurement
 from orchestrator.core.refusals import Refusal
 from orchestrator.core.residents import Endpoint, InstanceId, Placement, Resident
 from orchestrator.core.specs import Catalogue, ModelName, ModelSpec
@@ -79,12 +80,15 @@ class CatalogueChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """It answers. `measured` is what it was seen to take, where that was certain."""
+    """It answers. `measured` is what its processes hold, `peak` the most that they held: of the
+    devices whose driver tells.
+    """
 
     instance: InstanceId
     endpoint: Endpoint
     load_s: float
     measured: Mapping[DeviceId, int] | None = None
+    peak: Mapping[DeviceId, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +147,11 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """After a restart: what runs and is ours, and the leases that outlived us."""
+    """What runs without our having started it in this life, and the leases that outlived us."""
 
     residents: Sequence[Resident]
-    leases: Sequence[Lease]
+    leases: Sequence[Lease] = ()
+    why: str = "it outlived the daemon"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +278,9 @@ class Learn:
     footprint: Footprint
     placement: Placement
     load_s: float | None
+    measured: Measurement | None = None  # None: it could not be told what it took
+    instance: InstanceId | None = None  # whose life this is, if it goes on
+    layers: tuple[DeviceId, ...] = ()  # the devices that were measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +302,7 @@ class DecisionKind(StrEnum):
     STUCK = "stuck"
     EXPIRE = "expire"
     RESTORE = "restore"
+    DEGRADE = "degrade"
     ADOPT = "adopt"
     LEARN = "learn"
     DEVICE = "device"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations, islice
 
+from orchestrator.core.footprints import Footprint
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.residents import Placement
 from orchestrator.core.specs import ModelSpec
@@ -16,6 +17,34 @@ SPREADS_MAX = 64
 def answers_to(reading: Reading, wanted: str) -> bool:
     device = reading.device
     return wanted in (device.id, device.name, device.kind)
+
+
+def bytes_on(spec: ModelSpec, ledger: Ledger, device: DeviceId) -> int:
+    """What the spec takes of that device if it goes nowhere else but to the host beside it."""
+    return where_layers_are(spec.footprint, ledger.reading(device).device.kind)
+
+
+def where_layers_are(footprint: Footprint, kind: DeviceKind) -> int:
+    """Bytes of the memory that the layers lie in, if that is of such a kind."""
+    match kind:
+        case DeviceKind.HOST:
+            return footprint.without_gpu_bytes
+        case DeviceKind.UNIFIED:
+            return footprint.total_bytes  # one memory for everything
+        case DeviceKind.GPU:
+            return footprint.device_bytes
+
+
+def layer_devices(placement: Placement, ledger: Ledger) -> tuple[DeviceId, ...]:
+    """The GPUs of a placement; without any, the memory that everything lies in."""
+    gpus = (on for on in placement.devices if ledger.reading(on).device.kind is DeviceKind.GPU)
+    return tuple(gpus) or placement.devices[:1]
+
+
+def least_bytes(spec: ModelSpec, ledger: Ledger, devices: list[DeviceId]) -> int:
+    """What it takes where it takes least."""
+    sizes = (bytes_on(spec, ledger, device) for device in devices)
+    return min(sizes, default=spec.footprint.device_bytes)
 
 
 def usable_devices(spec: ModelSpec, ledger: Ledger) -> list[DeviceId]:
@@ -61,8 +90,8 @@ def _spread(
     spec: ModelSpec, ledger: Ledger, chosen: tuple[DeviceId, ...], host: DeviceId | None
 ) -> Placement:
     if len(chosen) == 1 and ledger.reading(chosen[0]).device.kind is not DeviceKind.GPU:
-        return Placement(((chosen[0], spec.footprint.total_bytes),))  # one memory for everything
-    share = -(-spec.footprint.device_bytes // len(chosen))
+        return Placement(((chosen[0], bytes_on(spec, ledger, chosen[0])),))
+    share = -(-spec.footprint.spread_bytes(len(chosen)) // len(chosen))
     shares = tuple((device, share) for device in chosen)
     if host is not None and spec.footprint.host_bytes and host not in chosen:
         shares += ((host, spec.footprint.host_bytes),)

@@ -19,7 +19,7 @@ from orchestrator.core.eviction import (
     stance,
 )
 from orchestrator.core.ledger import Ledger
-from orchestrator.core.placement import placements, usable_devices
+from orchestrator.core.placement import bytes_on, least_bytes, placements, usable_devices
 from orchestrator.core.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.residents import Placement, Resident
 from orchestrator.core.specs import ModelName, ModelSpec
@@ -86,13 +86,12 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
     spec = question.spec
     devices = usable_devices(spec, ledger)
     readable = [device for device in devices if ledger.readable(device)]
-    needed = spec.footprint.device_bytes
+    needed = least_bytes(spec, ledger, devices)
     if not any(True for _ in placements(spec, ledger, devices)):
         return _never(spec, ledger, devices, readable)
     blockers = [blocker for device in readable for blocker in _blockers(question, ledger, device)]
-    available = sum(
-        sorted((ledger.available_bytes(d) for d in readable), reverse=True)[: spec.span]
-    )
+    roomiest = sorted((ledger.available_bytes(d) for d in readable), reverse=True)
+    available = sum(roomiest[: spec.span])
     foreign = sum(ledger.foreign_bytes(device) for device in readable)
     named = ", ".join(f"{each.model or 'other processes'} ({each.why})" for each in blockers[:3])
     return Refusal(
@@ -103,6 +102,7 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
         needed_bytes=needed,
         available_bytes=available,
         foreign_bytes=foreign,
+        room_bytes=roomiest[0],
         blockers=tuple(blockers[:BLOCKERS_NAMED_MAX]),
         retry_after_s=question.rules.min_residency_s or 1.0,
         lasting=_barred_for_good(question, ledger, devices),
@@ -117,10 +117,9 @@ def out_of_reach(question: Question, ledger: Ledger) -> bool:
     spec = question.spec
     if spec.span > 1 or question.urgency.due:
         return False
-    needed = spec.footprint.device_bytes
     for device in usable_devices(spec, ledger):
         movable = ledger.yieldable_bytes(device, below_priority=question.urgency.priority)
-        if needed <= ledger.free_bytes(device) + movable:
+        if bytes_on(spec, ledger, device) <= ledger.free_bytes(device) + movable:
             return False
     return True
 
@@ -186,7 +185,7 @@ def _stance(question: Question, resident: Resident) -> Stance:
 def _never(
     spec: ModelSpec, ledger: Ledger, devices: list[DeviceId], readable: list[DeviceId]
 ) -> Refusal:
-    needed = spec.footprint.device_bytes
+    needed = least_bytes(spec, ledger, devices)
     if devices and len(readable) < len(devices):
         problems = [
             f"{device}: {ledger.reading(device).problem or 'cannot be read'}"
@@ -212,6 +211,7 @@ def _never(
         needed_bytes=needed,
         available_bytes=sum(ledger.available_bytes(device) for device in readable),
         foreign_bytes=sum(ledger.foreign_bytes(device) for device in readable),
+        room_bytes=largest,
     )
 
 

@@ -89,6 +89,7 @@ def _continued(resident: Resident, sight: Sight, now_s: float) -> Resident:
         state_since_s=now_s,
         endpoint=sight.endpoint,
         ready_s=ready_s,
+        last_used_s=now_s,  # nobody looked meanwhile: who was used is not held to be idle
         lease_count=0,
         busy=False,
         why_leaving="" if state is not ResidentState.UNLOADING else "it was on its way out",

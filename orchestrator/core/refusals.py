@@ -1,5 +1,6 @@
 """Why a wish cannot be granted: a value that explains itself (R17)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,7 +43,10 @@ class Refusal:
     needed_bytes: int | None = None
     available_bytes: int | None = None
     foreign_bytes: int | None = None
+    room_bytes: int | None = None  # what it would have to fit into, on one device
     blockers: tuple[Blocker, ...] = ()
     retry_after_s: float | None = None
     failure: Failure | None = None
     lasting: bool = True  # waiting will not help
+    # Changed settings of the same order that would do; whoever can tell adds them on the way out.
+    suggestions: tuple[Mapping[str, int | str], ...] = ()

@@ -213,7 +213,7 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
                 kind=DecisionKind.ADOPT,
                 model=resident.name,
                 text=f"{resident.name} was found as {resident.state} and taken over.",
-                why="it outlived the daemon",
+                why=event.why,
             )
         )
         if resident.state is ResidentState.UNLOADING:

@@ -5,14 +5,15 @@ from dataclasses import replace
 
 from orchestrator.core.departures import stop_failed, stopped
 from orchestrator.core.failures import Breaker, Failure, FailureReason
-from orchestrator.core.footprints import after_out_of_memory
+from orchestrator.core.footprints import Footprint, lacking_bytes
 from orchestrator.core.grants import deny_line
 from orchestrator.core.leases import Ticket
 from orchestrator.core.messages import Decide, DecisionKind, Effect, Learn, Requested
+from orchestrator.core.placement import layer_devices
 from orchestrator.core.queue import Line, Wish
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Resident, ResidentState
-from orchestrator.core.specs import ModelName
+from orchestrator.core.specs import Fallback, ModelName, ModelSpec
 from orchestrator.core.state import State
 
 RESTORE_WAIT_S = 60.0  # a victim that could not come back by then waits to be asked for again
@@ -34,6 +35,11 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
         state.retried[name] = failure
         state.evicted_for[name] = victims
         return effects
+    if line is not None and failure.reason is FailureReason.OUT_OF_MEMORY and line.spec.fallbacks:
+        state.retried[name] = failure
+        state.evicted_for[name] = victims
+        relief = _relief(line.spec, resident.spec.footprint)
+        return effects + give_up(state, line.spec, relief, failure.detail)
     state.retried.pop(name, None)
     breaker = state.breakers.get(name, Breaker()).after(failure, now_s)
     state.breakers[name] = breaker
@@ -55,12 +61,20 @@ def _say_failed(resident: Resident, failure: Failure, *, retry: bool) -> Decide:
 
 def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> list[Effect]:
     """Reserve more next time, but never more than there is: then it could not even be tried."""
-    grown = after_out_of_memory(resident.spec.footprint, failure.missing_bytes)
-    most_bytes = sum(
-        max(state.ledger.limit_bytes(device), share) for device, share in resident.placement.shares
+    believed = resident.spec.footprint
+    lacked_bytes = lacking_bytes(believed, failure.missing_bytes)
+    layers = layer_devices(resident.placement, state.ledger)
+    left_bytes = min(state.ledger.limit_bytes(on) - resident.placement.on(on) for on in layers)
+    footprint = believed.grown(min(lacked_bytes, max(left_bytes, 0) * len(layers)))
+    spec = replace(
+        resident.spec,
+        footprint=footprint,
+        # What the prediction did not know of, it did not know of with lesser settings either.
+        fallbacks=tuple(
+            replace(each, footprint=each.footprint.grown(lacked_bytes))
+            for each in resident.spec.fallbacks
+        ),
     )
-    footprint = replace(grown, device_bytes=min(grown.device_bytes, most_bytes))
-    spec = replace(resident.spec, footprint=footprint)
     state.queue.respecify(resident.name, spec)
     return [
         Learn(
@@ -69,6 +83,27 @@ def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> 
             footprint=footprint,
             placement=resident.placement,
             load_s=None,
+        )
+    ]
+
+
+def _relief(spec: ModelSpec, failed: Footprint) -> Fallback:
+    """The first lesser settings that do with what did not suffice; else the least of all."""
+    enough = (each for each in spec.fallbacks if each.footprint.device_bytes <= failed.device_bytes)
+    return next(enough, spec.fallbacks[-1])
+
+
+def give_up(state: State, spec: ModelSpec, fallback: Fallback, because: str) -> list[Effect]:
+    """Go on with lesser settings, as the operator allows, and say so."""
+    state.queue.respecify(spec.name, spec.degraded(fallback))
+    given_up = ", ".join(fallback.given_up)
+    return [
+        Decide(
+            kind=DecisionKind.DEGRADE,
+            model=spec.name,
+            text=f"{spec.name} goes on with less ({given_up}): {because}",
+            why=given_up,
+            remedy="Its `degrade` list allows it; without it, the load would be refused.",
         )
     ]
 
@@ -144,7 +179,13 @@ def died(state: State, resident: Resident, failure: Failure, now_s: float) -> li
         return load_failed(state, resident, failure, now_s)
     breaker = state.breakers.get(resident.name, Breaker()).after(failure, now_s)
     state.breakers[resident.name] = breaker
+    learned = (
+        _learn_out_of_memory(state, resident, failure)
+        if failure.reason is FailureReason.OUT_OF_MEMORY
+        else []
+    )
     return [
+        *learned,
         Decide(
             kind=DecisionKind.DIED,
             model=resident.name,

@@ -1,7 +1,7 @@
 """What the operator says about a model. Immutable; the catalogue holds one per name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NewType
 
@@ -43,6 +43,16 @@ class FakeBehaviour:
     takes_no_vram: bool = False  # as a server that found no GPU and computes on the processor
 
 
+class Degrading(StrEnum):
+    """What may be given up when a model does not fit as configured."""
+
+    UBATCH = "ubatch"
+    CACHE_TYPE = "cache_type"
+    MMPROJ = "mmproj"
+    GPU_LAYERS = "gpu_layers"
+    CONTEXT_SIZE = "context_size"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """Everything that changes what a server occupies or how it answers: passed explicitly (R15)."""
@@ -59,9 +69,19 @@ class Serving:
     flash_attention: bool = True
     load_mode: str | None = None  # None: mmap on the host, none where every layer is offloaded
     host_cache_mb: int = 0  # the server's prompt cache in host RAM
+    projector_on_gpu: bool = True
     embeddings: bool = False
     jinja: bool = True
     max_tokens: int | None = None  # the default answer length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """Lesser settings that the operator allows where the model does not fit as configured."""
+
+    serving: Serving
+    footprint: Footprint
+    given_up: tuple[str, ...]  # in words, everything that differs from what was configured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,20 +106,46 @@ class ModelSpec:
     aliases: tuple[str, ...] = ()
     preload: bool = False
     pinned: bool = False
+    degrade: tuple[Degrading, ...] = ()  # what may be given up, in this order
+    fallbacks: tuple[Fallback, ...] = ()  # what that comes to, each lesser than the one before
+    predicted: Footprint | None = None  # believed before anything was measured; None: still is
+    asked: Serving | None = None  # what callers want, where it runs with less
+    given_up: tuple[str, ...] = ()  # the difference, in words
 
     @property
     def plain_room(self) -> bool:
         """A VRAM lease: occupies bytes, has no server."""
         return self.service == PLAIN_ROOM
 
+    @property
+    def wanted(self) -> Serving:
+        """The settings as asked for; `serving` are those it runs with."""
+        return self.serving if self.asked is None else self.asked
+
+    def degraded(self, to: Fallback) -> "ModelSpec":
+        """The same wish, come true with less."""
+        left = self.fallbacks[self.fallbacks.index(to) + 1 :]
+        return replace(
+            self,
+            serving=to.serving,
+            footprint=to.footprint,
+            fallbacks=left,
+            predicted=None,
+            asked=self.wanted,
+            given_up=to.given_up,
+        )
+
     def launches_like(self, other: "ModelSpec") -> bool:
-        """Whether a running server of `other` would be started the same way for this spec."""
+        """Whether a running server of `other` is what this spec asks for.
+
+        One that runs with less, because it did not fit otherwise, is.
+        """
         return (
             self.service == other.service
             and self.file == other.file
             and self.mmproj == other.mmproj
             and self.lora == other.lora
-            and self.serving == other.serving
+            and self.wanted == other.wanted
             and self.fake == other.fake
             and self.url == other.url
             and self.devices == other.devices

@@ -1,6 +1,6 @@
 """Everything the scheduler knows. Changed only inside `Scheduler.handle`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.core.eviction import Policy, Rules, least_regretted
@@ -19,6 +19,7 @@ from orchestrator.core.messages import (
 from orchestrator.core.queue import Queue
 from orchestrator.core.residents import InstanceId, Resident, ResidentState
 from orchestrator.core.specs import Catalogue, ModelName
+from orchestrator.core.vram import DeviceId
 
 
 @dataclass(slots=True)
@@ -40,6 +41,14 @@ class Repayment:
     told: bool = False  # that it takes long
 
 
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What devices read before a load began: with nobody else moving, the rest is its own."""
+
+    version: int  # of the ledger
+    used_bytes: Mapping[DeviceId, int]
+
+
 @dataclass(slots=True)
 class State:
     rules: Rules
@@ -57,6 +66,7 @@ class State:
     stubborn: dict[ModelName, set[InstanceId]] = field(default_factory=dict)
     retried: dict[ModelName, Failure] = field(default_factory=dict)  # after an out-of-memory
     repayments: dict[InstanceId, Repayment] = field(default_factory=dict)
+    baselines: dict[InstanceId, Baseline] = field(default_factory=dict)  # of loads under way
     shutting_down: bool = False
     ticked_s: float | None = None
     instance_count: int = 0
@@ -95,6 +105,7 @@ class State:
         for device in resident.placement.devices:
             self.ledger.settle(device)
         self.repayments.pop(resident.instance, None)
+        self.baselines.pop(resident.instance, None)
         for reservation in self.reservations.values():
             reservation.waiting_for.discard(resident.instance)
         return [*effects, Forget(resident.instance)]

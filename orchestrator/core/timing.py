@@ -23,6 +23,7 @@ def tick(state: State, now_s: float) -> list[Effect]:
     state.ticked_s = now_s
     if gap_s > TICK_LATE_S:
         _grant_grace(state, now_s, min(gap_s, GRACE_S_MAX))
+        _forget_idle_time(state, now_s, gap_s)
     effects = _expire_leases(state, now_s)
     effects += _refuse_overdue(state, now_s)
     _forgive(state, now_s)
@@ -64,6 +65,14 @@ def _grant_grace(state: State, now_s: float, grace_s: float) -> None:
     for lease in list(state.leases.values()):
         if lease.expires_s is not None and lease.expires_s < now_s + grace_s:
             state.leases[lease.id] = replace(lease, expires_s=now_s + grace_s)
+
+
+def _forget_idle_time(state: State, now_s: float, gap_s: float) -> None:
+    """Nobody looked at who was used while we did not run: that time was not idle."""
+    for resident in list(state.ledger.residents):
+        if resident.state is ResidentState.READY:
+            used_s = min(now_s, resident.last_used_s + gap_s)
+            state.ledger.put(replace(resident, last_used_s=used_s))
 
 
 def _expire_leases(state: State, now_s: float) -> list[Effect]:

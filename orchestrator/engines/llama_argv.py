@@ -43,6 +43,14 @@ def total_context(serving: Serving) -> int:
     return serving.context_size if serving.unified_cache else serving.context_size * serving.slots
 
 
+def effective_batches(serving: Serving) -> tuple[int, int]:
+    """The batch and the ubatch. An embedding server lowers its batch to the ubatch by itself: say
+    so rather than find out.
+    """
+    batch = serving.ubatch if serving.embeddings else serving.batch
+    return batch, min(serving.ubatch, batch)
+
+
 def effective_load_mode(serving: Serving, placement: Placement) -> str:
     """Mapping is quickest on the host; a copy is where every layer leaves it anyway."""
     if serving.load_mode is not None:
@@ -77,9 +85,8 @@ def _room(serving: Serving, flags: Flags) -> Iterator[str]:
     """What the footprint is made of."""
     yield from ("-c", str(total_context(serving)), "-np", str(serving.slots))
     yield from ("-ctk", serving.cache_type_k, "-ctv", serving.cache_type_v)
-    # An embedding server lowers its batch to the ubatch by itself: say so rather than find out.
-    batch = serving.ubatch if serving.embeddings else serving.batch
-    yield from ("-b", str(batch), "-ub", str(min(serving.ubatch, batch)))
+    batch, ubatch = effective_batches(serving)
+    yield from ("-b", str(batch), "-ub", str(ubatch))
     shared = "--kv-unified" if serving.unified_cache else "--no-kv-unified"
     if shared in flags:
         yield shared
@@ -98,6 +105,9 @@ def _devices(spec: ModelSpec, placement: Placement, flags: Flags) -> Iterator[st
         if spec.mmproj is not None and "--no-mmproj-offload" in flags:
             yield "--no-mmproj-offload"
         return
+    keeps_projector = spec.mmproj is not None and not spec.serving.projector_on_gpu
+    if keeps_projector and "--no-mmproj-offload" in flags:
+        yield "--no-mmproj-offload"
     layers = spec.serving.gpu_layers
     yield from ("-ngl", str(ALL_LAYERS if layers is None else layers))
     if len(shares) > 1:

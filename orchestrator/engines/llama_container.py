@@ -3,10 +3,11 @@
 import asyncio
 from pathlib import Path
 
-from orchestrator.core.failures import Failure
+from orchestrator.core.failures import Failure, FailureReason
 from orchestrator.core.residents import Endpoint, InstanceId, Placement
 from orchestrator.core.specs import ModelSpec
 from orchestrator.engines import llama_log
+from orchestrator.engines.container import Lacking
 from orchestrator.engines.llama_argv import device_environment, server_arguments
 from orchestrator.engines.llama_flags import Flags
 from orchestrator.engines.llama_http import LlamaHttp
@@ -40,6 +41,8 @@ class LlamaContainer:
         container: str | None,
         models_dir: Path | None,
         physical_cores: int,
+        lacking: Lacking,
+        memory_mb: int | None = None,
         file_problem: FileProblem = gguf_problem,
     ) -> None:
         """Either `image`, to make containers of, or `container`, the name of one that exists."""
@@ -48,6 +51,8 @@ class LlamaContainer:
         self._container = container
         self._models_dir = models_dir
         self._physical_cores = physical_cores
+        self._lacking = lacking
+        self._memory_mb = memory_mb
         self._file_problem = file_problem
 
     def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
@@ -77,9 +82,10 @@ class LlamaContainer:
         )
 
     async def check(self, spec: ModelSpec) -> Failure | None:
-        """What is wrong with the file, where it is ours to see."""
-        if self._container is not None or spec.file is None:
-            return None
+        """What the engine lacks, or what is wrong with the file where it is ours to see."""
+        lacking = await self._lacking(spec)
+        if lacking is not None or self._container is not None or spec.file is None:
+            return lacking
         return await asyncio.to_thread(broken_file, spec, self._file_problem)
 
     async def readiness(self, endpoint: Endpoint) -> Readiness:
@@ -89,7 +95,15 @@ class LlamaContainer:
         return await self._http.use(endpoint)
 
     def classify(self, exit_: Exit) -> Failure:
-        return llama_log.classify(exit_)
+        """The limit of host RAM is the operator's: more room on the device would not help."""
+        if not exit_.out_of_memory or self._memory_mb is None:
+            return llama_log.classify(exit_)
+        return Failure(
+            reason=FailureReason.EXITED,
+            detail=f"The container was killed at its limit of {self._memory_mb} MB of host RAM.",
+            log_tail=exit_.log_tail,
+            remedy="Raise memory_mb of the service, or give the model fewer slots or less context.",
+        )
 
     async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
         """Nothing: stopping the container gives the bytes back."""

@@ -56,6 +56,14 @@ class LlamaHttp:
             f"/health answers {answer.status_code}: this is not a llama.cpp server",
         )
 
+    async def knock(self, endpoint: Endpoint, path: str) -> int | None:
+        """The status that any server answers with; None if it does not answer."""
+        try:
+            answer = await self._get(endpoint, path, self._readiness_s_max)
+        except httpx.HTTPError:
+            return None
+        return answer.status_code
+
     async def use(self, endpoint: Endpoint) -> Use:
         """Look at slots and counters. Raise Unreachable if nobody answers at all.
 
@@ -67,14 +75,17 @@ class LlamaHttp:
         often, it finishes answers that nobody waits for.
         """
         try:
-            slots = await self._get(endpoint, "/slots", self._use_s_max)
-            metrics = await self._get(endpoint, "/metrics", self._use_s_max)
+            samples = _samples(await self._get(endpoint, "/metrics", self._use_s_max))
+            busy = samples.get("requests_processing")
+            if busy is None:  # started without its counters
+                busy = _busy_slots(await self._get(endpoint, "/slots", self._use_s_max))
         except httpx.ReadTimeout:
             return await self._deep_in_a_batch(endpoint)
         except httpx.HTTPError as error:
             raise Unreachable(f"{endpoint.url} does not answer: {error}") from error
-        samples = _samples(metrics)
-        return Use(busy_slots=_busy_slots(slots, samples), served_total=_served_total(samples))
+        return Use(
+            busy_slots=None if busy is None else int(busy), served_total=_served_total(samples)
+        )
 
     async def _get(self, endpoint: Endpoint, path: str, timeout_s: float) -> httpx.Response:
         return await self._client.get(f"{endpoint.url}{path}", timeout=timeout_s)
@@ -82,7 +93,7 @@ class LlamaHttp:
     async def _deep_in_a_batch(self, endpoint: Endpoint) -> Use:
         readiness = await self.readiness(endpoint)
         if readiness.state is not ReadyState.READY:
-            raise Unreachable(f"{endpoint.url} answers neither /slots nor /health in time")
+            raise Unreachable(f"{endpoint.url} answers neither /metrics nor /health in time")
         return Use(busy_slots=1, served_total=None)
 
 
@@ -93,14 +104,13 @@ def _samples(metrics: httpx.Response) -> Mapping[str, float]:
     return {name: float(value) for name, value in _SAMPLE.findall(metrics.text)}
 
 
-def _busy_slots(slots: httpx.Response, samples: Mapping[str, float]) -> int | None:
-    if slots.status_code == httpx.codes.OK:
-        try:
-            return sum(1 for slot in slots.json() if slot.get("is_processing"))
-        except (ValueError, TypeError, AttributeError):
-            return None  # not a llama.cpp server's list of slots: it does not tell
-    processing = samples.get("requests_processing")
-    return None if processing is None else int(processing)
+def _busy_slots(slots: httpx.Response) -> int | None:
+    if slots.status_code != httpx.codes.OK:
+        return None
+    try:
+        return sum(1 for slot in slots.json() if slot.get("is_processing"))
+    except (ValueError, TypeError, AttributeError):
+        return None  # not a llama.cpp server's list of slots: it does not tell
 
 
 def _served_total(samples: Mapping[str, float]) -> float | None:

@@ -7,10 +7,10 @@ it cannot make a context.
 
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from orchestrator.core.failures import Failure, FailureReason
+from orchestrator.core.failures import Failure, FailureReason, ShortOf
 from orchestrator.core.vram import MiB
 from orchestrator.ports import Exit
 
@@ -25,6 +25,24 @@ _ASKED = re.compile(
 _ASKED_MIB = re.compile(r"allocating ([\d.]+) MiB on device \S+ cudaMalloc failed")
 # The weights come first and in one piece: how much of it was missing, the log does not say.
 _WEIGHTS = re.compile(r"unable to allocate \S+ buffer|error loading model: .*bad_alloc")
+# What there was no memory for, the most telling first: each also fails all that comes after it.
+_READY = re.compile(r"(?<!CLIP )\bmodel loaded|starting the main loop|all slots are idle")
+_LACKS = (
+    (ShortOf.PROJECTOR, re.compile(r"\b(clip|mtmd)\w*\b.*(alloc|out of memory)|mmproj.*memory")),
+    (ShortOf.WEIGHTS, _WEIGHTS),
+    (ShortOf.CONTEXT, re.compile(r"(kv cache|memory module|recurrent|rs cache)", re.IGNORECASE)),
+    (
+        ShortOf.COMPUTE,
+        re.compile(r"compute (\w+ )?buffers?|gallocr_reserve|graph_reserve", re.IGNORECASE),
+    ),
+)
+_LACKED: Mapping[ShortOf, str] = {
+    ShortOf.PROJECTOR: " for its projector",
+    ShortOf.WEIGHTS: " for its weights",
+    ShortOf.CONTEXT: " for its context",
+    ShortOf.COMPUTE: " for its compute buffers",
+    ShortOf.RUN_TIME: " while it served",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +123,27 @@ def classify(exit_: Exit) -> Failure:
         matching = [line for line in exit_.log_tail if sign.line.search(line)]
         if matching:
             telling = next((line for line in matching if not _VAGUE.search(line)), matching[0])
+            lacked = _lacked(exit_.log_tail) if sign is _OUT_OF_MEMORY else None
+            what_for = _LACKED[lacked] if lacked is not None else ""
             return Failure(
                 reason=sign.reason,
-                detail=f"{sign.says}: {_words(telling)}",
+                detail=f"{sign.says}{what_for}: {_words(telling)}",
                 log_tail=exit_.log_tail,
                 missing_bytes=_missing_bytes(exit_.log_tail) if sign is _OUT_OF_MEMORY else None,
+                short_of=lacked,
                 remedy=sign.remedy,
             )
     return _by_exit(exit_)
+
+
+def _lacked(log_tail: tuple[str, ...]) -> ShortOf | None:
+    """What the memory was for. A server that had been ready needed it for its work."""
+    if any(_READY.search(line) for line in log_tail):
+        return ShortOf.RUN_TIME
+    for lacked, sign in _LACKS:
+        if any(sign.search(line) for line in log_tail):
+            return lacked
+    return None
 
 
 def _missing_bytes(log_tail: tuple[str, ...]) -> int | None:

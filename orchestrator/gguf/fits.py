@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.gguf.architecture import architecture_of
 from orchestrator.gguf.estimate import estimate
-from orchestrator.gguf.footprint import MIB, Estimate
+from orchestrator.gguf.footprint import MIB, Estimate, Share
 from orchestrator.gguf.header import Header
 from orchestrator.gguf.settings import Settings
 
@@ -20,8 +20,8 @@ class Fit:
     """Each suggestion changes one setting only; None: that alone does not make it fit."""
 
     fits: bool
-    needed_bytes: tuple[int, ...]  # on each GPU, overhead included
-    free_bytes: tuple[int, ...]
+    needed_bytes: tuple[int, ...]  # on each GPU, overhead included; on the host without one
+    free_bytes: tuple[int, ...]  # there; on the host, where there is no GPU
     context_size: int | None
     gpu_layers: int | None
     cache_type: str | None
@@ -51,6 +51,7 @@ class Fit:
 def suggestions(header: Header, settings: Settings, free_bytes: tuple[int, ...]) -> Fit:
     """Compare the estimate with what is free on each GPU of `tensor_split`, in its order.
 
+    Without a GPU there, the one number is what is free on the host.
     `context_size` and `gpu_layers` are the most that fits with everything else as asked, so they
     may also be more than was asked. Raises `GgufError` as `estimate` does.
     """
@@ -61,7 +62,7 @@ def suggestions(header: Header, settings: Settings, free_bytes: tuple[int, ...])
     asked = estimate(header, settings)
     return Fit(
         fits=_within(asked, free_bytes),
-        needed_bytes=tuple(share.total_bytes for share in asked.devices),
+        needed_bytes=tuple(share.total_bytes for share in _places(asked)),
         free_bytes=free_bytes,
         context_size=_largest_context(header, settings, fitting),
         gpu_layers=_most_layers(header, settings, fitting),
@@ -70,10 +71,14 @@ def suggestions(header: Header, settings: Settings, free_bytes: tuple[int, ...])
 
 
 def _within(needed: Estimate, free_bytes: tuple[int, ...]) -> bool:
-    if len(needed.devices) != len(free_bytes):
+    places = _places(needed)
+    if len(places) != len(free_bytes):
         return False
-    pairs = zip(needed.devices, free_bytes, strict=True)
-    return all(share.total_bytes <= free for share, free in pairs)
+    return all(share.total_bytes <= free for share, free in zip(places, free_bytes, strict=True))
+
+
+def _places(needed: Estimate) -> tuple[Share, ...]:
+    return needed.devices or (needed.host,)
 
 
 def _largest_context(
@@ -89,6 +94,8 @@ def _largest_context(
 def _most_layers(
     header: Header, settings: Settings, fitting: Callable[[Settings], bool]
 ) -> int | None:
+    if not settings.tensor_split:
+        return None
     most = len(architecture_of(header).layers) + 1
     return _largest(most, lambda n: fitting(replace(settings, gpu_layers=n))) or None
 

@@ -4,6 +4,7 @@ The account lives in a directory (`gpu/claims.py`), so a fake device outlives th
 would: what still runs is still charged after a restart.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -61,6 +62,10 @@ class FakeDevices:
             write_account(state_dir, replace(account, devices=self._reconciled(account.devices)))
 
     async def read(self, pids: frozenset[int] | None) -> tuple[Reading, ...]:
+        """In a thread: it looks at every process that holds something, and a disk may be slow."""
+        return await asyncio.to_thread(self._read, wants_processes=pids is not None)
+
+    def _read(self, *, wants_processes: bool) -> tuple[Reading, ...]:
         try:
             account = self._settle(self._account())
         except (OSError, ValueError) as error:
@@ -72,7 +77,7 @@ class FakeDevices:
                 self._out_of_order(d, DeviceState.UNREADABLE, problem) for d in self._specs
             )
         return tuple(
-            self._reading(account, device_id, wants_processes=pids is not None)
+            self._reading(account, device_id, wants_processes=wants_processes)
             for device_id in self._specs
         )
 

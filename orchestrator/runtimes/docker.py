@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from orchestrator.core.failures import Failure
 from orchestrator.core.residents import Endpoint, InstanceId
-from orchestrator.core.specs import ModelName
+from orchestrator.core.specs import ModelName, ServiceName
 from orchestrator.errors import Failed, StartFailed, StopFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.docker_create import (
@@ -34,16 +35,17 @@ from orchestrator.runtimes.docker_events import SETTLE_S, ContainerEvents
 from orchestrator.runtimes.docker_failures import (
     engine_gone,
     gpu_ignored,
+    image_missing,
     named_missing,
     names_taken,
     refused_create,
     refused_start,
     vanished,
 )
+from orchestrator.runtimes.docker_handle import RUNTIME, Thing
 
 T = TypeVar("T")
 
-HANDLE_VERSION = 1
 NAME_ATTEMPTS_MAX = 5  # names taken by other people's containers before we give up
 EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
 GONE_POLL_S = 0.05  # while a killed container ends
@@ -58,7 +60,7 @@ class _Begun:
 
 
 class DockerRuntime:
-    name = "docker"
+    name = RUNTIME
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class DockerRuntime:
             raise
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
-        thing = _Thing.of(handle)
+        thing = Thing.of(handle)
         try:
             await self._halt(thing, grace_s)
         except Unreachable as silent:
@@ -102,7 +104,7 @@ class DockerRuntime:
                 await self._engine.remove(thing.container)
 
     async def wait(self, handle: Handle) -> Exit:
-        thing = _Thing.of(handle)
+        thing = Thing.of(handle)
         events = self._events if thing.ours else self._named_events
         first: Container | None = None
         with events.vigil(thing.container) as vigil:
@@ -119,7 +121,7 @@ class DockerRuntime:
                 woken = await vigil.pause(SETTLE_S if woken else events.poll_s)
 
     async def alive(self, handle: Handle) -> bool:
-        seen = await _answer(self._engine.inspect(_Thing.of(handle).container))
+        seen = await _answer(self._engine.inspect(Thing.of(handle).container))
         return seen is not None and seen.running
 
     async def discover(self) -> Sequence[Found]:
@@ -138,8 +140,16 @@ class DockerRuntime:
                     await self._engine.remove(seen.id)
         return found
 
+    async def already(self, launch: Launch) -> Running | None:
+        if launch.container is None:
+            return None
+        seen = await _answer(self._engine.inspect(launch.container))
+        if seen is None or not seen.running:
+            return None
+        return self._named_running(launch.container, seen)
+
     async def pids(self, handle: Handle) -> frozenset[int]:
-        thing = _Thing.of(handle)
+        thing = Thing.of(handle)
         try:
             return await self._engine.processes(thing.container)
         except EngineRefused:  # it does not run, or the engine's host has no `ps`
@@ -149,21 +159,32 @@ class DockerRuntime:
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
         """Empty once the container is gone. Raise Unreachable if nobody can tell."""
         try:
-            return await self._engine.log(_Thing.of(handle).container, lines)
+            return await self._engine.log(Thing.of(handle).container, lines)
         except EngineRefused:
             return ()
 
     async def log_size(self, handle: Handle) -> int:
         """The instant of the last line: it grows with every line, and costs one line to read."""
         try:
-            last = await self._engine.log(_Thing.of(handle).container, 1, timestamps=True)
+            last = await self._engine.log(Thing.of(handle).container, 1, timestamps=True)
         except EngineRefused:
             return 0
         return _nanoseconds(last[0].split(" ", 1)[0]) if last else 0
 
-    async def image_present(self, image: str) -> bool:
-        """Raise Unreachable if the engine does not tell."""
-        return await _answer(self._engine.image_present(image))
+    async def lacking(
+        self, service: ServiceName, *, image: str | None, container: str | None
+    ) -> Failure | None:
+        """What a launch would not find, told before anybody leaves for it."""
+        try:
+            if image is not None and not await self._engine.image_present(image):
+                return image_missing(service, image)
+            if container is not None and await self._engine.inspect(container) is None:
+                return named_missing(container)
+        except Unreachable as silent:
+            return engine_gone(silent)
+        except EngineRefused:
+            return None  # the start says it better
+        return None
 
     async def close(self) -> None:
         """Leave everything running; end our own threads and tasks."""
@@ -240,12 +261,14 @@ class DockerRuntime:
             raise StartFailed(engine_gone(silent)) from silent
         if seen is None:
             raise StartFailed(vanished(launch))
-        thing = _Thing(container=name, name=name, ours=False)
-        running = Running(handle=thing.handle(), endpoint=self._named_endpoint(seen))
-        return _Begun(running, fresh=not before.running)
+        return _Begun(self._named_running(name, seen), fresh=not before.running)
+
+    def _named_running(self, name: str, seen: Container) -> Running:
+        thing = Thing(container=name, name=name, ours=False)
+        return Running(handle=thing.handle(), endpoint=self._named_endpoint(seen))
 
     def _running(self, seen: Container) -> Running:
-        thing = _Thing(container=seen.id, name=seen.name, ours=True)
+        thing = Thing(container=seen.id, name=seen.name, ours=True)
         return Running(handle=thing.handle(), endpoint=self._endpoint(seen))
 
     def _endpoint(self, seen: Container) -> Endpoint:
@@ -311,7 +334,7 @@ class DockerRuntime:
 
     # --- stopping ----------------------------------------------------------------------------
 
-    async def _halt(self, thing: "_Thing", grace_s: float) -> None:
+    async def _halt(self, thing: Thing, grace_s: float) -> None:
         """Return when an inspection says that it has ended. Raise StopFailed if it has not."""
         if not await self._runs(thing):
             return
@@ -323,21 +346,22 @@ class DockerRuntime:
             complaint = "the engine says that it stopped it"
         if not await self._runs(thing):
             return
+        patience_s = self._engine.deadlines.kill_s
         try:
             await self._engine.kill(thing.container)
-        except EngineRefused as refused:
-            complaint = str(refused)
-        ends_s = asyncio.get_running_loop().time() + self._engine.deadlines.kill_s
+        except EngineRefused as refused:  # after some ten seconds of its own
+            complaint, patience_s = str(refused), SETTLE_S
+        ends_s = asyncio.get_running_loop().time() + patience_s
         while await self._runs(thing):
             if asyncio.get_running_loop().time() > ends_s:
                 raise StopFailed(f"{thing.name} still runs after a kill: {complaint}")
             await asyncio.sleep(GONE_POLL_S)
 
-    async def _runs(self, thing: "_Thing") -> bool:
+    async def _runs(self, thing: Thing) -> bool:
         seen = await _answer(self._engine.inspect(thing.container))
         return seen is not None and seen.running
 
-    async def _exit(self, thing: "_Thing", seen: Container | None, told: int | None) -> Exit:
+    async def _exit(self, thing: Thing, seen: Container | None, told: int | None) -> Exit:
         tail: tuple[str, ...] = ()
         with suppress(Failed):  # an exit without its log is still an exit
             tail = await self._engine.log(thing.container, EXIT_LOG_LINES)
@@ -346,37 +370,6 @@ class DockerRuntime:
             out_of_memory=seen is not None and seen.out_of_memory,
             log_tail=tail,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Thing:
-    """A handle as this module writes it."""
-
-    container: str  # ours: the id; named: the name, which survives being created anew
-    name: str
-    ours: bool
-
-    @staticmethod
-    def of(handle: Handle) -> "_Thing":
-        if (handle.runtime, handle.version) != (DockerRuntime.name, HANDLE_VERSION):
-            raise Unreachable(
-                f"A handle of {handle.runtime} version {handle.version} is not one of "
-                f"docker version {HANDLE_VERSION}: a newer orchestrator wrote it."
-            )
-        fields = handle.fields
-        return _Thing(
-            container=str(fields["container"]),
-            name=str(fields["name"]),
-            ours=bool(fields["ours"]),
-        )
-
-    def handle(self) -> Handle:
-        fields: dict[str, str | int | float] = {
-            "container": self.container,
-            "name": self.name,
-            "ours": int(self.ours),
-        }
-        return Handle(runtime=DockerRuntime.name, version=HANDLE_VERSION, fields=fields)
 
 
 def _instance(seen: Container) -> InstanceId:

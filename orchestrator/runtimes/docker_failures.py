@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 
 from orchestrator.core.failures import Failure, FailureReason
+from orchestrator.core.specs import ServiceName
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Launch
 from orchestrator.runtimes.docker_engine import EngineRefused
@@ -61,7 +62,7 @@ _ENGINE_LOG = "Look at the engine's log, for example `journalctl -u docker`."
 
 def refused_create(launch: Launch, refused: EngineRefused) -> Failure:
     if refused.not_there and "image" in str(refused).lower():
-        return image_missing(launch)
+        return image_missing(launch.service, launch.image or "")
     return _refused("create", launch, refused)
 
 
@@ -69,11 +70,11 @@ def refused_start(launch: Launch, refused: EngineRefused) -> Failure:
     return _refused("start", launch, refused)
 
 
-def image_missing(launch: Launch) -> Failure:
+def image_missing(service: ServiceName, image: str) -> Failure:
     return Failure(
         reason=FailureReason.IMAGE_MISSING,
-        detail=f"The engine has no image {launch.image}, which service {launch.service} runs.",
-        remedy=_image_command(launch.image or ""),
+        detail=f"The engine has no image {image}, which service {service} runs.",
+        remedy=_image_command(image),
     )
 
 
@@ -132,4 +133,5 @@ def _image_command(image: str) -> str:
     # A name without a slash is local by convention: nothing a registry would know by that name.
     if "/" in image:
         return f"Pull it: `docker pull {image}`."
-    return f"Build it: `docker build -t {image} llama_service`."
+    recipe = "Dockerfile.cpu" if image.endswith(":cpu") else "Dockerfile"
+    return f"Build it: `docker build -f llama_service/{recipe} -t {image} .`."

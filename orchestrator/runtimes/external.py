@@ -61,6 +61,9 @@ class ExternalRuntime:
     async def discover(self) -> Sequence[Found]:
         return ()
 
+    async def already(self, launch: Launch) -> Running | None:  # noqa: ARG002
+        return None
+
     async def pids(self, handle: Handle) -> frozenset[int]:  # noqa: ARG002
         return frozenset()
 

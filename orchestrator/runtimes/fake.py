@@ -307,6 +307,9 @@ class FakeRuntime:
             if thing.up_s is not None
         ]
 
+    async def already(self, launch: Launch) -> Running | None:  # noqa: ARG002
+        return None
+
     async def pids(self, handle: Handle) -> frozenset[int]:
         thing = self._thing(handle)
         return frozenset({thing.pid}) if thing and self._world.visible else frozenset()

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
-_ENDED_STATES = frozenset({"Z", "X"})
+STAT_BYTES_MAX = 4096  # some 350 in practice: 52 numbers and a name of 64 bytes at most
+_ENDED_STATES = frozenset({b"Z", b"X"})
 _KERNEL_THREAD = 0x00200000
 # A program that becomes another one (exec) has no environment for a moment; others never have one.
 EXEC_PAUSES_S = (0.002, 0.005, 0.01)
@@ -42,11 +43,12 @@ def boot_id() -> str:
 def read_process(pid: int) -> Process | None:
     """None if there is no such process. Raise OSError if the kernel does not tell."""
     try:
-        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+        with open(f"{PROC}/{pid}/stat", "rb", buffering=0) as stat:  # noqa: PTH123 - many a second
+            text = stat.read(STAT_BYTES_MAX)
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The program's name may hold spaces and brackets; what follows the last one is numbers.
-    fields = text.rpartition(")")[2].split()
+    fields = text.rpartition(b")")[2].split()
     return Process(
         pid=pid,
         started=int(fields[19]),

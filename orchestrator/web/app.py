@@ -28,6 +28,8 @@ Which models live in VRAM, and makes it so. Sizes in fields that end in `_mb` ar
 refuse unknown fields; numbers may be sent as strings.
 """
 
+TAGS = ("models", "leases", "daemon", "events", "for other tools")  # in the order of the page
+
 
 def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
     """The application. `desk` is whoever answers for the daemon: the conductor, in earnest."""
@@ -35,6 +37,7 @@ def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
         title="VRAM Orchestrator",
         version=version,
         description=DESCRIPTION,
+        openapi_tags=[{"name": name} for name in TAGS],
         openapi_url=None,  # served by our own route
         docs_url=None,
         redoc_url=None,

@@ -16,10 +16,17 @@ from pydantic import (
     model_validator,
 )
 
+from orchestrator.config.sections import CacheType
 from orchestrator.core.leases import LeaseId
 from orchestrator.core.specs import Profile
 from orchestrator.core.vram import MiB
-from orchestrator.orders import WAIT_S_DEFAULT, LoadOrder, RoomOrder, UnloadOrder
+from orchestrator.orders import (
+    WAIT_S_DEFAULT,
+    EstimateOrder,
+    LoadOrder,
+    RoomOrder,
+    UnloadOrder,
+)
 
 NAME_CHARS_MAX = 200  # no model, owner or device has a longer one
 WAIT_S_MAX = 3600.0  # nobody's HTTP client waits longer; the load goes on anyway
@@ -28,6 +35,10 @@ TTL_S_MAX = 366 * 86400.0
 PRIORITY_MAX = 1_000_000
 VRAM_MB_MAX = 1 << 30  # a pebibyte: more is a slip of the unit
 CONTEXT_SIZE_MAX = 1 << 24  # sixteen times the longest context of any model today
+GPU_LAYERS_MAX = 10_000
+SLOTS_MAX = 256  # llama.cpp's own limit
+UBATCH_MAX = 1 << 16
+PATH_CHARS_MAX = 4096  # the kernel's limit
 
 
 def _no_boolean(value: object) -> object:
@@ -69,6 +80,9 @@ Wait = Annotated[
         }
     ),
 ]
+ContextSize = Annotated[Whole, Field(ge=1, le=CONTEXT_SIZE_MAX)]
+GpuLayers = Annotated[Whole, Field(ge=0, le=GPU_LAYERS_MAX)]
+Text = Annotated[str, Field(min_length=1, max_length=PATH_CHARS_MAX)]
 Priority = Annotated[Whole, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX)]
 LeaseSeconds = Annotated[Seconds, Field(gt=0, le=LEASE_S_MAX)]
 
@@ -103,7 +117,9 @@ class LoadBody(WriteBody):
     owner: Name | None = Field(None, description="Who keeps it: the lease is theirs.")
     lease_seconds: LeaseSeconds | None = Field(None, description="How long it is kept.")
     profile: Profile | None = None
-    context_size: Annotated[Whole, Field(ge=1, le=CONTEXT_SIZE_MAX)] | None = None
+    context_size: ContextSize | None = None
+    gpu_layers: GpuLayers | None = Field(None, description="How many layers; else the model's.")
+    cache_type: CacheType | None = Field(None, description="Of keys and values.")
     pin: Flag = False
 
     def order(self) -> LoadOrder:
@@ -116,7 +132,49 @@ class LoadBody(WriteBody):
             lease_s=self.lease_seconds,
             profile=self.profile,
             context_size=self.context_size,
+            gpu_layers=self.gpu_layers,
+            cache_type=self.cache_type,
             pin=self.pin,
+        )
+
+
+class EstimateBody(WriteBody):
+    """A model of the catalogue or a file, under settings that it may not have yet."""
+
+    sample = {"model": "qwen3-vl-30b", "context_size": 16384}
+    model_config = _shown(sample)
+
+    model: Name | None = Field(None, description="Name or alias; or give a file.")
+    file: Text | None = Field(None, description="Where a service may read it.")
+    service: Name | None = Field(None, description="Whose files; else the first that may.")
+    mmproj: Text | None = None
+    context_size: ContextSize | None = None
+    slots: Annotated[Whole, Field(ge=1, le=SLOTS_MAX)] | None = None
+    split_cache: bool | None = Field(None, description="true: each slot has its own context.")
+    cache_type: CacheType | None = None
+    ubatch: Annotated[Whole, Field(ge=1, le=UBATCH_MAX)] | None = None
+    gpu_layers: GpuLayers | None = None
+    flash_attention: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if (self.model is None) == (self.file is None):
+            raise ValueError("give model or file, one of them")
+        return self
+
+    def order(self) -> EstimateOrder:
+        return EstimateOrder(
+            model=self.model,
+            file=self.file,
+            service=self.service,
+            mmproj=self.mmproj,
+            context_size=self.context_size,
+            slots=self.slots,
+            unified_cache=None if self.split_cache is None else not self.split_cache,
+            cache_type=self.cache_type,
+            ubatch=self.ubatch,
+            gpu_layers=self.gpu_layers,
+            flash_attention=self.flash_attention,
         )
 
 

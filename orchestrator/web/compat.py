@@ -37,6 +37,7 @@ INSTEAD: Mapping[str, str] = {
     "/models/load": "/models/load",
     "/models/unload": "/models/unload",
     "/models/plan": "/models/plan",
+    "/models/estimate": "/models/estimate",
 }
 
 router = APIRouter(tags=["for other tools"], route_class=JsonRoute)

@@ -120,8 +120,12 @@ def denial_of(refusal: Refusal, *, operation_id: str | None = None) -> Denial:
             members[name] = to_mb(size)
     if refusal.blockers:
         members["blockers"] = [_blocker(blocker) for blocker in refusal.blockers]
+    if refusal.suggestions:
+        members["suggestions"] = [dict(each) for each in refusal.suggestions]
     if refusal.failure is not None:
         members["cause"] = str(refusal.failure.reason)
+        if refusal.failure.short_of is not None:
+            members["short_of"] = str(refusal.failure.short_of)
         members["log_tail"] = list(refusal.failure.log_tail)
     if operation_id is not None:
         members["operation_id"] = operation_id

@@ -11,11 +11,13 @@ from fastapi import Depends, Request
 from orchestrator.config.places import Plain
 from orchestrator.config.sections import ServerSettings
 from orchestrator.core.leases import Lease, LeaseId
+from orchestrator.core.refusals import Refusal
 from orchestrator.core.snapshot import Snapshot
 from orchestrator.core.specs import ModelName, ModelSpec
 from orchestrator.core.vram import DeviceId
 from orchestrator.history import History
 from orchestrator.orders import (
+    EstimateOrder,
     Forecast,
     LoadOrder,
     LoadOutcome,
@@ -26,6 +28,7 @@ from orchestrator.orders import (
     UnloadOutcome,
 )
 from orchestrator.ports import Clock, DecisionRecord, Operation
+from orchestrator.prediction import Appraisal
 
 
 class FakeDevices(Protocol):
@@ -84,6 +87,12 @@ class Desk(Protocol):
     async def unload(self, order: UnloadOrder) -> UnloadOutcome: ...
 
     def forecast(self, order: LoadOrder) -> Forecast: ...
+
+    async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
+        """The refusal with what the caller could send instead, where anything would help."""
+
+    async def estimate(self, order: EstimateOrder) -> Appraisal:
+        """Raise ConfigInvalid where the file is at fault."""
 
     async def lease_room(self, order: RoomOrder) -> RoomOutcome:
         """If the caller is cancelled, nothing stays leased."""

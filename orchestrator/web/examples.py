@@ -37,6 +37,7 @@ STATUS: dict[str, Any] = {
             "serving": {"context_size": 8192, "slots": 1},
             "why_leaving": "",
             "problem": "",
+                    "given_up": [],
         }
     },
     "devices": [
@@ -46,7 +47,7 @@ STATUS: dict[str, Any] = {
             "kind": "gpu",
             "state": "ok",
             "problem": "",
-            "read_at": "2026-01-15T10:31:11.800Z",
+                    "read_at": "2026-01-15T10:31:11.800Z",
             "temperature_c": 61.0,
             "charged_mb": 17234,
             "total_mb": 32768,
@@ -95,6 +96,7 @@ PLAN: dict[str, Any] = {
     "fits": True,
     "model": "ovi",
     "vram_mb": 22528,
+    "vram_provenance": "estimated",
     "available_mb": 15022,
     "evict": [{"model": "qwen3-vl-30b", "vram_mb": 17234, "reason": "idle for 12 s"}],
     "placement": [{"device": GPU, "vram_mb": 22528}],
@@ -102,6 +104,25 @@ PLAN: dict[str, Any] = {
     "already_loaded": False,
     "drains": False,
     "refusal": None,
+    "suggestions": [],
+}
+_PARTS: dict[str, Any] = {"weights_mib": 4403.5, "context_mib": 1024.0, "compute_mib": 282.5}
+ESTIMATE: dict[str, Any] = {
+    "model": "llama-3.1-8b",
+    "file": "/models/Llama-3.1-8B-Instruct-Q4_K_M.gguf",
+    **_PARTS,
+    "device_mib": 5710.0,
+    "overhead_mib": 600.0,
+    "host_mib": 305.8,
+    "architecture": "llama",
+    "method": "header",
+    "devices": [{**_PARTS, "device_mib": 5710.0, "overhead_mib": 600.0}],
+    "host": {"weights_mib": 281.8, "context_mib": 0.0, "compute_mib": 24.0},
+    "doubts": [],
+    "vram_mb": 6310,
+    "host_mb": 390,
+    "without_gpu_mb": 6210,
+    "serving": {"context_size": 8192, "slots": 1},
 }
 ENTRY: dict[str, Any] = {
     "id": "qwen3-vl-30b",

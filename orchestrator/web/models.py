@@ -1,6 +1,7 @@
 """Models: what is loaded, what may be, and the orders to load, unload, plan and pin."""
 
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
@@ -8,10 +9,10 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.specs import ModelName, ModelSpec
 from orchestrator.errors import Denied
-from orchestrator.orders import LoadOutcome
+from orchestrator.orders import LoadOrder, LoadOutcome
 from orchestrator.web import examples, shapes, wire
 from orchestrator.web.answers import NO_CONTENT, BoardOf, ModelPath, answer, encoded, unless_gone
-from orchestrator.web.bodies import LoadBody, UnloadBody
+from orchestrator.web.bodies import EstimateBody, LoadBody, UnloadBody
 from orchestrator.web.catalogue import model_answer
 from orchestrator.web.denials import Declined, Denial, WebCode, clip, denial_of
 from orchestrator.web.desk import Desk, DeskOf
@@ -50,13 +51,14 @@ async def load(
     the deadline the answer is 503 `load_deadline`; the load goes on and a retry joins it, as it
     does when the caller leaves. Numbers may be sent as strings.
     """
-    pending = desk.begin_load(body.order())
+    order = body.order()
+    pending = desk.begin_load(order)
     asynchronous = "respond-async" in (prefer or "").lower()
     if asynchronous or body.wait == 0:
-        return await _answered_at_once(desk, pending.id, asynchronous=asynchronous)
-    waiting = desk.load_outcome(pending.id, body.wait)
+        return await _answered_at_once(desk, order, pending.id, asynchronous=asynchronous)
+    waiting = unless_gone(request, desk.load_outcome(pending.id, body.wait))
     try:
-        return _loaded(desk, await _or_refused(unless_gone(request, waiting), pending.id))
+        return _loaded(desk, await _or_refused(desk, order, waiting, pending.id))
     except TimeoutError as late:
         raise Declined(_deadline(desk, pending.id, body.wait)) from late
 
@@ -80,9 +82,26 @@ async def unload(body: UnloadBody, desk: DeskOf) -> Response:
     responses=answers(shapes.PlanAnswer, examples.PLAN, *EVERY_WRITE, 404, 409),
 )
 async def plan(body: LoadBody, desk: DeskOf) -> Response:
-    forecast = desk.forecast(body.order())
+    order = body.order()
+    forecast = desk.forecast(order)
+    if forecast.refusal is not None:
+        refusal = await desk.with_suggestions(order, forecast.refusal)
+        forecast = replace(forecast, refusal=refusal)
     host = wire.host_devices(desk.snapshot().accounts)
     return answer(wire.plan_answer(forecast, host))
+
+
+@router.post(
+    "/models/estimate",
+    summary="What a model or a file would take, told from its header",
+    responses=answers(shapes.EstimateAnswer, examples.ESTIMATE, *EVERY_WRITE, 404),
+)
+async def estimate(body: EstimateBody, desk: DeskOf) -> Response:
+    """In MiB, for one GPU and the host beside it. Nothing is loaded and nothing is changed.
+
+    A file must lie where a service may read it: under its `models_dir` or an allowed root.
+    """
+    return answer(wire.estimate_answer(await desk.estimate(body.order())))
 
 
 @router.get(
@@ -189,20 +208,26 @@ def spec_of(desk: Desk, name: str) -> ModelSpec:
     return spec
 
 
-async def _answered_at_once(desk: Desk, operation_id: str, *, asynchronous: bool) -> Response:
+async def _answered_at_once(
+    desk: Desk, order: LoadOrder, operation_id: str, *, asynchronous: bool
+) -> Response:
     """The end of the load if it has come already, else where to look for it."""
+    waiting = desk.load_outcome(operation_id, 0)
     try:
-        return _loaded(desk, await _or_refused(desk.load_outcome(operation_id, 0), operation_id))
+        return _loaded(desk, await _or_refused(desk, order, waiting, operation_id))
     except TimeoutError:
         applied = {"Preference-Applied": "respond-async"} if asynchronous else {}
         return answer(wire.accepted(*desk.load_progress(operation_id)), 202, applied)
 
 
-async def _or_refused(waiting: Awaitable[LoadOutcome], operation_id: str) -> LoadOutcome:
+async def _or_refused(
+    desk: Desk, order: LoadOrder, waiting: Awaitable[LoadOutcome], operation_id: str
+) -> LoadOutcome:
     try:
         return await waiting
     except Denied as denied_:
-        raise Declined(denial_of(denied_.refusal, operation_id=operation_id)) from denied_
+        refusal = await desk.with_suggestions(order, denied_.refusal)
+        raise Declined(denial_of(refusal, operation_id=operation_id)) from denied_
 
 
 def _loaded(desk: Desk, outcome: LoadOutcome) -> Response:

@@ -60,6 +60,7 @@ class LoadedModel(TypedDict):
     serving: dict[str, object]
     why_leaving: str
     problem: str  # it serves, but not as it should
+    given_up: list[str]  # what it had to do without, as its `degrade` list allows
 
 
 class Figures(TypedDict):
@@ -112,6 +113,7 @@ class LoadAnswer(TypedDict):
     evicted: list[str]
     already_loaded: bool
     waited_seconds: float
+    given_up: NotRequired[list[str]]
     lease_id: NotRequired[str]
     expires_at: NotRequired[str | None]
 
@@ -141,6 +143,14 @@ class Leaver(TypedDict):
     reason: str
 
 
+class Suggestion(TypedDict):
+    """One of them."""
+
+    context_size: NotRequired[int]
+    gpu_layers: NotRequired[int]
+    cache_type: NotRequired[str]
+
+
 class RefusalShape(TypedDict):
     code: str
     detail: str
@@ -150,7 +160,9 @@ class RefusalShape(TypedDict):
     foreign_mb: NotRequired[int]
     blockers: NotRequired[list[dict[str, object]]]
     retry_after_seconds: NotRequired[float]
+    suggestions: NotRequired[list[Suggestion]]
     cause: NotRequired[str]
+    short_of: NotRequired[str]
     log_tail: NotRequired[list[str]]
 
 
@@ -158,6 +170,7 @@ class PlanAnswer(TypedDict):
     fits: bool
     model: str
     vram_mb: int
+    vram_provenance: str
     available_mb: int
     evict: list[Leaver]
     placement: list[Share]
@@ -165,6 +178,35 @@ class PlanAnswer(TypedDict):
     already_loaded: bool
     drains: bool
     refusal: RefusalShape | None
+    suggestions: list[Suggestion]  # settings that would do, each to be sent back as it is
+
+
+class EstimateParts(TypedDict):
+    weights_mib: float
+    context_mib: float
+    compute_mib: float
+
+
+class EstimateDevice(EstimateParts):
+    device_mib: float
+    overhead_mib: float
+
+
+class EstimateAnswer(EstimateDevice):
+    """The sums over all GPUs, then GPU by GPU, then the host's; `_mb` is what is reserved."""
+
+    model: str
+    file: str
+    host_mib: float
+    architecture: str
+    method: str
+    devices: list[EstimateDevice]
+    host: EstimateParts
+    doubts: list[str]
+    vram_mb: int
+    host_mb: int
+    without_gpu_mb: int
+    serving: dict[str, object]
 
 
 class BreakerShape(TypedDict):
@@ -330,7 +372,9 @@ class ErrorBody(TypedDict):
     blockers: NotRequired[list[dict[str, object]]]
     retry_after_seconds: NotRequired[int]
     operation_id: NotRequired[str]
+    suggestions: NotRequired[list[Suggestion]]
     cause: NotRequired[str]
+    short_of: NotRequired[str]
     log_tail: NotRequired[list[str]]
     mistakes: NotRequired[list[dict[str, str]]]
     example: NotRequired[dict[str, object]]

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from typing import cast
 
 from orchestrator.core.leases import Lease, LeaseKind
 from orchestrator.core.refusals import Refusal
@@ -14,6 +15,7 @@ from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, to_mb
 from orchestrator.history import Span
 from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
 from orchestrator.ports import DecisionRecord, Operation
+from orchestrator.prediction import Appraisal
 from orchestrator.web import shapes
 from orchestrator.web.denials import denial_of
 
@@ -159,6 +161,7 @@ def loaded(
         "serving": serving(resident.spec.serving),
         "why_leaving": resident.why_leaving,
         "problem": resident.problem,
+        "given_up": list(resident.spec.given_up),
     }
 
 
@@ -268,6 +271,8 @@ def load_answer(outcome: LoadOutcome, host: frozenset[DeviceId]) -> shapes.LoadA
         "already_loaded": outcome.already_loaded,
         "waited_seconds": round(outcome.waited_s, 3),
     }
+    if resident.spec.given_up:
+        answer["given_up"] = list(resident.spec.given_up)
     if outcome.lease is not None:
         answer["lease_id"] = outcome.lease.id
         answer["expires_at"] = instant_or_none(outcome.lease.expires_s)
@@ -302,7 +307,8 @@ def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAns
     return {
         "fits": plan is not None or forecast.already_loaded,
         "model": forecast.spec.name,
-        "vram_mb": to_mb(forecast.spec.footprint.device_bytes),
+        "vram_mb": _planned_mb(forecast, host),
+        "vram_provenance": forecast.spec.footprint.provenance,
         "available_mb": to_mb(forecast.available_bytes),
         "evict": [
             {
@@ -318,6 +324,31 @@ def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAns
         "already_loaded": forecast.already_loaded,
         "drains": plan.drains if plan else False,
         "refusal": refusal(forecast.refusal) if forecast.refusal else None,
+        "suggestions": [
+            cast("shapes.Suggestion", dict(each))
+            for each in (forecast.refusal.suggestions if forecast.refusal else ())
+        ],
+    }
+
+
+def _planned_mb(forecast: Forecast, host: frozenset[DeviceId]) -> int:
+    if forecast.plan is not None:
+        return _vram_mb(forecast.plan.placement, host)
+    needed_bytes = forecast.refusal.needed_bytes if forecast.refusal else None
+    footprint = forecast.spec.footprint
+    return to_mb(footprint.device_bytes if needed_bytes is None else needed_bytes)
+
+
+def estimate_answer(found: Appraisal) -> Mapping[str, object]:
+    footprint = found.footprint
+    return {
+        "model": found.spec.name,
+        "file": found.spec.file,
+        **found.estimate.to_json(),
+        "vram_mb": to_mb(footprint.device_bytes),
+        "host_mb": to_mb(footprint.host_bytes),
+        "without_gpu_mb": to_mb(footprint.without_gpu_bytes),
+        "serving": serving(found.spec.serving),
     }
 
 

@@ -4,6 +4,7 @@ Nothing here starts an engine for the whole machine: `tests/tools/start_dockerd.
 """
 
 import functools
+import hashlib
 import io
 import os
 import socket
@@ -12,7 +13,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.parts import require
 ROOT = Path(__file__).parents[2]
 START = ROOT / "tests" / "tools" / "start_dockerd.sh"
 IMAGE = "vram-sleeper:test"
+LABEL_CONTENT = "vram-orchestrator.test-content"  # on our test images: a hash of what is inside
 SOCKETS = ("/var/run/docker.sock", "/tmp/vram-orchestrator-dockerd/docker.sock")
 RUN = str(os.getpid())  # in names and labels: several runs may share one engine
 GUARD_IDENTITY = f"guarded-{RUN}"
@@ -77,10 +79,33 @@ def import_image(url: str) -> str:
         binary = tarfile.TarInfo("sleeper")
         binary.size, binary.mode = len(sleeper()), 0o755
         tar.addfile(binary, io.BytesIO(sleeper()))
-    name, _, tag = IMAGE.partition(":")
+    content = hashlib.sha256(packed.getvalue()).hexdigest()
     with closing(docker.APIClient(base_url=url, version="auto")) as client:
-        client.import_image_from_data(packed.getvalue(), repository=name, tag=tag)
+        if not has_image(client, IMAGE, content):
+            name, _, tag = IMAGE.partition(":")
+            label = f"LABEL {LABEL_CONTENT}={content}"
+            client.import_image_from_data(
+                packed.getvalue(), repository=name, tag=tag, changes=[label]
+            )
+        remove_superseded(client)
     return IMAGE
+
+
+def has_image(client: docker.APIClient, name: str, content: str) -> bool:
+    """Whether the engine has a test image of that name made of the same content."""
+    try:
+        labels = client.inspect_image(name)["Config"].get("Labels") or {}
+    except docker.errors.ImageNotFound:
+        return False
+    return bool(labels.get(LABEL_CONTENT) == content)
+
+
+def remove_superseded(client: docker.APIClient) -> None:
+    """Remove test images of earlier contents that have lost their names."""
+    nameless = {"dangling": True, "label": LABEL_CONTENT}
+    for image in client.images(quiet=True, filters=nameless):
+        with suppress(docker.errors.APIError):  # a container of another run still uses it
+            client.remove_image(image)
 
 
 def remove_all(url: str, label: str) -> None:

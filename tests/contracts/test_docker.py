@@ -197,8 +197,11 @@ def test_a_missing_image_is_named_with_what_provides_it(url: str) -> None:
             assert caught.value.failure.reason is FailureReason.IMAGE_MISSING
             assert image in caught.value.failure.detail
             assert remedy in caught.value.failure.remedy
-            assert not await docker_runtime.image_present(image)
-        assert await docker_runtime.image_present(parts.IMAGE)
+            service = launch().service
+            told = await docker_runtime.lacking(service, image=image, container=None)
+            assert told is not None
+            assert told.reason is FailureReason.IMAGE_MISSING
+        assert await docker_runtime.lacking(service, image=parts.IMAGE, container=None) is None
 
     on(url, play)
 

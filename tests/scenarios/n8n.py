@@ -280,7 +280,7 @@ def comfyui(seconds: float) -> Iterator[ComfyUi]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - http.server looks it up by this name
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
             pass

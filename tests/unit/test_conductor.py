@@ -20,11 +20,12 @@ from orchestrator.core.residents import ResidentState
 from orchestrator.core.specs import FakeBehaviour, FakeFailure, ModelName
 from orchestrator.core.vram import DeviceId
 from orchestrator.errors import Denied
+from orchestrator.experience import Experience
 from orchestrator.ports import Memory
 from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake import FakeRuntime
 from orchestrator.runtimes.fake_engine import FakeWorldEngine
-from orchestrator.runtimes.fake_script import Mishap
+from orchestrator.runtimes.fake_script import Fate, Mishap
 from tests import machine
 from tests.simulation.virtual_time import run
 
@@ -245,6 +246,24 @@ def test_a_load_that_is_unloaded_by_force_is_called_off_and_taken_down():
     play(scene)
 
 
+def test_a_start_that_is_called_off_before_it_returned_leaves_nothing():
+    async def scene(conductor, world):
+        _, answer = ask(conductor, A)
+        await machine.until(lambda: world.running)
+        assert (await unload(conductor, "a", force=True)).verified
+        assert dict(world.running) == {}
+        assert isinstance(await asyncio.wait_for(error_of(answer), 1), Denied)
+        await asyncio.sleep(60)
+        assert dict(world.running) == {}
+
+    play(scene, there=machine.world(fate=Fate(start_s=(30.0, 30.0))))
+
+
+async def error_of(answer):
+    await asyncio.wait({answer})
+    return answer.exception()
+
+
 def test_a_stop_that_fails_is_told_stays_charged_and_is_tried_again():
     async def scene(conductor, world):
         async with conductor.lease(A):
@@ -302,7 +321,7 @@ def test_a_bug_while_stopping_is_not_taken_for_stopped():
 
 
 def test_what_a_load_took_is_learned_and_kept():
-    registry = MemoryRegistry()
+    registry, experience = MemoryRegistry(), Experience()
 
     async def scene(conductor, world):
         async with conductor.lease(A):
@@ -310,9 +329,9 @@ def test_what_a_load_took_is_learned_and_kept():
         (record,) = (await registry.recall()).learned
         assert (record.model, record.footprint.device_bytes) == ("a", 16 << 30)
         assert record.load_s == pytest.approx(2.0, abs=0.3)
-        assert conductor._learned[record.model, record.settings] == record
+        assert conductor._experience.records(ModelName("a")) == (record,)
 
-    play(scene, registry=registry)
+    play(scene, registry=registry, experience=experience)
 
 
 def test_the_log_of_a_life_that_has_ended_can_still_be_read():

@@ -162,6 +162,21 @@ def test_the_deadline_stands_still_while_the_log_moves_but_not_for_ever(talks_s,
     assert trial.took_s == pytest.approx(ends_s, abs=1.0)
 
 
+def test_what_answers_in_place_of_one_that_has_died_is_not_believed():
+    """Its port was taken over between two looks."""
+
+    class Impostor(FakeWorldEngine):
+        async def readiness(self, endpoint):
+            await asyncio.sleep(0.01)
+            if INSTANCE in self._world.running:
+                self._world.kill(INSTANCE)
+            await asyncio.sleep(0.01)
+            return Readiness(ReadyState.READY)
+
+    trial = Trial(engine=Impostor)
+    assert run(trial.bring_up()).reason is FailureReason.EXITED
+
+
 def test_what_says_that_it_will_never_be_ready_is_believed():
     class Broken(FakeWorldEngine):
         async def readiness(self, endpoint):

@@ -1,6 +1,7 @@
 """What the daemon sees by itself: devices, and use that does not come through us."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_devices_are_read_often_only_while_somebody_waits_for_them():
             ticket, Requested(ticket=ticket, spec=B, priority=5, hold=LeaseKind.REQUEST)
         )
         await asked
-        waited = [after - before for before, after in zip(reads, reads[1:], strict=False)]
+        waited = [after - before for before, after in pairwise(reads)]
         assert min(waited) <= HURRY_S * 1.01
 
     play(scene, fate=Fate(), release_lag_s=(1.0, 1.0))

@@ -6,7 +6,7 @@ from orchestrator.core.footprints import (
     OOM_GROWTH_BYTES_MIN,
     Footprint,
     Provenance,
-    after_out_of_memory,
+    lacking_bytes,
 )
 from orchestrator.core.vram import GiB, MiB
 
@@ -22,10 +22,27 @@ from orchestrator.core.vram import GiB, MiB
 )
 def test_growth_after_out_of_memory(had_bytes, missing_bytes, grows_by):
     before = Footprint(device_bytes=had_bytes, host_bytes=5 * MiB, provenance=Provenance.MEASURED)
-    assert after_out_of_memory(before, missing_bytes) == Footprint(
+    assert before.grown(lacking_bytes(before, missing_bytes)) == Footprint(
         device_bytes=had_bytes + grows_by, host_bytes=5 * MiB, provenance=Provenance.MEASURED
     )
 
 
 def test_total_is_both_parts():
     assert Footprint(device_bytes=3, host_bytes=4).total_bytes == 7
+
+
+def test_without_a_gpu_it_takes_what_is_known_of_that_or_all_of_both():
+    assert Footprint(device_bytes=3, host_bytes=4).without_gpu_bytes == 7
+    assert Footprint(device_bytes=3, host_bytes=4, host_only_bytes=5).without_gpu_bytes == 5
+
+
+def test_every_further_device_costs_its_own():
+    wide = Footprint(device_bytes=100, further_device_bytes=10)
+    assert [wide.spread_bytes(count) for count in (1, 2, 3)] == [100, 110, 120]
+
+
+def test_what_grows_grows_wherever_the_layers_lie_and_never_falls_below_nothing():
+    one = Footprint(device_bytes=3, host_bytes=4, host_only_bytes=5)
+    more = one.grown(2)
+    assert (more.device_bytes, more.host_bytes, more.host_only_bytes) == (5, 4, 7)
+    assert one.grown(-9).device_bytes == 0

@@ -107,6 +107,11 @@ def test_a_new_life_of_the_daemon_starts_its_counts_afresh():
     assert (goes_on.endpoint, goes_on.ready_s, goes_on.state_since_s) == (NEW_PLACE, 7.0, NOW_S)
 
 
+def test_nobody_is_held_to_be_idle_for_the_time_in_which_nobody_looked():
+    (goes_on,) = reconcile([resident("a", gib=8, used_s=1)], [sight()], {}, NOW_S).residents
+    assert goes_on.last_used_s == NOW_S
+
+
 def test_what_became_ready_while_nobody_looked_is_ready_from_now():
     known = replace(resident("a", gib=8, state=S.LOADING), ready_s=None)
     (goes_on,) = reconcile([known], [sight()], {}, NOW_S).residents

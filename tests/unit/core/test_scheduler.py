@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.failures import BREAKER_FAILURES, Failure, FailureReason
+from orchestrator.core.footprints import Provenance
 from orchestrator.core.grants import room_spec
 from orchestrator.core.leases import LeaseKind
 from orchestrator.core.messages import (
@@ -41,9 +42,9 @@ from orchestrator.core.messages import (
     Withdrawn,
 )
 from orchestrator.core.refusals import RefusalCode
-from orchestrator.core.residents import ResidentState
+from orchestrator.core.residents import Placement, ResidentState
 from orchestrator.core.snapshot import Snapshot
-from orchestrator.core.specs import ModelName
+from orchestrator.core.specs import Fallback, ModelName
 from orchestrator.core.survey import survey
 from orchestrator.core.vram import DeviceId, GiB
 from tests.factories import (
@@ -543,6 +544,98 @@ def test_out_of_memory_never_makes_a_model_too_large_to_try():
     assert play.resident("big").placement.total_bytes == 24 * GiB
 
 
+def degradable(gib=16, steps=((12, 256), (8, 128))):
+    """A model that may give up batch size, each step with what it then takes."""
+    wanted = spec("d", gib=gib)
+    return replace(
+        wanted,
+        fallbacks=tuple(
+            Fallback(
+                serving=replace(wanted.serving, ubatch=ubatch),
+                footprint=replace(wanted.footprint, device_bytes=lesser * GiB),
+                given_up=(f"ubatch {ubatch}",),
+            )
+            for lesser, ubatch in steps
+        ),
+    )
+
+
+def test_what_does_not_fit_goes_on_with_less_where_the_operator_allows_it():
+    play = Play(gib=10)
+    play.request(1, degradable())
+    placed = play.resident("d")
+    assert placed.placement.total_bytes == 8 * GiB, "the first step that fits, not the first"
+    assert placed.spec.serving.ubatch == 128
+    assert [each.kind for each in play.said][:1] == [DecisionKind.DEGRADE]
+    assert granted(play.loaded("d")) == [1]
+    assert "It had to give up: ubatch 128." in play.said[-1].text
+
+
+def test_without_steps_that_help_it_is_refused():
+    play = Play(gib=6)
+    assert denied(play.request(1, degradable())) == {1: RefusalCode.DOES_NOT_FIT}
+
+
+def test_a_model_that_runs_with_less_serves_those_who_ask_for_it_as_configured():
+    play = Play(gib=10)
+    play.bring_up(1, degradable())
+    assert granted(play.request(2, degradable())) == [2]
+
+
+def test_nobody_is_degraded_because_others_are_in_the_way_for_now():
+    play = Play(degradable(), A)
+    play.bring_up(1, A)
+    play.request(2, degradable())
+    assert play.resident("d") is None, "it waits"
+    assert not [each for each in play.said if each.kind is DecisionKind.DEGRADE]
+
+
+def test_after_the_second_out_of_memory_it_goes_on_with_what_saves_enough():
+    play = Play(gib=24)
+    play.request(1, degradable())
+    play.failed("d", NO_MEMORY)
+    assert play.resident("d").placement.total_bytes == 20 * GiB, "once more, with more room"
+    effects = play.failed("d", NO_MEMORY)
+    assert Load in kinds(effects)
+    # Whatever the prediction did not know of is added to the lesser settings too.
+    assert play.resident("d").spec.serving.ubatch == 128
+    assert play.resident("d").placement.total_bytes == (8 + 4 + 4) * GiB
+    assert granted(play.loaded("d")) == [1]
+
+
+def test_when_nothing_is_left_to_give_up_the_callers_hear_it():
+    play = Play(gib=24)
+    play.request(1, degradable())
+    for _ in range(2):
+        play.failed("d", NO_MEMORY)
+    assert denied(play.failed("d", NO_MEMORY)) == {1: RefusalCode.LOAD_FAILED}
+
+
+def test_the_log_says_exactly_how_much_was_missing_and_so_much_more_is_reserved():
+    play = Play()
+    play.request(1, A)
+    play.failed("a", replace(NO_MEMORY, missing_bytes=GiB))
+    assert play.resident("a").placement.total_bytes == 17 * GiB
+
+
+def test_out_of_memory_while_it_served_is_learned_for_the_next_time():
+    play = Play()
+    play.bring_up(1, A)
+    effects = play.scheduler.handle(Died(play.resident("a").instance, NO_MEMORY), now_s=play.now_s)
+    (learned,) = [each for each in effects if isinstance(each, Learn)]
+    assert learned.footprint.device_bytes == 20 * GiB
+
+
+def test_a_silent_driver_is_no_reason_not_to_measure():
+    play = Play()
+    play.request(1, A)
+    play.running[play.resident("a").instance] = Placement(((DeviceId("g0"), 15 * GiB),))
+    play.loaded("a")
+    assert play.resident("a").spec.footprint == replace(
+        A.footprint, device_bytes=15 * GiB, provenance=Provenance.MEASURED
+    )
+
+
 def test_the_victim_comes_back_when_the_newcomer_fails():
     play = Play(A, B, C, restore_victims=True)
     play.bring_up(1, A)
@@ -681,7 +774,7 @@ def test_direct_traffic_keeps_the_model():
     play.tell(UseSeen(instance=play.resident("a").instance, busy=True, used=True), 129)
     assert play.tell(Ticked(), 200) == [], "busy"
     play.tell(UseSeen(instance=play.resident("a").instance, busy=False, used=True), 201)
-    assert play.tell(Ticked(), 230) == []
+    assert tick_until(play, 230) == []
     assert kinds(play.tell(Ticked(), 232)) == [Evict]
 
 

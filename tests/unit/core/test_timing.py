@@ -166,6 +166,14 @@ def test_a_model_that_somebody_waits_for_stays():
     assert evicted(tick(state, 1000.0)) == []
 
 
+def test_time_in_which_nobody_looked_was_not_idle():
+    state = state_of(idle())
+    state.ticked_s = 0.0
+    assert evicted(tick(state, 100.0)) == [], "it may have been used all the while"
+    state.ticked_s = 129.0
+    assert evicted(tick(state, 130.0)) == ["a"]
+
+
 # --- what failed -------------------------------------------------------------------------------
 
 

@@ -62,12 +62,14 @@ class Launched:
 
 
 @contextmanager
-def launched(launch: Launch, *, port: int | None = None) -> Iterator[Launched]:
+def launched(
+    launch: Launch, *, port: int | None = None, log: Path | None = None
+) -> Iterator[Launched]:
     """The launch as a process in a scrubbed environment; killed at the end if it still runs."""
     port = port or free_port()
     words = {PORT_TOKEN: str(port), HOST_TOKEN: "127.0.0.1"}
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
+        log = log or Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [words.get(word, word) for word in launch.argv],

@@ -24,7 +24,7 @@ def test_a_behaviour_is_passed_whole():
         spec_of(
             fake=FakeBehaviour(
                 load_s=2, tokens_per_s=7, stop_s=0.2, ignore_sigterm=True, dies_after_s=9,
-                peak_mb=700, fail=FakeFailure.NEVER_READY,
+                peak_mb=700, fail=FakeFailure.NEVER_READY, takes_no_vram=True,
             ),
             serving=Serving(slots=3, context_size=512, max_tokens=20),
         )
@@ -36,6 +36,7 @@ def test_a_behaviour_is_passed_whole():
         "--ignore-sigterm",
         "--dies-after-s 9",
         "--peak-mb 700",
+        "--takes-no-vram",
         "--slots 3 --context 512 --max-tokens 20",
         "--host {host} --port {port}",
     ):

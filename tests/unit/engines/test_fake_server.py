@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -241,6 +242,26 @@ def test_what_is_no_http_gets_an_answer_and_harms_nobody():
                 client.sendall(b"hello\r\n\r\n")
                 assert client.recv(100).startswith(b"HTTP/1.1 400 ")
             assert (await engine.readiness(server.endpoint)).state is ReadyState.READY
+
+    with_http(scene)
+
+
+def test_one_that_takes_no_vram_is_not_charged(claims_dir):
+    async def scene(http):
+        engine, server = started(http, claims_dir=claims_dir, takes_no_vram=True)
+        with server as server:
+            await becomes_ready(engine, server)
+            assert held_mb(claims_dir) == 0
+
+    with_http(scene)
+
+
+def test_a_full_disk_takes_its_log_and_does_not_stop_it():
+    async def scene(http):
+        engine = FakeEngine(http, claims_dir=None)
+        launch = engine.launch(INSTANCE, spec_of(fake=behaving()), ON_HOST)
+        with launched(launch, log=Path("/dev/full")) as server:
+            await becomes_ready(engine, server)
 
     with_http(scene)
 

@@ -101,22 +101,21 @@ def test_nobody_listening_yet_is_starting_for_readiness_and_unreachable_for_use(
     with_http(scene)
 
 
-def test_use_is_read_from_slots_and_counters():
-    assert use({"/slots": (200, SLOTS), "/metrics": (200, METRICS)}) == Use(1, 300.0)
+def test_use_is_read_from_the_counters_with_one_question():
+    assert use({"/slots": HANGS, "/metrics": (200, METRICS)}) == Use(2, 300.0)
 
 
 def test_what_a_server_does_not_tell_is_unknown():
     assert use({}) == Use(None, None)
     assert use({"/slots": (200, SLOTS)}) == Use(1, None)
-    assert use({"/metrics": (200, METRICS)}) == Use(2, 300.0)
     assert use({"/slots": (200, "<html>"), "/metrics": (200, "hello")}) == Use(None, None)
     assert use({"/slots": (200, '{"a": 1}')}) == Use(None, None)
 
 
 def test_a_server_too_busy_to_tell_is_in_use():
-    assert use({"/health": (200, "{}"), "/slots": HANGS}) == Use(1, None)
+    assert use({"/health": (200, "{}"), "/metrics": HANGS}) == Use(1, None)
 
 
 def test_a_server_that_answers_nothing_is_unreachable():
     with pytest.raises(Unreachable):
-        use({"/health": HANGS, "/slots": HANGS})
+        use({"/health": HANGS, "/metrics": HANGS})

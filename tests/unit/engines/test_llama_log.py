@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.failures import FailureReason
+from orchestrator.core.failures import FailureReason, ShortOf
 from orchestrator.core.vram import MiB
 from orchestrator.engines.llama_log import classify
 from orchestrator.ports import Exit
@@ -126,3 +126,59 @@ def test_an_end_without_a_word():
 
 def test_a_log_line_without_end_does_not_make_a_sentence_without_end():
     assert len(of("error: " + "x" * 100_000).detail) < 500
+
+
+@pytest.mark.parametrize("build", ["b10434", "b11434"])
+@pytest.mark.parametrize(
+    ("case", "short_of"),
+    [("context_too_large", ShortOf.CONTEXT), ("no_room_for_cache", ShortOf.CONTEXT)],
+)
+def test_real_logs_say_what_there_was_no_memory_for(case, build, short_of):
+    failure = of(*read(case, build))
+    assert failure.short_of is short_of
+    assert "ran out of memory for its context" in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("lines", "short_of"),
+    [
+        (
+            [
+                "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 512.00 MiB on device 0: "
+                "cudaMalloc failed: out of memory",
+                "alloc_tensor_range: failed to allocate CUDA0 buffer of size 536870912",
+                "llama_model_load: error loading model: unable to allocate CUDA0 buffer",
+            ],
+            ShortOf.WEIGHTS,
+        ),
+        (
+            [
+                "ggml_gallocr_reserve_n: failed to allocate CUDA0 buffer of size 314572800",
+                "graph_reserve: failed to allocate compute buffers",
+            ],
+            ShortOf.COMPUTE,
+        ),
+        (
+            [
+                "clip_model_loader: failed to allocate CUDA0 buffer of size 904572800",
+                "srv load_model: failed to load multimodal model, 'p.gguf'",
+            ],
+            ShortOf.PROJECTOR,
+        ),
+        (
+            [
+                "0.02.067.742 I srv  llama_server: model loaded",
+                "CUDA error: out of memory",
+            ],
+            ShortOf.RUN_TIME,
+        ),
+        (["CUDA error: out of memory"], None),
+    ],
+)
+def test_what_there_was_no_memory_for(lines, short_of):
+    failure = of(*lines)
+    assert (failure.reason, failure.short_of) == (R.OUT_OF_MEMORY, short_of)
+
+
+def test_other_failures_are_short_of_nothing():
+    assert of(*read("text_file")).short_of is None

@@ -99,3 +99,15 @@ def test_more_room_never_shortens_the_context(name: str) -> None:
         for free in (500, 1000, 4000, 8000, 16000, 32000)
     ]
     assert contexts == sorted(contexts)
+
+
+def test_without_a_gpu_it_must_fit_on_the_host():
+    asked = Settings(context_size=65536, tensor_split=())
+    needed = estimate(header("llama31-8b"), asked).host.total_bytes
+    assert suggestions(header("llama31-8b"), asked, (needed,)).fits
+    fit = suggestions(header("llama31-8b"), asked, (needed - (1 << 30),))
+    assert not fit.fits
+    assert fit.needed_bytes == (needed,)
+    assert fit.gpu_layers is None
+    assert fit.context_size is not None
+    assert fit.context_size < 65536

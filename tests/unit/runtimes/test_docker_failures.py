@@ -41,7 +41,7 @@ def test_a_missing_image_is_told_from_other_things_that_are_missing() -> None:
     image = refused_create(LAUNCH, EngineRefused(404, "No such image: llama-service:cuda"))
     network = refused_create(LAUNCH, EngineRefused(404, "network x not found"))
     assert image.reason is FailureReason.IMAGE_MISSING
-    assert "docker build -t llama-service:cuda" in image.remedy
+    assert "docker build -f llama_service/Dockerfile -t llama-service:cuda ." in image.remedy
     assert network.reason is FailureReason.RUNTIME_UNAVAILABLE
 
 

@@ -26,8 +26,10 @@ from orchestrator.core.snapshot import DeviceAccount, Snapshot
 from orchestrator.core.specs import PLAIN_ROOM, ModelName, ModelSpec, ServiceName
 from orchestrator.core.vram import Device, DeviceId, DeviceKind, DeviceState, MiB, Reading
 from orchestrator.errors import ConfigInvalid, Denied
+from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.history import History
 from orchestrator.orders import (
+    EstimateOrder,
     Forecast,
     LoadOrder,
     LoadOutcome,
@@ -38,6 +40,7 @@ from orchestrator.orders import (
     UnloadOutcome,
 )
 from orchestrator.ports import DecisionRecord, Operation, OperationState
+from orchestrator.prediction import Appraisal
 from orchestrator.web.app import create_app
 from orchestrator.web.board import Board
 from orchestrator.web.feed import Feed
@@ -120,6 +123,7 @@ class FakeDesk:
         self.history = History("life1")
         self.fake_devices = PretendedDevices()
         self.residents = {}
+        self.suggestions = ()
         self.leases = {}
         self.pinned = set()
         self.breakers = {}
@@ -267,6 +271,18 @@ class FakeDesk:
             eta_s=None if self.refusal else 10.0,
             already_loaded=wanted.name in self.residents,
         )
+
+    async def with_suggestions(self, order: LoadOrder, refusal: Refusal):
+        return replace(refusal, suggestions=self.suggestions)
+
+    async def estimate(self, order: EstimateOrder):
+        if order.file is not None and not order.file.startswith("/models/"):
+            raise ConfigInvalid((f"file: {order.file} lies outside /models",))
+        wanted = replace(self.lookup(order.model or "a"), file="/models/a.gguf")
+        on_gpu = Share(400 * MiB, 100 * MiB, 50 * MiB, 600 * MiB)
+        parts = Estimate("llama", Method.HEADER, (on_gpu,), Share(compute_bytes=30 * MiB))
+        self.estimated = order
+        return Appraisal(wanted, parts, Footprint(device_bytes=1150 * MiB))
 
     async def lease_room(self, order: RoomOrder):
         if self.refusal is not None:

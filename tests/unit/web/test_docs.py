@@ -41,6 +41,7 @@ def test_document_shows_every_route_that_is_meant_to_be_used():
         ("GET", "/models/load"),
         ("GET", "/models/unload"),
         ("GET", "/models/plan"),
+        ("GET", "/models/estimate"),
     }
 
 

@@ -2,7 +2,14 @@ import pytest
 from pydantic import TypeAdapter
 
 from orchestrator.web import examples, shapes
-from orchestrator.web.bodies import FakeBody, LoadBody, RenewBody, RoomBody, UnloadBody
+from orchestrator.web.bodies import (
+    EstimateBody,
+    FakeBody,
+    LoadBody,
+    RenewBody,
+    RoomBody,
+    UnloadBody,
+)
 
 SHOWN = [
     (shapes.Status, examples.STATUS),
@@ -10,6 +17,7 @@ SHOWN = [
     (shapes.Accepted, examples.ACCEPTED),
     (shapes.UnloadAnswer, examples.UNLOADED),
     (shapes.PlanAnswer, examples.PLAN),
+    (shapes.EstimateAnswer, examples.ESTIMATE),
     (shapes.Catalogue, examples.CATALOGUE),
     (shapes.ModelAnswer, examples.MODEL),
     (shapes.RoomAnswer, examples.ROOM),
@@ -27,6 +35,8 @@ def test_example_is_an_answer(shape, example):
     assert TypeAdapter(shape).validate_python(example) == example
 
 
-@pytest.mark.parametrize("body", [LoadBody, UnloadBody, RoomBody, RenewBody, FakeBody])
+@pytest.mark.parametrize(
+    "body", [EstimateBody, LoadBody, UnloadBody, RoomBody, RenewBody, FakeBody]
+)
 def test_example_of_a_body_can_be_sent(body):
     body.model_validate(body.example())

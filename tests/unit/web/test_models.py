@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -159,6 +160,8 @@ def test_plan_says_what_would_happen_without_doing_it(desk):
         "already_loaded": False,
         "drains": False,
         "refusal": None,
+        "vram_provenance": "declared",
+        "suggestions": [],
     }
     assert desk.state() == before
 
@@ -218,3 +221,52 @@ def test_logs_are_bounded(desk):
         "lines": ["server is listening"],
     }
     assert asked(desk, "GET", "/models/a/logs?lines=100000").status_code == 422
+
+
+# --- estimates and suggestions -----------------------------------------------------------------
+
+
+def test_an_estimate_is_told_in_parts_and_as_it_would_be_reserved(desk):
+    body = {"model": "a", "context_size": "16384", "split_cache": True, "cache_type": "q8_0"}
+    answer = asked(desk, "POST", "/models/estimate", json=body)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    parts = ("weights_mib", "context_mib", "compute_mib", "device_mib", "overhead_mib", "host_mib")
+    assert [told[each] for each in parts] == [400.0, 100.0, 50.0, 550.0, 600.0, 30.0]
+    assert (told["architecture"], told["method"], told["vram_mb"]) == ("llama", "header", 1150)
+    order = desk.estimated
+    assert (order.context_size, order.unified_cache, order.cache_type) == (16384, False, "q8_0")
+
+
+@pytest.mark.parametrize("body", [{}, {"model": "a", "file": "a.gguf"}, {"model": "a", "slots": 0}])
+def test_an_estimate_is_of_one_thing(desk, body):
+    assert asked(desk, "POST", "/models/estimate", json=body).status_code == 422
+
+
+def test_a_file_elsewhere_is_not_estimated(desk):
+    answer = asked(desk, "POST", "/models/estimate", json={"file": "/etc/passwd"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+
+
+@pytest.mark.parametrize("path", ["/models/load", "/models/plan"])
+def test_a_refusal_says_what_to_send_instead(desk, path):
+    desk.refusal = Refusal(code=RefusalCode.NO_ROOM, detail="No room.", room_bytes=MiB)
+    desk.suggestions = ({"context_size": 4096}, {"cache_type": "q8_0"})
+    answer = asked(desk, "POST", path, json={"model": "a"}).json()
+    assert answer["suggestions"] == [{"context_size": 4096}, {"cache_type": "q8_0"}]
+    for each in answer["suggestions"]:
+        desk.refusal = None
+        assert asked(desk, "POST", "/models/load", json={"model": "a", **each}).status_code == 200
+
+
+def test_a_plan_that_fits_suggests_nothing(desk):
+    told = asked(desk, "POST", "/models/plan", json={"model": "a"}).json()
+    assert (told["suggestions"], told["vram_provenance"]) == ([], "declared")
+
+
+def test_what_was_given_up_is_told_with_the_load(desk):
+    less = replace(spec("a"), given_up=("ubatch 128 instead of 512",))
+    desk.residents["a"] = resident(less)
+    told = asked(desk, "POST", "/models/load", json={"model": "a"}).json()
+    status = asked(desk, "GET", "/models/status").json()["loaded_models"]["a"]
+    assert told["given_up"] == status["given_up"] == ["ubatch 128 instead of 512"]

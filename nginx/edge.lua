@@ -1,0 +1,189 @@
+-- What the edge decides and says by itself: how often a client may change things, whose web pages
+-- may talk to the model server, and the one error body where nginx answers instead of an upstream.
+
+local cjson = require("cjson")
+
+local M = {}
+
+local ECHO_CHARS_MAX = 120 -- of what a caller sent, quoted back to it
+local UNAVAILABLE_RETRY_S = 5 -- what n8n waits at most between two tries
+local READING = { GET = true, HEAD = true, OPTIONS = true }
+-- Written with POST, but they change nothing; and work for a model is not a change.
+local UNCOUNTED = { ["/models/plan"] = true, ["/models/estimate"] = true }
+local RELAYED = { "^/v1/", "^/upstream/" }
+local OWN_SITES = { ["same-origin"] = true, ["none"] = true }
+
+local requests_max, window_s, allowed_origins
+
+local function whole(getenv, name, default)
+    local text = getenv(name)
+    if text == nil or text == "" then
+        return default
+    end
+    local number = string.match(text, "^%d+$") and tonumber(text)
+    if not number then
+        error(name .. " must be a whole number, not " .. text)
+    end
+    return number
+end
+
+local function given(getenv, name, default)
+    local text = getenv(name)
+    return text ~= nil and text ~= "" and text or default
+end
+
+-- Read the settings once, at start. An error here keeps nginx from starting.
+function M.configure(getenv)
+    M.orchestrator = given(getenv, "ORCHESTRATOR_UPSTREAM", "model-orchestrator:8000")
+    M.llama = given(getenv, "LLAMA_UPSTREAM", "llama-cpp:8000")
+    requests_max = whole(getenv, "RATE_LIMIT_MAX_REQUESTS", 60)
+    window_s = whole(getenv, "RATE_LIMIT_WINDOW", 60000) / 1000
+    if window_s <= 0 then
+        error("RATE_LIMIT_WINDOW must be more than 0 ms")
+    end
+    allowed_origins = {}
+    for origin in string.gmatch(given(getenv, "EDGE_ALLOWED_ORIGINS", ""), "[^,%s]+") do
+        allowed_origins[string.lower(origin)] = true
+    end
+end
+
+-- `kind` as in OpenAI's errors. The members are those of the daemon's own error body.
+local function refuse(status, code, title, detail, remedy, retry_after_s)
+    local path = string.match(ngx.var.request_uri, "^[^?]*")
+    local kind = status == 429 and "rate_limit_error"
+        or (status < 500 and "invalid_request_error" or "server_error")
+    local body = {
+        type = "urn:vram-orchestrator:" .. code,
+        title = title,
+        status = status,
+        detail = detail,
+        instance = string.sub(path, 1, ECHO_CHARS_MAX),
+        code = code,
+        remedy = remedy,
+        retry_after_seconds = retry_after_s,
+        error = {
+            message = detail .. " " .. remedy,
+            type = kind,
+            param = cjson.null,
+            code = code,
+        },
+    }
+    local accept = string.lower(ngx.var.http_accept or "")
+    local problem = string.find(accept, "application/problem+json", 1, true)
+    ngx.status = status
+    ngx.header["Content-Type"] = problem and "application/problem+json" or "application/json"
+    ngx.header["Retry-After"] = retry_after_s
+    ngx.print(cjson.encode(body))
+    return ngx.exit(ngx.HTTP_OK) -- the body is complete; the status is the one set above
+end
+
+local function counts(method, path)
+    if READING[method] or UNCOUNTED[path] then
+        return false
+    end
+    for _, pattern in ipairs(RELAYED) do
+        if string.find(path, pattern) then
+            return false
+        end
+    end
+    return true
+end
+
+-- One client is one IPv4 address, or the 64 bits of IPv6 that belong to one home.
+local function client()
+    return string.sub(ngx.var.binary_remote_addr, 1, 8)
+end
+
+-- Let so many changes of one client through in a window that begins with the first of them.
+function M.limit()
+    if requests_max == 0 or not counts(ngx.req.get_method(), ngx.var.uri) then
+        return
+    end
+    local limits = ngx.shared.edge_limits
+    local key = client()
+    local count, problem = limits:incr(key, 1, 0, window_s)
+    if not count then
+        -- Counting is a courtesy to others, not a lock: without it the request goes on.
+        ngx.log(ngx.ERR, "cannot count requests: ", problem)
+        return
+    end
+    if count <= requests_max then
+        return
+    end
+    local left_s = math.max(1, math.ceil(limits:ttl(key) or window_s))
+    return refuse(
+        429,
+        "rate_limited",
+        "Too many requests",
+        string.format("More than %d changes in %g s from one client.", requests_max, window_s),
+        "Send fewer, wait as long as Retry-After says, or raise RATE_LIMIT_MAX_REQUESTS.",
+        left_s
+    )
+end
+
+-- llama-server answers every web page that asks: the edge answers its own, and those allowed.
+function M.only_our_pages()
+    local origin = ngx.var.http_origin
+    local site = ngx.var.http_sec_fetch_site
+    local own = origin == nil or string.lower(origin) == "https://" .. ngx.var.host
+    if origin ~= nil and allowed_origins[string.lower(origin)] then
+        return
+    end
+    local moves = site == nil or OWN_SITES[string.lower(site)] or READING[ngx.req.get_method()]
+    if own and moves then
+        return
+    end
+    return refuse(
+        403,
+        "bad_origin",
+        "Origin not allowed",
+        "A page of " .. string.sub(origin or site, 1, ECHO_CHARS_MAX) .. " may not talk to this server.",
+        "If it is yours, add its origin to EDGE_ALLOWED_ORIGINS."
+    )
+end
+
+function M.bad_host()
+    local host = string.sub(ngx.var.host, 1, ECHO_CHARS_MAX)
+    return refuse(
+        421,
+        "bad_host",
+        "Host not allowed",
+        "The Host header is '" .. host .. "', and this server does not answer to that name.",
+        "Use https://orchestrator.lan or https://llama.lan."
+    )
+end
+
+function M.too_large(limit)
+    return refuse(
+        413,
+        "too_large",
+        "Body too large",
+        "The body is larger than " .. limit .. ".",
+        "Send less: smaller pictures, or fewer of them."
+    )
+end
+
+-- The disk for large bodies is full, say.
+function M.broken()
+    return refuse(
+        500,
+        "internal",
+        "Internal error",
+        "The edge could not pass the request on.",
+        "Its log says why: `docker compose logs nginx`."
+    )
+end
+
+-- The upstream did not answer, or not to the end. Nothing is known of what became of the request.
+function M.unavailable(who)
+    return refuse(
+        503,
+        "unavailable",
+        "Unavailable",
+        who .. " did not answer.",
+        "Is it running? `docker compose ps` shows it. Sending the same request again is safe.",
+        UNAVAILABLE_RETRY_S
+    )
+end
+
+return M

@@ -1,0 +1,44 @@
+"""Headers of model files, each read once for as long as its files stay as they are."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+from orchestrator.gguf.errors import GgufError
+from orchestrator.gguf.header import Header, Part
+from orchestrator.gguf.reader import read_header
+
+# Some hundred kilobytes each, without the vocabulary; more files than any catalogue names.
+HEADERS_MAX = 1024
+
+
+class Headers:
+    """Safe to ask from several threads: at worst a file is read twice."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Path, Header] = OrderedDict()
+
+    def of(self, path: Path) -> Header:
+        """Blocking: 10 to 30 ms for a file that is new or has changed. Raise `GgufError`."""
+        known = self._known.get(path)
+        if known is not None and all(_unchanged(part) for part in known.parts):
+            return known
+        header = read_header(path)
+        self._known[path] = header
+        while len(self._known) > HEADERS_MAX:
+            self._known.popitem(last=False)
+        return header
+
+    def remembered(self, path: Path) -> Header:
+        """What was read last, without a look at the disk. Raise `GgufError` if nothing was."""
+        known = self._known.get(path)
+        if known is None:
+            raise GgufError(f"{path} has not been read yet")
+        return known
+
+
+def _unchanged(part: Part) -> bool:
+    try:
+        now = part.path.stat()
+    except OSError:
+        return False
+    return (now.st_size, now.st_mtime_ns) == (part.size_bytes, part.modified_ns)

@@ -1,0 +1,293 @@
+"""The edge: names, TLS, streams, large bodies, the rate limit, and failures that stay failures.
+
+A real nginx before a real daemon and its stand-in model server.
+"""
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.contracts.edge_parts import EDGE, LLAMA, ORCHESTRATOR, Edge, edge_and_daemon
+from tests.scenarios.daemon import chat
+
+pytestmark = pytest.mark.nginx
+
+NOT_COUNTED = {"RATE_LIMIT_MAX_REQUESTS": "0"}
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with edge_and_daemon(tmp_path_factory.mktemp("edge"), **NOT_COUNTED) as each:
+        yield each
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> dict[str, object]:
+    """A failure in the one error body, whoever says it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert (body["status"], body["code"], body["error"]["code"]) == (status, code, code)
+    assert {"type", "title", "detail", "instance", "remedy"} <= body.keys()
+    if status in (429, 503):
+        assert int(answer.headers["retry-after"]) == body["retry_after_seconds"] >= 1
+    return body
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def test_orchestrator_lan_is_the_daemon(front):
+    status = front.ask(ORCHESTRATOR, "GET", "/models/status")
+    assert status.status_code == 200
+    assert status.json()["loaded_models"]["a"]["status"] == "loaded"
+    assert front.post("/models/load", {"model": "a"}).json()["already_loaded"] is True
+
+
+def test_llama_lan_is_the_model_server(front):
+    answer = front.ask(LLAMA, "POST", "/v1/chat/completions", json=chat(0.1, text="through"))
+    assert "You said: through" in answer.json()["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize("name", ["rebound.example", "orchestrator.lan.example", "localhost"])
+def test_name_that_is_not_ours_is_refused(front, name):
+    """Where a web page's own name has been pointed at us."""
+    with front.client(ORCHESTRATOR) as client:  # TLS as with our name, then another Host
+        refused(client.get("/models/status", headers={"Host": name}), 421, "bad_host")
+    url = f"http://127.0.0.1:{front.plain_port}/models/status"
+    refused(httpx.get(url, headers={"Host": name}, trust_env=False), 421, "bad_host")
+
+
+def test_daemon_still_refuses_pages_of_others(front):
+    foreign = {"Origin": "https://elsewhere.example"}
+    refused(front.post("/models/load", {"model": "a"}, headers=foreign), 403, "bad_origin")
+    ours = {"Origin": f"https://{ORCHESTRATOR}", "Sec-Fetch-Site": "same-origin"}
+    assert front.post("/models/load", {"model": "a"}, headers=ours).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://elsewhere.example"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+def test_model_server_is_not_for_pages_of_others(front, headers):
+    answer = front.ask(LLAMA, "POST", "/v1/chat/completions", json=chat(0.1), headers=headers)
+    refused(answer, 403, "bad_origin")
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_plain_http_is_sent_to_tls_with_method_and_body(front):
+    answer = httpx.post(
+        f"http://127.0.0.1:{front.plain_port}/models/load?x=1",
+        headers={"Host": ORCHESTRATOR},
+        json={"model": "a"},
+        trust_env=False,
+    )
+    assert answer.status_code == 308
+    assert answer.headers["location"] == f"https://{ORCHESTRATOR}/models/load?x=1"
+
+
+def test_http2_is_spoken(front):
+    done = subprocess.run(
+        [
+            *("curl", "--silent", "--http2", "--cacert", str(front.directory / "cert.pem")),
+            *("--resolve", f"{ORCHESTRATOR}:{front.port}:127.0.0.1"),
+            *("--write-out", "%{http_version} %{http_code}", "--output", "/dev/null"),
+            *("--json", '{"model": "a"}'),
+            f"https://{ORCHESTRATOR}:{front.port}/models/plan",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "2 200"
+
+
+# --- long, large, bit by bit ---------------------------------------------------------------------
+
+
+def test_time_outs_are_longer_than_a_load():
+    """300 s is what n8n waits; the daemon waits up to 3600 s where it is asked to."""
+    text = (EDGE / "nginx.conf").read_text()
+    (read_s,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
+    assert int(read_s) > 3600
+
+
+def test_cold_load_passes(front):
+    loaded = front.post("/models/load", {"model": "slow"})
+    assert loaded.json()["status"] == "loaded"
+    assert loaded.json()["waited_seconds"] >= 2
+    front.daemon.unload("slow")
+
+
+def test_tokens_arrive_as_they_are_made(front):
+    arrivals = []
+    with front.client(LLAMA) as client:
+        wish = chat(1.0, stream=True)
+        with client.stream("POST", "/v1/chat/completions", json=wish) as stream:
+            assert stream.status_code == 200
+            arrivals = [time.monotonic() for line in stream.iter_lines() if line]
+    assert len(arrivals) >= 50
+    assert arrivals[-1] - arrivals[0] >= 0.7, "they were made over a second"
+    gaps = [after - before for before, after in pairwise(arrivals)]
+    assert max(gaps) < 0.4, "and did not come in heaps"
+
+
+def test_events_arrive_as_they_happen(front):
+    with front.client(ORCHESTRATOR) as client:
+        accept = {"Accept": "text/event-stream"}
+        with client.stream("GET", "/events", headers=accept) as stream:
+            assert "text/event-stream" in stream.headers["content-type"]
+            lines = stream.iter_lines()
+            assert next(lines)
+            front.daemon.device(foreign_mb=1)
+            began = time.monotonic()
+            assert any('"foreign_mb":1' in line for line in lines)
+            assert time.monotonic() - began < 3
+    front.daemon.device(foreign_mb=0)
+
+
+def test_picture_of_eight_megabytes_passes(front):
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * (8 << 20)}}
+    words = {"type": "text", "text": "what is this"}
+    wish = {"messages": [{"role": "user", "content": [words, part]}], "max_tokens": 5}
+    answer = front.ask(LLAMA, "POST", "/v1/chat/completions", json=wish)
+    assert "what is this" in answer.json()["choices"][0]["message"]["content"]
+
+
+def test_too_large_is_said_in_json(front):
+    order = front.post("/models/load", {"model": "a" * (2 << 20)})
+    assert refused(order, 413, "too_large")["limit_bytes"] == 1 << 20, "the daemon's own words"
+    beyond = front.ask(LLAMA, "POST", "/v1/chat/completions", content=b"x" * (65 << 20))
+    refused(beyond, 413, "too_large")
+
+
+# --- the rate limit ------------------------------------------------------------------------------
+
+
+def test_sixty_changes_a_minute_and_what_is_not_counted(tmp_path):
+    with edge_and_daemon(tmp_path) as front, front.client(ORCHESTRATOR) as client:
+
+        def change() -> httpx.Response:
+            return client.post("/models/unload", json={"model": "nobody"})
+
+        for path in ("/health", "/health/ready", "/models/status") * 30:
+            assert client.get(path).status_code == 200
+        for _ in range(10):
+            assert client.post("/models/plan", json={"model": "a"}).status_code == 200
+        codes = [change().status_code for _ in range(61)]
+        assert codes == [404] * 60 + [429]
+        body = refused(change(), 429, "rate_limited")
+        assert 1 <= body["retry_after_seconds"] <= 60
+        assert body["error"]["type"] == "rate_limit_error"
+        assert client.get("/models/status").status_code == 200, "looking is never limited"
+        other = front.post("/models/unload", {"model": "nobody"}, source="127.0.0.2")
+        assert other.status_code == 404, "another client has its own count"
+
+
+def test_rate_limit_is_what_the_environment_says(tmp_path):
+    settings = {"RATE_LIMIT_MAX_REQUESTS": "3", "RATE_LIMIT_WINDOW": "1500"}
+    with edge_and_daemon(tmp_path, **settings) as front:
+
+        def change(_: object = None) -> httpx.Response:
+            return front.post("/models/unload", {"model": "nobody"})
+
+        with ThreadPoolExecutor(8) as pool:
+            codes = sorted(each.status_code for each in pool.map(change, range(8)))
+        assert codes == [404] * 3 + [429] * 5
+        time.sleep(float(change().headers["retry-after"]))
+        assert change().status_code == 404, "after what Retry-After said"
+
+
+def test_setting_that_makes_no_sense_keeps_it_from_starting(tmp_path):
+    with (
+        pytest.raises(AssertionError, match="RATE_LIMIT_WINDOW must be"),
+        edge_and_daemon(tmp_path, RATE_LIMIT_WINDOW="a minute"),
+    ):
+        pass
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+def test_failures_pass_as_they_are(front):
+    assert front.post("/models/load", {"model": "nobody"}).json()["code"] == "unknown_model"
+    assert front.post("/models/load", {"modle": "a"}).status_code == 422
+    assert front.ask(LLAMA, "POST", "/v1/chat/completions", json={}).status_code == 400
+    assert front.ask(ORCHESTRATOR, "GET", "/nothing").status_code == 404
+
+
+def test_nobody_there_is_503_never_200(tmp_path):
+    with edge_and_daemon(tmp_path) as front:
+        with front.client(LLAMA) as client:
+            wish = chat(20, stream=True)
+            with client.stream("POST", "/v1/chat/completions", json=wish) as stream:
+                lines = stream.iter_lines()
+                assert next(lines)
+                front.daemon.servers("a")[0].kill()
+                with pytest.raises(httpx.RemoteProtocolError):  # cut off, and not at its end
+                    list(lines)
+        refused(front.ask(LLAMA, "POST", "/v1/chat/completions", json=chat()), 503, "unavailable")
+        front.daemon.kill()
+        for method, path in (("GET", "/models/status"), ("POST", "/models/load")):
+            refused(front.ask(ORCHESTRATOR, method, path, json={}), 503, "unavailable")
+        wants_problem = {"Accept": "application/problem+json"}
+        problem = front.ask(ORCHESTRATOR, "GET", "/health", headers=wants_problem)
+        assert problem.headers["content-type"] == "application/problem+json"
+
+
+def test_edge_that_cannot_store_a_body_says_so(tmp_path):
+    with edge_and_daemon(tmp_path, **NOT_COUNTED) as front:
+        (front.directory / "body").rmdir()
+        refused(front.post("/models/load", {"model": "a" * (2 << 20)}), 500, "internal")
+
+
+# --- the certificate -----------------------------------------------------------------------------
+
+
+def test_certificate_is_made_once_and_names_both(front):
+    made = (front.directory / "cert.pem").read_bytes()
+    shown = subprocess.run(
+        ["openssl", "x509", "-noout", "-ext", "subjectAltName"],
+        input=made,
+        capture_output=True,
+        check=True,
+    )
+    assert b"DNS:orchestrator.lan, DNS:llama.lan" in shown.stdout
+    assert (front.directory / "key.pem").stat().st_mode & 0o077 == 0
+
+
+def test_certificate_of_the_operator_is_used(tmp_path, front):
+    directory = tmp_path / "edge"
+    directory.mkdir()
+    for name in ("cert.pem", "key.pem"):
+        (directory / name).write_bytes((front.directory / name).read_bytes())
+    start(directory)
+    assert (directory / "cert.pem").read_bytes() == (front.directory / "cert.pem").read_bytes()
+    assert not (directory / "made-here").exists()
+
+
+def test_certificate_without_its_key_is_said(tmp_path):
+    (tmp_path / "cert.pem").write_text("a certificate")
+    assert "has no key.pem" in start(tmp_path)
+
+
+def start(directory: Path) -> str:
+    """Run the script as far as nginx, which refuses a configuration that is not there."""
+    done = subprocess.run(
+        [EDGE / "edge-entrypoint.sh"],
+        env={
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "EDGE_TLS_DIR": str(directory),
+            "EDGE_CONF": str(directory / "none.conf"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    return done.stderr

@@ -1,0 +1,352 @@
+"""Orders as a person or a workflow gives them, on a fake machine."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from orchestrator.catalogue import Book
+from orchestrator.config import load_config
+from orchestrator.core.messages import Decide, DecisionKind, ShutdownBegan, UnloadStatus
+from orchestrator.core.refusals import RefusalCode
+from orchestrator.core.residents import ResidentState
+from orchestrator.core.vram import DeviceId, DeviceState, GiB
+from orchestrator.desk import Desk
+from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
+from orchestrator.experience import Experience
+from orchestrator.orders import LoadOrder, RoomOrder, UnloadOrder
+from orchestrator.registry.memory import MemoryRegistry
+from tests import machine
+from tests.asynchronous import eventually, run
+
+FILE = """
+devices: {source: fake, headroom_mb: 0, fake: [{name: A, total_mb: 24576}]}
+scheduling: {min_residency_s: 0, protect_idle_s: 0}
+services:
+  rehearsal: {engine: fake}
+models:
+  chat: {service: rehearsal, vram_mb: 16384, aliases: [talk], fake: {load_s: 0.02}}
+  draw: {service: rehearsal, vram_mb: 16384, fake: {load_s: 0.02}}
+  huge: {service: rehearsal, vram_mb: 99999, fake: {load_s: 0.02}}
+"""
+G0 = DeviceId("g0")
+
+
+class Office:
+    """A desk with everything behind it; `file` is its configuration."""
+
+    def __init__(self, directory):
+        self.file = directory / "orchestrator.yaml"
+        self.file.write_text(FILE)
+        (directory / "state").mkdir()
+        self.world = machine.world()
+        self.registry = MemoryRegistry()
+        self.problems = []
+
+    def load(self):
+        return load_config(self.file, environ={})
+
+    @asynccontextmanager
+    async def opened(self):
+        config = self.load()
+        book = Book(config=config, load=self.load, experience=Experience())
+        specs = book.catalogue.values()
+        async with machine.conducting(self.world, *specs, registry=self.registry) as conductor:
+            desk = Desk(conductor=conductor, book=book, problems=lambda: tuple(self.problems))
+            desk.apply_rules()
+            yield desk, conductor
+
+
+@pytest.fixture
+def office(tmp_path):
+    return Office(tmp_path)
+
+
+def play(office, scene):
+    async def played():
+        async with office.opened() as (desk, conductor):
+            await scene(desk, conductor)
+
+    run(played())
+
+
+async def load(desk, name, **order):
+    operation = desk.begin_load(LoadOrder(model=name, **order))
+    return await desk.load_outcome(operation.id, 10)
+
+
+def loaded(desk):
+    return {each.name: each.state for each in desk.snapshot().residents}
+
+
+async def refused(awaitable):
+    with pytest.raises(Denied) as denied:
+        await awaitable
+    return denied.value.refusal.code
+
+
+def test_a_load_and_an_unload(office):
+    async def scene(desk, conductor):
+        outcome = await load(desk, "talk")
+        assert (outcome.resident.name, outcome.already_loaded) == ("chat", False)
+        assert (await load(desk, "chat")).already_loaded
+        finished = await desk.unload(UnloadOrder(model="talk"))
+        assert (finished.status, finished.verified) == (UnloadStatus.UNLOADED, True)
+        assert finished.freed_bytes == 16 * GiB
+        again = await desk.unload(UnloadOrder(model="chat"))
+        assert again.status is UnloadStatus.NOT_LOADED
+
+    play(office, scene)
+
+
+def test_a_load_says_who_left_for_it(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        assert (await load(desk, "draw")).evicted == ("chat",)
+        assert loaded(desk) == {"draw": ResidentState.READY}
+
+    play(office, scene)
+
+
+def test_what_cannot_be_is_refused_before_anything_is_begun(office):
+    async def scene(desk, conductor):
+        with pytest.raises(Denied):
+            desk.begin_load(LoadOrder(model="nobody"))
+        assert await refused(load(desk, "huge")) is RefusalCode.DOES_NOT_FIT
+        assert office.world.starts == []
+
+    play(office, scene)
+
+
+def test_two_owners_share_a_model_and_the_first_unload_leaves_it(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat", owner="one")
+        await load(desk, "chat", owner="two")
+        first = await desk.unload(UnloadOrder(model="chat", owner="one"))
+        assert (first.status, first.remaining_leases) == (UnloadStatus.RELEASED, 1)
+        second = await desk.unload(UnloadOrder(model="chat", owner="two"))
+        assert second.status is UnloadStatus.UNLOADED
+
+    play(office, scene)
+
+
+def test_an_unload_in_vain_says_in_use_and_one_that_is_given_up_changes_nothing(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat", owner="one")
+        vain = desk.unload(UnloadOrder(model="chat", wait_s=0))
+        assert await refused(vain) is RefusalCode.IN_USE
+        waiting = asyncio.create_task(desk.unload(UnloadOrder(model="chat", wait_s=60)))
+        await eventually(lambda: loaded(desk)["chat"] is ResidentState.DRAINING)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert not conductor.scheduler.state.unloads
+
+    play(office, scene)
+
+
+# --- plans -------------------------------------------------------------------------------------
+
+
+def test_a_forecast_is_what_the_load_then_does(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        forecast = desk.forecast(LoadOrder(model="draw"))
+        assert [each.name for each in forecast.plan.evict] == ["chat"]
+        assert (forecast.refusal, forecast.already_loaded) == (None, False)
+        assert loaded(desk) == {"chat": ResidentState.READY}
+        outcome = await load(desk, "draw")
+        assert outcome.evicted == ("chat",)
+        assert outcome.resident.placement == forecast.plan.placement
+
+    play(office, scene)
+
+
+def test_a_forecast_of_what_is_there_and_of_what_can_never_be(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        there = desk.forecast(LoadOrder(model="chat"))
+        assert (there.already_loaded, there.eta_s, there.plan.evict) == (True, 0.0, ())
+        never = desk.forecast(LoadOrder(model="huge"))
+        assert (never.plan, never.eta_s) == (None, None)
+        assert never.refusal.code is RefusalCode.DOES_NOT_FIT
+
+    play(office, scene)
+
+
+# --- leases ------------------------------------------------------------------------------------
+
+
+def test_room_is_leased_renewed_and_given_back(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        order = RoomOrder(vram_bytes=20 * GiB, owner="train", lease_s=60)
+        outcome = await desk.lease_room(order)
+        assert outcome.evicted == ("chat",)
+        assert outcome.resident.placement.on(G0) == 20 * GiB
+        renewed = desk.renew_lease(outcome.lease.id, 600)
+        assert renewed.expires_s > outcome.lease.expires_s
+        assert desk.release_lease(outcome.lease.id)
+        assert not desk.release_lease(outcome.lease.id)
+        assert loaded(desk) == {}
+        with pytest.raises(KeyError):
+            desk.renew_lease(outcome.lease.id, 600)
+
+    play(office, scene)
+
+
+def test_room_that_is_not_waited_for_is_not_leased(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat", owner="one")
+        order = RoomOrder(vram_bytes=20 * GiB, owner="train", lease_s=60)
+        waiting = asyncio.create_task(desk.lease_room(order))
+        await eventually(lambda: len(conductor.scheduler.state.queue) == 1)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert len(conductor.scheduler.state.queue) == 0
+        assert [each.owner for each in desk.snapshot().leases] == ["one"]
+
+    play(office, scene)
+
+
+# --- the catalogue -----------------------------------------------------------------------------
+
+
+def test_a_pin_keeps_a_model(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        assert desk.set_pin("talk", pinned=True).name == "chat"
+        assert await refused(load(desk, "draw")) is RefusalCode.NO_ROOM
+        desk.set_pin("chat", pinned=False)
+        assert (await load(desk, "draw")).evicted == ("chat",)
+
+    play(office, scene)
+
+
+def test_a_model_that_is_put_can_be_loaded_and_deleted_once_it_is_gone(office):
+    async def scene(desk, conductor):
+        body = {"service": "rehearsal", "vram_mb": 1024, "fake": {"load_s": 0.01}}
+        await desk.put_model("new", body)
+        await load(desk, "new")
+        assert await refused(desk.delete_model("new")) is RefusalCode.CONFLICT
+        await desk.unload(UnloadOrder(model="new"))
+        await desk.delete_model("new")
+        assert "new" not in desk.catalogue
+        with pytest.raises(ConfigInvalid):
+            await desk.put_model("new", {"service": "nowhere"})
+
+    play(office, scene)
+
+
+def test_a_reload_holds_from_the_next_decision_on(office):
+    async def scene(desk, conductor):
+        text = FILE.replace("headroom_mb: 0", "headroom_mb: 0, budget_mb: 20480")
+        office.file.write_text(text.replace("protect_idle_s: 0", "protect_idle_s: 7"))
+        outcome = await desk.reload()
+        assert outcome.changed == ("scheduling", "devices")
+        assert conductor.scheduler.state.rules.protect_idle_s == 7
+        (account,) = desk.snapshot().accounts
+        assert account.available_bytes == 20 * GiB
+
+    play(office, scene)
+
+
+def test_a_budget_may_differ_from_device_to_device(office):
+    async def scene(desk, conductor):
+        office.file.write_text(FILE.replace("headroom_mb: 0", "budget_mb: {g0: 1024}"))
+        await desk.reload()
+        (account,) = desk.snapshot().accounts
+        assert account.available_bytes == GiB
+
+    play(office, scene)
+
+
+def test_a_model_taken_out_while_it_runs_can_still_be_told_to_go(office):
+    async def scene(desk, conductor):
+        await load(desk, "draw")
+        office.file.write_text(FILE.replace("  draw:", "  paint:"))
+        await desk.reload()
+        assert await desk.log_tail("draw", 5) is not None
+        assert (await desk.unload(UnloadOrder(model="draw"))).status is UnloadStatus.UNLOADED
+        assert await refused(desk.unload(UnloadOrder(model="draw"))) == RefusalCode.UNKNOWN_MODEL
+
+    play(office, scene)
+
+
+def test_a_service_that_came_with_a_reload_waits_for_a_restart(office):
+    async def scene(desk, conductor):
+        late = "  late: {engine: fake}\nmodels:\n  new: {service: late, vram_mb: 1}"
+        office.file.write_text(FILE.replace("models:", late))
+        outcome = await desk.reload()
+        assert outcome.needs_restart == ("services.late",)
+        with pytest.raises(Denied) as denied:
+            desk.begin_load(LoadOrder(model="new"))
+        assert denied.value.refusal.code is RefusalCode.CONFLICT
+        assert "Restart" in denied.value.refusal.remedy
+        assert loaded(desk) == {}
+
+    play(office, scene)
+
+
+# --- what is and what was ----------------------------------------------------------------------
+
+
+def test_whoever_should_not_be_sent_work_says_why(office):
+    async def scene(desk, conductor):
+        assert desk.degraded() == ()
+        office.problems.append("the disk is full")
+        office.world.set_fault(G0, DeviceState.LOST, "it fell off the bus")
+        await conductor.lookout.sample()
+        conductor.tell(ShutdownBegan(stop_residents=False))
+        assert desk.degraded() == (
+            "the disk is full",
+            "the orchestrator is shutting down",
+            "g0: it fell off the bus",
+        )
+
+    play(office, scene)
+
+
+class Mute(MemoryRegistry):
+    """A disk that takes what is written and gives nothing back."""
+
+    async def decisions(self, **asked):
+        raise RegistryFailed(f"the disk is gone: {asked}")
+
+
+def test_decisions_are_told_from_memory_where_the_disk_does_not_answer(office):
+    office.registry = Mute()
+
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        conductor.say(Decide(kind=DecisionKind.DEVICE, text="g0 is lost."))
+        asked = {"before_id": None, "after_id": None, "model": None, "limit": 3}
+        remembered = await desk.decisions(**asked)
+        assert [each.id for each in remembered] == [
+            each.id for each in reversed(conductor.history.decisions()[-3:])
+        ]
+        of_chat = await desk.decisions(**{**asked, "model": "chat"})
+        assert {each.decision.model for each in of_chat} == {"chat"}
+
+    play(office, scene)
+
+
+def test_an_operation_can_be_looked_up(office):
+    async def scene(desk, conductor):
+        operation = desk.begin_load(LoadOrder(model="chat"))
+        await desk.load_outcome(operation.id, 10)
+        assert (await desk.operation(operation.id)).model == "chat"
+        assert desk.load_progress(operation.id)[1] == 0.0
+        assert await desk.operation("nobody") is None
+
+    play(office, scene)
+
+
+def test_the_log_of_a_model_is_found_by_its_alias(office):
+    async def scene(desk, conductor):
+        assert await desk.log_tail("talk", 5) == ()
+        await load(desk, "chat")
+        (thing,) = office.world.running.values()
+        thing.log.append("a word")
+        assert await desk.log_tail("talk", 5) == ("a word",)
+
+    play(office, scene)
