@@ -6,6 +6,7 @@ for is the machine's doing and the client's.
 
 import asyncio
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -142,8 +143,8 @@ def say_load(when: str) -> None:
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
-    ordered = sorted(samples)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+    """The smallest sample that so many percent do not exceed."""
+    return sorted(samples)[max(0, math.ceil(len(samples) * percent / 100) - 1)]
 
 
 def say_times(label: str, times_s: Sequence[float], baseline_s: Sequence[float] = ()) -> None:

@@ -9,9 +9,9 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, assert_never
 
+from orchestrator.chronicle import Chronicle
 from orchestrator.core.eviction import Rules
 from orchestrator.core.failures import Failure, FailureReason
 from orchestrator.core.leases import LeaseKind, Ticket
@@ -39,7 +39,6 @@ from orchestrator.core.messages import (
     SavePin,
     StopFailed,
     Stopped,
-    Ticked,
     Withdrawn,
 )
 from orchestrator.core.residents import SERVING, InstanceId, Resident, ResidentState
@@ -52,10 +51,9 @@ from orchestrator.errors import StopFailed as StopFailedError
 from orchestrator.execution import Drivers, Up, bring_up, how_it_ended, take_down, wait_until_ready
 from orchestrator.experience import Experience
 from orchestrator.history import History
-from orchestrator.lookout import HURRY_S, Lookout
+from orchestrator.lookout import Lookout
 from orchestrator.ports import (
     Clock,
-    DecisionRecord,
     Devices,
     Memory,
     Operation,
@@ -83,7 +81,7 @@ class Conductor:
         tasks: asyncio.TaskGroup,
         experience: Experience,
     ) -> None:
-        self._scheduler = scheduler
+        self.scheduler = scheduler
         self.drivers = drivers
         self.registry = registry
         self.history = history
@@ -92,15 +90,14 @@ class Conductor:
         self._experience = experience
         # Tickets name leases, and leases outlive the daemon: numbers are not used again.
         self._tickets = itertools.count(int(clock() * 1000))
-        self._decision_ids = itertools.count(1)
         self._callers: dict[Ticket, asyncio.Future[Grant | Finish]] = {}
         self.running: dict[InstanceId, Running] = {}
         self._loads: dict[InstanceId, asyncio.Task[None]] = {}
         self._watches: dict[InstanceId, asyncio.Task[None]] = {}
-        self._written: dict[InstanceId, asyncio.Task[None]] = {}
         self._last_lives: dict[ModelName, tuple[ServiceName, Running]] = {}  # whose logs are kept
         self._snapshot: Snapshot | None = None
         self._noting: asyncio.TimerHandle | None = None
+        self._chronicle = Chronicle(registry, history, clock, self._spawn)
         self.lookout = Lookout(
             devices=devices,
             drivers=drivers,
@@ -152,7 +149,7 @@ class Conductor:
     def snapshot(self) -> Snapshot:
         """The whole state, from memory."""
         now_s = self.clock()
-        state = self._scheduler.state
+        state = self.scheduler.state
         fresh = (
             self._snapshot is not None
             and self._snapshot.version == state.ledger.version
@@ -162,19 +159,15 @@ class Conductor:
             self._snapshot = survey(state, now_s)
         return self._snapshot
 
-    @property
-    def scheduler(self) -> Scheduler:
-        return self._scheduler
-
     # --- events in, effects out ----------------------------------------------------------------
 
     def tell(self, event: Event) -> None:
-        version = self._scheduler.state.ledger.version
-        for effect in self._scheduler.handle(event, now_s=self.clock()):
+        version = self.scheduler.state.ledger.version
+        for effect in self.scheduler.handle(event, now_s=self.clock()):
             self._perform(effect)
-        if self._scheduler.hurried:
+        if self.scheduler.hurried:
             self.lookout.hasten()
-        if self._scheduler.state.ledger.version != version and self._noting is None:
+        if self.scheduler.state.ledger.version != version and self._noting is None:
             loop = asyncio.get_running_loop()
             self._noting = loop.call_later(NOTE_S, self._note)
 
@@ -221,61 +214,37 @@ class Conductor:
             caller.set_result(answer)
 
     def say(self, decision: Decide) -> None:
-        """One sentence for the log, the history and the registry (R17)."""
-        record = DecisionRecord(
-            id=next(self._decision_ids),
-            at=datetime.fromtimestamp(self.clock(), UTC),
-            decision=decision,
-        )
-        level = logging.WARNING if decision.remedy else logging.INFO
-        log.log(level, "%s: %s", decision.kind, decision.text)
-        self.history.publish(record)
-        self._spawn(self.registry.add_decision(record), f"write decision {record.id}")
+        self._chronicle.say(decision)
 
     def start_from(self, memory: Memory) -> None:
         """Go on where the last life of the daemon ended: numbers, and the operator's pins."""
-        self._decision_ids = itertools.count(memory.last_decision_id + 1)
-        pinned = self._scheduler.state.pinned
+        self._chronicle.go_on_after(memory.last_decision_id)
+        pinned = self.scheduler.state.pinned
         for model, is_pinned in memory.pins.items():
             (pinned.add if is_pinned else pinned.discard)(model)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._tasks.create_task(work, name=name)
 
-    # --- what is written -------------------------------------------------------------------------
-
     def _write(self, resident: Resident) -> None:
-        """Writes of one resident reach the disk in order; acts wait for the last one."""
         spec = resident.spec
         runtime = "" if spec.plain_room else self.drivers[spec.service].runtime.name
-        record = ResidentRecord(
-            resident=resident, runtime=runtime, running=self.running.get(resident.instance)
-        )
-        self._written[resident.instance] = self._spawn(
-            self.registry.put_resident(record), f"write {resident.instance}"
-        )
+        running = self.running.get(resident.instance)
+        self._chronicle.write(ResidentRecord(resident=resident, runtime=runtime, running=running))
 
     def _forget(self, instance: InstanceId) -> None:
-        ended = self._experience.end(instance, self.lookout.peaks.get(instance), self._now())
+        peak = self.lookout.peaks.get(instance)
+        ended = self._experience.end(instance, peak, self._chronicle.now())
         if ended is not None:
             self._spawn(self.registry.put_learned(ended), f"write peak of {ended.model}")
         self.running.pop(instance, None)
-        self._written.pop(instance, None)
-        self._spawn(self.registry.drop_resident(instance), f"drop {instance}")
-
-    async def _until_written(self, instance: InstanceId) -> None:
-        written = self._written.get(instance)
-        if written is not None:
-            await asyncio.wait({written})
+        self._chronicle.forget(instance)
 
     def _learn(self, effect: Learn) -> None:
-        record, said = self._experience.learn(effect, self._now())
+        record, said = self._experience.learn(effect, self._chronicle.now())
         self._spawn(self.registry.put_learned(record), f"write footprint of {record.model}")
         if said is not None:
             self.say(said)
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self.clock(), UTC)
 
     # --- effects on the world ------------------------------------------------------------------
 
@@ -288,7 +257,9 @@ class Conductor:
         self.tell(Checked(spec.name, failure))
 
     async def _load(self, resident: Resident) -> None:
-        await self._until_written(resident.instance)  # the intent first: the write-ahead log
+        await self._chronicle.until_written(
+            resident.instance
+        )  # the intent first: the write-ahead log
         await self._report_load(
             resident,
             bring_up(
@@ -301,12 +272,13 @@ class Conductor:
 
     def _note_running(self, resident: Resident) -> Callable[[Running], Coroutine[Any, Any, None]]:
         async def note(running: Running) -> None:
-            self._know(resident, running)
+            self.know(resident, running)
             self._write(resident)
 
         return note
 
-    def _know(self, resident: Resident, running: Running) -> None:
+    def know(self, resident: Resident, running: Running) -> None:
+        """What a resident runs as, from now on."""
         self.running[resident.instance] = running
         self._last_lives[resident.name] = (resident.spec.service, running)
 
@@ -342,7 +314,7 @@ class Conductor:
 
     async def _evict(self, resident: Resident) -> None:
         instance = resident.instance
-        await self._until_written(instance)
+        await self._chronicle.until_written(instance)
         load = self._loads.pop(instance, None)
         if load is not None:
             load.cancel()
@@ -365,7 +337,7 @@ class Conductor:
 
     def _watch(self, resident: Resident, running: Running) -> None:
         """Notice the death of a ready server at once."""
-        state = self._scheduler.state.by_instance(resident.instance)
+        state = self.scheduler.state.by_instance(resident.instance)
         if state is not None and state.state in SERVING:
             self._watches[resident.instance] = self._spawn(
                 self._wait_for_death(resident, running), f"watch {resident.instance}"
@@ -376,10 +348,6 @@ class Conductor:
         self._watches.pop(resident.instance, None)
         await self.lookout.sample()
         self.tell(Died(resident.instance, failure))
-
-    def know_again(self, resident: Resident, running: Running) -> None:
-        """What an adopted resident runs as, before anything is decided about it."""
-        self._know(resident, running)
 
     def resume(self, resident: Resident) -> None:
         """Go on with an adopted resident: watch it, or wait until it is ready."""
@@ -403,9 +371,6 @@ class Conductor:
         await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
         return failure
 
-    async def tick(self) -> None:
-        self.tell(Ticked())
-
     async def log_tail(self, model: ModelName, lines: int) -> tuple[str, ...]:
         """Of the resident, or of its last life; empty if it has not run since the start."""
         last = self._last_lives.get(model)
@@ -421,18 +386,8 @@ class Conductor:
         self, rules: Rules, *, headroom_bytes: int, budget_bytes: Mapping[str, int] | int | None
     ) -> None:
         """The operator changed the numbers: they hold from the next decision on."""
-        self._scheduler.state.rules = rules
-        self._scheduler.state.ledger.rule(headroom_bytes=headroom_bytes, budget_bytes=budget_bytes)
-
-    async def until_empty(self, timeout_s: float) -> bool:
-        """Whether every resident has left within that time."""
-        deadline_s = self.clock() + timeout_s
-        while any(True for _ in self._scheduler.state.ledger.residents):
-            if self.clock() >= deadline_s:
-                return False
-            self.lookout.hasten()
-            await asyncio.sleep(HURRY_S)
-        return True
+        self.scheduler.state.rules = rules
+        self.scheduler.state.ledger.rule(headroom_bytes=headroom_bytes, budget_bytes=budget_bytes)
 
     def close(self) -> None:
         """Leave what runs running; only stop looking at it."""

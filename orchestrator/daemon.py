@@ -43,7 +43,7 @@ from orchestrator.experience import Experience
 from orchestrator.history import History
 from orchestrator.orders import LoadOrder
 from orchestrator.periodic import Job, Periodic
-from orchestrator.ports import Clock
+from orchestrator.ports import Clock, Memory
 from orchestrator.prediction import Predictions
 from orchestrator.recovery import adopt, recover
 from orchestrator.registry.durable import SteadyRegistry
@@ -156,17 +156,8 @@ async def _put_together(
     devices, fake = await make_devices(config, clock)
     http = LlamaHttp()
     ledger = Ledger()
-    experience = Experience(
-        memory.learned,
-        versions=server_versions(config),
-        devices=lambda: [ledger.reading(device).device for device in ledger.devices],
-    )
-    book = Book(
-        config=config,
-        load=load,
-        experience=experience,
-        predictor=predictions,
-    )
+    experience = _experience(config, memory, ledger)
+    book = Book(config=config, load=load, experience=experience, predictor=predictions)
     history = History(epoch=uuid.uuid4().hex[:8])
     runtimes = Runtimes(config)
     async with AsyncExitStack() as stack:
@@ -195,10 +186,7 @@ async def _put_together(
         conductor.start_from(memory)
         for problem in inner.problems:
             conductor.say(Decide(kind=DecisionKind.DEVICE, text=problem, remedy="See the log."))
-        await conductor.lookout.sample()
-        await recover(conductor, memory, book.catalogue)
-        await adopt(conductor, book.catalogue)
-        await conductor.lookout.sample()  # again, now that we know which bytes are ours
+        await _take_over(conductor, memory, book)
         server = _server(desk)
         daemon = Daemon(conductor, desk, server, listener)
         keeping_up = tasks.create_task(conductor.lookout.keep_up(), name="keep up")
@@ -214,15 +202,31 @@ async def _put_together(
             conductor.close()
 
 
+async def _take_over(conductor: Conductor, memory: Memory, book: Book) -> None:
+    """Go on with what outlived us, on devices that have been read."""
+    await conductor.lookout.sample()
+    await recover(conductor, memory, book.catalogue)
+    await adopt(conductor, book.catalogue)
+    await conductor.lookout.sample()  # again, now that we know which bytes are ours
+
+
 async def _end(config: Config, conductor: Conductor, history: History) -> None:
     stops = config.on_shutdown is OnShutdown.STOP
     conductor.tell(ShutdownBegan(stop_residents=stops))
-    if stops and not await conductor.until_empty(STOP_ALL_S):
+    if stops and not await conductor.lookout.until_nobody_is_left(STOP_ALL_S):
         log.warning("some models did not leave within %.0f s; they keep running", STOP_ALL_S)
     history.close()
 
 
 # --- parts -----------------------------------------------------------------------------------
+
+
+def _experience(config: Config, memory: Memory, ledger: Ledger) -> Experience:
+    return Experience(
+        memory.learned,
+        versions=server_versions(config),
+        devices=lambda: [ledger.reading(device).device for device in ledger.devices],
+    )
 
 
 def _jobs(
@@ -236,7 +240,7 @@ def _jobs(
         await adopt(conductor, book.catalogue)
 
     yield Job("sample", book.config.devices.sample_interval_s, conductor.lookout.sample)
-    yield Job("tick", TICK_S, conductor.tick)
+    yield Job("tick", TICK_S, conductor.lookout.tick)
     if any(drivers.shared for drivers in conductor.drivers.values()):
         yield Job("adopt", ADOPT_S, adopt_named)
     yield Job("look at use", USE_LOOK_S, conductor.lookout.look_at_use)

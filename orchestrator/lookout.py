@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from orchestrator.core.messages import Event, Sampled, UseSeen
+from orchestrator.core.messages import Event, Sampled, Ticked, UseSeen
 from orchestrator.core.residents import SERVING, InstanceId, Resident
 from orchestrator.core.scheduler import Scheduler
 from orchestrator.core.specs import ServiceName
@@ -55,6 +55,21 @@ class Lookout:
             if not self._scheduler.hurried:
                 self._hurry.clear()
             await asyncio.sleep(HURRY_S)
+
+    async def tick(self) -> None:
+        """Time has passed."""
+        self._tell(Ticked())
+
+    async def until_nobody_is_left(self, timeout_s: float) -> bool:
+        """Whether every resident leaves within that time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while any(True for _ in self._scheduler.state.ledger.residents):
+                    self.hasten()
+                    await asyncio.sleep(HURRY_S)
+        except TimeoutError:
+            return False
+        return True
 
     async def sample(self) -> None:
         """Read the devices once, with what our own processes hold there."""

@@ -50,7 +50,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) ->
     running = {each.instance: each.running for each in found}
     for resident in verdict.residents:
         if resident.instance in running:
-            conductor.know_again(resident, running[resident.instance])
+            conductor.know(resident, running[resident.instance])
     conductor.tell(Recovered(verdict.residents, _still_valid(memory.leases, now_s)))
     for resident in verdict.residents:
         conductor.resume(resident)
@@ -98,7 +98,7 @@ async def _adopt(conductor: Conductor, spec: ModelSpec) -> bool:
     if scheduler.state.ledger.resident(spec.name) is not None:
         return False  # a load has found it meanwhile
     resident = replace(drawn, endpoint=running.endpoint, ready_s=now_s)
-    conductor.know_again(resident, running)
+    conductor.know(resident, running)
     conductor.tell(Recovered((resident,), why="somebody else started it"))
     conductor.resume(resident)
     return True

@@ -76,7 +76,7 @@ async def conducting(
         await conductor.lookout.sample()
         background = [
             tasks.create_task(conductor.lookout.keep_up()),
-            tasks.create_task(every(TICK_S, conductor.tick)),
+            tasks.create_task(every(TICK_S, conductor.lookout.tick)),
         ]
         try:
             yield conductor

@@ -116,7 +116,7 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
         return []
     found = find(asked, state.ledger)
     if found is not None:
-        if found.evict and not line.checked:
+        if found.evict and not line.checked and not line.spec.plain_room:
             return _check_first(line)
         return _reserve(state, line, found, now_s)
     if line.explained:

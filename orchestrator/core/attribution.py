@@ -54,8 +54,12 @@ def attribute(state: State, resident: Resident, event: Loaded) -> Attribution:
     if not all(device in settled for device in layers):
         told = any(_is_gpu(state, device) for device in layers)
         return Attribution(charge, believed, layers, doubt=", not measured" if told else "")
-    peaks = event.peak or {}
-    peak = Placement(tuple((device, max(share, peaks.get(device, 0))) for device, share in shares))
+    peak = Placement(
+        tuple(
+            (device, max(share, _highest(state, resident, event, device)))
+            for device, share in shares
+        )
+    )
     footprint = _as_footprint(peak, layers, believed)
     if not _is_gpu(state, layers[0]) and charge == resident.placement:
         footprint = believed  # within its promise, of which the rest may still be touched
@@ -67,6 +71,16 @@ def attribute(state: State, resident: Resident, event: Loaded) -> Attribution:
         host_bytes=sum(share for device, share in charge.shares if device not in layers),
     )
     return Attribution(charge, footprint, layers, measured)
+
+
+def _highest(state: State, resident: Resident, event: Loaded, device: DeviceId) -> int:
+    """The most that it held there, as far as anybody knows.
+
+    One that had just run out of memory needed more than it was promised then, if only for a
+    moment between two readings: what sufficed is what it is known to need.
+    """
+    seen = (event.peak or {}).get(device, 0)
+    return max(seen, resident.placement.on(device)) if resident.name in state.retried else seen
 
 
 def _as_footprint(peak: Placement, layers: tuple[DeviceId, ...], believed: Footprint) -> Footprint:

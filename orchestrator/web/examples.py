@@ -37,7 +37,7 @@ STATUS: dict[str, Any] = {
             "serving": {"context_size": 8192, "slots": 1},
             "why_leaving": "",
             "problem": "",
-                    "given_up": [],
+            "given_up": [],
         }
     },
     "devices": [
@@ -47,7 +47,7 @@ STATUS: dict[str, Any] = {
             "kind": "gpu",
             "state": "ok",
             "problem": "",
-                    "read_at": "2026-01-15T10:31:11.800Z",
+            "read_at": "2026-01-15T10:31:11.800Z",
             "temperature_c": 61.0,
             "charged_mb": 17234,
             "total_mb": 32768,

@@ -12,9 +12,8 @@ from orchestrator.core.residents import Placement, Resident, ResidentState
 from orchestrator.core.snapshot import DeviceAccount, Snapshot, Waiting
 from orchestrator.core.specs import ModelName, Serving
 from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, to_mb
-from orchestrator.history import Span
 from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
-from orchestrator.ports import DecisionRecord, Operation
+from orchestrator.ports import Operation
 from orchestrator.prediction import Appraisal
 from orchestrator.web import shapes
 from orchestrator.web.denials import denial_of
@@ -380,33 +379,4 @@ def operation(value: Operation, eta_s: float | None) -> shapes.OperationShape:
         "code": value.code,
         "detail": value.detail,
         "eta_seconds": _rounded(eta_s),
-    }
-
-
-# --- what happened ---------------------------------------------------------------------------
-
-
-def decision(record: DecisionRecord) -> shapes.Decision:
-    said = record.decision
-    return {
-        "id": record.id,
-        "at": moment(record.at),
-        "kind": said.kind,
-        "model": said.model,
-        "text": said.text,
-        "why": said.why,
-        "evicted": [str(name) for name in said.evicted],
-        "remedy": said.remedy,
-    }
-
-
-def span(value: Span) -> shapes.SpanShape:
-    return {
-        "span_id": value.id,
-        "holder": value.holder,
-        "name": value.name,
-        "device": value.device,
-        "vram_mb": to_mb(value.held_bytes),
-        "from_at": instant(value.from_s),
-        "until_at": instant_or_none(value.until_s),
     }

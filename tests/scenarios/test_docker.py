@@ -191,7 +191,8 @@ def test_a_container_that_runs_out_of_its_memory_says_so(daemons, engine):
     assert (refused["code"], refused["cause"]) == ("load_failed", "exited")
     assert "killed at its limit of 64 MB of host RAM" in refused["detail"]
     assert engine.containers(daemon) == []
-    assert daemon.loaded() == {"b": "loaded"}
+    daemon.until_loaded(b="loaded")
+    assert not daemon.decisions("evict"), "nobody had to leave for it"
 
 
 def test_a_missing_image_is_named_with_its_command_and_nobody_leaves(daemons, engine):

@@ -4,8 +4,9 @@ import importlib.util
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.parts import do_without, require
@@ -88,8 +89,19 @@ def frozen(pid: int) -> Iterator[None]:
     finally:
         (cage / "freezer.state").write_text("THAWED")
         for each in (cage / "cgroup.procs").read_text().split():
-            (FREEZER / "cgroup.procs").write_text(each)
-        cage.rmdir()
+            with suppress(ProcessLookupError):  # it was ended while it was frozen
+                (FREEZER / "cgroup.procs").write_text(each)
+        _remove(cage)
+
+
+def _remove(cage: Path) -> None:
+    """A process that is ending keeps its cage for another moment."""
+    for _ in range(500):
+        with suppress(OSError):
+            cage.rmdir()
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"somebody stays in {cage}")
 
 
 @contextmanager

@@ -199,7 +199,7 @@ async def busy_day(day: Day) -> None:
         background = [
             tasks.create_task(conductor.lookout.keep_up()),
             tasks.create_task(every(4.0, conductor.lookout.sample)),
-            tasks.create_task(every(1.0, conductor.tick)),
+            tasks.create_task(every(1.0, conductor.lookout.tick)),
         ]
         people = [tasks.create_task(day.client(conductor)) for _ in range(CLIENTS)]
         people += [tasks.create_task(day.tenant(conductor)) for _ in range(2)]

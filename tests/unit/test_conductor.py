@@ -404,9 +404,9 @@ def test_those_who_watch_are_told_of_a_burst_once():
 def test_emptiness_is_waited_for_but_not_for_ever():
     async def scene(conductor, world):
         async with conductor.lease(A):
-            assert not await conductor.until_empty(5.0)
+            assert not await conductor.lookout.until_nobody_is_left(5.0)
         gone = unload(conductor, "a")
-        assert await conductor.until_empty(5.0)
+        assert await conductor.lookout.until_nobody_is_left(5.0)
         assert (await gone).verified
         assert world.free_bytes(DeviceId("g0")) == 24 << 30
 

@@ -255,3 +255,18 @@ def test_the_end_of_a_ready_server_is_told_when_it_comes():
     assert failure.reason is FailureReason.EXITED
     assert failure.log_tail[-1] == "fake: a ends"
     assert at_s == pytest.approx(20.0)
+
+
+def test_a_runtime_that_is_silent_meanwhile_fails_no_load():
+    class Mute(FakeRuntime):
+        async def log_size(self, handle):
+            raise Unreachable("the engine does not answer.")
+
+        async def log_tail(self, handle, lines):
+            raise Unreachable("the engine does not answer.")
+
+    trial = Trial(FakeBehaviour(load_s=5.0), runtime=Mute)
+    assert isinstance(run(trial.bring_up()), Up)
+    never = Trial(FakeBehaviour(fail=FakeFailure.NEVER_READY), runtime=Mute)
+    failure = run(never.bring_up())
+    assert (failure.reason, failure.log_tail) == (FailureReason.NOT_READY_IN_TIME, ())

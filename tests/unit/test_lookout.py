@@ -9,7 +9,7 @@ from orchestrator.core.leases import LeaseKind
 from orchestrator.core.messages import Requested
 from orchestrator.core.vram import DeviceId, GiB
 from orchestrator.errors import Unreachable
-from orchestrator.lookout import HURRY_S
+from orchestrator.lookout import HURRY_S, PIDS_S_MAX
 from orchestrator.ports import Use
 from orchestrator.runtimes.fake import FakeRuntime
 from orchestrator.runtimes.fake_engine import FakeWorldEngine
@@ -79,6 +79,25 @@ def test_a_runtime_that_cannot_tell_pids_stops_no_reading():
             async with conductor.lease(A):
                 there.set_foreign(G0, 3 * GiB)
                 await conductor.lookout.sample()
+            assert conductor.scheduler.state.ledger.foreign_bytes(G0) == 3 * GiB
+
+    run(played())
+
+
+def test_a_runtime_that_hangs_keeps_nobody_from_the_devices():
+    class Hanging(FakeRuntime):
+        async def pids(self, handle):
+            await asyncio.sleep(3600)
+
+    async def played():
+        there = machine.world()
+        there.runtime = Hanging(there)
+        async with machine.conducting(there, A) as conductor:
+            async with conductor.lease(A):
+                began_s = conductor.clock()
+                there.set_foreign(G0, 3 * GiB)
+                await conductor.lookout.sample()
+                assert conductor.clock() - began_s < 2 * PIDS_S_MAX
             assert conductor.scheduler.state.ledger.foreign_bytes(G0) == 3 * GiB
 
     run(played())

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId, LeaseKind, Ticket
-from orchestrator.core.residents import ResidentState
+from orchestrator.core.residents import Placement, ResidentState
 from orchestrator.core.specs import FakeBehaviour, FakeFailure, ServiceName
 from orchestrator.core.vram import DeviceId, GiB
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Readiness, ReadyState
-from orchestrator.recovery import recover
+from orchestrator.recovery import adopt, recover
 from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake import FakeRuntime
 from orchestrator.runtimes.fake_engine import FakeWorldEngine
@@ -292,3 +293,105 @@ def test_a_load_that_never_ends_is_stopped_by_the_next_life():
         await lives.second(after, catalogue=(stuck,))
 
     run(both())
+
+
+# --- what others start ---------------------------------------------------------------------------
+
+
+class Shared(FakeRuntime):
+    """Where somebody else may have started what a launch asks for."""
+
+    async def already(self, launch):
+        same = (
+            key for key, each in self._world.running.items() if each.launch.model == launch.model
+        )
+        instance = next(same, None)
+        return None if instance is None else machine.running(instance)
+
+
+def play_shared(scene, *specs, runtime=Shared):
+    async def played():
+        there = machine.world()
+        there.runtime = runtime(there)
+        by = machine.drivers(there, shared=True)
+        async with machine.conducting(there, *specs, by=by) as conductor:
+            await scene(conductor, there)
+
+    run(played())
+
+
+async def somebody_starts(conductor, there, spec):
+    """Not we: the scheduler is not asked."""
+    drivers = conductor.drivers[spec.service]
+    shares = Placement(((DeviceId("g0"), spec.footprint.device_bytes),))
+    await there.runtime.start(drivers.engine.launch(f"{spec.name}-theirs", spec, shares))
+    await asyncio.sleep(3)
+
+
+def test_what_somebody_else_starts_is_a_resident_from_then_on():
+    async def scene(conductor, there):
+        await somebody_starts(conductor, there, A)
+        await conductor.lookout.sample()
+        ledger = conductor.scheduler.state.ledger
+        assert ledger.foreign_bytes(DeviceId("g0")) == 8 * GiB
+        catalogue = {each.name: each for each in (A, B)}
+        await adopt(conductor, catalogue)
+        assert resident(conductor, "a").state is ResidentState.READY
+        assert ledger.foreign_bytes(DeviceId("g0")) == 0
+        assert resident(conductor, "b") is None
+        async with conductor.lease(A) as granted:
+            assert granted.already_loaded
+        before = resident(conductor, "a")
+        await adopt(conductor, catalogue)
+        assert resident(conductor, "a").instance == before.instance, "once"
+        there.kill("a-theirs")
+        await machine.until(lambda: resident(conductor, "a") is None)
+
+    play_shared(scene, A, B)
+
+
+def test_who_waits_for_it_is_served_when_somebody_else_starts_it():
+    big = machine.model("big", gib=20)
+
+    async def scene(conductor, there):
+        async with conductor.lease(big):
+            wanting = asyncio.create_task(conductor.lease(B).__aenter__())
+            await asyncio.sleep(1)
+            assert not wanting.done()
+            small = replace(B, footprint=Footprint(device_bytes=GiB))
+            await somebody_starts(conductor, there, small)
+            await adopt(conductor, {B.name: small})
+            assert (await asyncio.wait_for(wanting, 5)).already_loaded
+
+    play_shared(scene, big, B)
+
+
+def test_what_does_not_answer_is_left_to_its_owner():
+    async def scene(conductor, there):
+        await somebody_starts(conductor, there, SLOW)
+        await adopt(conductor, {SLOW.name: SLOW})
+        assert resident(conductor, "slow") is None
+        assert list(there.running) == ["slow-theirs"]
+
+    play_shared(scene, SLOW)
+
+
+def test_nobody_is_adopted_while_the_runtime_is_silent_or_the_thing_is_not_there():
+    class Silent(Shared):
+        async def already(self, launch):
+            raise Unreachable("the engine does not answer.")
+
+    async def scene(conductor, there):
+        await adopt(conductor, {A.name: A})
+        assert resident(conductor, "a") is None
+
+    play_shared(scene, A, runtime=Silent)
+    play_shared(scene, A)
+
+
+def test_what_only_we_start_is_not_looked_for():
+    async def scene(conductor, lives):
+        await adopt(conductor, {B.name: B})
+        assert resident(conductor, "b") is None
+
+    play(a_is_ready, scene)

@@ -73,6 +73,9 @@ def test_a_name_that_the_api_uses_is_refused(name):
         ({"engine": "llama_cpp", "runtime": "docker"}, "image", "image"),
         ({"engine": "llama_cpp", "image": "i"}, "image", "only for runtime docker"),
         ({"engine": "llama_cpp", "direct": True}, "direct", "only for runtime docker"),
+        ({"engine": "container"}, "runtime", "docker"),
+        ({"engine": "container", "runtime": "docker", "image": "i"}, "container", "required"),
+        ({"engine": "fake", "health": "/ready"}, "health", "only for engine container"),
         ({"engine": "xllamacpp", "binary": "x"}, "binary", "only for engine llama_cpp"),
         ({"engine": "llama_cpp", "url": "http://a"}, "url", "only for runtime external"),
     ],
@@ -94,6 +97,17 @@ def test_docker_takes_an_image_or_a_container():
     for keys in ({"image": "i"}, {"container": "c"}):
         service = ServiceEntry(engine=EngineName.LLAMA_CPP, runtime=RuntimeName.DOCKER, **keys)
         assert list(service_mistakes(service)) == []
+
+
+def test_any_container_needs_no_file_and_reads_none():
+    keys = {"runtime": RuntimeName.DOCKER, "container": "whisperx", "url": "http://whisperx:9000"}
+    service = ServiceEntry(engine=EngineName.CONTAINER, **keys, health="/ready")
+    assert list(service_mistakes(service)) == []
+    assert built(entry(), service).file is None
+    assert complaints(entry(file="a.gguf"), service) == {
+        "file": "is not read by engine container: remove it"
+    }
+    assert "vram_mb" in complaints(entry(vram_mb=None), service)
 
 
 def test_a_stand_in_has_a_behaviour_even_if_none_was_written():

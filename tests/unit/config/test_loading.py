@@ -316,3 +316,21 @@ def test_any_bytes_load_or_are_refused_in_words(tmp_path, text):
 @given(body=st.dictionaries(st.sampled_from([*KEYS, "service", "aliases"]), VALUES, max_size=5))
 def test_any_body_is_a_spec_or_refused_in_words(config, body):
     said_in_words(lambda: parse_model(config, "new", body))
+
+
+def test_one_container_is_one_model(written):
+    text = """
+devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
+services:
+  ovi: {engine: container, runtime: docker, container: ovi, url: "http://ovi:9000"}
+models:
+  first: {service: ovi, vram_mb: 100}
+"""
+    config = load_config(written(text), environ={})
+    (said,) = refused(config, "third", {"service": "ovi", "vram_mb": 100})
+    assert "give each model a service of its own" in said
+    again = parse_model(config, "first", {"service": "ovi", "vram_mb": 200})
+    assert again.footprint.device_bytes == 200 * MiB
+    (said,) = mistakes(written(text + "  second: {service: ovi, vram_mb: 100}\n"))
+    assert "models.second.service" in said
+    assert "the one container ovi, which is first" in said

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.attribution import attribute
+from orchestrator.core.failures import Failure, FailureReason
 from orchestrator.core.footprints import Footprint, Provenance
 from orchestrator.core.messages import Loaded
 from orchestrator.core.residents import Placement, ResidentState
@@ -119,3 +120,12 @@ def test_a_device_beside_that_nobody_measured_keeps_its_charge():
     found = attribute(state, both, loaded(measured={G0: 7 * GiB}))
     assert found.charge.shares == ((G0, 7 * GiB), (HOST, 512 * MiB))
     assert (found.footprint.device_bytes, found.footprint.host_bytes) == (7 * GiB, 512 * MiB)
+
+
+def test_after_an_out_of_memory_what_sufficed_is_reserved_again():
+    """Its peak was between two readings, and is no less real for that."""
+    state = state_with(gpu(gib=24), LOADING)
+    state.retried[LOADING.name] = Failure(reason=FailureReason.OUT_OF_MEMORY, detail="")
+    found = attribute(state, LOADING, loaded(measured={G0: 6 * GiB}))
+    assert found.charge.on(G0) == 6 * GiB
+    assert found.footprint.device_bytes == 8 * GiB

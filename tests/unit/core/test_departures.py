@@ -2,7 +2,9 @@
 
 import pytest
 
+from orchestrator.core.grants import room_spec
 from orchestrator.core.messages import (
+    Check,
     Checked,
     Decide,
     DecisionKind,
@@ -13,6 +15,7 @@ from orchestrator.core.messages import (
 )
 from orchestrator.core.residents import ResidentState
 from orchestrator.core.specs import ModelName
+from orchestrator.core.vram import GiB
 from tests.factories import gpu, request, resident, sampled, scheduler, spec, unload
 
 S = ResidentState
@@ -90,3 +93,10 @@ def test_an_unload_that_others_still_wait_for_goes_on():
         play.handle(unload(ticket, "old"), now_s=1.0)
     play.handle(Withdrawn(2), now_s=2.0)
     assert state_of(play, "old") is S.DRAINING
+
+
+def test_room_has_no_files_to_be_looked_at_before_somebody_leaves_for_it():
+    play = scheduler(gpu(gib=24), resident("old", gib=20))
+    room = room_spec(ModelName("lease-1"), 20 * GiB, None, 5)
+    effects = play.handle(request(1, room), now_s=1.0)
+    assert [type(each) for each in effects if isinstance(each, Check | Evict)] == [Evict]

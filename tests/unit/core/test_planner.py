@@ -206,6 +206,11 @@ def test_headroom_is_never_planned_on():
     assert check(spec("new", gib=23), account) == (["g0"], [])
 
 
+def test_a_model_does_not_leave_for_itself():
+    account = ledger(gpu(gib=24), resident("a", gib=20))
+    assert check(spec("a", gib=22), account) is RefusalCode.NO_ROOM
+
+
 MODELS = {"qwen3-vl": 17, "whisperx": 6, "ovi": 22, "wan2.1": 28}
 
 

@@ -599,7 +599,7 @@ def test_after_the_second_out_of_memory_it_goes_on_with_what_saves_enough():
     assert Load in kinds(effects)
     # Whatever the prediction did not know of is added to the lesser settings too.
     assert play.resident("d").spec.serving.ubatch == 128
-    assert play.resident("d").placement.total_bytes == (8 + 4 + 4) * GiB
+    assert play.resident("d").placement.total_bytes == (8 + 4 + 5) * GiB
     assert granted(play.loaded("d")) == [1]
 
 

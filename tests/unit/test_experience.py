@@ -1,0 +1,161 @@
+"""What is believed after loads have been seen."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from orchestrator.core.footprints import Footprint, Provenance
+from orchestrator.core.measurements import Measurement
+from orchestrator.core.messages import Learn
+from orchestrator.core.residents import InstanceId, Placement
+from orchestrator.core.specs import ServiceName
+from orchestrator.core.vram import Device, DeviceId, DeviceKind, GiB
+from orchestrator.experience import Experience, fingerprint
+from tests.factories import spec
+
+AT = datetime(2026, 1, 15, tzinfo=UTC)
+CARD = Device(id=DeviceId("g0"), name="card", kind=DeviceKind.GPU)
+HOST = Device(id=DeviceId("host"), name="cpu", kind=DeviceKind.HOST)
+A = replace(
+    spec("a", gib=8),
+    file="/models/a.gguf",
+    footprint=Footprint(device_bytes=8 * GiB, provenance=Provenance.ESTIMATED),
+)
+LONG = replace(
+    A,
+    serving=replace(A.serving, context_size=32768),
+    footprint=replace(A.footprint, device_bytes=12 * GiB),
+)
+LIFE = InstanceId("a-1")
+
+
+def experience(*records, version="b1", devices=(CARD, HOST)):
+    return Experience(records, versions={A.service: version}, devices=lambda: devices)
+
+
+def learn(of=A, peak_gib=9.0, *, settled_gib=None, on=CARD.id, instance=LIFE, **changes):
+    """One load that was seen."""
+    peak = int(peak_gib * GiB)
+    settled = peak if settled_gib is None else int(settled_gib * GiB)
+    said = {
+        "model": of.name,
+        "spec": of,
+        "footprint": Footprint(device_bytes=peak, provenance=Provenance.MEASURED),
+        "placement": Placement(((on, settled),)),
+        "load_s": 3.0,
+        "measured": Measurement(
+            predicted_bytes=of.footprint.device_bytes, settled_bytes=settled, peak_bytes=peak
+        ),
+        "instance": instance,
+        "layers": (on,),
+        **changes,
+    }
+    return Learn(**said)
+
+
+def test_what_was_measured_is_promised_next():
+    known = experience()
+    known.learn(learn(peak_gib=9), AT)
+    known.learn(learn(peak_gib=7), AT)
+    believed = known.believed(A)
+    assert believed.footprint.device_bytes == 9 * GiB, "the p95 of few is the most of them"
+    assert believed.footprint.provenance is Provenance.MEASURED
+    assert (believed.predicted, believed.load_s) == (A.footprint, 3.0)
+
+
+def test_it_survives_a_restart():
+    record, _ = experience().learn(learn(), AT)
+    assert experience(record).believed(A).footprint == record.footprint
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"version": "b2"},
+        {"devices": (replace(CARD, name="another card"), HOST)},
+    ],
+)
+def test_of_another_server_or_type_of_device_nothing_is_known(changed):
+    record, _ = experience().learn(learn(), AT)
+    assert experience(record, **changed).believed(A) == A
+
+
+def test_what_ran_on_the_host_says_nothing_of_the_gpu():
+    known = experience()
+    known.learn(learn(on=HOST.id), AT)
+    assert known.believed(A) == A
+    on_host = replace(A, serving=replace(A.serving, gpu_layers=0))
+    known.learn(learn(of=on_host, on=HOST.id), AT)
+    assert known.believed(on_host).footprint.device_bytes == 9 * GiB
+
+
+def test_settings_that_never_ran_profit_from_those_that_did():
+    known = experience()
+    known.learn(learn(peak_gib=7.5), AT)
+    believed = known.believed(LONG)
+    assert believed.footprint.device_bytes == int(11.5 * GiB)
+    assert believed.footprint.provenance is Provenance.ESTIMATED
+    declared = replace(LONG, footprint=Footprint(device_bytes=12 * GiB))
+    assert known.believed(declared) == declared, "what the operator said is no guess to correct"
+    assert known.believed(replace(LONG, file="/models/b.gguf")).footprint == LONG.footprint
+
+
+def test_a_load_that_could_not_be_measured_replaces_nothing():
+    known = experience()
+    known.learn(learn(), AT)
+    believed = known.believed(A)
+    unseen = learn(measured=None, footprint=believed.footprint, load_s=4.0)
+    record, said = known.learn(unseen, AT)
+    assert record.footprint == believed.footprint
+    assert len(record.measurements) == 1
+    assert said is None
+
+
+def test_a_failed_load_raises_what_is_believed_and_forgets_no_load_time():
+    known = experience()
+    known.learn(learn(), AT)
+    grown = Footprint(device_bytes=10 * GiB, provenance=Provenance.MEASURED)
+    record, _ = known.learn(learn(measured=None, footprint=grown, load_s=None, instance=None), AT)
+    assert (record.footprint, record.load_s) == (grown, 3.0)
+
+
+def test_a_residual_that_drifts_is_said():
+    known = experience()
+    _, calm = known.learn(learn(peak_gib=9), AT)
+    _, drifted = known.learn(learn(peak_gib=11), AT)
+    assert calm is None
+    assert drifted is not None
+    assert "2048 MB more" in drifted.text
+
+
+def test_a_peak_that_came_later_counts_when_the_life_ends():
+    known = experience()
+    known.learn(learn(peak_gib=9), AT)
+    assert known.end(LIFE, {CARD.id: int(9.01 * GiB)}, AT) is None, "no more than rounding"
+    known.learn(learn(peak_gib=9), AT)
+    record = known.end(LIFE, {CARD.id: 10 * GiB}, AT)
+    assert record is not None
+    assert record.footprint.device_bytes == 10 * GiB
+    assert known.believed(A).footprint.device_bytes == 10 * GiB
+    assert known.end(LIFE, {CARD.id: 20 * GiB}, AT) is None, "it ended already"
+
+
+def test_a_life_that_nobody_saw_ends_without_a_lesson():
+    assert experience().end(LIFE, {CARD.id: GiB}, AT) is None
+    known = experience()
+    known.learn(learn(), AT)
+    assert known.end(LIFE, None, AT) is None
+
+
+def test_the_fingerprint_goes_by_what_occupies_bytes():
+    assert fingerprint(A) == fingerprint(replace(A, priority=9, ttl_s=1.0, load_s=2.0))
+    for changed in (
+        replace(A, file="/m.gguf"),
+        replace(A, mmproj="/p.gguf"),
+        replace(A, span=2),
+        replace(A, service=ServiceName("other")),
+        LONG,
+    ):
+        assert fingerprint(changed) != fingerprint(A)
+    assert fingerprint(A, version="b2") != fingerprint(A) != fingerprint(A, device_type="x")
