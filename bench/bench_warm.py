@@ -26,11 +26,11 @@ from stage import (
     say_times,
 )
 
-RUN_S = 8.0
+RUN_S = 7.0
 EVERY_S = 0.005
 SLOW_STOP_MS_MAX = 10.0
 RESIDENTS = 5
-RESTARTS = 3
+RESTARTS = 2
 RECOVERY_S_MAX = 2.0
 LOOK_AGAIN_S = 0.005
 

@@ -26,7 +26,7 @@ from tests.parts import require
 ROOT = Path(__file__).parents[2]
 START = ROOT / "tests" / "tools" / "start_dockerd.sh"
 IMAGE = "vram-sleeper:test"
-LABEL_CONTENT = "vram-orchestrator.test-content"  # on our test images: a hash of what is inside
+CONTENT = "content-"  # begins the tag that says what a test image is made of
 SOCKETS = ("/var/run/docker.sock", "/tmp/vram-orchestrator-dockerd/docker.sock")
 RUN = str(os.getpid())  # in names and labels: several runs may share one engine
 GUARD_IDENTITY = f"guarded-{RUN}"
@@ -83,29 +83,37 @@ def import_image(url: str) -> str:
     with closing(docker.APIClient(base_url=url, version="auto")) as client:
         if not has_image(client, IMAGE, content):
             name, _, tag = IMAGE.partition(":")
-            label = f"LABEL {LABEL_CONTENT}={content}"
-            client.import_image_from_data(
-                packed.getvalue(), repository=name, tag=tag, changes=[label]
-            )
-        remove_superseded(client)
+            client.import_image_from_data(packed.getvalue(), repository=name, tag=tag)
+            note_content(client, IMAGE, content)
     return IMAGE
 
 
 def has_image(client: docker.APIClient, name: str, content: str) -> bool:
-    """Whether the engine has a test image of that name made of the same content."""
+    """Whether the engine has that test image, made of the same content."""
     try:
-        labels = client.inspect_image(name)["Config"].get("Labels") or {}
+        known = client.inspect_image(_named_for(name, content))
+        return bool(known["Id"] == client.inspect_image(name)["Id"])
     except docker.errors.ImageNotFound:
         return False
-    return bool(labels.get(LABEL_CONTENT) == content)
 
 
-def remove_superseded(client: docker.APIClient) -> None:
-    """Remove test images of earlier contents that have lost their names."""
-    nameless = {"dangling": True, "label": LABEL_CONTENT}
-    for image in client.images(quiet=True, filters=nameless):
-        with suppress(docker.errors.APIError):  # a container of another run still uses it
-            client.remove_image(image)
+def note_content(client: docker.APIClient, name: str, content: str) -> None:
+    """Name a new test image for its content too, and remove those of earlier contents.
+
+    A second name and no label: containers inherit the labels of their image.
+    """
+    current = _named_for(name, content)
+    repository, _, tag = current.partition(":")
+    client.tag(name, repository, tag)
+    for image in client.images(name=repository):
+        for each in image["RepoTags"] or ():
+            if each.startswith(f"{repository}:{CONTENT}") and each != current:
+                with suppress(docker.errors.APIError):  # a container of another run still uses it
+                    client.remove_image(each)
+
+
+def _named_for(name: str, content: str) -> str:
+    return f"{name.partition(':')[0]}:{CONTENT}{content[:16]}"
 
 
 def remove_all(url: str, label: str) -> None:

@@ -54,13 +54,12 @@ def llama_image(url: str) -> str:
                 dockerfile="llama_service/Dockerfile.cpu",
                 target="packed",
                 tag=IMAGE,
-                labels={parts.LABEL_CONTENT: content},
                 rm=True,
                 decode=True,
             )
             wrong = [each for each in said if "error" in each]
             assert not wrong, wrong
-        parts.remove_superseded(client)
+            parts.note_content(client, IMAGE, content)
     return IMAGE
 
 

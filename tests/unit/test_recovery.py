@@ -361,7 +361,8 @@ def test_who_waits_for_it_is_served_when_somebody_else_starts_it():
             small = replace(B, footprint=Footprint(device_bytes=GiB))
             await somebody_starts(conductor, there, small)
             await adopt(conductor, {B.name: small})
-            assert (await asyncio.wait_for(wanting, 5)).already_loaded
+            await asyncio.wait_for(wanting, 5)
+            assert there.starts == ["big", "b"], "once, and not by us"
 
     play_shared(scene, big, B)
 

@@ -144,8 +144,10 @@ def test_real_logs_say_what_there_was_no_memory_for(case, build, short_of):
     [
         (
             [
-                "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 512.00 MiB on device 0: "
-                "cudaMalloc failed: out of memory",
+                (
+                    "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 512.00 MiB on device 0: "
+                    "cudaMalloc failed: out of memory"
+                ),
                 "alloc_tensor_range: failed to allocate CUDA0 buffer of size 536870912",
                 "llama_model_load: error loading model: unable to allocate CUDA0 buffer",
             ],
