@@ -104,7 +104,7 @@ class Predictions:
         for degrading in spec.degrade:
             for lesser, key, words in _steps(degrading, serving, layers, spec):
                 taken = self.remembered(replace(spec, serving=lesser))
-                if taken is None or taken.device_bytes >= least.device_bytes:
+                if taken is None or not _saves(taken, least):
                     continue
                 serving, least = lesser, taken
                 given_up[key] = words
@@ -231,6 +231,13 @@ def _estimated(files: Files, serving: Serving, gpus: int, asks: DryRuns | None) 
             return replace(guess, doubts=(*guess.doubts, str(error)))
     except GgufError as error:
         raise Unpredictable(where, f"cannot be estimated: {error}") from error
+
+
+def _saves(taken: Footprint, least: Footprint) -> bool:
+    """On a GPU or on a host without one; and nowhere does it cost more."""
+    now = taken.device_bytes, taken.without_gpu_bytes
+    before = least.device_bytes, least.without_gpu_bytes
+    return now != before and all(a <= b for a, b in zip(now, before, strict=True))
 
 
 def _moved(footprint: Footprint, base: Footprint, taken: Footprint) -> Footprint:

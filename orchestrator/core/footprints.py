@@ -52,8 +52,6 @@ OOM_GROWTH = 1.25  # after an out-of-memory of unknown size; vendors' own retrie
 OOM_GROWTH_BYTES_MIN = 256 << 20  # a small model that ran out lacked a context, not a percentage
 
 
-def lacking_bytes(footprint: Footprint, missing_bytes: int | None) -> int:
+def lacking_bytes(promised_bytes: int, missing_bytes: int | None) -> int:
     """What a model that has just run out of memory lacked, as far as that is known."""
-    return missing_bytes or max(
-        int(footprint.device_bytes * (OOM_GROWTH - 1)), OOM_GROWTH_BYTES_MIN
-    )
+    return missing_bytes or max(int(promised_bytes * (OOM_GROWTH - 1)), OOM_GROWTH_BYTES_MIN)

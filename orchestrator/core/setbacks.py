@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from orchestrator.core.departures import stop_failed, stopped
 from orchestrator.core.failures import Breaker, Failure, FailureReason
-from orchestrator.core.footprints import Footprint, lacking_bytes
+from orchestrator.core.footprints import lacking_bytes
 from orchestrator.core.grants import deny_line
 from orchestrator.core.leases import Ticket
 from orchestrator.core.messages import Decide, DecisionKind, Effect, Learn, Requested
-from orchestrator.core.placement import layer_devices
+from orchestrator.core.placement import layer_devices, where_layers_are
 from orchestrator.core.queue import Line, Wish
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Resident, ResidentState
@@ -38,7 +38,7 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
     if line is not None and failure.reason is FailureReason.OUT_OF_MEMORY and line.spec.fallbacks:
         state.retried[name] = failure
         state.evicted_for[name] = victims
-        relief = _relief(line.spec, resident.spec.footprint)
+        relief = _relief(state, line.spec, resident)
         return effects + give_up(state, line.spec, relief, failure.detail)
     state.retried.pop(name, None)
     breaker = state.breakers.get(name, Breaker()).after(failure, now_s)
@@ -62,8 +62,9 @@ def _say_failed(resident: Resident, failure: Failure, *, retry: bool) -> Decide:
 def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> list[Effect]:
     """Reserve more next time, but never more than there is: then it could not even be tried."""
     believed = resident.spec.footprint
-    lacked_bytes = lacking_bytes(believed, failure.missing_bytes)
     layers = layer_devices(resident.placement, state.ledger)
+    kind = state.ledger.reading(layers[0]).device.kind
+    lacked_bytes = lacking_bytes(where_layers_are(believed, kind), failure.missing_bytes)
     left_bytes = min(state.ledger.limit_bytes(on) - resident.placement.on(on) for on in layers)
     footprint = believed.grown(min(lacked_bytes, max(left_bytes, 0) * len(layers)))
     spec = replace(
@@ -87,9 +88,13 @@ def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> 
     ]
 
 
-def _relief(spec: ModelSpec, failed: Footprint) -> Fallback:
+def _relief(state: State, spec: ModelSpec, failed: Resident) -> Fallback:
     """The first lesser settings that do with what did not suffice; else the least of all."""
-    enough = (each for each in spec.fallbacks if each.footprint.device_bytes <= failed.device_bytes)
+    kind = state.ledger.reading(failed.placement.devices[0]).device.kind
+    had_bytes = where_layers_are(failed.spec.footprint, kind)
+    enough = (
+        each for each in spec.fallbacks if where_layers_are(each.footprint, kind) <= had_bytes
+    )
     return next(enough, spec.fallbacks[-1])
 
 

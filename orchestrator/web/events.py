@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from orchestrator.core.messages import DecisionKind
 from orchestrator.core.specs import ModelName
-from orchestrator.web import examples, past, shapes
+from orchestrator.web import examples, happenings, shapes
 from orchestrator.web.answers import FeedOf, answer
 from orchestrator.web.bodies import NAME_CHARS_MAX
 from orchestrator.web.desk import Desk, DeskOf
@@ -89,7 +89,7 @@ async def _page(desk: Desk, wanted: Wanted) -> shapes.Events:
             before_id=before, after_id=after, model=wanted.model, limit=wanted.limit
         )
         matching = (each for each in page if wanted.kind in (None, each.decision.kind))
-        found += [past.decision(each) for each in matching]
+        found += [happenings.decision(each) for each in matching]
         more = len(page) == wanted.limit
         if not more or len(found) >= wanted.limit:
             break

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 
 from orchestrator.history import Change, Decided, Gap, Noted, Numbered, Spanned, Subscription
-from orchestrator.web import past, wire
+from orchestrator.web import happenings, wire
 from orchestrator.web.board import Board
 from orchestrator.web.catalogue import ROUTER_STATUS
 from orchestrator.web.denials import Declined, Denial, WebCode, encode
@@ -221,8 +221,8 @@ class Feed:
 
     def _first_of_ours(self) -> tuple[int, list[bytes]]:
         history = self._desk.history
-        decisions = [past.decision(each) for each in history.decisions()[-SNAPSHOT_DECISIONS_MAX:]]
-        spans = [past.span(each) for each in history.spans()[-SNAPSHOT_SPANS_MAX:]]
+        decisions = [happenings.decision(each) for each in history.decisions()[-SNAPSHOT_DECISIONS_MAX:]]
+        spans = [happenings.span(each) for each in history.spans()[-SNAPSHOT_SPANS_MAX:]]
         past = encode({"decisions": decisions, "spans": spans})
         body = b'{"type":"snapshot","status":' + self._board.status() + b"," + past[1:]
         return history.sequence, [_event(body, f"{history.epoch}-{history.sequence}")]
@@ -233,9 +233,9 @@ class Feed:
     def _frame(self, change: Numbered) -> bytes:
         match change:
             case Decided(sequence, record):
-                body = encode({"type": "decision", **past.decision(record)})
+                body = encode({"type": "decision", **happenings.decision(record)})
             case Spanned(sequence, span):
-                body = encode({"type": "span", **past.span(span)})
+                body = encode({"type": "span", **happenings.span(span)})
         return _event(body, f"{self._desk.history.epoch}-{sequence}")
 
     def _missed(self, last_event_id: str | None) -> tuple[Numbered, ...] | None:

@@ -1,11 +1,13 @@
 """The compose stack on a real engine: images built from local roots, and one `up` for all tests."""
 
+import functools
 import importlib.util
 import json
 import os
 import shutil
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +21,20 @@ import yaml
 from tests import parts
 from tests.contracts import docker_parts
 from tests.scenarios.daemon import ROOT, free_port
+from tests.standins import nvml
 
 BUILD_S = 600.0
 READY_S = 120.0  # four containers, on two cores that others use too
 MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+# Names of the tests' own: an operator's images on the same engine stay what they are. The server
+# is the one for CPUs in both profiles.
+IMAGES = {
+    "ORCHESTRATOR_IMAGE": "vram-test-orchestrator:compose",
+    "EDGE_IMAGE": "vram-test-edge:compose",
+    "LLAMA_IMAGE": "vram-test-llama:compose",
+    "LLAMA_CPU_IMAGE": "vram-test-llama:compose",
+}
+CARDS = ("gpu GPU-aaaa total=32768 used=10", "gpu GPU-bbbb total=8192 used=10")
 PYTHON = ROOT / ".venv" / "bin" / "python"
 
 
@@ -57,21 +69,32 @@ def models_dir() -> Path:
     return Path(package.origin).parent.resolve()
 
 
-def build_images(scratch: Path, engine: str) -> None:
-    """The three images of the stack, from a Debian root and a server that is built already."""
+@functools.cache
+def build_images(engine: str) -> None:
+    """The images of the stack, from a Debian root and a server that is built already; once a run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        _build_images(Path(scratch), engine)
+
+
+def _build_images(scratch: Path, engine: str) -> None:
     base = say(parts.TOOLS / "make_base_image.sh", DOCKER_HOST=engine).strip()
     argument = ("--build-arg", f"BASE={base}")
 
-    def build(context: Path, file: str, tag: str, *words: str) -> None:
-        at = ("-f", context / file, "-t", tag, context)
+    def build(context: Path, file: str, name: str, *words: str) -> None:
+        at = ("-f", context / file, "-t", IMAGES[name], context)
         say("docker", "build", "-q", *words, *at, DOCKER_HOST=engine)
 
-    build(ROOT / "nginx", "Dockerfile", "vram-edge", *argument)
+    build(ROOT / "nginx", "Dockerfile", "EDGE_IMAGE", *argument)
     server = say(parts.TOOLS / "build_llama_cpp.sh").strip()
     context = scratch / "llama"
     say(ROOT / "llama_service" / "prepare-cpu.sh", server, context)
-    build(context, "llama_service/Dockerfile.cpu", "llama-service:cpu", "--target", "packed")
-    build(_orchestrator_context(scratch), "orchestrator/Dockerfile", "vram-orchestrator", *argument)
+    build(context, "llama_service/Dockerfile.cpu", "LLAMA_IMAGE", "--target", "packed")
+    build(
+        _orchestrator_context(scratch),
+        "orchestrator/Dockerfile",
+        "ORCHESTRATOR_IMAGE",
+        *argument,
+    )
 
 
 def _orchestrator_context(scratch: Path) -> Path:
@@ -93,11 +116,12 @@ class Stack:
     project: str
     environment_file: Path
     edge_port: int
+    files: tuple[Path, ...]
 
     def compose(self, *words: str) -> str:
-        file = ("--env-file", self.environment_file, "-f", ROOT / "compose.yaml")
-        project = ("-p", self.project)
-        return say("docker-compose", *file, *project, *words, DOCKER_HOST=self.engine)
+        files = [word for file in self.files for word in ("-f", file)]
+        project = ("--env-file", self.environment_file, "-p", self.project)
+        return say("docker-compose", *project, *files, *words, DOCKER_HOST=self.engine)
 
     def docker(self, *words: str) -> str:
         return say("docker", *words, DOCKER_HOST=self.engine)
@@ -138,6 +162,11 @@ class Stack:
         models = self.orchestrator("GET", "/models/status")["loaded_models"]
         return {name: each["status"] for name, each in models.items()}
 
+    def take_away(self) -> None:
+        """Models that the orchestrator started outlive it: compose knows nothing of them."""
+        docker_parts.remove_all(self.engine, f"vram-orchestrator.identity={self.project}")
+        self.compose("down", "-v", "-t", "2")
+
     def until(self, holds: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + READY_S
         while not holds():
@@ -148,23 +177,18 @@ class Stack:
 
 
 @contextmanager
-def cpu_stack(scratch: Path) -> Iterator[Stack]:
-    """The `cpu` profile with a real small model, brought up and taken away with its volumes."""
+def running_stack(scratch: Path, profile: str) -> Iterator[Stack]:
+    """One profile with a real small model, brought up and taken away with its volumes."""
     engine = need_compose()
-    build_images(scratch, engine)
-    settings = yaml.safe_load((ROOT / "orchestrator" / "compose-cpu.yaml").read_text())
-    settings["services"]["llama"]["models_dir"] = str(models_dir())
-    made = {"service": "llama", "file": MODEL_FILE, "context_size": 1024, "vram_mb": 300}
-    settings["models"]["made"] = made
-    (scratch / "orchestrator.yaml").write_text(yaml.safe_dump(settings))
+    build_images(engine)
     ports = free_port(), free_port()
-    project = f"vramtest{os.getpid()}"
-    environment = {
-        "COMPOSE_PROFILES": "cpu",
+    project = f"vramtest{os.getpid()}{profile}"
+    environment = IMAGES | {
+        "COMPOSE_PROFILES": profile,
         "MODELS_DIR": models_dir(),
         "MODEL_PATH": models_dir() / MODEL_FILE,
         "CONTEXT_SIZE": 1024,
-        "ORCHESTRATOR_CONFIG": scratch / "orchestrator.yaml",
+        "ORCHESTRATOR_CONFIG": _configuration(scratch, profile),
         "ORCHESTRATOR_IDENTITY": project,
         "DOCKER_SOCKET": engine.removeprefix("unix://"),
         "HTTP_PORT": ports[0],
@@ -172,12 +196,36 @@ def cpu_stack(scratch: Path) -> Iterator[Stack]:
     }
     lines = [f"{name}={value}" for name, value in environment.items()]
     (scratch / "env").write_text("\n".join([*lines, ""]))
-    stack = Stack(engine, project, scratch / "env", ports[1])
+    files = [ROOT / "compose.yaml"]
+    if profile == "gpu":
+        files.append(_with_standin_driver(scratch))
+    stack = Stack(engine, project, scratch / "env", ports[1], tuple(files))
     try:
         stack.compose("up", "-d", "--no-build")
         for each in stack.containers():
             stack.until(lambda each=each: stack.state(each) == "healthy", f"{each} is healthy")
         yield stack
     finally:
-        docker_parts.remove_all(engine, f"vram-orchestrator.identity={project}")
-        stack.compose("down", "-v", "-t", "2")
+        stack.take_away()
+
+
+def _configuration(scratch: Path, profile: str) -> Path:
+    """The stack's own, with this machine's models directory and one more model."""
+    said = yaml.safe_load((ROOT / "orchestrator" / f"compose-{profile}.yaml").read_text())
+    said["services"]["llama"] |= {"models_dir": str(models_dir()), "image": IMAGES["LLAMA_IMAGE"]}
+    made = {"service": "llama", "file": MODEL_FILE, "context_size": 1024, "vram_mb": 300}
+    said["models"]["made"] = made
+    (scratch / "orchestrator.yaml").write_text(yaml.safe_dump(said))
+    return scratch / "orchestrator.yaml"
+
+
+def _with_standin_driver(scratch: Path) -> Path:
+    """Where the NVIDIA toolkit would put the driver's library into the orchestrator's container."""
+    library = nvml.compile_standin(scratch / "driver")
+    nvml.write_state(library / "machine", *CARDS)
+    scratch.joinpath("driver").chmod(0o755)
+    environment = {"LD_LIBRARY_PATH": "/driver", nvml.STATE_VARIABLE: "/driver/machine"}
+    orchestrator = {"environment": environment, "volumes": [f"{library}:/driver:ro"]}
+    file = scratch / "driver.yaml"
+    file.write_text(yaml.safe_dump({"services": {"model-orchestrator": orchestrator}}))
+    return file

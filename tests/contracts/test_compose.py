@@ -1,4 +1,7 @@
-"""The compose stack: what its file says, and the `cpu` profile brought up on a real engine."""
+"""The compose stack: what its file says, and both profiles brought up on a real engine.
+
+The `gpu` profile meets a stand-in of NVIDIA's hook and driver; the model server is the one for CPUs.
+"""
 
 import json
 import re
@@ -10,7 +13,7 @@ import pytest
 import yaml
 
 from orchestrator.config import load_config
-from tests.contracts.compose_parts import Stack, cpu_stack
+from tests.contracts.compose_parts import IMAGES, Stack, running_stack
 from tests.parts import require
 from tests.scenarios.daemon import ROOT
 
@@ -71,8 +74,8 @@ def test_configuration_of_the_stack_loads_and_knows_its_names(name):
     assert "orchestrator.lan" in config.server.allowed_hosts
     assert config.services["llama-cpp"].container == "llama-cpp"
     images = {each.image for each in config.services.values() if each.image}
-    allowed = SERVICES["docker-guard"]["environment"]["GUARD_IMAGES"].split(",")
-    assert images <= set(allowed)
+    allowed = SERVICES["docker-guard"]["environment"]["GUARD_IMAGES"]
+    assert all(f"-{each}}}" in allowed for each in images)
     watched = SERVICES["docker-guard"]["environment"]["GUARD_CONTAINERS"]
     containers = {each.container for each in config.services.values() if each.container}
     assert all(each in watched for each in containers)
@@ -112,7 +115,7 @@ def test_compose_accepts_the_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with cpu_stack(tmp_path_factory.mktemp("compose")) as each:
+    with running_stack(tmp_path_factory.mktemp("compose"), "cpu") as each:
         yield each
 
 
@@ -179,3 +182,29 @@ def test_orchestrator_that_is_killed_finds_both_again(stack):
     stack.until(lambda: stack.loaded() == both, f"adopted: {both}")
     after = stack.docker("ps", "-q", "--filter", label), stack.inspect("llama-cpp")["State"]["Pid"]
     assert after == before, "the same containers, the same process"
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+@pytest.mark.compiler
+def test_gpus_are_requested_and_read_by_uuid(stack, tmp_path):
+    stack.take_away()  # both profiles have a container called llama-cpp
+    with running_stack(tmp_path, "gpu") as gpus:
+        (asked,) = gpus.inspect("llama-cpp")["HostConfig"]["DeviceRequests"]
+        assert (asked["Driver"], asked["Count"]) == ("nvidia", -1)
+        assert asked["Capabilities"] == [["gpu"]]
+        status = gpus.orchestrator("GET", "/models/status")
+        cards = [each for each in status["devices"] if each["kind"] == "gpu"]
+        totals = {each["id"]: each["total_mb"] for each in cards}
+        assert totals == {"GPU-aaaa": 32768, "GPU-bbbb": 8192}, "as the driver says"
+        chat_model = gpus.orchestrator("POST", "/models/load", {"model": "qwen3-vl-30b"})
+        assert [each["device"] for each in chat_model["devices"]] == ["GPU-aaaa"]
+        made = gpus.orchestrator("POST", "/models/load", {"model": "made"})
+        label = f"label=vram-orchestrator.identity={gpus.project}"
+        (container,) = gpus.docker("ps", "-q", "--filter", label).split()
+        seen = gpus.inspect(container)
+        assert seen["Config"]["Image"] == IMAGES["LLAMA_IMAGE"]
+        (request,) = seen["HostConfig"]["DeviceRequests"]
+        assert request["DeviceIDs"] == [each["device"] for each in made["devices"]]
+        environment = gpus.docker("exec", container, "busybox", "env").splitlines()
+        assert f"CUDA_VISIBLE_DEVICES={request['DeviceIDs'][0]}" in environment

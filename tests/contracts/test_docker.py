@@ -432,6 +432,36 @@ def test_a_named_container_that_runs_already_is_adopted_as_it_is(
     on(url, play)
 
 
+def test_what_somebody_else_has_started_is_seen_and_left_as_it_is(
+    url: str, engine: docker.APIClient
+) -> None:
+    container = make_named(engine)
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        theirs = launch(container=NAMED, image=None)
+        assert await docker_runtime.already(theirs) is None
+        assert not engine.inspect_container(container)["State"]["Running"]
+        engine.start(container)
+        running = await docker_runtime.already(theirs)
+        assert running == await docker_runtime.start(theirs)
+        assert await docker_runtime.already(launch()) is None, "ours are never theirs"
+        assert await docker_runtime.discover() == [], "nor theirs ours"
+
+    on(url, play)
+
+
+def test_a_missing_container_is_told_before_a_start(url: str, engine: docker.APIClient) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        service = launch().service
+        told = await docker_runtime.lacking(service, image=None, container=NAMED)
+        assert told is not None
+        assert "docker compose up --no-start" in told.remedy
+        make_named(engine)
+        assert await docker_runtime.lacking(service, image=None, container=NAMED) is None
+
+    on(url, play)
+
+
 def test_a_named_container_that_the_engine_restarts_has_ended(
     url: str, engine: docker.APIClient
 ) -> None:

@@ -176,6 +176,15 @@ def test_what_was_measured_moves_by_what_a_step_saves(predictions):
     assert moved.footprint.device_bytes == 20 * GiB - saved
 
 
+def test_on_the_host_a_step_saves_host_ram(predictions):
+    spec, steps = laddered(
+        predictions, Degrading.CONTEXT_SIZE, **served(context_size=8192, gpu_layers=0)
+    )
+    sizes = [each.footprint.without_gpu_bytes for each in (spec, *steps)]
+    assert sizes == sorted(set(sizes), reverse=True)
+    assert len(sizes) == 3
+
+
 def test_a_step_that_changes_nothing_is_none(predictions):
     assert laddered(predictions, Degrading.MMPROJ)[1] == ()
     assert laddered(predictions, Degrading.UBATCH, **served(ubatch=64))[1] == ()

@@ -22,7 +22,7 @@ from orchestrator.core.vram import GiB, MiB
 )
 def test_growth_after_out_of_memory(had_bytes, missing_bytes, grows_by):
     before = Footprint(device_bytes=had_bytes, host_bytes=5 * MiB, provenance=Provenance.MEASURED)
-    assert before.grown(lacking_bytes(before, missing_bytes)) == Footprint(
+    assert before.grown(lacking_bytes(before.device_bytes, missing_bytes)) == Footprint(
         device_bytes=had_bytes + grows_by, host_bytes=5 * MiB, provenance=Provenance.MEASURED
     )
 

@@ -7,7 +7,7 @@ from orchestrator.core.specs import ModelName
 from orchestrator.core.vram import DeviceId, MiB
 from orchestrator.history import Holder, Span
 from orchestrator.ports import DecisionRecord
-from orchestrator.web import past
+from orchestrator.web import happenings
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -21,7 +21,7 @@ def test_a_decision_keeps_its_sentence_its_reason_and_its_remedy():
         evicted=(ModelName("a"),),
         remedy="Pin it.",
     )
-    assert past.decision(DecisionRecord(id=7, at=NOON, decision=said)) == {
+    assert happenings.decision(DecisionRecord(id=7, at=NOON, decision=said)) == {
         "id": 7,
         "at": "2026-01-15T12:00:00.000Z",
         "kind": "evict",
@@ -42,7 +42,7 @@ def test_a_span_that_goes_on_has_no_end():
         held_bytes=5 * MiB,
         from_s=NOON.timestamp(),
     )
-    shown = past.span(span)
+    shown = happenings.span(span)
     assert (shown["vram_mb"], shown["from_at"], shown["until_at"]) == (
         5,
         "2026-01-15T12:00:00.000Z",
