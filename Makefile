@@ -8,6 +8,14 @@ CONFIG ?=
 JOBS ?= 2
 READY := $(VENV)/.ready
 
+# Real processes on a shared machine: what fails beside others is run once more, alone, and said.
+# A defect fails twice.
+define pytest
+	$(BIN)/pytest -q -rs -n $(JOBS) $(2) $(1) || { \
+		echo "== once more, alone, what failed"; \
+		$(BIN)/pytest -q -rs --last-failed --last-failed-no-failures none $(1); }
+endef
+
 .PHONY: help run setup test check format bench clean
 
 help:
@@ -35,10 +43,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -n $(JOBS) tests/unit tests/simulation tests/test_tidy.py
+	$(call pytest,tests/unit tests/simulation tests/test_tidy.py)
 
 test: check
-	$(BIN)/pytest -q -rs -n $(JOBS) --dist loadfile tests/contracts tests/scenarios
+	$(call pytest,tests/contracts tests/scenarios,--dist loadfile)
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -221,7 +221,9 @@ class Feed:
 
     def _first_of_ours(self) -> tuple[int, list[bytes]]:
         history = self._desk.history
-        decisions = [happenings.decision(each) for each in history.decisions()[-SNAPSHOT_DECISIONS_MAX:]]
+        decisions = [
+            happenings.decision(each) for each in history.decisions()[-SNAPSHOT_DECISIONS_MAX:]
+        ]
         spans = [happenings.span(each) for each in history.spans()[-SNAPSHOT_SPANS_MAX:]]
         past = encode({"decisions": decisions, "spans": spans})
         body = b'{"type":"snapshot","status":' + self._board.status() + b"," + past[1:]
