@@ -20,6 +20,7 @@ from orchestrator.engines.cores import physical_cores
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.engines.llama_container import LlamaContainer
 from orchestrator.engines.llama_cpp import LlamaCpp
+from orchestrator.engines.llama_external import LlamaExternal
 from orchestrator.engines.llama_http import LlamaHttp
 from orchestrator.engines.model_files import gguf_problem
 from orchestrator.engines.xllamacpp import XLlamaCpp
@@ -117,6 +118,8 @@ def _make_engine(
                 memory_mb=entry.memory_mb,
                 file_problem=_file_problem,
             )
+        case EngineName.LLAMA_CPP if entry.runtime is RuntimeName.EXTERNAL:
+            return LlamaExternal(http)
         case EngineName.LLAMA_CPP:
             return LlamaCpp(
                 _llama_servers(entry),

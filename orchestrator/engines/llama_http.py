@@ -64,6 +64,16 @@ class LlamaHttp:
             return None
         return answer.status_code
 
+    async def tell(self, endpoint: Endpoint, path: str, body: dict[str, str]) -> int | None:
+        """Post it; the status, or None if nobody answers."""
+        try:
+            answer = await self._client.post(
+                endpoint.url + path, json=body, timeout=self._use_s_max
+            )
+        except httpx.HTTPError:
+            return None
+        return answer.status_code
+
     async def use(self, endpoint: Endpoint) -> Use:
         """Look at slots and counters. Raise Unreachable if nobody answers at all.
 
