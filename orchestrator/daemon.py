@@ -184,8 +184,7 @@ async def _put_together(
         )
         desk.apply_rules()
         conductor.start_from(memory)
-        for problem in inner.problems:
-            conductor.say(Decide(kind=DecisionKind.DEVICE, text=problem, remedy="See the log."))
+        _say_doubts(conductor, inner, predictions)
         await _take_over(conductor, memory, book)
         server = _server(desk)
         daemon = Daemon(conductor, desk, server, listener)
@@ -227,6 +226,20 @@ def _experience(config: Config, memory: Memory, ledger: Ledger) -> Experience:
         versions=server_versions(config),
         devices=lambda: [ledger.reading(device).device for device in ledger.devices],
     )
+
+
+def _say_doubts(conductor: Conductor, registry: SqliteRegistry, predictions: Predictions) -> None:
+    for problem in registry.problems:
+        conductor.say(Decide(kind=DecisionKind.DEVICE, text=problem, remedy="See the log."))
+    for model, doubts in predictions.doubts.items():
+        conductor.say(
+            Decide(
+                kind=DecisionKind.CATALOGUE,
+                model=model,
+                text=f"What {model} takes is not certain: {'; '.join(doubts)}.",
+                remedy="Its first load measures it; until then, vram_mb overrules the estimate.",
+            )
+        )
 
 
 def _jobs(

@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.config.catalogue import Unpredictable
 from orchestrator.config.places import KeyPath
 from orchestrator.core.footprints import Footprint, Provenance
-from orchestrator.core.specs import Degrading, Fallback, ModelSpec, Serving
+from orchestrator.core.specs import Degrading, Fallback, ModelName, ModelSpec, Serving
 from orchestrator.core.vram import MiB
 from orchestrator.engines.llama_argv import effective_batches, total_context
 from orchestrator.gguf import fits
@@ -70,6 +70,7 @@ class Predictions:
         self._headers = headers
         self._dry_runs = dry_runs
         self._known: OrderedDict[object, Footprint] = OrderedDict()
+        self.doubts: dict[ModelName, tuple[str, ...]] = {}  # of models that were estimated so far
 
     def footprint(self, spec: ModelSpec) -> Footprint | None:
         """None for a model without a file. Raise Unpredictable, with what is wrong and where."""
@@ -152,7 +153,9 @@ class Predictions:
         key = (files.identity, spec.serving, spec.span)
         known = self._known.get(key)
         if known is None:
-            known = _worked_out(files, spec, asks)
+            known, doubts = _worked_out(files, spec, asks)
+            if doubts:
+                self.doubts[spec.name] = doubts
             self._known[key] = known
             while len(self._known) > PREDICTIONS_MAX:
                 self._known.popitem(last=False)
@@ -193,7 +196,9 @@ def _read(read: Callable[[Path], Header], path: str, *where: str | int) -> Heade
         raise Unpredictable(where, f"cannot be used: {error}") from error
 
 
-def _worked_out(files: Files, spec: ModelSpec, asks: DryRuns | None) -> Footprint:
+def _worked_out(
+    files: Files, spec: ModelSpec, asks: DryRuns | None
+) -> tuple[Footprint, tuple[str, ...]]:
     serving = spec.serving
     one = _estimated(files, serving, 1, asks)
     device_bytes = one.on_devices.total_bytes
@@ -204,13 +209,14 @@ def _worked_out(files: Files, spec: ModelSpec, asks: DryRuns | None) -> Footprin
         together = spec.span * max(share.total_bytes for share in wide.devices)
         further_bytes = max(0, -(-(together - device_bytes) // (spec.span - 1)))
     process = process_bytes(files, serving)
-    return Footprint(
+    footprint = Footprint(
         device_bytes=device_bytes,
         host_bytes=one.host.planned_bytes + process,
         further_device_bytes=further_bytes,
         host_only_bytes=_host_only(files, serving).planned_bytes + process,
         provenance=Provenance.ESTIMATED,
     )
+    return footprint, one.doubts
 
 
 def _host_only(files: Files, serving: Serving) -> Share:

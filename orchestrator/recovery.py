@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -31,7 +31,16 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) ->
     now_s = conductor.clock()
     known = [record for record in memory.residents if _has_drivers(record, conductor.drivers)]
     runtimes = list(dict.fromkeys(each.runtime for each in conductor.drivers.values()))
-    discovered, silent = await _discover(runtimes)
+    services = {record.resident.instance: record.resident.spec.service for record in known}
+
+    def belongs_to(each: Found, runtime: Runtime) -> bool:
+        """Whether this runtime's word about it counts: its service is run by it."""
+        spec = catalogue.get(each.model)
+        service = services.get(each.instance, spec.service if spec else None)
+        drivers = conductor.drivers.get(service) if service is not None else None
+        return drivers is not None and drivers.runtime is runtime
+
+    discovered, silent = await _discover(runtimes, belongs_to)
     remembered = await _still_there(known, discovered, conductor.drivers)
     found = list((discovered | remembered).values())
     engines = _engines(found, known, catalogue, conductor.drivers)
@@ -110,14 +119,20 @@ def _has_drivers(record: ResidentRecord, drivers: Mapping[ServiceName, Drivers])
 
 
 async def _discover(
-    runtimes: Iterable[Runtime],
+    runtimes: Iterable[Runtime], belongs_to: Callable[[Found, Runtime], bool]
 ) -> tuple[dict[InstanceId, Found], frozenset[str]]:
-    """What runs; and which runtimes do not answer, whose things keep their last known state."""
+    """What runs; and which runtimes do not answer, whose things keep their last known state.
+
+    Two services on one container engine see each other's containers, but only the one that
+    made a container knows where it answers.
+    """
     found: dict[InstanceId, Found] = {}
     silent = set()
     for runtime in runtimes:
         try:
-            found |= {each.instance: each for each in await runtime.discover()}
+            for each in await runtime.discover():
+                if each.instance not in found or belongs_to(each, runtime):
+                    found[each.instance] = each
         except Unreachable as error:
             log.warning("runtime %s does not answer: %s", runtime.name, error)
             silent.add(runtime.name)

@@ -211,3 +211,57 @@ def test_a_word_for_the_daemon_loads_nothing_heavy():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert said.stdout == "[]\n"
+
+
+# --- estimates ---------------------------------------------------------------------------------
+
+LLAMA = str(ROOT / "tests" / "data" / "footprints" / "llama31-8b.gguf")
+
+
+def estimated(capsys, *words):
+    assert main(["estimate", LLAMA, "--json", *words]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_an_estimate_has_its_parts_in_mib(capsys):
+    told = estimated(capsys, "--context", "8192")
+    assert told["context_mib"] == 1024.0
+    parts = told["weights_mib"] + told["context_mib"] + told["compute_mib"]
+    assert told["device_mib"] == pytest.approx(parts, abs=0.001)
+    assert (told["architecture"], told["method"]) == ("llama", "header")
+    assert told["host_mib"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "context_mib"),
+    [
+        (["--context", "8192", "--slots", "4", "--split-cache"], 1024.0),
+        (["--context", "8192", "--cache-type", "q8_0"], 544.0),
+        (["--context", "8192", "--gpu-layers", "0"], 0.0),
+        (["--context", "8192", "--flash-attn", "off", "--ubatch", "4096"], 1024.0),
+        ([], 16384.0),
+    ],
+)
+def test_every_word_of_an_estimate_counts(capsys, words, context_mib):
+    assert estimated(capsys, *words)["context_mib"] == context_mib
+
+
+def test_an_estimate_can_be_read(capsys):
+    assert main(["estimate", LLAMA, "--context", "4096"]) == 0
+    assert "512.0 MiB" in capsys.readouterr().out
+
+
+def test_what_is_no_model_is_told_in_a_sentence(capsys):
+    assert main(["estimate", __file__]) == 1
+    assert "is not a GGUF file" in capsys.readouterr().err
+
+
+def test_a_model_without_vram_mb_is_checked_by_its_file(tmp_path, capsys):
+    file = tmp_path / "orchestrator.yaml"
+    service = f"{{engine: xllamacpp, models_dir: {ROOT / 'tests' / 'data'}}}"
+    said = f"services:\n  local: {service}\nmodels:\n  a:\n    service: local\n    file: "
+    file.write_text(said + "footprints/llama31-8b.gguf\n")
+    assert main(["config", "check", str(file)]) == 0
+    file.write_text(said + "llama_logs/text_file.b11434.txt\n")
+    assert main(["config", "check", str(file)]) == 2
+    assert f"{file}:6: models.a.file: cannot be used: " in capsys.readouterr().err

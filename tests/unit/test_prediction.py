@@ -14,9 +14,11 @@ from orchestrator.core.vram import DeviceId, GiB, MiB
 from orchestrator.engines.llama_argv import server_arguments
 from orchestrator.engines.xllamacpp_flags import FLAGS
 from orchestrator.gguf.estimate import estimate
+from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.gguf.headers import Headers
 from orchestrator.gguf.settings import GPU_OVERHEAD_BYTES, Settings
 from orchestrator.prediction import PROCESS_BYTES, WORD_BYTES, Predictions
+from tests.unit.gguf.gguf_files import F16, write_model
 from tests.unit.gguf.shapes import FOOTPRINTS, header
 
 LLAMA = ModelSpec(
@@ -96,6 +98,45 @@ def test_spread_evenly_it_does_for_the_device_that_holds_most(predictions):
     most = max(share.total_bytes for share in estimate(header("llama31-8b"), split).devices)
     assert wide.device_bytes == of(predictions).device_bytes
     assert 0 <= wide.spread_bytes(3) - 3 * most < 3
+
+
+def unknown_architecture(path):
+    """A model of a kind that nobody here has heard of."""
+    metadata = {
+        "general.architecture": "novel",
+        "novel.block_count": 2,
+        "novel.embedding_length": 256,
+        "novel.attention.head_count": 4,
+        "novel.context_length": 4096,
+    }
+    tensors = [("token_embd.weight", (256, 1000), F16)]
+    tensors += [(f"blk.{i}.attn_q.weight", (256, 256), F16) for i in range(2)]
+    return write_model(path, metadata, tensors, whole=True)
+
+
+def test_an_architecture_that_is_not_known_is_estimated_with_its_doubts_said(predictions, tmp_path):
+    odd = replace(LLAMA, file=str(unknown_architecture(tmp_path / "odd.gguf")))
+    assert predictions.footprint(LLAMA) is not None
+    assert predictions.doubts == {}
+    assert predictions.footprint(odd) is not None
+    (said,) = predictions.doubts[odd.name]
+    assert "dry run" in said
+
+
+class Planning:
+    """A planner that knows what the header does not say."""
+
+    def estimate(self, header, settings):
+        return Estimate(header.architecture, Method.DRY_RUN, (Share(GiB),), Share())
+
+
+def test_where_the_engine_can_be_asked_it_is(tmp_path):
+    odd = replace(LLAMA, file=str(unknown_architecture(tmp_path / "odd.gguf")))
+    asking = Predictions(Headers(), dry_runs=Planning())
+    assert asking.footprint(odd).device_bytes == GiB
+    assert asking.doubts == {}
+    longer = replace(odd, **served(context_size=16384))
+    assert asking.remembered(longer).device_bytes != GiB, "an order does not wait for a dry run"
 
 
 def test_a_model_without_a_file_must_be_declared(predictions):
