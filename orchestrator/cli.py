@@ -152,6 +152,17 @@ def _estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the parts as JSON, in MiB")
 
 
+def _pull(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="NAME|REPO[:FILE]", help="such as org/name:Q4_K_M")
+
+
+def pull(words: argparse.Namespace) -> int:
+    from orchestrator.hub.terminal import pull_and_tell
+
+    environ = os.environ  # noqa: TID251 - HF_HOME, HF_ENDPOINT and HF_TOKEN
+    return pull_and_tell(words.reference, environ, if_missing=False)
+
+
 def _layers(text: str) -> int | str:
     return text if text == "all" else int(text)
 
@@ -301,6 +312,7 @@ class Word:
 ALONE = (
     Word("serve", "run the daemon", _serve, serve),
     Word("estimate", "what a model file would take, told from its header", _estimate, estimate),
+    Word("pull", "download a model into the Hugging Face cache", _pull, pull),
     Word("doctor", "say what this machine has and what is missing", _doctor, doctor),
     Word("config", "check a configuration, print its schema or an example", _config, config),
     Word("version", "print the version", _nothing, version),

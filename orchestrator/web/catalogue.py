@@ -10,7 +10,7 @@ from orchestrator.core.failures import Breaker
 from orchestrator.core.residents import Resident
 from orchestrator.core.snapshot import Snapshot
 from orchestrator.core.specs import ModelName, ModelSpec
-from orchestrator.core.vram import to_mb
+from orchestrator.core.vram import DeviceKind, to_mb
 from orchestrator.web import shapes
 from orchestrator.web.denials import encode
 from orchestrator.web.wire import (
@@ -35,7 +35,15 @@ ROUTER_STATUS: Mapping[str, str] = {
 def entry(spec: ModelSpec, resident: Resident | None, snapshot: Snapshot) -> shapes.CatalogueEntry:
     breaker = snapshot.breakers.get(spec.name)
     failed = breaker is not None and breaker.refuses(snapshot.now_s)
-    return _entry(spec, resident, breaker, pinned=spec.name in snapshot.pinned, failed=failed)
+    pinned = spec.name in snapshot.pinned
+    has_gpu = _has_gpu(snapshot)
+    return _entry(spec, resident, breaker, pinned=pinned, failed=failed, has_gpu=has_gpu)
+
+
+def _has_gpu(snapshot: Snapshot) -> bool:
+    """Before anything has been read, one is assumed."""
+    kinds = {account.reading.device.kind for account in snapshot.accounts}
+    return kinds != {DeviceKind.HOST}
 
 
 def _entry(
@@ -45,7 +53,10 @@ def _entry(
     *,
     pinned: bool,
     failed: bool,
+    has_gpu: bool,
 ) -> shapes.CatalogueEntry:
+    footprint = spec.footprint
+    alone = None if has_gpu else footprint.host_only_bytes
     state = LOADED_STATUS[resident.state] if resident else "unloaded"
     router: shapes.RouterStatus = {"value": ROUTER_STATUS.get(state, "unloaded"), "args": []}
     if failed:
@@ -62,8 +73,8 @@ def _entry(
         "service": spec.service,
         "priority": spec.priority,
         "pinned": pinned,
-        "vram_mb": to_mb(spec.footprint.device_bytes),
-        "host_mb": to_mb(spec.footprint.host_bytes),
+        "vram_mb": to_mb(footprint.device_bytes if alone is None else alone),
+        "host_mb": to_mb(footprint.host_bytes if alone is None else 0),
         "vram_provenance": spec.footprint.provenance,
         "ttl_seconds": spec.ttl_s,
         "load_seconds": round(spec.load_s, 3),
@@ -99,25 +110,26 @@ class Shelf:
     """Encoded entries of models that are neither resident nor broken: most of them, mostly."""
 
     def __init__(self) -> None:
-        self._kept: dict[ModelName, tuple[ModelSpec, bool, bytes]] = {}
+        self._kept: dict[ModelName, tuple[ModelSpec, bool, bool, bytes]] = {}
 
     def listing(self, catalogue: Mapping[ModelName, ModelSpec], snapshot: Snapshot) -> bytes:
         """The body of GET /models."""
         residents = residents_by_name(snapshot)
+        has_gpu = _has_gpu(snapshot)
         for gone in self._kept.keys() - catalogue.keys():
             del self._kept[gone]
         entries = [
-            self._resting(spec, spec.name in snapshot.pinned)
+            self._resting(spec, spec.name in snapshot.pinned, has_gpu)
             if spec.name not in residents and spec.name not in snapshot.breakers
             else encode(entry(spec, residents.get(spec.name), snapshot))
             for spec in catalogue.values()
         ]
         return b'{"object":"list","data":[' + b",".join(entries) + b"]}"
 
-    def _resting(self, spec: ModelSpec, pinned: bool) -> bytes:
+    def _resting(self, spec: ModelSpec, pinned: bool, has_gpu: bool) -> bytes:
         kept = self._kept.get(spec.name)
-        if kept is not None and kept[0] is spec and kept[1] is pinned:
-            return kept[2]
-        body = encode(_entry(spec, None, None, pinned=pinned, failed=False))
-        self._kept[spec.name] = spec, pinned, body
+        if kept is not None and kept[0] is spec and kept[1:3] == (pinned, has_gpu):
+            return kept[3]
+        body = encode(_entry(spec, None, None, pinned=pinned, failed=False, has_gpu=has_gpu))
+        self._kept[spec.name] = spec, pinned, has_gpu, body
         return body

@@ -179,3 +179,18 @@ def test_a_busy_server_that_does_not_answer_stays_in_use():
         assert resident(conductor).in_use
 
     play(scene, engine=Counting)
+
+
+def test_the_most_that_each_held_is_remembered_for_as_long_as_it_runs():
+    async def scene(conductor, there, _):
+        await conductor.lookout.sample()
+        instance = resident(conductor).instance
+        assert conductor.lookout.peaks[instance][G0] == 8 * GiB
+        there.visible = False
+        await conductor.lookout.sample()
+        assert conductor.lookout.peaks[instance] == {G0: 8 * GiB}, "who was seen was seen"
+        del conductor.running[instance]
+        await conductor.lookout.sample()
+        assert conductor.lookout.peaks == {}
+
+    play(scene)

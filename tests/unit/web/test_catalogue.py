@@ -4,9 +4,11 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.failures import Breaker, Failure, FailureReason
+from orchestrator.core.footprints import Footprint
 from orchestrator.core.residents import ResidentState
+from orchestrator.core.vram import DeviceKind, MiB
 from orchestrator.web.catalogue import Shelf, entry
-from tests.unit.web.desk import FakeDesk, resident, spec
+from tests.unit.web.desk import FakeDesk, account, resident, spec
 
 
 @pytest.fixture
@@ -52,3 +54,14 @@ def test_broken_model_is_failed_until_its_breaker_closes(desk):
     assert (broken["breaker"]["cause"], broken["breaker"]["remedy"]) == ("model_file", "Fetch it.")
     desk.now_s += 3600
     assert "failed" not in listed(Shelf(), desk)["a"]["status"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"), [(DeviceKind.GPU, (800, 90)), (DeviceKind.HOST, (700, 0))]
+)
+def test_a_model_is_listed_with_what_it_takes_on_this_machine(desk, kind, shown):
+    footprint = Footprint(device_bytes=800 * MiB, host_bytes=90 * MiB, host_only_bytes=700 * MiB)
+    desk.accounts = (account("d", kind=kind),)
+    desk.catalogue = {"a": replace(spec("a"), footprint=footprint)}
+    told = listed(Shelf(), desk)["a"]
+    assert (told["vram_mb"], told["host_mb"]) == shown
