@@ -12,7 +12,7 @@ from orchestrator.core.eviction import Rules, Urgency, least_regretted
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import LeaseId, LeaseKind, Ticket
 from orchestrator.core.ledger import Ledger
-from orchestrator.core.messages import Released, Requested, Ticked
+from orchestrator.core.messages import Check, Checked, Released, Requested, Ticked
 from orchestrator.core.planner import Question, find
 from orchestrator.core.residents import Endpoint, InstanceId, Placement, Resident, ResidentState
 from orchestrator.core.scheduler import Scheduler
@@ -93,7 +93,10 @@ def bench_scheduler(rng: random.Random, *, models_waiting: int) -> None:
     scheduler = Scheduler({}, account, Rules(queue_length_max=2000, patience_s=1e6))
     waiting = [spec(f"w{i}", rng.randrange(30, 70) * GiB) for i in range(models_waiting)]
     for ticket in range(1000):
-        scheduler.handle(request(ticket, waiting[ticket % models_waiting]), now_s=1000)
+        wish = request(ticket, waiting[ticket % models_waiting])
+        for effect in scheduler.handle(wish, now_s=1000):
+            if isinstance(effect, Check):
+                scheduler.handle(Checked(effect.spec.name, None), now_s=1000)
     samples = [
         timed(lambda i=i: scheduler.handle(request(10_000 + i, waiting[0]), now_s=1001 + i / 100))
         for i in range(200)

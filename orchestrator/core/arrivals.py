@@ -111,6 +111,8 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     breaker = state.breakers.get(line.model)
     if breaker is not None and breaker.refuses(now_s):
         return deny_line(state, line, _breaker_open(line.model, breaker, now_s))
+    if line.check_began and not line.checked:
+        return []  # goes on when its file has been looked at
     asked = question(state, line, now_s)
     if line.explained and out_of_reach(asked, state.ledger):
         return []
@@ -142,8 +144,6 @@ def _fitting(state: State, asked: Question) -> Fallback | None:
 
 def _check_first(line: Line) -> list[Effect]:
     """Nobody leaves for a model that could not start anyway."""
-    if line.check_began:
-        return []
     line.check_began = True
     return [Check(line.spec)]
 
