@@ -40,6 +40,7 @@ def receive(state: State, request: Requested, now_s: float) -> list[Effect]:
     if request.deadline_s is not None:
         ends_by_s = min(ends_by_s, request.deadline_s)
     state.queue.add(Wish(request, now_s, ends_by_s))
+    state.ledger.touch()  # who waits shows in the status at once
     return []
 
 
@@ -107,6 +108,7 @@ def deny_line(state: State, line: Line, refusal: Refusal) -> list[Effect]:
     tickets = list(line.wishes)
     for ticket in tickets:
         state.queue.remove(ticket)
+    state.ledger.touch()
     state.stubborn.pop(line.model, None)
     return [
         Decide(
@@ -162,6 +164,7 @@ def withdraw(state: State, ticket: Ticket, now_s: float) -> list[Effect]:
         return resume_all(state, {resident.instance: resident.name}) if resident else []
     wish = state.queue.remove(ticket)
     if wish is not None:
+        state.ledger.touch()
         return abandon_if_unwanted(state, wish.model, now_s)
     lease_id = state.lease_of.get(ticket)
     return state.end_lease(lease_id, now_s) if lease_id is not None else []

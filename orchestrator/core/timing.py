@@ -114,6 +114,7 @@ def _refuse_overdue(state: State, now_s: float) -> list[Effect]:
         refusal = explain(question(state, line, now_s), state.ledger)
         for wish in ending:
             state.queue.remove(wish.request.ticket)
+            state.ledger.touch()
             effects.append(Deny(wish.request.ticket, refusal))
         effects.append(
             Decide(

@@ -3,6 +3,8 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import pairwise
 from typing import Self
 
 import pytest
@@ -79,8 +81,11 @@ def test_switch_is_followed_by_residency(daemons):
     daemon.load("a")
     with Traffic(daemon, "a"), Traffic(daemon, "b", "other"):
         time.sleep(9)
-    loads = [each["at"] for each in daemon.decisions("loaded")]
-    assert 2 <= len(loads) <= 6, f"both were served, and they did not swap for ever: {loads}"
+    loads = daemon.decisions("loaded")
+    assert {each["model"] for each in loads} == {"a", "b"}, "both were served"
+    at_s = [datetime.fromisoformat(each["at"]).timestamp() for each in loads[1:]]
+    stays_s = [later - earlier for earlier, later in pairwise(at_s)]
+    assert all(stay_s >= 2 for stay_s in stays_s), f"nobody was swapped out at once: {stays_s}"
 
 
 def test_burst_on_cold_model_no_spurious_429(daemons):
