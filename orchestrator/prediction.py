@@ -27,9 +27,9 @@ from orchestrator.gguf.settings import GPU_OVERHEAD_BYTES, Settings
 from orchestrator.orders import Suggestion
 
 # A server process beside its model: code, threads, and the vocabulary as strings and tables.
-# Measured with xllamacpp on x86-64: 57 MiB with 49 152 words, 118 to 123 MiB with 262 144.
+# Measured with xllamacpp on x86-64: 57 MiB with 49 152 words, 105 MiB with 262 144.
 PROCESS_BYTES = 48 * MiB
-WORD_BYTES = 300
+WORD_BYTES = 240
 
 UBATCH_LESS = 128  # below this, reading a prompt becomes much slower and little is saved
 CACHE_TYPE_LESS = "q8_0"  # answers can hardly be told from those of f16
@@ -131,7 +131,7 @@ class Predictions:
             # What was learned beyond the prediction holds for the suggestion too.
             if on_host:
                 parts = _host_only(files, spec.serving)
-                beside = spec.footprint.without_gpu_bytes - parts.planned_bytes
+                beside = spec.footprint.without_gpu_bytes - parts.total_bytes
                 free_bytes: tuple[int, ...] = (room_bytes - beside,)
             else:
                 beside = spec.footprint.device_bytes - predicted.device_bytes
@@ -180,6 +180,7 @@ def settings_of(files: Files, serving: Serving, gpus: int) -> Settings:
         projector=files.projector,
         projector_on_gpu=serving.projector_on_gpu,
         gpu_overhead_bytes=GPU_OVERHEAD_BYTES,
+        checkpoints=serving.context_checkpoints,
     )
 
 
@@ -211,9 +212,9 @@ def _worked_out(
     process = process_bytes(files, serving)
     footprint = Footprint(
         device_bytes=device_bytes,
-        host_bytes=one.host.planned_bytes + process,
+        host_bytes=one.host.total_bytes + process,
         further_device_bytes=further_bytes,
-        host_only_bytes=_host_only(files, serving).planned_bytes + process,
+        host_only_bytes=_host_only(files, serving).total_bytes + process,
         provenance=Provenance.ESTIMATED,
     )
     return footprint, one.doubts

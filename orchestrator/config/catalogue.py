@@ -230,6 +230,7 @@ def serving_of(entry: ModelEntry) -> Serving:
         flash_attention=entry.flash_attention,
         load_mode=None if entry.load_mode is None else entry.load_mode.value,
         host_cache_mb=entry.host_cache_mb,
+        context_checkpoints=entry.context_checkpoints,
         embeddings=entry.embeddings,
         jinja=entry.jinja,
     )

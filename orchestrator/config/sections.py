@@ -11,7 +11,13 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from orchestrator.core.eviction import Rules
-from orchestrator.core.specs import PRIORITY_DEFAULT, Degrading, FakeBehaviour, Profile
+from orchestrator.core.specs import (
+    CONTEXT_CHECKPOINTS_DEFAULT,
+    PRIORITY_DEFAULT,
+    Degrading,
+    FakeBehaviour,
+    Profile,
+)
 from orchestrator.core.vram import DeviceId, DeviceKind, MiB
 
 MB_MAX = 1 << 30  # a pebibyte: more is a slip of the unit
@@ -251,6 +257,8 @@ class ModelEntry:
     """null: mmap on the host, none where every layer is offloaded."""
     host_cache_mb: Mb = 0
     """The server's prompt cache in host RAM."""
+    context_checkpoints: Annotated[int, Field(ge=0, le=1024)] = CONTEXT_CHECKPOINTS_DEFAULT
+    """Copies of a sliding window or a recurrent state, in host RAM, for each slot."""
     jinja: bool = True
     embeddings: bool = False
     max_tokens: Annotated[int, Field(ge=1, le=CONTEXT_SIZE_MAX)] | None = None

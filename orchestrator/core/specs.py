@@ -11,6 +11,9 @@ ModelName = NewType("ModelName", str)
 ServiceName = NewType("ServiceName", str)
 
 PRIORITY_DEFAULT = 5
+# What spares a conversation of a model with a sliding window or a recurrent state from being read
+# anew. Some tens of MiB each, and the server's own default is 32: host RAM that nobody budgeted.
+CONTEXT_CHECKPOINTS_DEFAULT = 3
 PLAIN_ROOM = ServiceName("")  # the service of a VRAM lease: room that no server of ours fills
 
 
@@ -69,6 +72,7 @@ class Serving:
     flash_attention: bool = True
     load_mode: str | None = None  # None: mmap on the host, none where every layer is offloaded
     host_cache_mb: int = 0  # the server's prompt cache in host RAM
+    context_checkpoints: int = CONTEXT_CHECKPOINTS_DEFAULT  # of each slot, in host RAM
     projector_on_gpu: bool = True
     embeddings: bool = False
     jinja: bool = True

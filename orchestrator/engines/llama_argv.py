@@ -92,6 +92,8 @@ def _room(serving: Serving, flags: Flags) -> Iterator[str]:
         yield shared
     if "--cache-ram" in flags:
         yield from ("--cache-ram", str(serving.host_cache_mb))
+    if "--ctx-checkpoints" in flags:
+        yield from ("--ctx-checkpoints", str(serving.context_checkpoints))
     if "--fit" in flags:
         yield from ("--fit", "off")
 

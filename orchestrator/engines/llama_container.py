@@ -22,11 +22,22 @@ IMAGE_FLAGS = Flags(
     names=frozenset(
         {
             *("--kv-unified", "--no-kv-unified", "--cache-ram", "--fit", "--device", "-fa"),
+            "--ctx-checkpoints",
             *("--no-mmproj-offload", "--load-mode", "--metrics", "--slots", "--jinja"),
             *("--no-jinja", "--embeddings", "--cors-origins", "--no-ui"),
         }
     ),
-    valued=frozenset({"--cache-ram", "--fit", "--device", "-fa", "--load-mode", "--cors-origins"}),
+    valued=frozenset(
+        {
+            "--cache-ram",
+            "--ctx-checkpoints",
+            "--fit",
+            "--device",
+            "-fa",
+            "--load-mode",
+            "--cors-origins",
+        }
+    ),
 )
 
 

@@ -44,6 +44,7 @@ _VALUED = (
     _Option(("--fit",), choices=("off",), default="off"),
     _Option(("--load-mode",), choices=LOAD_MODES, default="mmap"),
     _Option(("--cache-ram",), int, 0),
+    _Option(("--ctx-checkpoints",), int, 0),
     _Option(("--cors-origins",), default="localhost"),
     _Option(("--host",), default="127.0.0.1"),
     _Option(("--port",), int, 0),

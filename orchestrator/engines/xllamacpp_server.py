@@ -79,6 +79,7 @@ def _room(params: xllamacpp.CommonParams, options: argparse.Namespace) -> None:
     params.n_gpu_layers = options.gpu_layers
     params.fit_params = False
     params.cache_ram_mib = options.cache_ram
+    params.n_ctx_checkpoints = options.ctx_checkpoints
     params.cpuparams.n_threads = options.threads
     params.cpuparams_batch.n_threads = options.threads
     attention = "ENABLED" if options.flash_attn == "on" else "DISABLED"

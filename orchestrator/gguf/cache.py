@@ -53,6 +53,20 @@ def context_bytes(layer: Layer, cells: Cells, settings: Settings) -> int:
     return state + per_token * cells.of(layer) * cells.streams
 
 
+def checkpoint_bytes(architecture: Architecture, settings: Settings) -> int:
+    """One copy that the server keeps, on the host, of what a cache forgets as it goes on: a window,
+    or a state. Layers that see everything forget nothing.
+    """
+    keys, values = cache_type(settings.cache_type_k), cache_type(settings.cache_type_v)
+    cells = min(architecture.window, settings.context_size or architecture.trained_context)
+    kept = 0
+    for layer in architecture.loaded_layers:
+        kept += layer.state * _STATE_NUMBER_BYTES
+        if layer.attends and layer.sliding:
+            kept += (_row(keys, layer.key_width) + _row(values, layer.value_width)) * cells
+    return kept
+
+
 def bytes_per_token(architecture: Architecture, settings: Settings) -> int:
     """What one more token of context costs in all layers that see everything."""
     keys, values = cache_type(settings.cache_type_k), cache_type(settings.cache_type_v)

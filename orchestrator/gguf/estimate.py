@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from orchestrator.gguf.architecture import Architecture, architecture_of
-from orchestrator.gguf.cache import cells_of, context_bytes
+from orchestrator.gguf.cache import cells_of, checkpoint_bytes, context_bytes
 from orchestrator.gguf.compute import Workload, device_compute_bytes, host_compute_bytes
 from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.gguf.header import Header
@@ -23,6 +23,8 @@ def estimate(header: Header, settings: Settings) -> Estimate:
 
 def with_companions(main: Estimate, header: Header, settings: Settings) -> Estimate:
     """The estimate of a model together with its adapters, draft model and projector, if any."""
+    if settings.checkpoints:
+        main = _with_checkpoints(main, header, settings)
     if settings.loras:
         main = _with_adapters(main, header, settings)
     if settings.draft is not None:
@@ -83,6 +85,12 @@ def _doubts(architecture: Architecture) -> tuple[str, ...]:
         return ()
     doubt = f"how {architecture.name} keeps its context is not known here"
     return (f"{doubt}: ask the engine's own planner (dry run)",)
+
+
+def _with_checkpoints(main: Estimate, header: Header, settings: Settings) -> Estimate:
+    one = checkpoint_bytes(architecture_of(header), settings)
+    kept = Share(overhead_bytes=settings.slots * settings.checkpoints * one)
+    return replace(main, host=main.host + kept)
 
 
 def _with_adapters(main: Estimate, header: Header, settings: Settings) -> Estimate:

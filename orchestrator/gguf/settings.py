@@ -14,6 +14,7 @@ CONTEXT_MAX = 1 << 28
 SLOTS_MAX = 256  # llama.cpp's own limit
 BATCH_MAX = 1 << 20
 DEVICES_MAX = 64
+CHECKPOINTS_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Settings:
     projector: Header | None = None
     projector_on_gpu: bool = True
     gpu_overhead_bytes: int = GPU_OVERHEAD_BYTES
+    checkpoints: int = 0  # of each slot's context, in host RAM; in no plan of the engine
 
     def __post_init__(self) -> None:
         """Raise `GgufError` for what no server would start with."""
@@ -44,6 +46,7 @@ class Settings:
         _between("slots", self.slots, 1, SLOTS_MAX)
         _between("batch", self.batch, 1, BATCH_MAX)
         _between("ubatch", self.ubatch, 1, BATCH_MAX)
+        _between("checkpoints", self.checkpoints, 0, CHECKPOINTS_MAX)
         _between("tensor_split", len(self.tensor_split), 0, DEVICES_MAX)
         if self.tensor_split and not sum(self.tensor_split) > 0:
             raise GgufError("tensor_split gives every GPU a share of 0")

@@ -88,6 +88,7 @@ def test_what_is_charged_is_what_is_launched(predictions, slots, unified, embedd
         batch=int(said["-b"]),
         ubatch=int(said["-ub"]),
         flash_attention=said["-fa"] == "on",
+        checkpoints=int(said["--ctx-checkpoints"]),
     )
     assert predictions.appraise(spec).estimate == estimate(header("llama31-8b"), launched)
 

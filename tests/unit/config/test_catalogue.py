@@ -184,6 +184,11 @@ def test_what_was_written_wins_over_the_profile():
     assert serving.max_tokens == 9
 
 
+def test_what_a_server_keeps_in_host_ram_can_be_said():
+    serving = serving_of(entry(host_cache_mb=256, context_checkpoints=32))
+    assert (serving.host_cache_mb, serving.context_checkpoints) == (256, 32)
+
+
 def test_a_micro_batch_is_never_larger_than_the_batch():
     assert serving_of(entry(profile=Profile.MEMORY)).ubatch == 128
     assert serving_of(entry(batch=64)).ubatch == 64

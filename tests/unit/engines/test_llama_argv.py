@@ -41,6 +41,7 @@ def test_everything_that_costs_bytes_is_said():
         "-b 512 -ub 128",
         "--kv-unified",
         "--cache-ram 0",
+        "--ctx-checkpoints 3",
         "--fit off",
         "-ngl 999",
         "-fa on",
