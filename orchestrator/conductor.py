@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, assert_never
 
+from orchestrator.checks import Checks
 from orchestrator.chronicle import Chronicle
 from orchestrator.core.eviction import Rules
 from orchestrator.core.failures import Failure, FailureReason
 from orchestrator.core.leases import LeaseKind, Ticket
 from orchestrator.core.messages import (
     Check,
-    Checked,
     Decide,
     Deny,
     Died,
@@ -39,6 +39,7 @@ from orchestrator.core.messages import (
     SavePin,
     StopFailed,
     Stopped,
+    Uncheck,
     Withdrawn,
 )
 from orchestrator.core.residents import SERVING, InstanceId, Resident, ResidentState
@@ -48,7 +49,14 @@ from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.survey import survey
 from orchestrator.errors import Denied
 from orchestrator.errors import StopFailed as StopFailedError
-from orchestrator.execution import Drivers, Up, bring_up, how_it_ended, take_down, wait_until_ready
+from orchestrator.execution import (
+    Drivers,
+    Up,
+    bring_up,
+    how_it_ended,
+    take_down,
+    wait_until_ready,
+)
 from orchestrator.experience import Experience
 from orchestrator.history import History
 from orchestrator.lookout import Lookout
@@ -93,6 +101,7 @@ class Conductor:
         self._callers: dict[Ticket, asyncio.Future[Grant | Finish]] = {}
         self.running: dict[InstanceId, Running] = {}
         self._loads: dict[InstanceId, asyncio.Task[None]] = {}
+        self._checks = Checks(drivers, self._spawn, self.tell)
         self._watches: dict[InstanceId, asyncio.Task[None]] = {}
         self._last_lives: dict[ModelName, tuple[ServiceName, Running]] = {}  # whose logs are kept
         self._snapshot: Snapshot | None = None
@@ -187,8 +196,8 @@ class Conductor:
                 self._write(resident)
             case Forget(instance):
                 self._forget(instance)
-            case Check(spec):
-                self._spawn(self._check(spec), f"check {spec.name}")
+            case Check() | Uncheck():
+                self._checks.perform(effect)
             case Load(resident):
                 self._loads[resident.instance] = self._spawn(
                     self._load(resident), f"load {resident.instance}"
@@ -248,18 +257,8 @@ class Conductor:
 
     # --- effects on the world ------------------------------------------------------------------
 
-    async def _check(self, spec: ModelSpec) -> None:
-        failure = None
-        try:
-            failure = await self.drivers[spec.service].engine.check(spec)
-        except Exception:
-            log.exception("check %s", spec.name)  # it is looked at again when it is started
-        self.tell(Checked(spec.name, failure))
-
     async def _load(self, resident: Resident) -> None:
-        await self._chronicle.until_written(
-            resident.instance
-        )  # the intent first: the write-ahead log
+        await self._chronicle.until_written(resident.instance)  # first: the write-ahead log
         await self._report_load(
             resident,
             bring_up(
@@ -393,5 +392,6 @@ class Conductor:
         """Leave what runs running; only stop looking at it."""
         if self._noting is not None:
             self._noting.cancel()
+        self._checks.close()
         for task in (*self._loads.values(), *self._watches.values()):
             task.cancel()

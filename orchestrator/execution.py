@@ -7,8 +7,19 @@ from dataclasses import dataclass
 
 from orchestrator.core.failures import Failure, FailureReason
 from orchestrator.core.residents import Resident
+from orchestrator.core.specs import ModelSpec
 from orchestrator.errors import StartFailed, StopFailed, Unreachable
-from orchestrator.ports import Clock, Engine, Exit, Handle, ReadyState, Running, Runtime
+from orchestrator.ports import (
+    Clock,
+    Engine,
+    Exit,
+    Handle,
+    ReadyState,
+    Running,
+    Runtime,
+    Supply,
+    Tell,
+)
 
 # Probes are cheap: half a millisecond on both sides. A model is told ready soon after it is.
 POLL_S_MIN = 0.025
@@ -26,6 +37,7 @@ class Drivers:
 
     engine: Engine
     runtime: Runtime
+    supplies: tuple[Supply, ...] = ()  # of what may be missing here before a start
     shared: bool = False  # what it runs may also be started by others: compose, or a person
     stop_grace_s: float = 10.0
     load_deadline_s: float = 600.0
@@ -35,6 +47,19 @@ class Drivers:
 class Up:
     running: Running
     load_s: float
+
+
+async def look_at(spec: ModelSpec, drivers: Drivers, tell: Tell) -> ModelSpec | Failure:
+    """Return the spec with all that it needs at hand, or why it could not start."""
+    was_unknown = spec.footprint.unknown
+    for supply in drivers.supplies:
+        supplied = await supply.bring(spec, tell)
+        if isinstance(supplied, Failure):
+            return supplied
+        spec = supplied
+    if was_unknown:
+        return spec  # what it takes is all that was asked
+    return await drivers.engine.check(spec) or spec
 
 
 async def bring_up(

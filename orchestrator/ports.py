@@ -1,6 +1,6 @@
 """Every way this daemon can touch the world. If it is not here, we do not do it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -171,6 +171,22 @@ class Engine(Protocol):
 
     async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
         """Ask a server that we do not own to give the model's memory back. Others: nothing."""
+
+
+# --- supplies --------------------------------------------------------------------------------
+
+Tell = Callable[[str], None]  # how far something is, in words; may be called from the loop only
+
+
+class Supply(Protocol):
+    async def bring(self, spec: ModelSpec, tell: Tell) -> ModelSpec | Failure:
+        """The spec with everything of this kind at hand, or why that is not to be had.
+
+        Of a spec whose footprint is unknown only that is found out, and nothing is brought; a
+        supply that knows nothing of it gives it back as it is. Takes as long as a download takes,
+        and calls `tell` at least every few seconds meanwhile. If cancelled it soon ends; what has
+        arrived is kept for the next time.
+        """
 
 
 # --- registry --------------------------------------------------------------------------------

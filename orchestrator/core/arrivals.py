@@ -5,9 +5,10 @@ from dataclasses import replace
 from orchestrator.core.attribution import attribute, baseline, silent_fallback
 from orchestrator.core.departures import depart, drain, evict
 from orchestrator.core.eviction import Urgency
-from orchestrator.core.failures import Breaker
-from orchestrator.core.grants import deny_line, grant, serves
+from orchestrator.core.failures import Breaker, Failure, FailureReason
+from orchestrator.core.grants import bound_s, deny_line, grant, serves
 from orchestrator.core.messages import (
+    Bringing,
     Check,
     Checked,
     Decide,
@@ -29,6 +30,13 @@ from orchestrator.core.vram import to_mb
 
 # One decision looks at so many lines at most; the others are looked at when they have moved up.
 LINES_CONSIDERED_MAX = 32
+
+
+_SIZE_UNKNOWN = Failure(
+    reason=FailureReason.MODEL_FILE,
+    detail="What it takes could not be found out.",
+    remedy="Say it: vram_mb of the model.",
+)
 
 
 def consider_lines(state: State, now_s: float) -> list[Effect]:
@@ -88,7 +96,8 @@ def _replace(state: State, line: Line, resident: Resident, now_s: float) -> list
 
 
 def is_due(state: State, line: Line, now_s: float) -> bool:
-    return now_s - line.arrived_s >= state.rules.patience_for(line.spec.load_s)
+    waited_s = now_s - line.waits_for_others_since_s
+    return waited_s >= state.rules.patience_for(line.spec.load_s)
 
 
 def question(state: State, line: Line, now_s: float) -> Question:
@@ -113,12 +122,14 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
         return deny_line(state, line, _breaker_open(line.model, breaker, now_s))
     if line.check_began and not line.checked:
         return []  # goes on when its file has been looked at
+    if line.spec.footprint.unknown:
+        return _check_first(line)
     asked = question(state, line, now_s)
     if line.explained and out_of_reach(asked, state.ledger):
         return []
     found = find(asked, state.ledger)
     if found is not None:
-        if found.evict and not line.checked and not line.spec.plain_room:
+        if (found.evict or line.spec.supplied) and not line.checked and not line.spec.plain_room:
             return _check_first(line)
         return _reserve(state, line, found, now_s)
     if line.explained:
@@ -144,17 +155,55 @@ def _fitting(state: State, asked: Question) -> Fallback | None:
 
 def _check_first(line: Line) -> list[Effect]:
     """Nobody leaves for a model that could not start anyway."""
-    line.check_began = True
+    line.check_began, line.checked = True, False
     return [Check(line.spec)]
 
 
-def checked(state: State, event: Checked, now_s: float) -> list[Effect]:
-    """Its line goes on from here, or hears at once why it never will."""
+def hear_of_files(state: State, event: Bringing | Checked, now_s: float) -> list[Effect]:
     line = state.queue.line(event.model)
     if line is None or state.ledger.resident(event.model) is not None:
         return []
-    line.checked = True
-    return [] if event.failure is None else cannot_start(state, line, event.failure, now_s)
+    if isinstance(event, Bringing):
+        return _bringing(state, line, event, now_s)
+    return _checked(state, line, event, now_s)
+
+
+def _bringing(state: State, line: Line, event: Bringing, now_s: float) -> list[Effect]:
+    """Who waits for it sees how far it is, and is not refused for it meanwhile."""
+    first = not line.bringing
+    line.bringing = event.progress
+    state.queue.bear_with(event.model, now_s + bound_s(state, line.spec))
+    state.ledger.touch()
+    if not first:
+        return []
+    return [
+        Decide(
+            kind=DecisionKind.BRING,
+            model=event.model,
+            text=f"{event.model} lacks something that is brought here first: {event.progress}.",
+            why="nobody leaves for it before it is here",
+        )
+    ]
+
+
+def _checked(state: State, line: Line, event: Checked, now_s: float) -> list[Effect]:
+    """Its line goes on from here, or hears at once why it never will."""
+    came, line.bringing = bool(line.bringing), ""
+    if event.failure is not None:
+        return cannot_start(state, line, event.failure, now_s)
+    found = event.spec or line.spec
+    if found.footprint.unknown:
+        return cannot_start(state, line, _SIZE_UNKNOWN, now_s)
+    # What a model takes was found out first: before it is brought, room for it is looked for.
+    line.check_began = line.checked = not line.spec.footprint.unknown
+    state.queue.supply(found)
+    state.ledger.touch()
+    if not came:
+        return []
+    line.brought_s = now_s
+    return [
+        Decide(kind=DecisionKind.BRING, model=event.model, text=f"{event.model} has all it needs.")
+    ]
 
 
 def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect]:

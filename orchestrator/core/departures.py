@@ -12,6 +12,7 @@ from orchestrator.core.messages import (
     Evict,
     Finish,
     Remember,
+    Uncheck,
     UnloadRequested,
     UnloadStatus,
 )
@@ -105,12 +106,13 @@ def _wanted_gone(state: State, resident: Resident) -> bool:
 def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Effect]:
     """Release the owner's lease first; leave only if nobody else holds the model."""
     resident = state.ledger.resident(unload.model)
-    if resident is None or resident.state is ResidentState.RELEASING:
-        return (
-            [_finish(unload.ticket, UnloadStatus.NOT_LOADED)]
-            if resident is None
-            else _await(state, unload)
-        )
+    if resident is None:
+        nobody_here = _finish(unload.ticket, UnloadStatus.NOT_LOADED)
+        if not unload.force:
+            return [nobody_here]
+        return [*_deny_waiting(state, unload.model, "came"), Uncheck(unload.model), nobody_here]
+    if resident.state is ResidentState.RELEASING:
+        return _await(state, unload)
     effects: list[Effect] = []
     if unload.owner is not None or unload.lease is not None:
         for lease in list(state.leases_on(resident.instance)):
@@ -141,17 +143,18 @@ def _force_out(state: State, resident: Resident, now_s: float) -> list[Effect]:
     if resident.state is ResidentState.UNLOADING:
         return []
     effects: list[Effect] = []
-    line = state.queue.line(resident.name)
-    if line is not None and resident.state in (ResidentState.RESERVED, ResidentState.LOADING):
-        refusal = Refusal(
-            code=RefusalCode.CONFLICT,
-            detail=f"{resident.name} was unloaded by force while it loaded.",
-            remedy="Load it again.",
-        )
-        for ticket in list(line.wishes):
-            state.queue.remove(ticket)
-            effects.append(Deny(ticket, refusal))
+    if resident.state in (ResidentState.RESERVED, ResidentState.LOADING):
+        effects += _deny_waiting(state, resident.name, "loaded")
     return effects + evict(state, resident, now_s, "unloaded by force", force=True)
+
+
+def _deny_waiting(state: State, model: ModelName, did: str) -> list[Effect]:
+    refusal = Refusal(
+        code=RefusalCode.CONFLICT,
+        detail=f"{model} was unloaded by force while it {did}.",
+        remedy="Load it again.",
+    )
+    return [Deny(ticket, refusal) for ticket in state.queue.dissolve(model)]
 
 
 def progress_unloads(state: State, now_s: float) -> list[Effect]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 class FailureReason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     MODEL_FILE = "model_file"
+    DOWNLOAD = "download"
     IMAGE_MISSING = "image_missing"
     BINARY_MISSING = "binary_missing"
     PORT = "port"

@@ -7,6 +7,7 @@ from enum import StrEnum
 class Provenance(StrEnum):
     """Ordered by trust: a measured footprint is never replaced by a worse guess."""
 
+    UNKNOWN = "unknown"  # its file is on a hub, and nobody has looked at it yet
     DECLARED = "declared"
     ESTIMATED = "estimated"
     MEASURED = "measured"
@@ -25,6 +26,10 @@ class Footprint:
     further_device_bytes: int = 0  # what each device beyond the first costs on top
     host_only_bytes: int | None = None  # on a host without a GPU, all in all; None: the sum
     provenance: Provenance = Provenance.DECLARED
+
+    @property
+    def unknown(self) -> bool:
+        return self.provenance is Provenance.UNKNOWN
 
     @property
     def total_bytes(self) -> int:
@@ -47,6 +52,8 @@ class Footprint:
             host_only_bytes=None if alone is None else max(alone + by_bytes, 0),
         )
 
+
+UNKNOWN = Footprint(device_bytes=0, provenance=Provenance.UNKNOWN)
 
 OOM_GROWTH = 1.25  # after an out-of-memory of unknown size; vendors' own retries use 1.2 to 1.5
 OOM_GROWTH_BYTES_MIN = 256 << 20  # a small model that ran out lacked a context, not a percentage

@@ -5,7 +5,16 @@ from dataclasses import replace
 from orchestrator.core.departures import cancel_reservation, evict, resume_all
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId, Ticket
-from orchestrator.core.messages import Decide, DecisionKind, Deny, Effect, Grant, Requested, SavePin
+from orchestrator.core.messages import (
+    Decide,
+    DecisionKind,
+    Deny,
+    Effect,
+    Grant,
+    Requested,
+    SavePin,
+    Uncheck,
+)
 from orchestrator.core.queue import Line, Wish
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Resident, ResidentState
@@ -105,9 +114,7 @@ def _lease_for(state: State, request: Requested, resident: Resident, now_s: floa
 
 
 def deny_line(state: State, line: Line, refusal: Refusal) -> list[Effect]:
-    tickets = list(line.wishes)
-    for ticket in tickets:
-        state.queue.remove(ticket)
+    tickets = state.queue.dissolve(line.model)
     state.ledger.touch()
     state.stubborn.pop(line.model, None)
     return [
@@ -175,8 +182,10 @@ def abandon_if_unwanted(state: State, model: ModelName, now_s: float) -> list[Ef
     unless the operator wants it cancelled.
     """
     resident = state.ledger.resident(model)
-    if resident is None or state.queue.line(model) is not None:
+    if state.queue.line(model) is not None:
         return []
+    if resident is None:
+        return [Uncheck(model)] if state.rules.cancel_abandoned else []
     if resident.state is ResidentState.RESERVED:
         return cancel_reservation(state, resident)
     if resident.state is ResidentState.LOADING and state.rules.cancel_abandoned:

@@ -92,11 +92,20 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Bringing:
+    """Something that the model needs is on its way here: how far it is, in words."""
+
+    model: ModelName
+    progress: str
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
     """What a model's files and binary looked like before anybody was asked to leave for it."""
 
     model: ModelName
     failure: Failure | None
+    spec: ModelSpec | None = None  # the one that was looked at, with what was found out or brought
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +183,7 @@ Event = (
     | UnloadRequested
     | PinChanged
     | CatalogueChanged
+    | Bringing
     | Checked
     | Loaded
     | LoadFailed
@@ -249,9 +259,20 @@ class DropLease:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Look whether it could start at all. Sent before anybody has to leave for it (R1)."""
+    """Look whether it could start at all. Sent before anybody has to leave for it (R1).
+
+    Of a spec whose footprint is unknown only that is found out; of another one, what it needs and
+    is not here is brought.
+    """
 
     spec: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Uncheck:
+    """Nobody wants it any more: end a check that is still under way."""
+
+    model: ModelName
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +311,7 @@ class SavePin:
 
 
 class DecisionKind(StrEnum):
+    BRING = "bring"
     RESERVE = "reserve"
     LOAD = "load"
     LOADED = "loaded"
@@ -332,6 +354,7 @@ Effect = (
     | KeepLease
     | DropLease
     | Check
+    | Uncheck
     | Load
     | Evict
     | Learn

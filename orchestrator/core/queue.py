@@ -31,6 +31,8 @@ class Line:
         self.explained = False  # whether it was told already why it waits
         self.check_began = False
         self.checked = False  # whether it could start, as far as its files tell
+        self.bringing = ""  # what it needs and is on its way here, in words
+        self.brought_s = 0.0  # when that had arrived: its patience with others counts from then
         self.priority = 0  # of the most important wish
 
     @property
@@ -44,6 +46,10 @@ class Line:
     @property
     def arrived_s(self) -> float:
         return self.first.arrived_s
+
+    @property
+    def waits_for_others_since_s(self) -> float:
+        return max(self.arrived_s, self.brought_s)
 
     def rank(self) -> None:
         """Its place depends on who stands in it now."""
@@ -101,6 +107,32 @@ class Queue:
         elif wish.request.priority == line.priority:
             line.rank()
         return wish
+
+    def dissolve(self, model: ModelName) -> list[Ticket]:
+        """Take everybody out of the model's line; none if there is no line."""
+        line = self._lines.pop(model, None)
+        tickets = list(line.wishes) if line is not None else []
+        for ticket in tickets:
+            del self._model_of[ticket]
+        return tickets
+
+    def bear_with(self, model: ModelName, until_s: float) -> None:
+        """No wish for the model ends before that by itself."""
+        line = self._lines[model]
+        for ticket, wish in line.wishes.items():
+            line.wishes[ticket] = replace(wish, ends_by_s=max(wish.ends_by_s, until_s))
+
+    def supply(self, spec: ModelSpec) -> None:
+        """The model's files were found. What wishes for other settings take is not known yet."""
+        line = self._lines[spec.name]
+        for ticket, wish in line.wishes.items():
+            wanted = wish.request.spec
+            found = (
+                spec
+                if wanted.wanted == spec.wanted
+                else replace(wanted, file=spec.file, mmproj=spec.mmproj)
+            )
+            line.wishes[ticket] = replace(wish, request=replace(wish.request, spec=found))
 
     def respecify(self, model: ModelName, spec: ModelSpec) -> None:
         """The model's footprint was learned while its callers waited."""

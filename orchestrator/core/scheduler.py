@@ -11,6 +11,7 @@ from orchestrator.core import arrivals, departures, grants, setbacks, timing
 from orchestrator.core.eviction import Policy, Rules, least_regretted
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.messages import (
+    Bringing,
     CatalogueChanged,
     Checked,
     Decide,
@@ -33,6 +34,7 @@ from orchestrator.core.messages import (
     StopFailed,
     Stopped,
     Ticked,
+    Uncheck,
     UnloadRequested,
     UseSeen,
     Withdrawn,
@@ -91,8 +93,8 @@ class Scheduler:
                 return _pin(state, model, pinned=pinned)
             case CatalogueChanged(specs):
                 return _take_catalogue(state, specs)
-            case Checked():
-                return arrivals.checked(state, event, now_s)
+            case Bringing() | Checked():
+                return arrivals.hear_of_files(state, event, now_s)
             case Recovered():
                 return _recover(state, event, now_s)
             case ShutdownBegan(stop_residents):
@@ -197,7 +199,7 @@ def _take_catalogue(state: State, specs: Catalogue) -> list[Effect]:
                 detail=f"{line.model} was taken out of the catalogue.",
                 remedy="GET /models lists what there is.",
             )
-            effects += grants.deny_line(state, line, refusal)
+            effects += [*grants.deny_line(state, line, refusal), Uncheck(line.model)]
     return effects
 
 

@@ -101,6 +101,9 @@ class ModelSpec:
     span: int = 1  # over how many devices it may be spread
     load_s: float = 10.0  # how long a load takes, as declared or last measured
     file: str | None = None  # resolved path of the weights
+    hub: str | None = None  # where the file comes from, if from a model hub: ORG/REPO:FILE
+    auto_download: bool = False  # bring it from there when it is first wanted
+    supplied: bool = False  # its file or image may have to be brought first: looked at every time
     mmproj: str | None = None
     lora: tuple[str, ...] = ()
     serving: Serving = field(default_factory=Serving)
@@ -126,6 +129,15 @@ class ModelSpec:
         """The settings as asked for; `serving` are those it runs with."""
         return self.serving if self.asked is None else self.asked
 
+    @property
+    def awaits_file(self) -> bool:
+        """Nobody has looked yet which file of the hub it is."""
+        return self.hub is not None and self.file is None
+
+    @property
+    def files(self) -> tuple[str | None, str | None]:
+        return self.file, self.mmproj
+
     def degraded(self, to: Fallback) -> "ModelSpec":
         """The same wish, come true with less."""
         left = self.fallbacks[self.fallbacks.index(to) + 1 :]
@@ -146,8 +158,8 @@ class ModelSpec:
         """
         return (
             self.service == other.service
-            and self.file == other.file
-            and self.mmproj == other.mmproj
+            and self.hub == other.hub
+            and (self.awaits_file or other.awaits_file or self.files == other.files)
             and self.lora == other.lora
             and self.wanted == other.wanted
             and self.fake == other.fake

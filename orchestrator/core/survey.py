@@ -41,6 +41,8 @@ def _waits_for(state: State, line: Line, position: int, now_s: float) -> str:
     resident = state.ledger.resident(line.model)
     if resident is not None:
         return _waits_for_resident(state, resident)
+    if line.check_began and not line.checked:
+        return line.bringing or "its files to be looked at"
     if position >= LINES_EXPLAINED_MAX:
         return "those before it in the queue"
     due = " It is due: those in its way drain." if is_due(state, line, now_s) else ""
