@@ -16,16 +16,25 @@ class Headers:
 
     def __init__(self) -> None:
         self._known: OrderedDict[Path, Header] = OrderedDict()
+        self._awaited: set[Path] = set()
+
+    def expect(self, path: Path, header: Header) -> None:
+        """The header of a model that will come to lie at `path`: believed until it does."""
+        self._keep(path, header)
+        self._awaited.add(path)
 
     def of(self, path: Path) -> Header:
         """Blocking: 10 to 30 ms for a file that is new or has changed. Raise `GgufError`."""
         known = self._known.get(path)
-        if known is not None and all(_unchanged(part) for part in known.parts):
+        if known is not None and (
+            not path.exists()
+            if path in self._awaited
+            else all(_unchanged(part) for part in known.parts)
+        ):
             return known
         header = read_header(path)
-        self._known[path] = header
-        while len(self._known) > HEADERS_MAX:
-            self._known.popitem(last=False)
+        self._awaited.discard(path)
+        self._keep(path, header)
         return header
 
     def remembered(self, path: Path) -> Header:
@@ -34,6 +43,12 @@ class Headers:
         if known is None:
             raise GgufError(f"{path} has not been read yet")
         return known
+
+    def _keep(self, path: Path, header: Header) -> None:
+        self._known[path] = header
+        while len(self._known) > HEADERS_MAX:
+            oldest, _ = self._known.popitem(last=False)
+            self._awaited.discard(oldest)
 
 
 def _unchanged(part: Part) -> bool:

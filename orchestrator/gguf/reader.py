@@ -55,9 +55,21 @@ def read_header(path: Path) -> Header:
     return _header(paths[0], tuple(_numbered_parts(paths)))
 
 
+def header_suffices(path: Path, known_bytes: int) -> bool:
+    """Whether so many first bytes of a file, of which the rest is not there, are its whole header.
+
+    What follows them must be zeros: a header that seems to end there was cut.
+    """
+    try:
+        return _read_part(path).header_bytes <= known_bytes
+    except GgufError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class _PartHeader:
     part: Part
+    header_bytes: int
     metadata: dict[str, Value]
     tensors: tuple[Tensor, ...]
 
@@ -128,20 +140,21 @@ def _parse(status: os.stat_result, cursor: Cursor) -> _PartHeader:
     metadata = _metadata(cursor, key_count)
     alignment = _alignment(cursor, metadata)
     places = [_place(cursor) for _ in range(tensor_count)]
-    data_start = -(-cursor.offset // alignment) * alignment
+    header_bytes = cursor.offset
+    data_start = -(-header_bytes // alignment) * alignment
     sizes = _sizes(cursor, places, status.st_size - data_start)
     ends = (place.offset + size for place, size in zip(places, sizes, strict=True))
     part = Part(
         path=cursor.path,
         size_bytes=status.st_size,
         modified_ns=status.st_mtime_ns,
-        whole_bytes=data_start + max(ends) if places else cursor.offset,
+        whole_bytes=data_start + max(ends) if places else header_bytes,
     )
     tensors = (
         Tensor(place.name, place.dimensions, place.type_id, size)
         for place, size in zip(places, sizes, strict=True)
     )
-    return _PartHeader(part, metadata, tuple(tensors))
+    return _PartHeader(part, header_bytes, metadata, tuple(tensors))
 
 
 def _counts(cursor: Cursor) -> tuple[int, int]:

@@ -6,6 +6,7 @@ callback, which is asked at least at every piece that arrives and every second o
 """
 
 from orchestrator.hub.failures import Cause, PullFailed
+from orchestrator.hub.glancing import Glance, Glanced, glance
 from orchestrator.hub.layout import projector_beside
 from orchestrator.hub.progress import Phase, Progress
 from orchestrator.hub.pulling import ENDPOINT, cached, pull
@@ -15,11 +16,14 @@ __all__ = [
     "ENDPOINT",
     "NAMES",
     "Cause",
+    "Glance",
+    "Glanced",
     "Phase",
     "Progress",
     "PullFailed",
     "Reference",
     "cached",
+    "glance",
     "parse",
     "projector_beside",
     "pull",

@@ -23,7 +23,7 @@ def _free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def _tell_nobody(progress: Progress) -> None:
+def tell_nobody(progress: Progress) -> None:
     """The default report."""
 
 
@@ -33,7 +33,7 @@ def pull(
     home: Path,
     endpoint: str = ENDPOINT,
     token: str | None = None,
-    progress: Report = _tell_nobody,
+    progress: Report = tell_nobody,
     patience: Patience | None = None,
     free_bytes: Callable[[Path], int] = _free_bytes,
 ) -> Path:
@@ -46,7 +46,7 @@ def pull(
     wanted, bounds = parse(reference), patience or Patience()
     meter = Meter(progress, bounds)
     shelf = Shelf(home, wanted.repo)
-    with _disk_translated(home), Hub(endpoint, token, bounds) as hub:
+    with disk_translated(home), Hub(endpoint, token, bounds) as hub:
         meter.say(Phase.ASKING)
         try:
             listing = persist(lambda: hub.listing(wanted), meter, bounds)
@@ -126,7 +126,7 @@ def _missing_bytes(facts: Facts, shelf: Shelf) -> int:
 
 
 @contextmanager
-def _disk_translated(home: Path) -> Iterator[None]:
+def disk_translated(home: Path) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:

@@ -8,6 +8,7 @@ import pytest
 from orchestrator.gguf import headers as module
 from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.headers import Headers
+from orchestrator.gguf.reader import read_header
 from tests.unit.gguf.gguf_files import F32, write_model
 
 MODEL = {"general.architecture": "llama"}
@@ -58,3 +59,17 @@ def test_the_memory_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert headers.remembered(paths[2])
     with pytest.raises(GgufError):
         headers.remembered(paths[0])
+
+
+def test_a_header_is_believed_until_its_file_comes(tmp_path: Path) -> None:
+    headers = Headers()
+    glanced = read_header(write_model(tmp_path / "here.gguf", {"general.architecture": "gemma3"}))
+    later = tmp_path / "later.gguf"
+    headers.expect(later, glanced)
+    assert headers.of(later) is glanced
+    assert headers.remembered(later) is glanced
+    write_model(later, {"general.architecture": "llama"})
+    assert headers.of(later).architecture == "llama"
+    later.unlink()  # it was there: now it is missed
+    with pytest.raises(GgufError):
+        headers.of(later)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.header import Header, Skipped
-from orchestrator.gguf.reader import KEYS_MAX, TENSORS_MAX, read_header
+from orchestrator.gguf.reader import KEYS_MAX, TENSORS_MAX, header_suffices, read_header
 from tests.unit.gguf.gguf_files import (
     ARRAY,
     F16,
@@ -272,3 +272,15 @@ def test_no_bytes_behind_the_magic_crash_it(tmp_path: Path, content: bytes) -> N
     path = tmp_path / "random.gguf"
     path.write_bytes(b"GGUF" + struct.pack("<I", 3) + content)
     outcome(path)
+
+
+def test_a_beginning_is_the_whole_header_or_it_is_not(tmp_path: Path) -> None:
+    """Cut anywhere and filled up with zeros, as a file whose end has not been fetched."""
+    metadata = {"general.architecture": "llama", "tokenizer.ggml.tokens": ["word"] * 50}
+    tensors = [("a.weight", (256, 4), F32), ("b.weight", (256, 4), F32)]
+    path = write_model(tmp_path / "m.gguf", metadata, tensors, whole=True)
+    content = path.read_bytes()
+    end = content.index(b"b.weight") + len(b"b.weight") + 4 + 2 * 8 + 4 + 8
+    for known in range(len(content)):
+        path.write_bytes(content[:known] + bytes(len(content) - known))
+        assert header_suffices(path, known) == (known >= end), known
