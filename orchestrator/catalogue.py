@@ -26,6 +26,7 @@ from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.experience import Experience
 from orchestrator.orders import EstimateOrder, LoadOrder, ReloadOutcome, Suggestion
 from orchestrator.prediction import Appraisal
+from orchestrator.supply import located
 
 ADDED_FILE = "models.json"  # models that were put through the API, in the state directory
 NAMES_SUGGESTED_MAX = 5
@@ -53,6 +54,11 @@ class Predictor(Protocol):
 
     def appraise(self, spec: ModelSpec) -> Appraisal:
         """In parts; of a model with a file. Raise Unpredictable."""
+
+
+def nothing_cached(reference: str) -> Path | None:  # noqa: ARG001 - as if nothing was ever pulled
+    """Of somebody without a cache of models."""
+    return None
 
 
 class Unpredicting:
@@ -85,12 +91,17 @@ class Book:
         load: Callable[[], Config],
         experience: Experience,
         predictor: Predictor | None = None,
+        cached: Callable[[str], Path | None] = nothing_cached,
     ) -> None:
-        """Raise ConfigInvalid if a model that was added at run time no longer fits the file."""
+        """`cached` says where a model of a hub lies, if it was pulled already.
+
+        Raise ConfigInvalid if a model that was added at run time no longer fits the file.
+        """
         self.config = config
         self._load = load
         self._experience = experience
         self.predictor = predictor or Unpredicting()
+        self._cached = cached
         self._added: dict[str, Body] = _read_added(config.state_dir)
         self.catalogue: Catalogue = self._compiled(config)
 
@@ -125,8 +136,11 @@ class Book:
         if serving != spec.serving:
             estimated = self.predictor.remembered(wanted)
             wanted = replace(wanted, footprint=estimated or spec.footprint)
+        return self._believed(wanted)
+
+    def _believed(self, wanted: ModelSpec) -> ModelSpec:
         believed = self._experience.believed(wanted)
-        if not spec.degrade:
+        if not wanted.degrade:
             return believed
         return replace(believed, fallbacks=self.predictor.fallbacks(believed))
 
@@ -175,6 +189,20 @@ class Book:
         raise ConfigInvalid((problem,))
 
     # --- changing --------------------------------------------------------------------------------
+
+    def take_in(self, found: ModelSpec) -> ModelSpec:
+        """The files of a model were found or brought: the catalogue names them from now on.
+
+        Return the same wish as it is to be scheduled.
+        """
+        known = self.catalogue.get(found.name)
+        if known is not None and known.hub == found.hub:
+            known = replace(known, file=found.file, mmproj=found.mmproj)
+            if known.footprint.unknown:
+                told = self.predictor.remembered(known)
+                known = replace(known, footprint=told or known.footprint)
+            self.catalogue = {**self.catalogue, known.name: known}
+        return self._believed(found)
 
     async def put(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it; nothing has changed then."""
@@ -228,13 +256,26 @@ class Book:
         self.catalogue = catalogue
 
     def _compiled(self, config: Config, added: Mapping[str, Body] | None = None) -> Catalogue:
-        catalogue = dict(config.catalogue)
+        catalogue = {name: self._at_hand(spec) for name, spec in config.catalogue.items()}
         for name, body in (self._added if added is None else added).items():
             spec = parse_model(
                 config, name, body, taken=catalogue, estimate=self.predictor.footprint
             )
-            catalogue[spec.name] = spec
+            catalogue[spec.name] = self._at_hand(spec)
         return catalogue
+
+    def _at_hand(self, spec: ModelSpec) -> ModelSpec:
+        """A model of a hub that was pulled already is like any other."""
+        here = None if spec.hub is None else self._cached(spec.hub)
+        if here is None:
+            return spec
+        spec = located(spec, here)
+        if not spec.footprint.unknown:
+            return spec
+        try:
+            return replace(spec, footprint=self.predictor.footprint(spec) or spec.footprint)
+        except Unpredictable:
+            return spec  # whoever loads it hears what is wrong with it
 
     def _wrong_service(self, service: str, spec: ModelSpec) -> Refusal:
         if service not in self.config.services:

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,10 +35,11 @@ from orchestrator.gpu.fake import FakeDevices, FakeDeviceSpec
 from orchestrator.gpu.host import HostDevices
 from orchestrator.gpu.machine import Machine, detect
 from orchestrator.gpu.nvml import NvmlDevices
-from orchestrator.ports import Clock, Devices, Engine, Runtime
+from orchestrator.hub import Access, access_from
+from orchestrator.ports import Clock, Devices, Engine, Runtime, Supply
 from orchestrator.prediction import Predictions
 from orchestrator.runtimes.docker import DockerRuntime
-from orchestrator.runtimes.docker_create import ContainerSettings, models_dir
+from orchestrator.runtimes.docker_create import ContainerSettings, ModelsDir, models_dir
 from orchestrator.runtimes.external import ExternalRuntime
 from orchestrator.runtimes.process import ProcessRuntime
 
@@ -75,12 +77,13 @@ async def make_devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevic
 
 
 def make_drivers(
-    config: Config, http: LlamaHttp, runtimes: "Runtimes"
+    config: Config, http: LlamaHttp, runtimes: "Runtimes", hub: Supply
 ) -> dict[ServiceName, Drivers]:
     return {
         name: Drivers(
             engine=_make_engine(entry, config, http, runtimes),
             runtime=runtimes.of(entry),
+            supplies=(hub,),
             shared=entry.container is not None,
             stop_grace_s=config.scheduling.stop_grace_s,
             load_deadline_s=config.scheduling.load_deadline_s,
@@ -113,6 +116,7 @@ def _make_engine(
                 image=entry.image,
                 container=entry.container,
                 models_dir=None if entry.models_dir is None else Path(entry.models_dir),
+                hub_home=hub_access().home,
                 physical_cores=physical_cores(),
                 lacking=_lacking(entry, runtimes),
                 memory_mb=entry.memory_mb,
@@ -235,12 +239,23 @@ def _docker_runtime(entry: ServiceEntry, config: Config) -> DockerRuntime:
             identity=identity_of(config.state_dir),
             version=VERSION,
             network=entry.network,
-            models=() if entry.models_dir is None else (models_dir(Path(entry.models_dir)),),
+            models=tuple(_readable(entry)),
             cdi=entry.cdi,
             memory_bytes=None if entry.memory_mb is None else entry.memory_mb * MiB,
         ),
         named={} if entry.container is None else {entry.container: entry.url},
     )
+
+
+def _readable(entry: ServiceEntry) -> Iterator[ModelsDir]:
+    """What containers of the service may read: its models, and those that come from a hub."""
+    if entry.models_dir is not None:
+        yield models_dir(Path(entry.models_dir))
+    yield models_dir(hub_access().home, entry.hub_volume)
+
+
+def hub_access() -> Access:
+    return access_from(os.environ)  # noqa: TID251 - named as for every program that knows a hub
 
 
 def identity_of(state_dir: Path) -> str:

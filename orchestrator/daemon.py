@@ -25,6 +25,7 @@ import uvloop
 from orchestrator.catalogue import Book
 from orchestrator.composition import (
     Runtimes,
+    hub_access,
     make_devices,
     make_drivers,
     make_predictions,
@@ -41,6 +42,7 @@ from orchestrator.engines.llama_http import LlamaHttp
 from orchestrator.errors import ConfigInvalid
 from orchestrator.experience import Experience
 from orchestrator.history import History
+from orchestrator.hub import cached
 from orchestrator.orders import LoadOrder
 from orchestrator.periodic import Job, Periodic
 from orchestrator.ports import Clock, Memory
@@ -48,6 +50,7 @@ from orchestrator.prediction import Predictions
 from orchestrator.recovery import adopt, recover
 from orchestrator.registry.durable import SteadyRegistry
 from orchestrator.registry.sqlite import SqliteRegistry
+from orchestrator.supply import HubSupply
 from orchestrator.web.app import create_app
 
 log = logging.getLogger("orchestrator")
@@ -157,7 +160,14 @@ async def _put_together(
     http = LlamaHttp()
     ledger = Ledger()
     experience = _experience(config, memory, ledger)
-    book = Book(config=config, load=load, experience=experience, predictor=predictions)
+    access = hub_access()
+    book = Book(
+        config=config,
+        load=load,
+        experience=experience,
+        predictor=predictions,
+        cached=lambda reference: cached(reference, home=access.home),
+    )
     history = History(epoch=uuid.uuid4().hex[:8])
     runtimes = Runtimes(config)
     async with AsyncExitStack() as stack:
@@ -169,7 +179,9 @@ async def _put_together(
         conductor = Conductor(
             scheduler=Scheduler(book.catalogue, ledger, config.scheduling.rules),
             devices=devices,
-            drivers=make_drivers(config, http, runtimes),
+            drivers=make_drivers(
+                config, http, runtimes, HubSupply(access, predictions, book.take_in)
+            ),
             registry=registry,
             history=history,
             clock=clock,

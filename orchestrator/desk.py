@@ -16,6 +16,8 @@ from orchestrator.config import Config
 from orchestrator.config.catalogue import Unpredictable
 from orchestrator.config.places import show
 from orchestrator.core.eviction import Urgency
+from orchestrator.core.failures import Failure
+from orchestrator.core.footprints import UNKNOWN
 from orchestrator.core.grants import room_spec, serves
 from orchestrator.core.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.messages import (
@@ -36,6 +38,7 @@ from orchestrator.core.snapshot import Snapshot
 from orchestrator.core.specs import PRIORITY_DEFAULT, ModelName, ModelSpec
 from orchestrator.core.vram import DeviceKind, MiB
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
+from orchestrator.execution import look_at
 from orchestrator.gpu.fake import FakeDevices
 from orchestrator.history import History
 from orchestrator.operations import Operations
@@ -159,9 +162,12 @@ class Desk:
 
     # --- plans -----------------------------------------------------------------------------------
 
-    def forecast(self, order: LoadOrder) -> Forecast:
+    async def forecast(self, order: LoadOrder) -> Forecast:
         """What a load would do, without doing it: the scheduler's own plan."""
         spec = self._startable(order)
+        unclear = await self._find_size(spec) if spec.footprint.unknown else None
+        if unclear is None:
+            spec = self._startable(order)
         state = self._conductor.scheduler.state
         resident = state.ledger.resident(spec.name)
         available_bytes = sum(account.available_bytes or 0 for account in self.snapshot().accounts)
@@ -175,19 +181,16 @@ class Desk:
                 eta_s=0.0,
                 already_loaded=True,
             )
-        found = plan(
-            Question(
-                spec=spec,
-                urgency=Urgency(
-                    priority=spec.priority if order.priority is None else order.priority
-                ),
-                rules=state.rules,
-                now_s=self.clock(),
-                pinned=frozenset(state.pinned),
-                policy=state.policy,
-            ),
-            state.ledger,
+        urgency = Urgency(priority=spec.priority if order.priority is None else order.priority)
+        asked = Question(
+            spec=spec,
+            urgency=urgency,
+            rules=state.rules,
+            now_s=self.clock(),
+            pinned=frozenset(state.pinned),
+            policy=state.policy,
         )
+        found = unclear or plan(asked, state.ledger)
         refused = isinstance(found, Refusal)
         return Forecast(
             spec=spec,
@@ -217,6 +220,10 @@ class Desk:
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
+        if order.model is not None and (named := self._book.named(order.model)).awaits_file:
+            glanced = replace(named, footprint=UNKNOWN, auto_download=True)
+            if (unclear := await self._find_size(glanced)) is not None:
+                raise Denied(unclear)
         spec = self._book.spec_to_estimate(order)
         try:
             return await asyncio.to_thread(self._book.predictor.appraise, spec)
@@ -344,6 +351,14 @@ class Desk:
         if resident is not None and not resident.spec.plain_room:
             return resident.spec
         return self._book.named(model)
+
+    async def _find_size(self, spec: ModelSpec) -> Refusal | None:
+        """Have the catalogue know what a model of a hub takes, or say why that is not to be had."""
+        found = await look_at(spec, self._conductor.drivers[spec.service], lambda _: None)
+        if not isinstance(found, Failure):
+            return None
+        code = RefusalCode.LOAD_FAILED
+        return Refusal(code=code, detail=found.detail, remedy=found.remedy, failure=found)
 
     def _startable(self, order: LoadOrder) -> ModelSpec:
         """Raise Denied also for a service that came with a reload: it has no drivers yet."""

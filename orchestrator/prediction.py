@@ -72,6 +72,10 @@ class Predictions:
         self._known: OrderedDict[object, Footprint] = OrderedDict()
         self.doubts: dict[ModelName, tuple[str, ...]] = {}  # of models that were estimated so far
 
+    def expect(self, path: Path, header: Header) -> None:
+        """What a file will hold that is still to come there."""
+        self._headers.expect(path, header)
+
     def footprint(self, spec: ModelSpec) -> Footprint | None:
         """None for a model without a file. Raise Unpredictable, with what is wrong and where."""
         if spec.file is None:

@@ -159,6 +159,10 @@ def waiting_words(status: Status, model: str) -> str:
 # --- lists -----------------------------------------------------------------------------------
 
 
+def needs(vram_mb: int | None, host_mb: int | None) -> str:
+    return UNKNOWN if vram_mb is None or host_mb is None else size(vram_mb + host_mb)
+
+
 def models_lines(catalogue: Catalogue) -> list[str]:
     if not catalogue["data"]:
         return ["The catalogue is empty: add models to the configuration."]
@@ -166,7 +170,7 @@ def models_lines(catalogue: Catalogue) -> list[str]:
         (
             model["id"],
             f"failed: {model['breaker']['detail']}" if model["breaker"] else model["state"],
-            size(model["vram_mb"] + model["host_mb"]),
+            needs(model["vram_mb"], model["host_mb"]),
             model["vram_provenance"],
             str(model["priority"]),
             str(model["context_size"]),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.config.files import Misplaced, Roots, locate
+from orchestrator.config.files import Misplaced, Roots, locate, on_a_hub
 from orchestrator.config.places import KeyPath, Mistake
 from orchestrator.config.sections import (
     SECONDS_MAX,
@@ -16,7 +16,7 @@ from orchestrator.config.sections import (
     ServiceEntry,
 )
 from orchestrator.config.validation import shown
-from orchestrator.core.footprints import Footprint
+from orchestrator.core.footprints import UNKNOWN, Footprint
 from orchestrator.core.specs import FakeBehaviour, ModelName, ModelSpec, ServiceName, Serving
 from orchestrator.core.vram import MiB
 from orchestrator.engines.cores import physical_cores
@@ -40,7 +40,6 @@ RUNTIMES: Mapping[EngineName, tuple[RuntimeName, ...]] = {
 }
 _FILELESS = frozenset({EngineName.FAKE, EngineName.CONTAINER})
 PLAIN_CACHES = frozenset({CacheType.F32, CacheType.F16, CacheType.BF16})
-_UNKNOWN = Footprint(device_bytes=0)
 LOAD_S_DEFAULT = 10.0  # until it has been measured
 
 
@@ -85,7 +84,7 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
             sentence = "docker needs either an image to make containers of or a container, one only"
             yield Mistake(("image",), sentence)
     else:
-        for key in ("image", "container", "network", "direct", "cdi", "memory_mb"):
+        for key in ("image", "container", "network", "direct", "cdi", "memory_mb", "hub_volume"):
             if getattr(entry, key):
                 yield Mistake((key,), "is only for runtime docker")
     if entry.engine is EngineName.CONTAINER and entry.container is None:
@@ -161,14 +160,27 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
     mistakes = list(model_mistakes(entry, service))
     located, misplaced = _files(entry, service)
     mistakes += misplaced
+    if entry.auto_download and located.hub is None:
+        sentence = "needs a file that comes from a hub: file: ORG/REPO:FILE.gguf"
+        mistakes.append(Mistake(("auto_download",), sentence))
+    if located.hub is not None and not _launched_by_us(service):
+        mistakes.append(Mistake(("file",), "comes from a hub: only for servers that we start"))
     draft = replace(
-        _draft(name, entry, service), file=located.file, mmproj=located.mmproj, lora=located.lora
+        _draft(name, entry, service),
+        file=located.file,
+        hub=located.hub,
+        auto_download=entry.auto_download,
+        supplied=located.hub is not None,
+        mmproj=located.mmproj,
+        lora=located.lora,
     )
     footprint = _declared(entry)
+    if footprint is None and located.hub is not None:
+        footprint = UNKNOWN  # until somebody looks at it there
     if footprint is None and not misplaced:
         footprint, unknown = _estimated(draft, estimate)
         mistakes += unknown
-    if footprint is not None and footprint.total_bytes == 0:
+    if footprint is not None and footprint.total_bytes == 0 and not footprint.unknown:
         mistakes.append(Mistake(("vram_mb",), "must be more than 0 if host_mb is not given"))
     if mistakes or footprint is None:
         return Built(None, tuple(mistakes))
@@ -202,7 +214,7 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
     return ModelSpec(
         name=ModelName(name),
         service=ServiceName(entry.service),
-        footprint=_UNKNOWN,
+        footprint=UNKNOWN,
         priority=entry.priority,
         ttl_s=entry.ttl_seconds,
         devices=entry.devices,
@@ -249,15 +261,16 @@ def serving_of(entry: ModelEntry) -> Serving:
 
 @dataclass(frozen=True, slots=True)
 class _Located:
-    file: str | None
-    mmproj: str | None
-    lora: tuple[str, ...]
+    file: str | None = None
+    hub: str | None = None  # where the file comes from, if from there
+    mmproj: str | None = None
+    lora: tuple[str, ...] = ()
 
 
 def _files(entry: ModelEntry, service: ServiceEntry) -> tuple[_Located, list[Mistake]]:
     mistakes: list[Mistake] = []
     if service.engine in _FILELESS:  # what files it names is a mistake already
-        return _Located(None, None, ()), mistakes
+        return _Located(), mistakes
     roots = roots_of(service)
 
     def find(file: str | None, *where: str | int) -> str | None:
@@ -270,9 +283,19 @@ def _files(entry: ModelEntry, service: ServiceEntry) -> tuple[_Located, list[Mis
             return None
 
     adapters = (find(file, "lora", index) for index, file in enumerate(entry.lora))
+    hub = _hub(entry.file, mistakes)
     located = _Located(
         lora=tuple(path for path in adapters if path is not None),
-        file=find(entry.file, "file"),
+        file=None if hub else find(entry.file, "file"),
+        hub=hub,
         mmproj=find(entry.mmproj, "mmproj"),
     )
     return located, mistakes
+
+
+def _hub(file: str | None, mistakes: list[Mistake]) -> str | None:
+    try:
+        return file if file is not None and on_a_hub(file) else None
+    except Misplaced as error:
+        mistakes.append(Mistake(("file",), str(error)))
+        return file

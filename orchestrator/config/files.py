@@ -9,9 +9,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.hub.failures import PullFailed
+from orchestrator.hub.references import parse
+
 PACKAGE = "package:"  # package:NAME/FILE.gguf is a file inside an installed Python package
 _PACKAGE_FILE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)/(.+\.gguf)")
-_HUB_FILE = re.compile(r"[\w.-]+/[\w.-]+:[^/]+\.gguf")
+_ON_A_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?:.+")
 
 
 class Misplaced(Exception):
@@ -28,6 +31,20 @@ class Roots:
         return (*(() if self.models_dir is None else (self.models_dir,)), *self.others)
 
 
+def on_a_hub(file: str) -> bool:
+    """Whether it is written as a file of a model hub: ORG/REPO:FILE.gguf, ORG/REPO:Q4_K_M.
+
+    Raise Misplaced if it is, and could be none.
+    """
+    if not _ON_A_HUB.fullmatch(file):
+        return False
+    try:
+        parse(file)
+    except PullFailed as failed:
+        raise Misplaced(f"names no file of a model hub: {failed.remedy}") from failed
+    return True
+
+
 def locate(file: str, roots: Roots) -> str:
     """The absolute path that a server is given. Raise Misplaced if it lies outside the roots.
 
@@ -37,8 +54,6 @@ def locate(file: str, roots: Roots) -> str:
         raise Misplaced("must not contain `..`")
     if file.startswith(PACKAGE):
         return _in_package(file)
-    if _HUB_FILE.fullmatch(file):
-        raise Misplaced("names a file of a model hub: download it and write the path it has here")
     path = Path(file)
     if path.is_absolute():
         if not roots.all:

@@ -131,8 +131,10 @@ def parse_model(
     spec = None
     if entry is not None:
         crossed = list(_alias_mistakes(name, entry.aliases, owners))
-        if body.get("url") is not None:
-            crossed.append(Mistake(("url",), "can only be set in the configuration file"))
+        only_in_file = (key for key in ("url", "auto_download") if body.get(key))
+        crossed += [
+            Mistake((key,), "can only be set in the configuration file") for key in only_in_file
+        ]
         service = config.services.get(ServiceName(entry.service))
         if service is None:
             crossed.append(Mistake(("service",), _unknown_service(entry.service, config.services)))

@@ -216,6 +216,8 @@ class ServiceEntry:
     """docker: ask for GPUs by the Container Device Interface."""
     memory_mb: Annotated[int, Field(ge=64, le=MB_MAX)] | None = None
     """docker: the most host RAM one container may take."""
+    hub_volume: Text | None = None
+    """docker: the volume that holds HF_HOME, where the daemon itself runs in a container."""
     models_dir: Text | None = None
     """The folder that `file`, `mmproj` and `lora` are relative to."""
     allowed_roots: tuple[Text, ...] = ()
@@ -236,7 +238,10 @@ class ModelEntry:
 
     service: Text
     file: Text | None = None
-    """Under the service's models_dir, absolute in an allowed root, or package:NAME/FILE.gguf."""
+    """Under the service's models_dir, absolute in an allowed root, package:NAME/FILE.gguf, or of a
+    model hub: ORG/REPO:FILE.gguf or ORG/REPO:Q4_K_M, with its parts and its projector."""
+    auto_download: bool = False
+    """Bring the file from its hub when the model is first loaded."""
     mmproj: Text | None = None
     """The projector of a vision model."""
     lora: tuple[Text, ...] = ()

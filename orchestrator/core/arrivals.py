@@ -180,7 +180,8 @@ def _bringing(state: State, line: Line, event: Bringing, now_s: float) -> list[E
         Decide(
             kind=DecisionKind.BRING,
             model=event.model,
-            text=f"{event.model} lacks something that is brought here first: {event.progress}.",
+            text=f"{event.model} is not complete: {line.spec.hub or event.progress} is brought "
+            "here first.",
             why="nobody leaves for it before it is here",
         )
     ]

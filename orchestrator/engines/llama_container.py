@@ -1,6 +1,7 @@
 """llama.cpp's server in a container: made from an image, or one that compose defined by name."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.core.failures import Failure, FailureReason
@@ -51,6 +52,7 @@ class LlamaContainer:
         image: str | None,
         container: str | None,
         models_dir: Path | None,
+        hub_home: Path,
         physical_cores: int,
         lacking: Lacking,
         memory_mb: int | None = None,
@@ -61,6 +63,7 @@ class LlamaContainer:
         self._image = image
         self._container = container
         self._models_dir = models_dir
+        self._hub_home = hub_home
         self._physical_cores = physical_cores
         self._lacking = lacking
         self._memory_mb = memory_mb
@@ -87,10 +90,16 @@ class LlamaContainer:
             argv=(PROGRAM, *arguments),
             env=device_environment(placement),
             image=self._image,
-            mounts=() if self._models_dir is None else (self._models_dir,),
+            mounts=tuple(self._mounts(spec)),
             devices=placement.devices,
             stop_grace_s=STOP_GRACE_S,
         )
+
+    def _mounts(self, spec: ModelSpec) -> Iterator[Path]:
+        if self._models_dir is not None:
+            yield self._models_dir
+        if spec.hub is not None:
+            yield self._hub_home
 
     async def check(self, spec: ModelSpec) -> Failure | None:
         """What the engine lacks, or what is wrong with the file where it is ours to see."""

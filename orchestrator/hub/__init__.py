@@ -5,23 +5,28 @@ Everything blocks: a daemon calls it from a thread, and ends it by raising from 
 callback, which is asked at least at every piece that arrives and every second of waiting.
 """
 
+from orchestrator.hub.access import ENDPOINT, Access, access_from
 from orchestrator.hub.failures import Cause, PullFailed
 from orchestrator.hub.glancing import Glance, Glanced, glance
 from orchestrator.hub.layout import projector_beside
-from orchestrator.hub.progress import Phase, Progress
-from orchestrator.hub.pulling import ENDPOINT, cached, pull
+from orchestrator.hub.progress import Patience, Phase, Progress, Report
+from orchestrator.hub.pulling import cached, pull
 from orchestrator.hub.references import NAMES, Reference, parse
 
 __all__ = [
     "ENDPOINT",
     "NAMES",
+    "Access",
     "Cause",
     "Glance",
     "Glanced",
+    "Patience",
     "Phase",
     "Progress",
     "PullFailed",
     "Reference",
+    "Report",
+    "access_from",
     "cached",
     "glance",
     "parse",

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from orchestrator.hub.access import ENDPOINT
 from orchestrator.hub.connection import Facts, Hub, persist
 from orchestrator.hub.failures import Cause, PullFailed
 from orchestrator.hub.layout import Shelf
 from orchestrator.hub.progress import Meter, Patience, Phase, Report
-from orchestrator.hub.pulling import ENDPOINT, disk_translated, tell_nobody
+from orchestrator.hub.pulling import disk_translated, tell_nobody
 from orchestrator.hub.references import Reference, choose, parse
 
 # A vocabulary of 150 000 words with its merges takes 8 MB; the largest known today take 20.

@@ -11,6 +11,7 @@ ATTEMPTS_MAX = 5  # in a row without one new byte: with the pauses between them 
 PAUSE_S_MAX = 16.0  # between attempts; more would look like a hang
 RETRY_AFTER_S_MAX = 120.0  # what a busy hub may ask for; hubs count in windows of minutes
 LOCK_IDLE_S_MAX = 120.0  # another pull that writes nothing for so long hangs
+_MIB = 1 << 20
 TICK_S = 1.0  # while nothing arrives: how soon a cancellation is noticed
 
 
@@ -33,6 +34,17 @@ class Progress:
     done_bytes: int = 0
     total_bytes: int = 0
     detail: str = ""  # why it pauses
+
+    @property
+    def percent(self) -> int:
+        return 100 * self.done_bytes // self.total_bytes if self.total_bytes else 0
+
+    def in_words(self) -> str:
+        words = f"{self.phase} {self.file}".strip()
+        if self.total_bytes:
+            done, total = self.done_bytes // _MIB, self.total_bytes // _MIB
+            words += f": {self.percent} %, {done} of {total} MiB"
+        return f"{words} ({self.detail})" if self.detail else words
 
 
 Report = Callable[[Progress], None]

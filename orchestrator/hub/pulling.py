@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from orchestrator.hub.access import ENDPOINT
 from orchestrator.hub.connection import Facts, Hub, persist
 from orchestrator.hub.failures import Cause, PullFailed
 from orchestrator.hub.layout import Shelf
@@ -14,7 +15,6 @@ from orchestrator.hub.progress import Meter, Patience, Phase, Progress, Report
 from orchestrator.hub.references import Chosen, Reference, choose, parse
 from orchestrator.hub.transfer import Source, bring, size_of
 
-ENDPOINT = "https://huggingface.co"
 RESERVE_BYTES = 256 << 20  # stays free: a full disk stops more than a download
 _MIB = 1 << 20
 

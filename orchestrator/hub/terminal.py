@@ -3,39 +3,30 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TextIO
 
+from orchestrator.hub.access import access_from
 from orchestrator.hub.failures import Cause, PullFailed
 from orchestrator.hub.progress import Phase, Progress
-from orchestrator.hub.pulling import ENDPOINT, cached, pull
+from orchestrator.hub.pulling import cached, pull
 from orchestrator.hub.references import NAMES
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 STEP_PERCENT = 5  # between two lines in a log; a terminal sees every percent
-_MIB = 1 << 20
-
-
-def home_of(environ: Mapping[str, str]) -> Path:
-    """HF_HOME, or where every other program looks when it is not set."""
-    if named := environ.get("HF_HOME", ""):
-        return Path(named).expanduser()
-    caches = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or "~") / ".cache"
-    return Path(caches).expanduser() / "huggingface"
 
 
 def pull_and_tell(reference: str, environ: Mapping[str, str], *, if_missing: bool = False) -> int:
     """Print the model's path, or what went wrong and what to do. An exit code; never raises."""
-    home = home_of(environ)
+    access = access_from(environ)
     told = _Told(sys.stderr)
     try:
-        path = cached(reference, home=home) if if_missing else None
+        path = cached(reference, home=access.home) if if_missing else None
         if path is None:
             path = pull(
                 reference,
-                home=home,
-                endpoint=environ.get("HF_ENDPOINT") or ENDPOINT,
-                token=environ.get("HF_TOKEN", "").strip() or None,
+                home=access.home,
+                endpoint=access.endpoint,
+                token=access.token,
                 progress=told.report,
             )
     except PullFailed as failure:
@@ -81,12 +72,11 @@ class _Told:
 
     def report(self, progress: Progress) -> None:
         step = 1 if self._terminal else STEP_PERCENT
-        share = 100 * progress.done_bytes // progress.total_bytes if progress.total_bytes else 0
-        now = (progress.phase, progress.file, share // step)
+        now = (progress.phase, progress.file, progress.percent // step)
         if now == self._last or progress.phase is Phase.DONE:
             return
         self._last = now
-        line = _words(progress, share)
+        line = progress.in_words()
         self._stream.write(f"\r\033[K{line}" if self._terminal else f"{line}\n")
         self._stream.flush()
         self._open = self._terminal
@@ -95,11 +85,3 @@ class _Told:
         if self._open:
             self._stream.write("\n")
             self._open = False
-
-
-def _words(progress: Progress, share: int) -> str:
-    words = f"{progress.phase} {progress.file}".strip()
-    if progress.total_bytes:
-        done, total = progress.done_bytes // _MIB, progress.total_bytes // _MIB
-        words += f": {share} %, {done} of {total} MiB"
-    return f"{words} ({progress.detail})" if progress.detail else words

@@ -56,6 +56,7 @@ def _entry(
     has_gpu: bool,
 ) -> shapes.CatalogueEntry:
     footprint = spec.footprint
+    unknown = footprint.unknown
     alone = None if has_gpu else footprint.host_only_bytes
     state = LOADED_STATUS[resident.state] if resident else "unloaded"
     router: shapes.RouterStatus = {"value": ROUTER_STATUS.get(state, "unloaded"), "args": []}
@@ -73,14 +74,16 @@ def _entry(
         "service": spec.service,
         "priority": spec.priority,
         "pinned": pinned,
-        "vram_mb": to_mb(footprint.device_bytes if alone is None else alone),
-        "host_mb": to_mb(footprint.host_bytes if alone is None else 0),
+        "vram_mb": None if unknown else to_mb(footprint.device_bytes if alone is None else alone),
+        "host_mb": None if unknown else to_mb(footprint.host_bytes if alone is None else 0),
         "vram_provenance": spec.footprint.provenance,
         "ttl_seconds": spec.ttl_s,
         "load_seconds": round(spec.load_s, 3),
         "context_size": spec.serving.context_size,
         "profile": spec.profile,
         "devices": list(spec.devices),
+        "hub": spec.hub,
+        "auto_download": spec.auto_download,
         "breaker": _breaker(breaker) if breaker else None,
     }
 

@@ -144,6 +144,8 @@ ENTRY: dict[str, Any] = {
     "context_size": 8192,
     "profile": None,
     "devices": [],
+    "hub": None,
+    "auto_download": False,
     "breaker": None,
 }
 CATALOGUE: dict[str, Any] = {"object": "list", "data": [ENTRY]}

@@ -83,7 +83,7 @@ async def unload(body: UnloadBody, desk: DeskOf) -> Response:
 )
 async def plan(body: LoadBody, desk: DeskOf) -> Response:
     order = body.order()
-    forecast = desk.forecast(order)
+    forecast = await desk.forecast(order)
     if forecast.refusal is not None:
         refusal = await desk.with_suggestions(order, forecast.refusal)
         forecast = replace(forecast, refusal=refusal)

@@ -169,7 +169,7 @@ class RefusalShape(TypedDict):
 class PlanAnswer(TypedDict):
     fits: bool
     model: str
-    vram_mb: int
+    vram_mb: int | None  # None: its hub did not tell
     vram_provenance: str
     available_mb: int
     evict: list[Leaver]
@@ -237,14 +237,16 @@ class CatalogueEntry(TypedDict):
     service: str
     priority: int
     pinned: bool
-    vram_mb: int
-    host_mb: int
+    vram_mb: int | None  # None: its file is on a hub, and nobody has looked at it yet
+    host_mb: int | None
     vram_provenance: str
     ttl_seconds: float | None
     load_seconds: float
     context_size: int
     profile: str | None
     devices: list[str]
+    hub: str | None  # where its file comes from
+    auto_download: bool
     breaker: BreakerShape | None
 
 

@@ -330,11 +330,13 @@ def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAns
     }
 
 
-def _planned_mb(forecast: Forecast, host: frozenset[DeviceId]) -> int:
+def _planned_mb(forecast: Forecast, host: frozenset[DeviceId]) -> int | None:
+    footprint = forecast.spec.footprint
+    if footprint.unknown:
+        return None
     if forecast.plan is not None:
         return _vram_mb(forecast.plan.placement, host)
     needed_bytes = forecast.refusal.needed_bytes if forecast.refusal else None
-    footprint = forecast.spec.footprint
     return to_mb(footprint.device_bytes if needed_bytes is None else needed_bytes)
 
 

@@ -229,3 +229,82 @@ def test_a_reload_of_a_broken_file_changes_nothing(book, file):
     with pytest.raises(ConfigInvalid):
         asyncio.run(book.reload())
     assert (book.config, book.catalogue) == before
+
+
+# --- models of a hub --------------------------------------------------------------------------
+
+ON_A_HUB = """
+devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
+services:
+  local: {engine: xllamacpp}
+models:
+  far: {service: local, file: "org/repo:far.gguf", auto_download: true}
+  declared: {service: local, file: "org/repo:far.gguf", vram_mb: 100}
+"""
+
+
+class Reading(Unpredicting):
+    """Tells what any file takes."""
+
+    def footprint(self, spec):
+        return ESTIMATED
+
+    remembered = footprint
+
+
+@pytest.fixture
+def hub_book(file):
+    file.write_text(ON_A_HUB)
+
+    def open_book(cached):
+        def load():
+            return load_config(file, environ={})
+
+        return Book(
+            config=load(),
+            load=load,
+            experience=Experience(),
+            predictor=Reading(),
+            cached=cached.get,
+        )
+
+    return open_book
+
+
+def test_a_model_of_a_hub_has_no_file_and_no_size_yet(hub_book):
+    far = hub_book({}).catalogue["far"]
+    assert (far.file, far.footprint.provenance) == (None, Provenance.UNKNOWN)
+    assert (far.hub, far.supplied, far.auto_download) == ("org/repo:far.gguf", True, True)
+    declared = hub_book({}).catalogue["declared"]
+    assert (declared.footprint.device_bytes, declared.auto_download) == (100 * MiB, False)
+
+
+def test_what_was_pulled_before_is_like_any_other_file(hub_book, tmp_path):
+    here = tmp_path / "far.gguf"
+    catalogue = hub_book({"org/repo:far.gguf": here}).catalogue
+    assert (catalogue["far"].file, catalogue["far"].footprint) == (str(here), ESTIMATED)
+    assert catalogue["declared"].footprint.provenance is Provenance.DECLARED
+
+
+def test_what_was_brought_is_believed_from_then_on(hub_book):
+    book = hub_book({})
+    wanted = book.spec_for(LoadOrder(model="far", context_size=1024))
+    found = replace(wanted, file="/cache/far.gguf", mmproj="/cache/eye.gguf", footprint=ESTIMATED)
+    assert book.take_in(found) == found
+    known = book.spec_for(LoadOrder(model="far"))
+    assert (known.file, known.mmproj, known.footprint) == (found.file, found.mmproj, ESTIMATED)
+    assert known.serving.context_size != 1024
+
+
+def test_what_was_brought_for_a_model_that_changed_meanwhile_is_not(hub_book):
+    book = hub_book({})
+    other = replace(book.catalogue["far"], hub="org/other:a.gguf", file="/cache/a.gguf")
+    book.take_in(other)
+    assert book.catalogue["far"].file is None
+
+
+def test_nobody_can_have_files_downloaded_from_outside(hub_book):
+    book = hub_book({})
+    body = {"service": "local", "file": "org/repo:new.gguf", "auto_download": True}
+    with pytest.raises(ConfigInvalid, match="auto_download"):
+        asyncio.run(book.put("new", body))

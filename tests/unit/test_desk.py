@@ -150,7 +150,7 @@ def test_an_unload_in_vain_says_in_use_and_one_that_is_given_up_changes_nothing(
 def test_a_forecast_is_what_the_load_then_does(office):
     async def scene(desk, conductor):
         await load(desk, "chat")
-        forecast = desk.forecast(LoadOrder(model="draw"))
+        forecast = await desk.forecast(LoadOrder(model="draw"))
         assert [each.name for each in forecast.plan.evict] == ["chat"]
         assert (forecast.refusal, forecast.already_loaded) == (None, False)
         assert loaded(desk) == {"chat": ResidentState.READY}
@@ -164,9 +164,9 @@ def test_a_forecast_is_what_the_load_then_does(office):
 def test_a_forecast_of_what_is_there_and_of_what_can_never_be(office):
     async def scene(desk, conductor):
         await load(desk, "chat")
-        there = desk.forecast(LoadOrder(model="chat"))
+        there = await desk.forecast(LoadOrder(model="chat"))
         assert (there.already_loaded, there.eta_s, there.plan.evict) == (True, 0.0, ())
-        never = desk.forecast(LoadOrder(model="huge"))
+        never = await desk.forecast(LoadOrder(model="huge"))
         assert (never.plan, never.eta_s) == (None, None)
         assert never.refusal.code is RefusalCode.DOES_NOT_FIT
 

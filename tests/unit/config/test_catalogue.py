@@ -192,3 +192,23 @@ def test_what_a_server_keeps_in_host_ram_can_be_said():
 def test_a_micro_batch_is_never_larger_than_the_batch():
     assert serving_of(entry(profile=Profile.MEMORY)).ubatch == 128
     assert serving_of(entry(batch=64)).ubatch == 64
+
+
+@pytest.mark.parametrize(
+    "file", ["org/repo:a.gguf", "org/repo:Q4_K_M", "org/repo@v1:sub/a-00001-of-00002.gguf"]
+)
+def test_a_file_of_a_hub_is_not_looked_for_here(file):
+    spec = built(ModelEntry(service="s", file=file), WHEEL)
+    assert (spec.hub, spec.file, spec.footprint.provenance) == (file, None, Provenance.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("keys", "service", "key"),
+    [
+        ({"file": "a.gguf", "auto_download": True}, WHEEL, "auto_download"),
+        ({"file": "org/repo:../a.gguf"}, WHEEL, "file"),
+        ({"file": "org/repo:a.gguf"}, ELSEWHERE, "file"),
+    ],
+)
+def test_hub_files_that_cannot_be(keys, service, key):
+    assert key in complaints(entry(**keys), service)

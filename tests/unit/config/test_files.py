@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.files import Misplaced, Roots, locate
+from orchestrator.config.files import Misplaced, Roots, locate, on_a_hub
 
 
 @pytest.fixture
@@ -95,8 +95,25 @@ def test_a_file_of_an_installed_package_needs_no_root():
         ("package:yaml/../m.gguf", "`..`"),
         ("package:__main__/m.gguf", "needs the Python package"),
         ("package:yaml", "must be package:NAME/FILE.gguf"),
-        ("org/repo-GGUF:m.gguf", "hub"),
     ],
 )
 def test_other_forms_are_refused_with_a_remedy(root, file, word):
     assert word in refused(file, Roots(models_dir=root))
+
+
+@pytest.mark.parametrize(
+    "file", ["org/repo-GGUF:m.gguf", "org/repo:Q8_0", "org/repo@main:sub/m.gguf", "a.b/c_d:e.gguf"]
+)
+def test_these_come_from_a_hub(file):
+    assert on_a_hub(file)
+
+
+@pytest.mark.parametrize("file", ["m.gguf", "/m.gguf", "sub/m.gguf", "a/b/c:m.gguf", "a:m.gguf"])
+def test_these_lie_here(file):
+    assert not on_a_hub(file)
+
+
+@pytest.mark.parametrize("file", ["org/repo:../m.gguf", "org/repo:/m.gguf", "org/..:m.gguf"])
+def test_a_file_outside_its_repository_is_refused_with_a_remedy(file):
+    with pytest.raises(Misplaced, match="ORG/REPO"):
+        on_a_hub(file)

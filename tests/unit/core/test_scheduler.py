@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.failures import BREAKER_FAILURES, Failure, FailureReason
-from orchestrator.core.footprints import Provenance
+from orchestrator.core.footprints import UNKNOWN, Provenance
 from orchestrator.core.grants import room_spec
 from orchestrator.core.leases import LeaseKind
 from orchestrator.core.messages import (
+    Bringing,
     CatalogueChanged,
     Check,
     Checked,
@@ -37,6 +38,7 @@ from orchestrator.core.messages import (
     StopFailed,
     Stopped,
     Ticked,
+    Uncheck,
     UnloadStatus,
     UseSeen,
     Withdrawn,
@@ -900,3 +902,144 @@ def test_status_says_what_a_ticket_waits_for():
     (waiting,) = play.survey().queue
     assert (waiting.model, waiting.callers) == ("b", 1)
     assert "a (it is in use)" in waiting.waits_for
+
+
+# --- files that have to be brought ------------------------------------------------------------
+
+FAR = replace(B, hub="org/repo:b.gguf", supplied=True, auto_download=True)
+UNSIZED = replace(FAR, footprint=UNKNOWN)
+BROUGHT = replace(FAR, file="/cache/b.gguf", mmproj="/cache/mmproj.gguf")
+
+
+def far_play(*parts, **changes):
+    play = Play(*parts, **changes)
+    play.files_are_sound = False
+    return play
+
+
+def test_nobody_leaves_before_the_file_is_here():
+    play = far_play(resident("a", gib=16))
+    assert play.tell(request(1, FAR)) == [Check(FAR)]
+    assert play.tell(Bringing("b", "half of it")) == []
+    assert play.tell(Ticked()) == []
+    (evicted,) = play.tell(Checked("b", None, BROUGHT))
+    assert isinstance(evicted, Evict)
+    assert play.scheduler.state.ledger.resident("b").spec == BROUGHT
+
+
+def test_a_file_that_may_be_missing_is_looked_at_though_there_is_room():
+    play = far_play()
+    assert play.tell(request(1, FAR)) == [Check(FAR)]
+    assert play.tell(Checked("b", None, BROUGHT)) == []
+    (load,) = play.sample()
+    assert load.resident.spec == BROUGHT
+
+
+def test_what_a_model_takes_is_found_out_before_it_is_brought():
+    play = far_play(resident("a", gib=16))
+    assert play.tell(request(1, UNSIZED)) == [Check(UNSIZED)]
+    assert play.tell(Checked("b", None, BROUGHT)) == [Check(BROUGHT)]
+    (evicted,) = play.tell(Checked("b", None, BROUGHT))
+    assert isinstance(evicted, Evict)
+
+
+def test_what_never_fits_is_not_brought():
+    play = far_play(gib=8)
+    play.tell(request(1, UNSIZED))
+    (deny,) = play.tell(Checked("b", None, BROUGHT))
+    assert deny.refusal.code is RefusalCode.DOES_NOT_FIT
+
+
+def test_a_size_that_stays_unknown_is_refused_and_not_asked_for_again():
+    play = far_play()
+    play.tell(request(1, UNSIZED))
+    (deny,) = play.tell(Checked("b", None, UNSIZED))
+    assert deny.refusal.failure.reason is FailureReason.MODEL_FILE
+
+
+def test_wishes_for_other_settings_take_the_file_and_are_sized_for_themselves():
+    wider = replace(UNSIZED, serving=replace(UNSIZED.serving, context_size=8192))
+    play = far_play()
+    play.tell(request(1, UNSIZED))
+    play.tell(request(2, wider))
+    play.tell(Checked("b", None, BROUGHT))
+    other = [wish.request.spec for wish in play.scheduler.state.queue.line("b").wishes.values()][1]
+    assert (other.file, other.footprint) == (BROUGHT.file, UNKNOWN)
+    assert other.serving.context_size == 8192
+
+
+def test_who_waits_for_a_download_is_not_refused_and_sees_how_far_it_is():
+    play = far_play(patience_s=1)
+    play.tell(request(1, FAR))
+    for minute in range(1, 120):
+        assert play.tell(Bringing("b", f"{minute} %"), at_s=60.0 * minute) == []
+        assert play.tell(Ticked(), at_s=60.0 * minute + 1) == []
+    (waiting,) = survey(play.scheduler.state, play.now_s).queue
+    assert waiting.waits_for == "119 %"
+    said = [each.text for each in play.said if each.kind is DecisionKind.BRING]
+    assert said == ["b is not complete: org/repo:b.gguf is brought here first."]
+
+
+def test_a_download_that_says_nothing_more_is_given_up_at_the_bound():
+    play = far_play()
+    play.tell(request(1, FAR))
+    play.tell(Bringing("b", "1 %"), at_s=1.0)
+    (waiting,) = survey(play.scheduler.state, play.now_s).queue
+    assert play.tell(Ticked(), at_s=waiting.bound_s - 1) == []
+    (deny,) = play.tell(Ticked(), at_s=waiting.bound_s + 2)
+    assert isinstance(deny, Deny)
+
+
+def test_patience_with_others_begins_when_the_file_is_here():
+    busy = resident("a", gib=16, leases=1)
+    play = far_play(busy, patience_s=60)
+    play.tell(request(1, FAR))
+    play.tell(Bringing("b", "slow"), at_s=500.0)
+    assert play.tell(Checked("b", None, BROUGHT), at_s=501.0) == []
+    play.tell(Ticked(), at_s=540.0)
+    assert play.scheduler.state.ledger.resident("a").state is ResidentState.READY
+    play.tell(Ticked(), at_s=562.0)
+    assert play.scheduler.state.ledger.resident("a").state is ResidentState.DRAINING
+
+
+def test_a_download_that_fails_is_told_with_its_cause_and_opens_the_breaker_after_some():
+    failure = Failure(reason=FailureReason.DOWNLOAD, detail="the hub is gone.", remedy="wait.")
+    play = far_play()
+    for number in range(BREAKER_FAILURES):
+        play.tell(request(number, FAR))
+        (deny,) = play.tell(Checked("b", failure))
+        assert (deny.refusal.code, deny.refusal.failure) == (RefusalCode.LOAD_FAILED, failure)
+    (deny,) = play.tell(request(9, FAR))
+    assert deny.refusal.code is RefusalCode.BREAKER_OPEN
+
+
+def test_a_forced_unload_ends_a_download_and_tells_who_waited():
+    play = far_play()
+    play.tell(request(1, FAR))
+    deny, uncheck, finish = play.tell(unload(2, "b", force=True))
+    assert (deny.ticket, deny.refusal.code) == (1, RefusalCode.CONFLICT)
+    assert uncheck == Uncheck("b")
+    assert finish.status is UnloadStatus.NOT_LOADED
+    assert play.tell(Checked("b", None, BROUGHT)) == []
+
+
+@pytest.mark.parametrize(("cancels", "ended"), [(True, [Uncheck("b")]), (False, [])])
+def test_a_download_that_nobody_waits_for_ends_if_the_operator_wants_that(cancels, ended):
+    play = far_play(cancel_abandoned=cancels)
+    play.tell(request(1, FAR))
+    assert play.tell(Withdrawn(1)) == ended
+
+
+def test_a_model_taken_out_of_the_catalogue_is_not_brought_any_more():
+    play = far_play()
+    play.tell(CatalogueChanged({"b": FAR}))
+    play.tell(request(1, FAR))
+    deny, uncheck = play.tell(CatalogueChanged({}))
+    assert (deny.ticket, uncheck) == (1, Uncheck("b"))
+
+
+def test_a_running_model_serves_a_wish_that_does_not_know_its_file_yet():
+    there = replace(resident("b", gib=16), spec=BROUGHT)
+    play = far_play(there)
+    (grant,) = play.tell(request(1, FAR))
+    assert grant.already_loaded

@@ -12,6 +12,7 @@ from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Exit
 from tests.unit.engines.launched import INSTANCE, spec_of, with_http
 
 MODELS = Path("/models")
+HUB = Path("/hf-cache")
 GPU = DeviceId("GPU-aaaa")
 ON_GPU = Placement(((GPU, 4 * GiB),))
 SPEC = spec_of(file="/models/a.gguf")
@@ -32,6 +33,7 @@ def made(http, *, image="llama-service:cuda", container=None, lacking=nothing_la
         image=image,
         container=container,
         models_dir=MODELS,
+        hub_home=HUB,
         physical_cores=4,
         lacking=lacking,
         **changes,
@@ -43,6 +45,14 @@ def play(scene):
         await scene(http)
 
     with_http(played)
+
+
+def test_a_model_of_a_hub_sees_the_hubs_cache():
+    async def scene(http):
+        cached = spec_of(file="/hf-cache/hub/a.gguf", hub="org/repo:a.gguf")
+        assert made(http).launch(INSTANCE, cached, ON_GPU).mounts == (MODELS, HUB)
+
+    play(scene)
 
 
 def test_an_image_runs_the_server_with_everything_said():

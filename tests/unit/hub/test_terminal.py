@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.hub.progress import Phase, Progress
-from orchestrator.hub.terminal import _Told, home_of, main, pull_and_tell
+from orchestrator.hub.terminal import _Told, main, pull_and_tell
 from tests.unit.hub.pulls import BYTES, REPO, Pulls
 
 
@@ -45,12 +45,6 @@ def test_failures_say_what_to_do_and_usage_has_its_own_code(
     assert "Check the spelling" in capsys.readouterr().err
     assert main(["nonsense"], environ(operator)) == 2
     assert "ORG/REPO" in capsys.readouterr().err
-
-
-def test_the_cache_is_where_other_programs_look() -> None:
-    assert home_of({"HF_HOME": "/cache"}) == Path("/cache")
-    assert home_of({"XDG_CACHE_HOME": "/x", "HOME": "/h"}) == Path("/x/huggingface")
-    assert home_of({"HF_HOME": "", "HOME": "/h"}) == Path("/h/.cache/huggingface")
 
 
 class Terminal(io.StringIO):

@@ -260,7 +260,7 @@ class FakeDesk:
             remaining_leases=0,
         )
 
-    def forecast(self, order: LoadOrder):
+    async def forecast(self, order: LoadOrder):
         wanted = self.lookup(order.model)
         plan = Plan(wanted, Placement(((GPU, wanted.footprint.device_bytes),)))
         return Forecast(
