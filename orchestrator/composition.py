@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,6 +42,7 @@ from orchestrator.runtimes.docker import DockerRuntime
 from orchestrator.runtimes.docker_create import ContainerSettings, ModelsDir, models_dir
 from orchestrator.runtimes.external import ExternalRuntime
 from orchestrator.runtimes.process import ProcessRuntime
+from orchestrator.supply import HubSupply
 
 log = logging.getLogger("orchestrator")
 
@@ -252,6 +253,10 @@ def _readable(entry: ServiceEntry) -> Iterator[ModelsDir]:
     if entry.models_dir is not None:
         yield models_dir(Path(entry.models_dir))
     yield models_dir(hub_access().home, entry.hub_volume)
+
+
+def hub_supply(predictions: Predictions, take_in: Callable[[ModelSpec], ModelSpec]) -> HubSupply:
+    return HubSupply(hub_access(), predictions, take_in)
 
 
 def hub_access() -> Access:

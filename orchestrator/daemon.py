@@ -26,6 +26,7 @@ from orchestrator.catalogue import Book
 from orchestrator.composition import (
     Runtimes,
     hub_access,
+    hub_supply,
     make_devices,
     make_drivers,
     make_predictions,
@@ -50,7 +51,6 @@ from orchestrator.prediction import Predictions
 from orchestrator.recovery import adopt, recover
 from orchestrator.registry.durable import SteadyRegistry
 from orchestrator.registry.sqlite import SqliteRegistry
-from orchestrator.supply import HubSupply
 from orchestrator.web.app import create_app
 
 log = logging.getLogger("orchestrator")
@@ -160,14 +160,7 @@ async def _put_together(
     http = LlamaHttp()
     ledger = Ledger()
     experience = _experience(config, memory, ledger)
-    access = hub_access()
-    book = Book(
-        config=config,
-        load=load,
-        experience=experience,
-        predictor=predictions,
-        cached=lambda reference: cached(reference, home=access.home),
-    )
+    book = _book(config, load, experience, predictions)
     history = History(epoch=uuid.uuid4().hex[:8])
     runtimes = Runtimes(config)
     async with AsyncExitStack() as stack:
@@ -179,9 +172,7 @@ async def _put_together(
         conductor = Conductor(
             scheduler=Scheduler(book.catalogue, ledger, config.scheduling.rules),
             devices=devices,
-            drivers=make_drivers(
-                config, http, runtimes, HubSupply(access, predictions, book.take_in)
-            ),
+            drivers=make_drivers(config, http, runtimes, hub_supply(predictions, book.take_in)),
             registry=registry,
             history=history,
             clock=clock,
@@ -237,6 +228,19 @@ def _experience(config: Config, memory: Memory, ledger: Ledger) -> Experience:
         memory.learned,
         versions=server_versions(config),
         devices=lambda: [ledger.reading(device).device for device in ledger.devices],
+    )
+
+
+def _book(
+    config: Config, load: Callable[[], Config], experience: Experience, predictions: Predictions
+) -> Book:
+    home = hub_access().home
+    return Book(
+        config=config,
+        load=load,
+        experience=experience,
+        predictor=predictions,
+        cached=lambda reference: cached(reference, home=home),
     )
 
 

@@ -11,7 +11,7 @@ def test_the_cache_is_where_other_programs_look() -> None:
 
 def test_the_hub_is_the_usual_one_unless_another_is_named() -> None:
     assert access_from({"HF_ENDPOINT": ""}).endpoint == ENDPOINT
-    assert access_from({"HF_ENDPOINT": "http://mirror"}).endpoint == "http://mirror"
+    assert access_from({"HF_ENDPOINT": "http://127.0.0.1:9"}).endpoint == "http://127.0.0.1:9"
 
 
 def test_the_token_is_never_shown() -> None:
