@@ -144,6 +144,15 @@ local function checked_events(args)
     args.filters = written(filters)
 end
 
+-- Only what the operator has named may come from a registry: never "any image", nor all tags of one.
+local function checked_pull(args)
+    local name, tag = args.fromImage, args.tag
+    local image = name and tag and name .. (string.find(tag, ":", 1, true) and "@" or ":") .. tag
+    if image == nil or not settings.images[image] then
+        return refuse("only an image that GUARD_IMAGES names may be pulled")
+    end
+end
+
 local function checked_args(allowed)
     local args, truncated = ngx.req.get_uri_args(ARGS_MAX)
     if truncated then
@@ -224,6 +233,8 @@ function M.decide()
         checked_body()
     elseif has_body() then
         return refuse("this call has no body")
+    elseif call.about == "pull" then
+        checked_pull(args)
     elseif call.about == "list" then
         checked_list(args)
     elseif call.about == "events" then

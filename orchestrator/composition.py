@@ -40,6 +40,8 @@ from orchestrator.ports import Clock, Devices, Engine, Runtime, Supply
 from orchestrator.prediction import Predictions
 from orchestrator.runtimes.docker import DockerRuntime
 from orchestrator.runtimes.docker_create import ContainerSettings, ModelsDir, models_dir
+from orchestrator.runtimes.docker_engine import DockerEngine
+from orchestrator.runtimes.docker_images import ImageSupply
 from orchestrator.runtimes.external import ExternalRuntime
 from orchestrator.runtimes.process import ProcessRuntime
 from orchestrator.supply import HubSupply
@@ -84,7 +86,7 @@ def make_drivers(
         name: Drivers(
             engine=_make_engine(entry, config, http, runtimes),
             runtime=runtimes.of(entry),
-            supplies=(hub,),
+            supplies=(hub, *runtimes.supplies(entry)),
             shared=entry.container is not None,
             stop_grace_s=config.scheduling.stop_grace_s,
             load_deadline_s=config.scheduling.load_deadline_s,
@@ -195,6 +197,7 @@ class Runtimes:
         self._process: ProcessRuntime | None = None
         self._external: ExternalRuntime | None = None
         self._docker: dict[ServiceEntry, DockerRuntime] = {}  # settings differ by service
+        self._images: list[ImageSupply] = []
 
     async def close(self) -> None:
         """Stop watching. What runs goes on."""
@@ -202,6 +205,14 @@ class Runtimes:
             await self._process.close()
         for runtime in self._docker.values():
             await runtime.close()
+        for supply in self._images:
+            await supply.close()
+
+    def supplies(self, entry: ServiceEntry) -> Iterator[Supply]:
+        if entry.auto_pull and entry.image is not None:
+            supply = ImageSupply(DockerEngine(_docker_url()), entry.image)
+            self._images.append(supply)
+            yield supply
 
     async def trim_logs(self) -> None:
         """Cut the logs of servers that run on; containers have limits of their own."""
@@ -232,10 +243,13 @@ class Runtimes:
         return self._docker[entry]
 
 
+def _docker_url() -> str:
+    return os.environ.get("DOCKER_HOST") or DOCKER_SOCKET  # noqa: TID251 - as every Docker client
+
+
 def _docker_runtime(entry: ServiceEntry, config: Config) -> DockerRuntime:
-    url = os.environ.get("DOCKER_HOST") or DOCKER_SOCKET  # noqa: TID251 - as every Docker client
     return DockerRuntime(
-        url,
+        _docker_url(),
         ContainerSettings(
             identity=identity_of(config.state_dir),
             version=VERSION,

@@ -6,8 +6,8 @@ fit is refused before anything is downloaded.
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -23,9 +23,9 @@ from orchestrator.gguf.header import Header
 from orchestrator.gguf.reader import header_suffices, read_header
 from orchestrator.ports import Tell
 from orchestrator.prediction import Predictions
+from orchestrator.telling import TELL_S, Unwanted, Words, told
 
 DOWNLOADS_MAX = 2  # at once: more would only share the same line, and end later
-TELL_S = 1.0  # between two words of one download: as often as a person looks
 
 # Nobody but the operator can mend these, so nobody is asked again at once.
 _LASTING = frozenset({hub.Cause.INVALID, hub.Cause.NOT_FOUND, hub.Cause.GATED})
@@ -139,64 +139,26 @@ class HubSupply:
                     patience=self._patience,
                 ),
                 tell,
+                first=f"asking for {reference}",
             )
 
-    async def _in_thread(self, work: Callable[[hub.Report], T], tell: Tell) -> T:
-        """Work in a thread that nobody waits for at exit, and that ends soon when we are ended."""
+    async def _in_thread(self, work: Callable[[hub.Report], T], tell: Tell, first: str = "") -> T:
+        """Work in a thread of its own that nobody waits for when the daemon ends."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        teller = _Teller(loop, tell)
+        words = Words(first)
 
         def run() -> None:
-            try:
-                found = work(teller.report)
-            except _Ended:
-                return
-            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
-                teller.call(_fail, answer, error)
-            else:
-                teller.call(_settle, answer, found)
+            with suppress(Unwanted, RuntimeError):  # RuntimeError: the loop is gone, and we with it
+                try:
+                    found = work(lambda progress: words.say(progress.in_words()))
+                except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                    loop.call_soon_threadsafe(_fail, answer, error)
+                else:
+                    loop.call_soon_threadsafe(_settle, answer, found)
 
         threading.Thread(target=run, name="hub", daemon=True).start()
-        try:
-            return await answer
-        finally:
-            teller.ended = True
-
-
-class _Ended(BaseException):
-    """Nobody waits for it any more. Not an Exception: nothing on the way may handle it."""
-
-
-class _Teller:
-    """Carries words from a thread to the loop, as long as somebody there wants them."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Tell) -> None:
-        self.ended = False
-        self._loop = loop
-        self._tell = tell
-        self._told: tuple[hub.Phase, float] | None = None
-
-    def report(self, progress: hub.Progress) -> None:
-        if self.ended:
-            raise _Ended
-        now_s = time.monotonic()
-        if self._told is not None:
-            phase, told_s = self._told
-            if progress.phase is phase and now_s - told_s < TELL_S:
-                return
-        self._told = (progress.phase, now_s)
-        self.call(self._say, progress.in_words())
-
-    def call(self, do: Callable[..., None], *arguments: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(do, *arguments)
-        except RuntimeError as closed:  # the daemon is gone
-            raise _Ended from closed
-
-    def _say(self, words: str) -> None:
-        if not self.ended:
-            self._tell(words)
+        return await told(answer, words, tell)
 
 
 def _settle(answer: "asyncio.Future[T]", found: T) -> None:

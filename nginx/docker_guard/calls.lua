@@ -1,8 +1,8 @@
 -- The calls that pass: method, path, and a check for every query argument.
 --
 -- `about` says what a call needs beyond that: "ours" acts on a container of the orchestrator's,
--- "watched" also on one that GUARD_CONTAINERS names; "create", "list" and "events" have bodies
--- or filters of their own.
+-- "watched" also on one that GUARD_CONTAINERS names; "pull" brings one that GUARD_IMAGES names;
+-- "create", "list" and "events" have bodies or filters of their own.
 
 local M = {}
 
@@ -29,6 +29,7 @@ local REMOVE = { v = boolean, force = boolean, link = like("False") }
 M.calls = {
     { "GET", "^/version$", "free", {} },
     { "GET", "^/images/([a-z0-9][A-Za-z0-9._:/-]*)/json$", "image", {} },
+    { "POST", "^/images/create$", "pull", { fromImage = like("[a-z0-9][a-z0-9._:/-]*"), tag = like("[A-Za-z0-9][A-Za-z0-9._:-]*") } },
     { "POST", "^/containers/create$", "create", { name = like("vram%-[a-z0-9-]+") } },
     { "GET", "^/containers/json$", "list", LIST },
     { "GET", "^/events$", "events", { filters = like(".+"), since = instant, ["until"] = instant } },

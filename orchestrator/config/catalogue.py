@@ -40,6 +40,9 @@ RUNTIMES: Mapping[EngineName, tuple[RuntimeName, ...]] = {
 }
 _FILELESS = frozenset({EngineName.FAKE, EngineName.CONTAINER})
 PLAIN_CACHES = frozenset({CacheType.F32, CacheType.F16, CacheType.BF16})
+_DOCKER_KEYS = (
+    *("image", "auto_pull", "container", "network", "direct", "cdi", "memory_mb", "hub_volume"),
+)
 LOAD_S_DEFAULT = 10.0  # until it has been measured
 
 
@@ -83,8 +86,10 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
         if (entry.image is None) == (entry.container is None):
             sentence = "docker needs either an image to make containers of or a container, one only"
             yield Mistake(("image",), sentence)
+        if entry.auto_pull and entry.image is None:
+            yield Mistake(("auto_pull",), "is only for an image that containers are made of")
     else:
-        for key in ("image", "container", "network", "direct", "cdi", "memory_mb", "hub_volume"):
+        for key in _DOCKER_KEYS:
             if getattr(entry, key):
                 yield Mistake((key,), "is only for runtime docker")
     if entry.engine is EngineName.CONTAINER and entry.container is None:
@@ -170,7 +175,7 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
         file=located.file,
         hub=located.hub,
         auto_download=entry.auto_download,
-        supplied=located.hub is not None,
+        supplied=located.hub is not None or service.auto_pull,
         mmproj=located.mmproj,
         lora=located.lora,
     )

@@ -206,6 +206,8 @@ class ServiceEntry:
     runtime: RuntimeName = RuntimeName.PROCESS
     image: Text | None = None
     """docker: what containers are made of."""
+    auto_pull: bool = False
+    """docker: pull the image from its registry when it is missing."""
     container: Text | None = None
     """docker: one container that somebody else defined, to be started and stopped."""
     network: Text | None = None

@@ -85,6 +85,16 @@ class Happening:
     exit_code: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class PullWord:
+    """One word of the engine's about a pull; the bytes are of one layer."""
+
+    layer: str
+    status: str
+    done_bytes: int
+    total_bytes: int
+
+
 class Happenings:
     """An open event stream. Iterating blocks; closing from another thread ends it."""
 
@@ -179,6 +189,19 @@ class DockerEngine:
             raise
         return True
 
+    async def pull(self, image: str, hear: Callable[[PullWord], None]) -> None:
+        """Return when the image is here. Raise EngineRefused if its registry does not give it.
+
+        `hear` is called in a thread; what it raises ends the pull. An engine that says nothing for
+        a minute counts as unreachable.
+        """
+
+        def do(client: docker.APIClient) -> None:
+            for said in client.pull(image, stream=True, decode=True):
+                hear(_pull_word(said))
+
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, do)
+
     async def processes(self, container: str) -> frozenset[int]:
         """Ids of all its processes, as the engine's host counts them."""
         table = await self._read(lambda client: client.top(container))
@@ -271,6 +294,19 @@ class DockerEngine:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+
+def _pull_word(said: Mapping[str, Any]) -> PullWord:
+    """Raise EngineRefused for what the engine says in the middle of an answer that began well."""
+    if "error" in said:
+        raise EngineRefused(500, str(said["error"]))
+    progress = said.get("progressDetail") or {}
+    return PullWord(
+        layer=str(said.get("id", "")),
+        status=str(said.get("status", "")),
+        done_bytes=int(progress.get("current") or 0),
+        total_bytes=int(progress.get("total") or 0),
+    )
 
 
 class _ConnectionLost(Unreachable):

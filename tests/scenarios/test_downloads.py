@@ -3,11 +3,15 @@
 import time
 from contextlib import contextmanager
 
+import httpx
 import pytest
 
+from tests.contracts import docker_parts as parts
+from tests.scenarios import containers
 from tests.scenarios.daemon import Daemon, config, model
 from tests.scenarios.world import SMOLLM, smollm_file
 from tests.standins.hub import StandInHub, stand_in_hub
+from tests.standins.registry import stand_in_registry
 
 REPO = "org/SmolLM2-GGUF"
 FAR = f"{REPO}:{SMOLLM}"
@@ -117,3 +121,44 @@ def test_what_may_not_be_downloaded_says_how_to_get_it(tmp_path, hub):
         assert (refused["code"], refused["cause"]) == ("load_failed", "model_file")
         assert f"orchestrator pull {FAR}" in refused["remedy"]
         assert hub.asked == []
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_an_image_and_a_model_that_are_not_here_come_on_the_first_load(tmp_path, hub):
+    """A container of an image that is pulled serves a file that is downloaded: nothing was here."""
+    engine = containers.Engine(parts.need_engine())
+    saved = b"".join(engine.client.get_image(containers.llama_image(engine.url)))
+    with stand_in_registry(saved) as registry:
+        service = {"engine": "llama_cpp", "runtime": "docker", "auto_pull": True}
+        services = {"llama": service | {"image": registry.name}}
+        settings = config({"far": far(service="llama", context_size=1024)}, services=services)
+        started = Daemon(tmp_path, settings)
+        started.environment |= {
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_ENDPOINT": hub.url,
+            "DOCKER_HOST": engine.url,
+        }
+        try:
+            started.start()
+            assert started.load("far")["success"]
+            said = httpx.post(
+                started.endpoint("far") + "/v1/chat/completions",
+                json={
+                    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+                    "max_tokens": 16,
+                    "temperature": 0,
+                },
+                timeout=60,
+            ).json()
+            assert "Paris" in said["choices"][0]["message"]["content"]
+            (container,) = engine.containers(started)
+            assert container["Config"]["Image"] == registry.name
+            (mount,) = container["Mounts"]
+            assert (mount["Source"], mount["RW"]) == (str(tmp_path / "hf"), False)
+        finally:
+            started.clean_up()
+            engine.clean_up(started)
+            if engine.client.images(name=registry.name):
+                engine.client.remove_image(registry.name)
+            engine.close()

@@ -86,7 +86,7 @@ def test_what_was_sized_is_brought_the_next_time_to_where_it_was_expected(bench)
     brought = bench.brought(sized)
     assert brought == sized
     assert Path(brought.file).read_bytes() == MODEL
-    assert any("downloading" in words for words in bench.told)
+    assert f"asking for {REPO}:{FILE}" in bench.told
 
 
 def test_other_settings_of_what_was_looked_at_need_no_second_look(bench):

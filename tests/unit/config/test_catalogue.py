@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.config.catalogue import (
@@ -212,3 +214,20 @@ def test_a_file_of_a_hub_is_not_looked_for_here(file):
 )
 def test_hub_files_that_cannot_be(keys, service, key):
     assert key in complaints(entry(**keys), service)
+
+
+DOCKER = ServiceEntry(
+    engine=EngineName.LLAMA_CPP, runtime=RuntimeName.DOCKER, image="org/server:1", auto_pull=True
+)
+
+
+def test_an_image_that_may_be_pulled_is_looked_for_before_room_is_promised():
+    model = entry(file="/models/a.gguf")
+    roots = {"models_dir": "/models"}
+    assert built(model, replace(DOCKER, **roots)).supplied
+    assert not built(model, replace(DOCKER, auto_pull=False, **roots)).supplied
+
+
+def test_only_images_are_pulled():
+    named = replace(DOCKER, image=None, container="llama-cpp")
+    assert [show(each.where) for each in service_mistakes(named)] == ["auto_pull"]
