@@ -62,6 +62,7 @@ function M.configure(getenv)
         identity = identity,
         models = models,
         network = network ~= "" and network or nil,
+        direct = getenv("GUARD_DIRECT") == "yes",
         images = set_of(words(getenv("GUARD_IMAGES"))),
         watched = set_of(words(getenv("GUARD_CONTAINERS"))),
     }

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -254,6 +255,7 @@ def _docker_runtime(entry: ServiceEntry, config: Config) -> DockerRuntime:
             identity=identity_of(config.state_dir),
             version=VERSION,
             network=entry.network,
+            direct=(entry.host or socket.gethostname()) if entry.direct else None,
             models=tuple(_readable(entry)),
             cdi=entry.cdi,
             memory_bytes=None if entry.memory_mb is None else entry.memory_mb * MiB,

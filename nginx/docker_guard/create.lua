@@ -137,13 +137,14 @@ local function host_shape(settings)
         Memory = shapes.integer(4 * 1024 * 1024, MEMORY_MAX),
         MemorySwap = shapes.integer(4 * 1024 * 1024, MEMORY_MAX),
     }
-    if settings.network == nil then
+    if settings.network == nil or settings.direct then
         -- No port number: the engine takes a free one, and nobody takes a port of the host's.
-        local loopback = shapes.record({
-            HostIp = shapes.one_of("127.0.0.1"),
+        local published = shapes.record({
+            HostIp = settings.direct and shapes.one_of("127.0.0.1", "0.0.0.0") or shapes.one_of("127.0.0.1"),
             HostPort = shapes.one_of(""),
         })
-        required.PortBindings = shapes.record({ [PORT] = shapes.list(loopback, 1, 1) })
+        local bindings = settings.network == nil and required or optional
+        bindings.PortBindings = shapes.record({ [PORT] = shapes.list(published, 1, 1) })
     end
     return shapes.record(required, optional)
 end

@@ -41,7 +41,8 @@ RUNTIMES: Mapping[EngineName, tuple[RuntimeName, ...]] = {
 _FILELESS = frozenset({EngineName.FAKE, EngineName.CONTAINER})
 PLAIN_CACHES = frozenset({CacheType.F32, CacheType.F16, CacheType.BF16})
 _DOCKER_KEYS = (
-    *("image", "auto_pull", "container", "network", "direct", "cdi", "memory_mb", "hub_volume"),
+    *("image", "auto_pull", "container", "network", "direct", "host", "cdi", "memory_mb"),
+    "hub_volume",
 )
 LOAD_S_DEFAULT = 10.0  # until it has been measured
 
@@ -88,6 +89,7 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
             yield Mistake(("image",), sentence)
         if entry.auto_pull and entry.image is None:
             yield Mistake(("auto_pull",), "is only for an image that containers are made of")
+        yield from _direct_mistakes(entry)
     else:
         for key in _DOCKER_KEYS:
             if getattr(entry, key):
@@ -105,6 +107,17 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
     if entry.url and entry.runtime is not RuntimeName.EXTERNAL and entry.container is None:
         sentence = "is only for runtime external or a named container: we choose ours"
         yield Mistake(("url",), sentence)
+
+
+def _direct_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
+    if entry.direct and entry.container is not None:
+        sentence = "is only for containers that we make: publish its port where it is defined"
+        yield Mistake(("direct",), sentence)
+    elif entry.direct and entry.network is not None and entry.host is None:
+        # Whoever shares a network with containers is one, and its own name is its id.
+        yield Mistake(("host",), "is required with direct and network: what clients call us")
+    if entry.host is not None and not entry.direct:
+        yield Mistake(("host",), "is only for direct: true")
 
 
 def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake]:

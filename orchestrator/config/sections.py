@@ -213,7 +213,12 @@ class ServiceEntry:
     network: Text | None = None
     """docker: the network shared with the daemon; without it, one port on loopback."""
     direct: bool = False
-    """docker: publish a port for clients beyond this machine."""
+    """docker: publish a port for clients beyond this machine. There are no keys: whoever reaches it
+    may use it."""
+    host: (
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$|^\[[0-9A-Fa-f:]+\]$")] | None
+    ) = None
+    """docker, direct: the name by which those clients reach this machine; its own if not given."""
     cdi: bool = False
     """docker: ask for GPUs by the Container Device Interface."""
     memory_mb: Annotated[int, Field(ge=64, le=MB_MAX)] | None = None

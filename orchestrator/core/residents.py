@@ -57,9 +57,14 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a ready resident answers."""
+    """Where a ready resident answers: us, and those who are told of it."""
 
     url: str
+    direct: str | None = None  # where clients beyond this machine reach it; None: nowhere else
+
+    @property
+    def named(self) -> str:
+        return self.direct or self.url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

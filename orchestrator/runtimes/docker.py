@@ -272,11 +272,16 @@ class DockerRuntime:
         return Running(handle=thing.handle(), endpoint=self._endpoint(seen))
 
     def _endpoint(self, seen: Container) -> Endpoint:
-        if self._settings.network is not None:
-            return Endpoint(f"http://{seen.name}:{CONTAINER_PORT}")
         # A server that ended at once has no port any more, and port 0 never answers: what ended
         # it is told by `wait`, with its log.
-        return Endpoint(f"http://127.0.0.1:{seen.ports.get(CONTAINER_PORT) or 0}")
+        port = seen.ports.get(CONTAINER_PORT) or 0
+        host, network = self._settings.direct, self._settings.network
+        return Endpoint(
+            f"http://127.0.0.1:{port}"
+            if network is None
+            else f"http://{seen.name}:{CONTAINER_PORT}",
+            direct=None if host is None else f"http://{host}:{port}",
+        )
 
     def _named_endpoint(self, seen: Container) -> Endpoint:
         """Where a container that we did not define answers, as far as it can be told from here."""

@@ -34,6 +34,7 @@ TMP_BYTES_DEFAULT = 1 << 30  # compile caches of CUDA and Triton, nothing else w
 LOG_BYTES_MAX = "10m"  # per file: a chatty server must not fill the host's disk
 LOG_FILES_MAX = "2"
 GPU_PREFIXES = ("GPU-", "MIG-")  # how the driver names what can be requested; "host" cannot
+EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - of a container, or where the operator said `direct`
 NOBODY = "65534:65534"
 
 
@@ -57,6 +58,7 @@ class ContainerSettings:
     identity: str  # of this orchestrator: another one on the same engine has another
     version: str  # of this orchestrator
     network: str | None = None  # shared with the daemon; None: one port on loopback
+    direct: str | None = None  # by what name clients elsewhere reach a published port; None: none
     models: tuple[ModelsDir, ...] = ()
     cdi: bool = False  # GPUs by the Container Device Interface (Docker 25, Podman)
     memory_bytes: int | None = None  # host RAM; None: as much as the host has
@@ -146,15 +148,17 @@ def _env(launch: Launch) -> dict[str, str]:
 
 def _filled(text: str) -> str:
     # On all interfaces of the container's own network namespace: nothing of the host's.
-    return text.replace(PORT_TOKEN, str(CONTAINER_PORT)).replace(HOST_TOKEN, "0.0.0.0")  # noqa: S104
+    return text.replace(PORT_TOKEN, str(CONTAINER_PORT)).replace(HOST_TOKEN, EVERY_INTERFACE)
 
 
 def _network(ports: str, settings: ContainerSettings) -> dict[str, Json]:
-    if settings.network is not None:
-        return {"NetworkMode": settings.network}
+    mode: dict[str, Json] = {"NetworkMode": settings.network or "bridge"}
+    if settings.network is not None and settings.direct is None:
+        return mode
     # No port number: the engine takes a free one, so there is nothing to collide with.
-    published: list[Json] = [{"HostIp": "127.0.0.1", "HostPort": ""}]
-    return {"NetworkMode": "bridge", "PortBindings": {ports: published}}
+    interface = "127.0.0.1" if settings.direct is None else EVERY_INTERFACE
+    published: list[Json] = [{"HostIp": interface, "HostPort": ""}]
+    return {**mode, "PortBindings": {ports: published}}
 
 
 def _gpus(launch: Launch, settings: ContainerSettings) -> dict[str, Json]:

@@ -142,7 +142,7 @@ def _running(resident: Resident) -> dict[str, object]:
         "model": resident.name,
         "state": SWAP_STATE[wire.LOADED_STATUS[resident.state]],
         "cmd": "",
-        "proxy": resident.endpoint.url if resident.endpoint else "",
+        "proxy": resident.endpoint.named if resident.endpoint else "",
         "ttl": int(resident.ttl_s or 0),
         "name": resident.name,
         "description": "",

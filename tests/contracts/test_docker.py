@@ -158,6 +158,39 @@ def test_on_a_shared_network_nothing_is_published(engine: docker.APIClient) -> N
         engine.remove_network(NETWORK)
 
 
+@pytest.mark.parametrize("network", [None, NETWORK])
+def test_a_direct_service_is_reached_from_elsewhere(
+    engine: docker.APIClient, network: str | None
+) -> None:
+    """By an address of this machine that what is published on 127.0.0.1 alone does not answer at."""
+    if network is not None:
+        engine.create_network(network)
+    try:
+
+        async def play(docker_runtime: DockerRuntime) -> None:
+            running = await docker_runtime.start(launch("--serve", "{port}"))
+            told = running.endpoint.named
+            assert told.startswith("http://127.0.0.2:")
+            assert running.endpoint.url.startswith(
+                "http://127.0.0.1:" if network is None else f"http://vram-{INSTANCE}:8080"
+            )
+
+            async def answers() -> bool:
+                with suppress(OSError):
+                    return await asyncio.to_thread(fetch, told) == b'{"status":"ok"}'
+                return False
+
+            await until(answers)
+            (found,) = await docker_runtime.discover()
+            assert found.running.endpoint == running.endpoint
+            await docker_runtime.stop(running.handle, grace_s=1)
+
+        on(parts.need_engine(), play, network=network, direct="127.0.0.2")
+    finally:
+        if network is not None:
+            engine.remove_network(network)
+
+
 def test_gpus_are_requested_by_uuid_and_verified(url: str, engine: docker.APIClient) -> None:
     async def play(docker_runtime: DockerRuntime) -> None:
         # Needs an engine that takes GPU requests, as that of tests/tools/start_dockerd.sh does.

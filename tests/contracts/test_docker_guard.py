@@ -308,6 +308,32 @@ def test_it_adds_less_than_a_millisecond_per_call(scene: Scene) -> None:
     assert added_s < 0.001
 
 
+@pytest.mark.parametrize(("allowed", "status"), [("yes", 201), ("", 403), ("no", 403)])
+@pytest.mark.parametrize("network", [None, "none"])
+def test_a_port_on_all_interfaces_needs_the_operators_word(
+    scene: Scene, network: str | None, allowed: str, status: int
+) -> None:
+    settings = ContainerSettings(
+        identity=parts.GUARD_IDENTITY, version="0.1.0", network=network, direct="here"
+    )
+    launch = Launch(
+        instance=InstanceId("guarded-1"),
+        model=ModelName("guarded"),
+        service=ServiceName("standin"),
+        argv=("/sleeper",),
+        image=parts.IMAGE,
+    )
+    body = container_body(launch, settings)
+    with parts.guard(scene.engine, GUARD_NETWORK=network or "", GUARD_DIRECT=allowed) as url:
+        here = replace(scene, guard=url)
+        target = f"/v1.41/containers/create?name=vram-guard-{parts.RUN}-direct"
+        answered, answer = here.call("POST", target, json.dumps(body).encode())
+    assert answered == status, answer
+    if answered == 201:
+        with closing(docker.APIClient(base_url=scene.engine, version="auto")) as client:
+            client.remove_container(json.loads(answer)["Id"], v=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "status"),
     [

@@ -231,3 +231,21 @@ def test_an_image_that_may_be_pulled_is_looked_for_before_room_is_promised():
 def test_only_images_are_pulled():
     named = replace(DOCKER, image=None, container="llama-cpp")
     assert [show(each.where) for each in service_mistakes(named)] == ["auto_pull"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"direct": True, "image": None, "container": "llama-cpp"}, "direct"),
+        ({"direct": True, "network": "stack"}, "host"),
+        ({"host": "box.lan"}, "host"),
+    ],
+)
+def test_what_does_not_go_together_with_direct(changes, key):
+    service = replace(DOCKER, auto_pull=False, **changes)
+    assert key in [show(each.where) for each in service_mistakes(service)]
+
+
+def test_a_direct_service_in_a_network_says_what_it_is_called():
+    service = replace(DOCKER, direct=True, network="stack", host="box.lan")
+    assert list(service_mistakes(service)) == []

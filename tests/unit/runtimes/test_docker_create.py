@@ -91,6 +91,13 @@ def test_one_port_is_published_on_loopback_or_none_on_a_shared_network() -> None
     assert (shared["NetworkMode"], "PortBindings" in shared) == ("stack_default", False)
 
 
+def test_a_direct_service_publishes_a_port_of_the_engines_choice_on_all_interfaces() -> None:
+    published = {"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}]}
+    alone, shared = host(direct="box.lan"), host(direct="box.lan", network="stack_default")
+    assert (alone["NetworkMode"], alone["PortBindings"]) == ("bridge", published)
+    assert (shared["NetworkMode"], shared["PortBindings"]) == ("stack_default", published)
+
+
 def test_models_are_mounted_whole_once_and_read_only() -> None:
     several = replace(LAUNCH, mounts=(Path("/models/q.gguf"), Path("/models/hub/m.gguf")))
     assert host(several)["Mounts"] == [

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.core.leases import Lease, LeaseKind
 from orchestrator.core.planner import Plan
-from orchestrator.core.residents import Placement, ResidentState
+from orchestrator.core.residents import Endpoint, Placement, ResidentState
 from orchestrator.core.snapshot import Waiting
 from orchestrator.core.vram import DeviceKind, DeviceState, MiB
 from orchestrator.orders import Forecast
@@ -106,6 +106,14 @@ def test_loading_model_says_when_it_is_expected(desk):
     loaded = wire.status(desk.snapshot())["loaded_models"]["a"]
     assert (loaded["status"], loaded["loaded_at"]) == ("loading", None)
     assert loaded["ready_at"] == "2026-01-15T10:30:10.000Z"
+
+
+def test_the_endpoint_is_the_one_that_clients_are_meant_to_use(desk):
+    here = replace(resident(spec("a")), endpoint=Endpoint("http://vram-a:8080"))
+    desk.residents["a"] = here
+    assert wire.status(desk.snapshot())["loaded_models"]["a"]["endpoint"] == "http://vram-a:8080"
+    desk.residents["a"] = replace(here, endpoint=Endpoint("http://vram-a:8080", "http://box.lan:1"))
+    assert wire.status(desk.snapshot())["loaded_models"]["a"]["endpoint"] == "http://box.lan:1"
 
 
 def test_overdue_model_is_expected_now(desk):
