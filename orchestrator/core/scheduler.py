@@ -9,6 +9,7 @@ from typing import assert_never
 
 from orchestrator.core import arrivals, departures, grants, setbacks, timing
 from orchestrator.core.eviction import Policy, Rules, least_regretted
+from orchestrator.core.footprints import UNKNOWN
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.messages import (
     Bringing,
@@ -41,7 +42,7 @@ from orchestrator.core.messages import (
 )
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import LEAVING, SERVING, Resident, ResidentState
-from orchestrator.core.specs import Catalogue, ModelName
+from orchestrator.core.specs import Catalogue, ModelName, ModelSpec
 from orchestrator.core.state import State
 
 
@@ -184,7 +185,9 @@ def _pin(state: State, model: ModelName, *, pinned: bool) -> list[Effect]:
 def _take_catalogue(state: State, specs: Catalogue) -> list[Effect]:
     """What runs goes on; a model that changed is started anew when it is next asked for."""
     changed = [
-        name for name in {*specs, *state.catalogue} if specs.get(name) != state.catalogue.get(name)
+        name
+        for name in {*specs, *state.catalogue}
+        if not _says_the_same(specs.get(name), state.catalogue.get(name))
     ]
     state.pinned -= {name for name in changed if name not in specs or not specs[name].pinned}
     state.pinned |= {name for name in changed if name in specs and specs[name].pinned}
@@ -201,6 +204,17 @@ def _take_catalogue(state: State, specs: Catalogue) -> list[Effect]:
             )
             effects += [*grants.deny_line(state, line, refusal), Uncheck(line.model)]
     return effects
+
+
+def _says_the_same(now: ModelSpec | None, before: ModelSpec | None) -> bool:
+    """That a model's file was found on its hub meanwhile is nothing that the operator changed."""
+    if now is None or before is None:
+        return now is before
+    if now.awaits_file or before.awaits_file:
+        now, before = (replace(each, file=None, mmproj=None) for each in (now, before))
+    if now.footprint.unknown or before.footprint.unknown:
+        now, before = (replace(each, footprint=UNKNOWN) for each in (now, before))
+    return now == before
 
 
 def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:

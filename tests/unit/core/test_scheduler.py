@@ -1043,3 +1043,12 @@ def test_a_running_model_serves_a_wish_that_does_not_know_its_file_yet():
     play = far_play(there)
     (grant,) = play.tell(request(1, FAR))
     assert grant.already_loaded
+
+
+def test_a_file_that_was_found_meanwhile_is_no_change_of_the_operators():
+    play = far_play(UNSIZED)
+    play.tell(PinChanged("b", True))
+    assert play.tell(CatalogueChanged({"b": BROUGHT})) == []
+    assert play.scheduler.state.pinned == {"b"}
+    play.tell(CatalogueChanged({"b": replace(BROUGHT, priority=9)}))
+    assert play.scheduler.state.pinned == set()
