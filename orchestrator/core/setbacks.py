@@ -30,9 +30,7 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
         return effects + _restore(state, victims, name, now_s)
     retry = failure.reason is FailureReason.OUT_OF_MEMORY and name not in state.retried
     learned = _learn_out_of_memory(state, resident, failure)
-    again = ""
-    if retry and line is not None:
-        again = "with more room" if learned else "because others took of its room meanwhile"
+    again = _again(resident, learned) if retry and line is not None else ""
     effects += [_say_failed(resident, failure, again), *learned]
     if retry and line is not None:
         state.retried[name] = failure
@@ -51,18 +49,24 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
     return effects + _restore(state, victims, name, now_s)
 
 
+def _again(resident: Resident, learned: Sequence[Learn]) -> str:
+    if not learned:
+        return " Others took of its room meanwhile: trying once more."
+    grew = any(each.footprint != resident.spec.footprint for each in learned)
+    return " Trying once more with more room." if grew else " Trying once more."
+
+
 def _say_failed(resident: Resident, failure: Failure, again: str) -> Decide:
-    trying = f" Trying once more {again}." if again else ""
     return Decide(
         kind=DecisionKind.FAIL,
         model=resident.name,
-        text=f"{resident.name} did not come up ({failure.reason}): {failure.detail}{trying}",
+        text=f"{resident.name} did not come up ({failure.reason}): {failure.detail}{again}",
         why=failure.reason,
         remedy=failure.remedy,
     )
 
 
-def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> list[Effect]:
+def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> list[Learn]:
     """Reserve more next time, but never more than there is: then it could not even be tried.
 
     Nothing is learned where its devices did not have what it was promised: then others took of

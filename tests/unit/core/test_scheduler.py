@@ -528,6 +528,7 @@ def test_out_of_memory_is_learned_and_tried_once_more_with_more_room():
     effects = play.failed("a", NO_MEMORY)
     assert Load in kinds(effects)
     assert play.resident("a").placement.total_bytes == 20 * GiB
+    assert "Trying once more with more room." in words(play)
     assert granted(play.loaded("a")) == [1]
 
 
@@ -639,6 +640,10 @@ def test_on_a_full_card_what_failed_is_part_of_what_was_promised():
     assert said.footprint.provenance is Provenance.RAISED
 
 
+def words(play):
+    return " ".join(each.text for each in play.said)
+
+
 def learned_at_failure(play, name, failure):
     instance = play.resident(name).instance
     effects = play.scheduler.handle(LoadFailed(instance, failure), now_s=play.now_s)
@@ -649,7 +654,9 @@ def test_whose_room_was_taken_by_strangers_was_not_believed_to_need_too_little()
     play = Play(A)
     play.request(1, A)
     seen_to_hold(play, "a", 10, foreign_gib=9)
-    assert not learned_at_failure(play, "a", replace(NO_MEMORY, asked_bytes=6 * GiB))
+    play.failed("a", replace(NO_MEMORY, asked_bytes=6 * GiB))
+    assert not play.learned
+    assert "Others took of its room meanwhile: trying once more." in words(play)
     assert play.survey().queue, "it is planned again"
     assert play.scheduler.state.queue.line(ModelName("a")).spec.footprint == A.footprint
 
