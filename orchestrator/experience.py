@@ -68,7 +68,7 @@ class Experience:
         self._records: defaultdict[ModelName, dict[str, LearnedRecord]] = defaultdict(dict)
         for record in records:
             self._records[record.model][record.settings] = record
-        self._versions = versions or {}
+        self._versions = {} if versions is None else versions  # they change while we look
         self._devices = devices
         self._lives: dict[InstanceId, _Life] = {}
         self._lessons = 0  # grows with every change of what is believed
@@ -110,17 +110,17 @@ class Experience:
 
     def shown(self, specs: Catalogue) -> Catalogue:
         """What is believed of all, for who asks often: worked out again where that has changed."""
-        devices = tuple(each.name for each in self._devices())
+        world = (tuple(each.name for each in self._devices()), tuple(self._versions.items()))
         kept = self._shown
-        if kept is None or kept[0] is not specs or kept[1] != (self._lessons, devices):
-            believed = {name: self._show(spec, devices) for name, spec in specs.items()}
-            kept = self._shown = specs, (self._lessons, devices), believed
+        if kept is None or kept[0] is not specs or kept[1] != (self._lessons, world):
+            believed = {name: self._show(spec, world) for name, spec in specs.items()}
+            kept = self._shown = specs, (self._lessons, world), believed
             for gone in self._each_shown.keys() - specs.keys():
                 del self._each_shown[gone]
         return kept[2]
 
-    def _show(self, spec: ModelSpec, devices: tuple[str, ...]) -> ModelSpec:
-        grounds = (self.records(spec.name), devices)
+    def _show(self, spec: ModelSpec, world: object) -> ModelSpec:
+        grounds = (self.records(spec.name), world)
         kept = self._each_shown.get(spec.name)
         if kept is None or kept[0] is not spec or kept[1] != grounds:
             kept = self._each_shown[spec.name] = spec, grounds, self.believed(spec)
