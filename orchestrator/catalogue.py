@@ -107,6 +107,11 @@ class Book:
 
     # --- reading ---------------------------------------------------------------------------------
 
+    @property
+    def believed(self) -> Catalogue:
+        """Every model with what is believed of it now: what a load as configured would be."""
+        return self._experience.shown(self.catalogue)
+
     def named(self, name: str) -> ModelSpec:
         """By name or alias. Raise Denied with the nearest names if there is none."""
         spec = self.catalogue.get(ModelName(name))

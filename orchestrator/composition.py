@@ -1,11 +1,12 @@
 """Names the concrete drivers, and nothing else does: which module stands behind each port."""
 
+import asyncio
 import logging
 import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,7 +27,7 @@ from orchestrator.engines.llama_external import LlamaExternal
 from orchestrator.engines.llama_http import LlamaHttp
 from orchestrator.engines.model_files import gguf_problem
 from orchestrator.engines.xllamacpp import XLlamaCpp
-from orchestrator.errors import ConfigInvalid
+from orchestrator.errors import ConfigInvalid, Failed
 from orchestrator.execution import Drivers
 from orchestrator.gguf.dry_run import DryRuns, find_planner
 from orchestrator.gguf.errors import GgufError
@@ -52,6 +53,7 @@ log = logging.getLogger("orchestrator")
 VERSION = version("vram-orchestrator")
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
 CLAIMS_DIR = "fake-devices"
+IMAGES_S_MAX = 2.0  # an engine answers within some 20 ms; a start does not wait for one that hangs
 
 
 async def make_devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevices | None]:
@@ -173,9 +175,43 @@ def make_predictions() -> Predictions:
     return Predictions(Headers(), dry_runs=dry_runs)
 
 
-def server_versions(config: Config) -> dict[ServiceName, str]:
-    """What was measured with one version of a server is not believed of another."""
-    return {name: _server_version(entry) for name, entry in config.services.items()}
+class ServerVersions(Mapping[ServiceName, str]):
+    """What was measured with one version of a server is not believed of another.
+
+    The tag of an image stays when it is built anew: it is known by its id as soon as its engine
+    was asked for it, which happens at the start and before every load.
+    """
+
+    def __init__(self, config: Config, runtimes: "Runtimes") -> None:
+        self._plain = {name: _server_version(entry) for name, entry in config.services.items()}
+        self._images = {
+            name: (runtimes.docker(entry), entry.image)
+            for name, entry in config.services.items()
+            if entry.runtime is RuntimeName.DOCKER and entry.image and entry.container is None
+        }
+
+    def __getitem__(self, service: ServiceName) -> str:
+        if service in self._images:
+            runtime, image = self._images[service]
+            return runtime.images.get(image, image)
+        return self._plain[service]
+
+    def __iter__(self) -> Iterator[ServiceName]:
+        return iter(self._plain)
+
+    def __len__(self) -> int:
+        return len(self._plain)
+
+    async def look(self) -> None:
+        """Ask for the ids. An engine that says nothing soon is asked again before a load."""
+
+        async def ask(runtime: DockerRuntime, image: str) -> None:
+            with suppress(Failed):
+                await runtime.look_at_image(image)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IMAGES_S_MAX):
+                await asyncio.gather(*(ask(*each) for each in self._images.values()))
 
 
 def _server_version(entry: ServiceEntry) -> str:

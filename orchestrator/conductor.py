@@ -355,6 +355,7 @@ class Conductor:
             return
         self._write(resident)
         if resident.state is ResidentState.READY:
+            self._experience.resume(resident)
             self._watch(resident, running)
         elif resident.state is ResidentState.LOADING:
             self._loads[resident.instance] = self._spawn(

@@ -25,12 +25,12 @@ import uvloop
 from orchestrator.catalogue import Book
 from orchestrator.composition import (
     Runtimes,
+    ServerVersions,
     hub_access,
     hub_supply,
     make_devices,
     make_drivers,
     make_predictions,
-    server_versions,
 )
 from orchestrator.conductor import Conductor
 from orchestrator.config import Config, Overrides, load_config
@@ -159,10 +159,11 @@ async def _put_together(
     devices, fake = await make_devices(config, clock)
     http = LlamaHttp()
     ledger = Ledger()
-    experience = _experience(config, memory, ledger)
+    runtimes = Runtimes(config)
+    versions = ServerVersions(config, runtimes)
+    experience = _experience(versions, memory, ledger)
     book = _book(config, load, experience, predictions)
     history = History(epoch=uuid.uuid4().hex[:8])
-    runtimes = Runtimes(config)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(registry.close)
         stack.push_async_callback(devices.close)
@@ -188,7 +189,7 @@ async def _put_together(
         desk.apply_rules()
         conductor.start_from(memory)
         _say_doubts(conductor, inner, predictions)
-        await _take_over(conductor, memory, book)
+        await _take_over(conductor, memory, book, versions)
         server = _server(desk)
         daemon = Daemon(conductor, desk, server, listener)
         keeping_up = tasks.create_task(conductor.lookout.keep_up(), name="keep up")
@@ -204,9 +205,11 @@ async def _put_together(
             conductor.close()
 
 
-async def _take_over(conductor: Conductor, memory: Memory, book: Book) -> None:
+async def _take_over(
+    conductor: Conductor, memory: Memory, book: Book, versions: ServerVersions
+) -> None:
     """Go on with what outlived us, on devices that have been read."""
-    await conductor.lookout.sample()
+    await asyncio.gather(conductor.lookout.sample(), versions.look())
     await recover(conductor, memory, book.catalogue)
     await adopt(conductor, book.catalogue)
     await conductor.lookout.sample()  # again, now that we know which bytes are ours
@@ -223,10 +226,10 @@ async def _end(config: Config, conductor: Conductor, history: History) -> None:
 # --- parts -----------------------------------------------------------------------------------
 
 
-def _experience(config: Config, memory: Memory, ledger: Ledger) -> Experience:
+def _experience(versions: ServerVersions, memory: Memory, ledger: Ledger) -> Experience:
     return Experience(
         memory.learned,
-        versions=server_versions(config),
+        versions=versions,
         devices=lambda: [ledger.reading(device).device for device in ledger.devices],
     )
 

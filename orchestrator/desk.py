@@ -86,7 +86,8 @@ class Desk:
 
     @property
     def catalogue(self) -> Mapping[ModelName, ModelSpec]:
-        return self._book.catalogue
+        """Every model, with the footprint that is believed in."""
+        return self._book.believed
 
     @property
     def history(self) -> History:
@@ -284,7 +285,7 @@ class Desk:
         """Raise ConfigInvalid with every mistake in it."""
         spec = await self._book.put(name, body)
         self._conductor.tell(CatalogueChanged(self._book.catalogue))
-        return spec
+        return self._book.believed[spec.name]
 
     async def delete_model(self, name: str) -> None:
         """Raise Denied while it is resident: unload it first."""

@@ -10,7 +10,7 @@ from typing import Protocol
 from orchestrator.core.failures import Failure
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId
-from orchestrator.core.measurements import Measurement
+from orchestrator.core.measurements import Measurement, Raised
 from orchestrator.core.messages import Decide
 from orchestrator.core.residents import Endpoint, InstanceId, Placement, Resident
 from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
@@ -231,7 +231,7 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedRecord:
-    """What was measured for one model under one set of settings."""
+    """What was learned of one model under one set of settings."""
 
     model: ModelName
     settings: str  # fingerprint of everything that changes the footprint
@@ -240,6 +240,8 @@ class LearnedRecord:
     measured_at: datetime
     context: str = ""  # fingerprint of what a residual holds for: files, server, type of device
     measurements: tuple[Measurement, ...] = ()  # of the last loads, oldest first
+    raised: Raised | None = None  # after an out-of-memory
+    sighted: Measurement | None = None  # what the last load seemed to take, where that is not sure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

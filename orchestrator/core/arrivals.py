@@ -334,7 +334,12 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
     )
     ready = replace(
         resident.become(ResidentState.READY, now_s),
-        spec=replace(resident.spec, footprint=footprint, load_s=event.load_s),
+        spec=replace(
+            resident.spec,
+            footprint=footprint,
+            predicted=resident.spec.predicted or resident.spec.footprint,
+            load_s=event.load_s,
+        ),
         placement=placement,
         endpoint=event.endpoint,
         ready_s=now_s,
@@ -355,6 +360,7 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
             placement=placement,
             load_s=event.load_s,
             measured=None if problem else seen.measurement,
+            sighted=None if problem else seen.sighting,
             instance=ready.instance,
             layers=seen.layers,
         ),

@@ -1,23 +1,30 @@
 """What of a device's bytes belongs to a model that has just come up: seen, worked out, or believed.
 
 Where the driver tells who holds what, that is the answer. Where it does not, the device's change
-since the load began is, if nobody else of ours moved there meanwhile and the figure is plausible.
-Otherwise what was believed before stands, and it is said that nothing was measured.
+since the load began may be, if nobody else of ours moved there meanwhile. A stranger may have, and
+nobody sees him: the change is believed where it is what was expected, or what the load before it
+seemed to take. Otherwise it is said that nothing was measured, and it is kept in mind.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.core.footprints import Footprint, Provenance
-from orchestrator.core.measurements import Measurement
+from orchestrator.core.measurements import Measurement, agree, near
 from orchestrator.core.messages import Decide, DecisionKind, Loaded
 from orchestrator.core.placement import layer_devices, where_layers_are
 from orchestrator.core.residents import Placement, Resident
+from orchestrator.core.specs import ModelSpec
 from orchestrator.core.state import Baseline, State
-from orchestrator.core.vram import DeviceId, DeviceKind, to_mb
+from orchestrator.core.vram import DeviceId, DeviceKind, MiB, to_mb
 
 # A change of the device outside this part of what was promised is somebody else's, or in part.
 PLAUSIBLE_FRACTION = (0.5, 1.5)
+# What of an estimate can be wrong. Headers are read to within 1 % of the engine's own plan; beside
+# that the estimate holds 600 MiB for CUDA's context, which is known to take 300 to 700.
+ESTIMATE_FRACTION = 0.02
+CONTEXT_BYTES_LESS = 300 * MiB
+CONTEXT_BYTES_MORE = 100 * MiB
 # A server that computes on the GPU takes nearly all of what it was promised; one that found no
 # GPU takes nothing, or the few MiB that asking the driver costs.
 FALLBACK_FRACTION = 0.1
@@ -25,84 +32,138 @@ FALLBACK_FRACTION = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What to charge, what to believe from now on, and what was learned, if anything was."""
+    """What to charge, what to believe of this life, and what was learned, if anything was."""
 
     charge: Placement
     footprint: Footprint
     layers: tuple[DeviceId, ...]  # where the layers are
     measurement: Measurement | None = None
+    sighting: Measurement | None = None  # what it seems to have taken: no measurement yet
     doubt: str = ""
 
 
 def baseline(state: State, loading: Resident) -> Baseline:
-    readings = ((device, state.ledger.reading(device)) for device in loading.placement.devices)
+    ledger = state.ledger
+    readings = ((device, ledger.reading(device)) for device in loading.placement.devices)
     used = {device: reading.used_bytes for device, reading in readings}
+    known = {device: size for device, size in used.items() if size is not None}
     return Baseline(
-        state.ledger.version, {device: size for device, size in used.items() if size is not None}
+        ledger.version,
+        known,
+        free_bytes={device: ledger.physically_free(device, loading) for device in known},
+        foreign_bytes={device: ledger.foreign_bytes(device) for device in known},
     )
+
+
+def watch(state: State) -> None:
+    """With every reading: how high devices go while somebody loads, and whether others help
+    themselves meanwhile, as far as the driver tells them from who loads.
+    """
+    for instance, began in list(state.baselines.items()):
+        resident = state.by_instance(instance)
+        if resident is None:
+            continue
+        highest, taken = dict(began.highest_bytes), dict(began.taken_bytes)
+        for device in began.used_bytes:
+            used_bytes = state.ledger.reading(device).used_bytes
+            highest[device] = max(highest.get(device, 0), used_bytes or 0)
+            if state.ledger.held_bytes(resident, device) is not None:
+                grown_bytes = state.ledger.foreign_bytes(device) - began.foreign_bytes[device]
+                taken[device] = max(grown_bytes, 0)
+        state.baselines[instance] = replace(began, highest_bytes=highest, taken_bytes=taken)
 
 
 def attribute(state: State, resident: Resident, event: Loaded) -> Attribution:
-    """What a load took. Host RAM is touched lazily: there it never takes less than promised."""
-    settled = {**_by_change(state, resident), **(event.measured or {})}
-    shares = tuple(
-        (device, _charge(state, device, share, settled.get(device)))
-        for device, share in resident.placement.shares
-    )
-    charge, believed = Placement(shares), resident.spec.footprint
-    layers = layer_devices(resident.placement, state.ledger)
+    """What a load took, and how sure that is."""
+    told, placement = event.measured or {}, resident.placement
+    believed, layers = resident.spec.footprint, layer_devices(placement, state.ledger)
+    settled, peaks = _by_change(state, resident)
+    settled, peaks = {**settled, **told}, {**peaks, **told, **(event.peak or {})}
     if not all(device in settled for device in layers):
-        told = any(_is_gpu(state, device) for device in layers)
-        return Attribution(charge, believed, layers, doubt=", not measured" if told else "")
-    peak = Placement(
-        tuple(
-            (device, max(share, _highest(state, resident, event, device)))
-            for device, share in shares
-        )
-    )
-    footprint = _as_footprint(peak, layers, believed)
-    if not _is_gpu(state, layers[0]) and charge == resident.placement:
-        footprint = believed  # within its promise, of which the rest may still be touched
-    kind = state.ledger.reading(layers[0]).device.kind
+        is_told = any(_is_gpu(state, device) for device in layers)
+        doubt = ", not measured" if is_told else ""
+        return Attribution(_charge(state, resident, told), believed, layers, doubt=doubt)
     measured = Measurement(
-        predicted_bytes=where_layers_are(resident.spec.predicted or believed, kind),
-        settled_bytes=len(layers) * max(charge.on(device) for device in layers),
-        peak_bytes=where_layers_are(footprint, kind),
-        host_bytes=sum(share for device, share in charge.shares if device not in layers),
+        predicted_bytes=where_layers_are(
+            resident.spec.predicted or believed, _kind(state, layers[0])
+        ),
+        settled_bytes=len(layers) * max(settled[on] for on in layers),
+        peak_bytes=len(layers) * max(max(settled[on], peaks.get(on, 0)) for on in layers),
+        host_bytes=sum(settled.get(on, 0) for on in placement.devices if on not in layers),
     )
-    return Attribution(charge, footprint, layers, measured)
+    promised_bytes = sum(placement.on(device) for device in layers)
+    charge = _charge(state, resident, settled)
+    if all(device in told for device in layers) or _expected(
+        resident.spec, measured, promised_bytes, devices=len(layers)
+    ):
+        footprint = believed
+        if _outweighs(measured, believed, promised_bytes, on_gpu=_is_gpu(state, layers[0])):
+            footprint = _seen(measured, charge, layers, Provenance.MEASURED)
+        return Attribution(charge, footprint, layers, measurement=measured)
+    guess = resident.spec.predicted or believed
+    if believed.provenance is not Provenance.MEASURED and guess.provenance is Provenance.DECLARED:
+        return Attribution(
+            charge,
+            _seen(measured, charge, layers, Provenance.UNCERTAIN),
+            layers,
+            sighting=measured,
+            doubt=": the driver does not tell whose bytes they are; "
+            f"{to_mb(promised_bytes)} MB were promised",
+        )
+    charge = _charge(state, resident, told)
+    return Attribution(
+        charge, believed, layers, sighting=measured, doubt=", not measured this time"
+    )
 
 
-def _highest(state: State, resident: Resident, event: Loaded, device: DeviceId) -> int:
-    """The most that it held there, as far as anybody knows.
+def _outweighs(
+    measured: Measurement, believed: Footprint, promised_bytes: int, *, on_gpu: bool
+) -> bool:
+    """Whether what was seen is what to go by for this life.
 
-    One that had just run out of memory needed more than it was promised then, if only for a
-    moment between two readings: what sufficed is what it is known to need.
+    Not on the host, where a file that is mapped counts as far as it has been touched: what it
+    was promised may still come. Nor where more was needed once while it served.
     """
-    seen = (event.peak or {}).get(device, 0)
-    return max(seen, resident.placement.on(device)) if resident.name in state.retried else seen
+    return (on_gpu and not believed.raised_in_use) or measured.peak_bytes > promised_bytes
 
 
-def _as_footprint(peak: Placement, layers: tuple[DeviceId, ...], believed: Footprint) -> Footprint:
+def _seen(
+    measured: Measurement,
+    charge: Placement,
+    layers: tuple[DeviceId, ...],
+    provenance: Provenance,
+) -> Footprint:
     """Spread evenly again, it must do for the device that held most."""
-    together = len(layers) * max(peak.on(device) for device in layers)
-    beside = sum(share for device, share in peak.shares if device not in layers)
-    return replace(
-        believed,
-        device_bytes=together,
-        host_bytes=beside,
-        further_device_bytes=0,
-        host_only_bytes=None,
-        provenance=Provenance.MEASURED,
-    )
+    beside = sum(share for device, share in charge.shares if device not in layers)
+    return Footprint(device_bytes=measured.peak_bytes, host_bytes=beside, provenance=provenance)
 
 
-def _by_change(state: State, resident: Resident) -> Mapping[DeviceId, int]:
-    """What GPUs with silent drivers hold more than before; only what can be nobody else's."""
+def _expected(spec: ModelSpec, found: Measurement, promised_bytes: int, *, devices: int) -> bool:
+    """Whether a change of the devices may be taken for the model's own bytes."""
+    if spec.sighted is not None and agree(found, spec.sighted):
+        return True
+    if spec.footprint.provenance is Provenance.MEASURED:
+        return near(found.peak_bytes, promised_bytes)
+    guess = spec.predicted or spec.footprint
+    if not spec.footprint.provenance is guess.provenance is Provenance.ESTIMATED:
+        return False
+    slack_bytes = int(promised_bytes * ESTIMATE_FRACTION)
+    least_bytes = promised_bytes - slack_bytes - devices * CONTEXT_BYTES_LESS
+    most_bytes = promised_bytes + slack_bytes + devices * CONTEXT_BYTES_MORE
+    return least_bytes <= found.settled_bytes <= found.peak_bytes <= most_bytes
+
+
+def _by_change(
+    state: State, resident: Resident
+) -> tuple[Mapping[DeviceId, int], Mapping[DeviceId, int]]:
+    """What GPUs hold more than before the load, and held more at most; where only a stranger can
+    have had a part in it, and not one too large to be overlooked.
+    """
     before = state.baselines.get(resident.instance)
+    taken: dict[DeviceId, int] = {}
+    highest: dict[DeviceId, int] = {}
     if before is None:
-        return {}
-    taken = {}
+        return taken, highest
     for device, used_bytes in before.used_bytes.items():
         now_bytes = state.ledger.reading(device).used_bytes
         if not _is_gpu(state, device) or now_bytes is None:
@@ -111,17 +172,29 @@ def _by_change(state: State, resident: Resident) -> Mapping[DeviceId, int]:
         least, most = (fraction * share for fraction in PLAUSIBLE_FRACTION)
         if least <= change <= most and state.ledger.alone_since(resident, device, before.version):
             taken[device] = change
-    return taken
+            highest[device] = before.highest_bytes.get(device, 0) - used_bytes
+    return taken, highest
 
 
-def _charge(state: State, device: DeviceId, share: int, seen: int | None) -> int:
-    if seen is None:
-        return share
-    return seen if _is_gpu(state, device) else max(seen, share)
+def _charge(state: State, resident: Resident, seen: Mapping[DeviceId, int]) -> Placement:
+    """Host RAM is touched lazily: there nothing ever takes less than it was promised. Nor does
+    what ran out of memory while it served: it is not then that it is measured.
+    """
+    lazy = resident.spec.footprint.raised_in_use
+    shares = []
+    for device, share in resident.placement.shares:
+        held = seen.get(device, share)
+        keeps = lazy or not _is_gpu(state, device)
+        shares.append((device, max(held, share) if keeps else held))
+    return Placement(tuple(shares))
+
+
+def _kind(state: State, device: DeviceId) -> DeviceKind:
+    return state.ledger.reading(device).device.kind
 
 
 def _is_gpu(state: State, device: DeviceId) -> bool:
-    return state.ledger.reading(device).device.kind is DeviceKind.GPU
+    return _kind(state, device) is DeviceKind.GPU
 
 
 def silent_fallback(state: State, resident: Resident, event: Loaded) -> Decide | None:

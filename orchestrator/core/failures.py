@@ -35,7 +35,7 @@ class Failure:
     reason: FailureReason
     detail: str  # one sentence an operator can act on
     log_tail: tuple[str, ...] = ()
-    missing_bytes: int | None = None  # for out_of_memory, when the log says so
+    asked_bytes: int | None = None  # the allocation that failed for out_of_memory, if logged
     short_of: ShortOf | None = None  # likewise
     remedy: str = ""
 

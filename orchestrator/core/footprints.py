@@ -10,6 +10,8 @@ class Provenance(StrEnum):
     UNKNOWN = "unknown"  # its file is on a hub, and nobody has looked at it yet
     DECLARED = "declared"
     ESTIMATED = "estimated"
+    UNCERTAIN = "uncertain"  # seen once, by a driver that does not tell whose bytes they are
+    RAISED = "raised"  # it ran out of memory with what was believed: a guess of what it needs
     MEASURED = "measured"
 
 
@@ -26,6 +28,8 @@ class Footprint:
     further_device_bytes: int = 0  # what each device beyond the first costs on top
     host_only_bytes: int | None = None  # on a host without a GPU, all in all; None: the sum
     provenance: Provenance = Provenance.DECLARED
+    raised_bytes: int = 0  # how much of it is there because it ran out of memory
+    raised_in_use: bool = False  # it did while it served: then that is not only for its load
 
     @property
     def unknown(self) -> bool:
@@ -52,13 +56,16 @@ class Footprint:
             host_only_bytes=None if alone is None else max(alone + by_bytes, 0),
         )
 
+    def raised(self, by_bytes: int, *, in_use: bool = False) -> "Footprint":
+        """More, because it ran out of memory: no longer what it was, whatever that was."""
+        if by_bytes <= 0:
+            return self
+        return replace(
+            self.grown(by_bytes),
+            provenance=Provenance.RAISED,
+            raised_bytes=self.raised_bytes + by_bytes,
+            raised_in_use=self.raised_in_use or in_use,
+        )
+
 
 UNKNOWN = Footprint(device_bytes=0, provenance=Provenance.UNKNOWN)
-
-OOM_GROWTH = 1.25  # after an out-of-memory of unknown size; vendors' own retries use 1.2 to 1.5
-OOM_GROWTH_BYTES_MIN = 256 << 20  # a small model that ran out lacked a context, not a percentage
-
-
-def lacking_bytes(promised_bytes: int, missing_bytes: int | None) -> int:
-    """What a model that has just run out of memory lacked, as far as that is known."""
-    return missing_bytes or max(int(promised_bytes * (OOM_GROWTH - 1)), OOM_GROWTH_BYTES_MIN)

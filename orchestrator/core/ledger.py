@@ -53,6 +53,7 @@ class Ledger:
         self._residents: dict[ModelName, Resident] = {}
         self._on: dict[DeviceId, dict[InstanceId, Resident]] = {}
         self._held: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
+        self._held_last: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
         self._foreign: dict[DeviceId, int] = {}
         self._accounts: dict[DeviceId, Account] = {}
         # Of the two that moved last on each device, when: one of them may be who asks.
@@ -115,6 +116,10 @@ class Ledger:
     ) -> None:
         """Take fresh readings in, and settle what of each device is held by others."""
         self._held = held
+        self._held_last = {
+            each.instance: held.get(each.instance) or self._held_last.get(each.instance, {})
+            for each in self._residents.values()
+        }
         for reading in readings:
             self._readings[reading.device.id] = reading
             self._accounts.pop(reading.device.id, None)
@@ -170,6 +175,14 @@ class Ledger:
         known = self._held.get(resident.instance, {}).get(device, 0)
         return max(resident.placement.on(device), known)
 
+    def held_bytes(self, resident: Resident, device: DeviceId) -> int | None:
+        """What its processes are seen to hold now; None: they are not seen."""
+        return self._held.get(resident.instance, {}).get(device)
+
+    def last_held_bytes(self, resident: Resident, device: DeviceId) -> int | None:
+        """What they held when they were last seen, which may have been the end of them."""
+        return self._held_last.get(resident.instance, {}).get(device)
+
     def free_bytes(self, device: DeviceId) -> int:
         """What may still be promised; below zero when others took what was promised."""
         return self._account(device).free_bytes
@@ -196,9 +209,19 @@ class Ledger:
         moment are still going to take. Headroom is there to be used by surprises, so it counts.
         """
         return all(
-            self.readable(device) and self._physically_free(device, resident) >= share
+            self.readable(device) and self.physically_free(device, resident) >= share
             for device, share in resident.placement.shares
         )
+
+    def physically_free(self, device: DeviceId, newcomer: Resident) -> int:
+        """What the device has, less what others that load at this moment still take of it."""
+        outstanding = 0
+        for resident in self.on(device):
+            if resident.instance == newcomer.instance or resident.state not in _TAKING:
+                continue
+            known = self._held.get(resident.instance, {}).get(device, 0)
+            outstanding += max(0, resident.placement.on(device) - known)
+        return (self._readings[device].free_bytes or 0) - outstanding
 
     def owed_bytes(self, resident: Resident) -> int:
         """What the devices of a resident that is gone still count as used, unexplained (R3).
@@ -321,12 +344,3 @@ class Ledger:
         most = max(0, used_bytes - sum(held.low for held in ranges))
         settled = self._foreign.get(device)
         return most if settled is None else min(max(settled, least), most)
-
-    def _physically_free(self, device: DeviceId, newcomer: Resident) -> int:
-        outstanding = 0
-        for resident in self.on(device):
-            if resident.instance == newcomer.instance or resident.state not in _TAKING:
-                continue
-            known = self._held.get(resident.instance, {}).get(device, 0)
-            outstanding += max(0, resident.placement.on(device) - known)
-        return (self._readings[device].free_bytes or 0) - outstanding

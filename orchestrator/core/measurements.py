@@ -8,6 +8,10 @@ MEASUREMENTS_MAX = 20  # of one model under one set of settings: older ones are 
 P95 = 0.95
 DRIFT_FRACTION = 0.05  # beyond this of what was believed, something about the model has changed
 DRIFT_BYTES_MIN = 128 << 20  # allocators round, and drivers keep pools: smaller changes are theirs
+# Two loads of one model differ by some pages of a driver's pools; a stranger who comes or goes
+# beside each of them by just the same is not to be expected.
+AGREEMENT_FRACTION = 0.03
+AGREEMENT_BYTES_MIN = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,25 @@ class Measurement:
         return self.peak_bytes - self.predicted_bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """After an out-of-memory: it needs at least so much, whatever loads are seen to take."""
+
+    least_bytes: int  # of the memory that the layers lie in
+    predicted_bytes: int  # then; where something else is predicted or declared now, it is void
+    in_use: bool = False  # while it served
+
+
+def near(one_bytes: int, other_bytes: int) -> bool:
+    """Whether two figures are the same but for what a driver's pools make of it."""
+    slack_bytes = max(AGREEMENT_BYTES_MIN, int(max(one_bytes, other_bytes) * AGREEMENT_FRACTION))
+    return abs(one_bytes - other_bytes) <= slack_bytes
+
+
+def agree(one: Measurement, other: Measurement) -> bool:
+    return near(one.settled_bytes, other.settled_bytes) and near(one.peak_bytes, other.peak_bytes)
+
+
 def with_newest(measured: Sequence[Measurement], newest: Measurement) -> tuple[Measurement, ...]:
     return (*measured, newest)[-MEASUREMENTS_MAX:]
 
@@ -39,11 +62,6 @@ def p95_bytes(sizes: Sequence[int]) -> int:
 def learned_bytes(measured: Sequence[Measurement]) -> int:
     """The next reservation: the prediction and the learned residual, which is what was measured."""
     return p95_bytes([each.peak_bytes for each in measured])
-
-
-def corrected_bytes(prediction_bytes: int, of_others: Sequence[Measurement]) -> int:
-    """A prediction for settings that never ran, with the residual of those that did."""
-    return max(prediction_bytes + p95_bytes([each.residual_bytes for each in of_others]), 0)
 
 
 def drift_bytes(measured: Sequence[Measurement], newest: Measurement) -> int:

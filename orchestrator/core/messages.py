@@ -302,6 +302,7 @@ class Learn:
     measured: Measurement | None = None  # None: it could not be told what it took
     instance: InstanceId | None = None  # whose life this is, if it goes on
     layers: tuple[DeviceId, ...] = ()  # the devices that were measured
+    sighted: Measurement | None = None  # what it seems to have taken, where that is not sure
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from orchestrator.core.departures import stop_failed, stopped
 from orchestrator.core.failures import Breaker, Failure, FailureReason
-from orchestrator.core.footprints import lacking_bytes
 from orchestrator.core.grants import deny_line
 from orchestrator.core.leases import Ticket
 from orchestrator.core.messages import Decide, DecisionKind, Effect, Learn, Requested
@@ -13,8 +12,10 @@ from orchestrator.core.placement import layer_devices, where_layers_are
 from orchestrator.core.queue import Line, Wish
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Resident, ResidentState
+from orchestrator.core.shortfall import Shortfall
 from orchestrator.core.specs import Fallback, ModelName, ModelSpec
 from orchestrator.core.state import State
+from orchestrator.core.vram import DeviceId
 
 RESTORE_WAIT_S = 60.0  # a victim that could not come back by then waits to be asked for again
 
@@ -28,9 +29,9 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
     if failure.reason is FailureReason.CANCELLED:
         return effects + _restore(state, victims, name, now_s)
     retry = failure.reason is FailureReason.OUT_OF_MEMORY and name not in state.retried
-    effects.append(_say_failed(resident, failure, retry=retry and line is not None))
-    if failure.reason is FailureReason.OUT_OF_MEMORY:
-        effects += _learn_out_of_memory(state, resident, failure)
+    learned = _learn_out_of_memory(state, resident, failure)
+    again = _again(resident, learned) if retry and line is not None else ""
+    effects += [_say_failed(resident, failure, again), *learned]
     if retry and line is not None:
         state.retried[name] = failure
         state.evicted_for[name] = victims
@@ -48,8 +49,14 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
     return effects + _restore(state, victims, name, now_s)
 
 
-def _say_failed(resident: Resident, failure: Failure, *, retry: bool) -> Decide:
-    again = " Trying once more with more room." if retry else ""
+def _again(resident: Resident, learned: Sequence[Learn]) -> str:
+    if not learned:
+        return " Others took of its room meanwhile: trying once more."
+    grew = any(each.footprint != resident.spec.footprint for each in learned)
+    return " Trying once more with more room." if grew else " Trying once more."
+
+
+def _say_failed(resident: Resident, failure: Failure, again: str) -> Decide:
     return Decide(
         kind=DecisionKind.FAIL,
         model=resident.name,
@@ -59,20 +66,31 @@ def _say_failed(resident: Resident, failure: Failure, *, retry: bool) -> Decide:
     )
 
 
-def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> list[Effect]:
-    """Reserve more next time, but never more than there is: then it could not even be tried."""
-    believed = resident.spec.footprint
+def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> list[Learn]:
+    """Reserve more next time, but never more than there is: then it could not even be tried.
+
+    Nothing is learned where its devices did not have what it was promised: then others took of
+    its room, and what was believed of it may be right.
+    """
+    if failure.reason is not FailureReason.OUT_OF_MEMORY:
+        return []
     layers = layer_devices(resident.placement, state.ledger)
-    kind = state.ledger.reading(layers[0]).device.kind
-    lacked_bytes = lacking_bytes(where_layers_are(believed, kind), failure.missing_bytes)
+    shortfall = _shortfall(state, resident, layers, failure)
+    if not shortfall.promise_kept:
+        return []
+    believed = resident.spec.footprint
+    in_use = resident.ready_s is not None
+    lacked_bytes = shortfall.lacked_bytes * len(layers)
     left_bytes = min(state.ledger.limit_bytes(on) - resident.placement.on(on) for on in layers)
-    footprint = believed.grown(min(lacked_bytes, max(left_bytes, 0) * len(layers)))
+    more_bytes = min(lacked_bytes, max(left_bytes, 0) * len(layers))
+    footprint = believed.raised(more_bytes, in_use=in_use)
     spec = replace(
         resident.spec,
         footprint=footprint,
+        predicted=resident.spec.predicted or believed,
         # What the prediction did not know of, it did not know of with lesser settings either.
         fallbacks=tuple(
-            replace(each, footprint=each.footprint.grown(lacked_bytes))
+            replace(each, footprint=each.footprint.raised(lacked_bytes, in_use=in_use))
             for each in resident.spec.fallbacks
         ),
     )
@@ -86,6 +104,28 @@ def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> 
             load_s=None,
         )
     ]
+
+
+def _shortfall(
+    state: State, resident: Resident, layers: Sequence[DeviceId], failure: Failure
+) -> Shortfall:
+    """Where the layers are spread, the device that held most must do, as everywhere else."""
+    ledger, began = state.ledger, state.baselines.get(resident.instance)
+    held = {on: ledger.last_held_bytes(resident, on) for on in layers}
+    seen = [(size, on) for on, size in held.items() if size]
+    spare_bytes = None
+    if began is not None and all(on in began.free_bytes for on in layers):
+        spare_bytes = min(
+            began.free_bytes[on] - began.taken_bytes.get(on, 0) - resident.placement.on(on)
+            for on in layers
+        )
+    return Shortfall(
+        promised_bytes=resident.placement.on(max(seen)[1] if seen else layers[0]),
+        raised_bytes=resident.spec.footprint.raised_bytes // len(layers),
+        held_bytes=max(seen)[0] if seen else None,
+        asked_bytes=failure.asked_bytes,
+        spare_bytes=spare_bytes,
+    )
 
 
 def _relief(state: State, spec: ModelSpec, failed: Resident) -> Fallback:
@@ -184,13 +224,8 @@ def died(state: State, resident: Resident, failure: Failure, now_s: float) -> li
         return load_failed(state, resident, failure, now_s)
     breaker = state.breakers.get(resident.name, Breaker()).after(failure, now_s)
     state.breakers[resident.name] = breaker
-    learned = (
-        _learn_out_of_memory(state, resident, failure)
-        if failure.reason is FailureReason.OUT_OF_MEMORY
-        else []
-    )
     return [
-        *learned,
+        *_learn_out_of_memory(state, resident, failure),
         Decide(
             kind=DecisionKind.DIED,
             model=resident.name,

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NewType
 
 from orchestrator.core.footprints import Footprint
+from orchestrator.core.measurements import Measurement
 
 ModelName = NewType("ModelName", str)
 ServiceName = NewType("ServiceName", str)
@@ -115,7 +116,8 @@ class ModelSpec:
     pinned: bool = False
     degrade: tuple[Degrading, ...] = ()  # what may be given up, in this order
     fallbacks: tuple[Fallback, ...] = ()  # what that comes to, each lesser than the one before
-    predicted: Footprint | None = None  # believed before anything was measured; None: still is
+    predicted: Footprint | None = None  # believed before anything was learned; None: still is
+    sighted: Measurement | None = None  # what its last load seemed to take, if that is not sure
     asked: Serving | None = None  # what callers want, where it runs with less
     given_up: tuple[str, ...] = ()  # the difference, in words
 

@@ -47,6 +47,11 @@ class Baseline:
 
     version: int  # of the ledger
     used_bytes: Mapping[DeviceId, int]
+    free_bytes: Mapping[DeviceId, int] = field(default_factory=dict)  # for it alone
+    foreign_bytes: Mapping[DeviceId, int] = field(default_factory=dict)
+    # While it loads: the most that was in use, and how many more bytes became foreign.
+    highest_bytes: Mapping[DeviceId, int] = field(default_factory=dict)
+    taken_bytes: Mapping[DeviceId, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from orchestrator.core import departures, grants
 from orchestrator.core.arrivals import question
+from orchestrator.core.attribution import watch
 from orchestrator.core.leases import LeaseKind
 from orchestrator.core.messages import Decide, DecisionKind, Deny, Effect
 from orchestrator.core.planner import explain
@@ -57,6 +58,7 @@ def observe(
                 )
             )
     state.ledger.observe(readings, held)
+    watch(state)
     return effects
 
 

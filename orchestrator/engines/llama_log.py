@@ -23,7 +23,7 @@ _ASKED = re.compile(
     re.IGNORECASE,
 )
 _ASKED_MIB = re.compile(r"allocating ([\d.]+) MiB on device \S+ cudaMalloc failed")
-# The weights come first and in one piece: how much of it was missing, the log does not say.
+# The weights come first: how much of them was missing, the log does not say.
 _WEIGHTS = re.compile(r"unable to allocate \S+ buffer|error loading model: .*bad_alloc")
 # What there was no memory for, the most telling first: each also fails all that comes after it.
 _READY = re.compile(r"(?<!CLIP )\bmodel loaded|starting the main loop|all slots are idle")
@@ -129,7 +129,7 @@ def classify(exit_: Exit) -> Failure:
                 reason=sign.reason,
                 detail=f"{sign.says}{what_for}: {_words(telling)}",
                 log_tail=exit_.log_tail,
-                missing_bytes=_missing_bytes(exit_.log_tail) if sign is _OUT_OF_MEMORY else None,
+                asked_bytes=_asked_last(exit_.log_tail) if sign is _OUT_OF_MEMORY else None,
                 short_of=lacked,
                 remedy=sign.remedy,
             )
@@ -146,11 +146,10 @@ def _lacked(log_tail: tuple[str, ...]) -> ShortOf | None:
     return None
 
 
-def _missing_bytes(log_tail: tuple[str, ...]) -> int | None:
+def _asked_last(log_tail: tuple[str, ...]) -> int | None:
     """The size of what could not be allocated on top of what already lay there.
 
-    None where that was the weights themselves: asking for all of them again beside what the
-    model is believed to need would double it.
+    None where that was the weights: servers that ask for them piece by piece name all of them.
     """
     if any(_WEIGHTS.search(line) for line in log_tail):
         return None

@@ -80,6 +80,7 @@ class DockerRuntime:
             lambda: self._engine.happenings({"container": list(self._named)})
         )
         self._named = named or {}
+        self.images: dict[str, str] = {}  # what names of images were last seen to stand for
         self._starting: set[InstanceId] = set()  # not running yet, but not debris either
         self._background: set[asyncio.Task[None]] = set()
 
@@ -176,7 +177,7 @@ class DockerRuntime:
     ) -> Failure | None:
         """What a launch would not find, told before anybody leaves for it."""
         try:
-            if image is not None and not await self._engine.image_present(image):
+            if image is not None and not await self.look_at_image(image):
                 return image_missing(service, image)
             if container is not None and await self._engine.inspect(container) is None:
                 return named_missing(container)
@@ -185,6 +186,13 @@ class DockerRuntime:
         except EngineRefused:
             return None  # the start says it better
         return None
+
+    async def look_at_image(self, image: str) -> bool:
+        """Whether there is one. Raise Unreachable or EngineRefused if nobody can tell."""
+        seen = await self._engine.image_id(image)
+        if seen is not None:
+            self.images[image] = seen
+        return seen is not None
 
     async def close(self) -> None:
         """Leave everything running; end our own threads and tasks."""

@@ -180,14 +180,15 @@ class DockerEngine:
         listed = await self._read(lambda client: client.containers(all=True, filters=filters))
         return [str(each["Id"]) for each in listed]
 
-    async def image_present(self, image: str) -> bool:
+    async def image_id(self, image: str) -> str | None:
+        """What the name stands for now; None: there is no such image. Raise as `inspect` does."""
         try:
-            await self._read(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
+            seen = await self._read(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
         except EngineRefused as refused:
             if refused.not_there:
-                return False
+                return None
             raise
-        return True
+        return str(seen["Id"])
 
     async def pull(self, image: str, hear: Callable[[PullWord], None]) -> None:
         """Return when the image is here. Raise EngineRefused if its registry does not give it.

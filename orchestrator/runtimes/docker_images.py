@@ -24,7 +24,7 @@ class ImageSupply:
         if spec.footprint.unknown:
             return spec
         try:
-            if not await self._engine.image_present(self._image):
+            if await self._engine.image_id(self._image) is None:
                 await self._pull(tell)
         except Unreachable as silent:
             return engine_gone(silent)

@@ -204,7 +204,7 @@ class FakeWorld:
                 reason=FailureReason.OUT_OF_MEMORY,
                 detail=f"{device} is out of memory",
                 log_tail=(OUT_OF_MEMORY_LINE,),
-                missing_bytes=missing,
+                asked_bytes=size_bytes,
             )
             raise StartFailed(failure)
 

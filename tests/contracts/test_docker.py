@@ -234,7 +234,9 @@ def test_a_missing_image_is_named_with_what_provides_it(url: str) -> None:
             told = await docker_runtime.lacking(service, image=image, container=None)
             assert told is not None
             assert told.reason is FailureReason.IMAGE_MISSING
+        assert docker_runtime.images == {}
         assert await docker_runtime.lacking(service, image=parts.IMAGE, container=None) is None
+        assert docker_runtime.images[parts.IMAGE].startswith("sha256:"), "a tag may be moved"
 
     on(url, play)
 

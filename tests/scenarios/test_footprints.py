@@ -144,12 +144,31 @@ def test_what_was_measured_is_believed_after_a_restart(daemons, visible):
     greedy = model(9000, fake={"load_s": 0.5, "peak_mb": 9000})
     daemon = daemons({"a": greedy, "b": model(6000)}, devices={"fake": [card]})
     daemon.load("a")
+    if not visible:
+        assert daemon.status()["loaded_models"]["a"]["vram_provenance"] == "uncertain"
+        daemon.unload("a")
+        daemon.load("a")
     assert daemon.status()["loaded_models"]["a"]["vram_provenance"] == "measured"
     daemon.end()
     daemon.start()
     daemon.unload("a")
     planned = daemon.post("/models/plan", {"model": "a"}).json()
     assert planned["vram_provenance"] == "measured"
+
+
+def test_what_strangers_take_meanwhile_is_not_learned_behind_a_silent_driver(daemons):
+    card = {"name": "card", "total_mb": 16384, "release_lag_s": 0.2, "processes_visible": False}
+    daemon = daemons({"a": model(2000, fake={"load_s": 2.0})}, devices={"fake": [card]})
+    for foreign_mb in (500, 0):
+        daemon.post("/models/load", {"model": "a", "wait": False})
+        daemon.until(lambda status: status["used_mb"] > 600, "it loads")
+        daemon.device(foreign_mb=foreign_mb)
+        daemon.until_loaded(a="loaded")
+        daemon.unload("a")
+        planned = daemon.post("/models/plan", {"model": "a"}).json()
+        assert (planned["vram_mb"], planned["vram_provenance"]) == (2000, "declared")
+    for said in daemon.decisions("loaded", "a"):
+        assert "uncertain" in said["text"]
 
 
 def test_two_loads_at_once_behind_a_silent_driver_are_said_to_be_uncertain(daemons):

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.catalogue import ADDED_FILE, Book, Unpredicting
 from orchestrator.config import load_config
 from orchestrator.core.footprints import Footprint, Provenance
+from orchestrator.core.measurements import Measurement
 from orchestrator.core.refusals import RefusalCode
 from orchestrator.core.specs import Profile
 from orchestrator.core.vram import MiB
@@ -123,6 +124,13 @@ def learned(spec, device_bytes, load_s=3.0):
         footprint=footprint,
         load_s=load_s,
         measured_at=datetime.now(UTC),
+        measurements=(
+            Measurement(
+                predicted_bytes=spec.footprint.device_bytes,
+                settled_bytes=device_bytes,
+                peak_bytes=device_bytes,
+            ),
+        ),
     )
 
 
@@ -130,6 +138,14 @@ def test_what_was_measured_replaces_what_was_declared(book, opened):
     knowing = opened(learned=[learned(book.named("chat"), 5 * MiB)])
     spec = knowing.spec_for(LoadOrder(model="chat"))
     assert (spec.footprint.device_bytes, spec.load_s) == (5 * MiB, 3.0)
+
+
+def test_the_catalogue_is_shown_as_it_is_believed(book, opened):
+    assert opened().believed == book.catalogue
+    knowing = opened(learned=[learned(book.named("chat"), 7000 * MiB)])
+    believed = knowing.believed["chat"].footprint
+    assert (believed.device_bytes, believed.provenance) == (7000 * MiB, Provenance.MEASURED)
+    assert knowing.catalogue == book.catalogue, "what the operator said stays what he said"
 
 
 def test_what_was_measured_holds_for_those_settings_only(book, opened):

@@ -1,30 +1,6 @@
-"""What to reserve after a model has run out of memory."""
+"""What a model needs, and how it is known."""
 
-import pytest
-
-from orchestrator.core.footprints import (
-    OOM_GROWTH_BYTES_MIN,
-    Footprint,
-    Provenance,
-    lacking_bytes,
-)
-from orchestrator.core.vram import GiB, MiB
-
-
-@pytest.mark.parametrize(
-    ("had_bytes", "missing_bytes", "grows_by"),
-    [
-        (8 * GiB, 700 * MiB, 700 * MiB),  # the log said how much
-        (8 * GiB, None, 2 * GiB),
-        (8 * GiB, 0, 2 * GiB),
-        (512 * MiB, None, OOM_GROWTH_BYTES_MIN),
-    ],
-)
-def test_growth_after_out_of_memory(had_bytes, missing_bytes, grows_by):
-    before = Footprint(device_bytes=had_bytes, host_bytes=5 * MiB, provenance=Provenance.MEASURED)
-    assert before.grown(lacking_bytes(before.device_bytes, missing_bytes)) == Footprint(
-        device_bytes=had_bytes + grows_by, host_bytes=5 * MiB, provenance=Provenance.MEASURED
-    )
+from orchestrator.core.footprints import Footprint, Provenance
 
 
 def test_total_is_both_parts():
@@ -46,3 +22,14 @@ def test_what_grows_grows_wherever_the_layers_lie_and_never_falls_below_nothing(
     more = one.grown(2)
     assert (more.device_bytes, more.host_bytes, more.host_only_bytes) == (5, 4, 7)
     assert one.grown(-9).device_bytes == 0
+
+
+def test_what_was_raised_after_a_failure_is_no_longer_what_it_was():
+    measured = Footprint(device_bytes=8, host_only_bytes=9, provenance=Provenance.MEASURED)
+    once = measured.raised(2)
+    assert (once.device_bytes, once.host_only_bytes, once.raised_bytes) == (10, 11, 2)
+    assert (once.provenance, once.raised_in_use) == (Provenance.RAISED, False)
+    again = once.raised(3, in_use=True)
+    assert (again.device_bytes, again.raised_bytes, again.raised_in_use) == (13, 5, True)
+    assert again.raised(1).raised_in_use, "what it once needed to serve it needs to serve"
+    assert measured.raised(0) is measured

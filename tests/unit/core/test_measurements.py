@@ -1,18 +1,21 @@
 """What is promised after some loads have been seen."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.core.measurements import (
     DRIFT_BYTES_MIN,
     MEASUREMENTS_MAX,
     Measurement,
-    corrected_bytes,
+    agree,
     drift_bytes,
     learned_bytes,
+    near,
     p95_bytes,
     with_newest,
 )
-from orchestrator.core.vram import GiB
+from orchestrator.core.vram import GiB, MiB
 
 
 def measured(peak_bytes, predicted_bytes=8 * GiB):
@@ -32,10 +35,19 @@ def test_what_was_measured_is_promised_next_also_when_it_was_less():
     assert learned_bytes([measured(7 * GiB), measured(6 * GiB)]) == 7 * GiB
 
 
-def test_other_settings_are_promised_their_prediction_and_the_residual():
-    assert corrected_bytes(20 * GiB, [measured(9 * GiB), measured(7 * GiB)]) == 21 * GiB
-    assert corrected_bytes(20 * GiB, [measured(7 * GiB)]) == 19 * GiB
-    assert corrected_bytes(0, [measured(7 * GiB)]) == 0
+@pytest.mark.parametrize(
+    ("one_mb", "other_mb", "same"),
+    [(2000, 2050, True), (2000, 2100, False), (100, 130, True), (100, 140, False)],
+)
+def test_figures_are_the_same_but_for_a_few_percent_or_some_pools(one_mb, other_mb, same):
+    assert near(one_mb * MiB, other_mb * MiB) is near(other_mb * MiB, one_mb * MiB) is same
+
+
+def test_loads_agree_where_they_came_to_rest_and_where_they_were_highest():
+    one = measured(8 * GiB)
+    assert agree(one, replace(one, settled_bytes=8 * GiB + MiB))
+    assert not agree(one, replace(one, settled_bytes=7 * GiB))
+    assert not agree(one, replace(one, peak_bytes=9 * GiB))
 
 
 def test_only_the_last_measurements_are_kept():

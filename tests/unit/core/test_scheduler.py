@@ -81,6 +81,7 @@ class Play:
         self.scheduler = scheduler(*parts, changes=changes)
         self.now_s = 0.0
         self.said = []
+        self.learned = []
         self.running = {}  # instance -> placement
         self.files_are_sound = True
         for each in self.scheduler.state.ledger.residents:
@@ -92,6 +93,7 @@ class Play:
         if self.files_are_sound:
             effects = [each for effect in effects for each in self.looked_at(effect)]
         self.said += [effect for effect in effects if isinstance(effect, Decide)]
+        self.learned += [effect for effect in effects if isinstance(effect, Learn)]
         for effect in effects:
             if isinstance(effect, Load):
                 self.running[effect.resident.instance] = effect.resident.placement
@@ -528,6 +530,7 @@ def test_out_of_memory_is_learned_and_tried_once_more_with_more_room():
     effects = play.failed("a", NO_MEMORY)
     assert Load in kinds(effects)
     assert play.resident("a").placement.total_bytes == 20 * GiB
+    assert "Trying once more with more room." in words(play)
     assert granted(play.loaded("a")) == [1]
 
 
@@ -613,11 +616,51 @@ def test_when_nothing_is_left_to_give_up_the_callers_hear_it():
     assert denied(play.failed("d", NO_MEMORY)) == {1: RefusalCode.LOAD_FAILED}
 
 
-def test_the_log_says_exactly_how_much_was_missing_and_so_much_more_is_reserved():
+def seen_to_hold(play, name, gib, *, foreign_gib=0.0):
+    """A look at a card whose driver tells who holds what."""
+    holder = play.resident(name).instance
+    used_gib = sum(each.total_bytes for each in play.running.values()) / GiB
+    used_gib += gib - play.running[holder].total_bytes / GiB
+    reading = gpu(gib=24, used_gib=used_gib + foreign_gib, at_s=play.now_s)
+    play.tell(Sampled([reading], {holder: {DeviceId("g0"): int(gib * GiB)}}))
+
+
+def test_what_it_held_and_what_failed_is_what_it_needs():
     play = Play()
     play.request(1, A)
-    play.failed("a", replace(NO_MEMORY, missing_bytes=GiB))
-    assert play.resident("a").placement.total_bytes == 17 * GiB
+    seen_to_hold(play, "a", 15.5)
+    play.failed("a", replace(NO_MEMORY, asked_bytes=GiB))
+    assert play.resident("a").placement.total_bytes == 17 * GiB, "without what failed it had 16"
+
+
+def test_on_a_full_card_what_failed_is_part_of_what_was_promised():
+    play = Play(A, resident("b", gib=8))
+    play.request(1, A)
+    seen_to_hold(play, "a", 15.5)
+    (said,) = learned_at_failure(play, "a", replace(NO_MEMORY, asked_bytes=GiB))
+    assert said.footprint.device_bytes == int(16.5 * GiB)
+    assert said.footprint.provenance is Provenance.RAISED
+
+
+def words(play):
+    return " ".join(each.text for each in play.said)
+
+
+def learned_at_failure(play, name, failure):
+    instance = play.resident(name).instance
+    effects = play.scheduler.handle(LoadFailed(instance, failure), now_s=play.now_s)
+    return [each for each in effects if isinstance(each, Learn)]
+
+
+def test_whose_room_was_taken_by_strangers_was_not_believed_to_need_too_little():
+    play = Play(A)
+    play.request(1, A)
+    seen_to_hold(play, "a", 10, foreign_gib=9)
+    play.failed("a", replace(NO_MEMORY, asked_bytes=6 * GiB))
+    assert not play.learned
+    assert "Others took of its room meanwhile: trying once more." in words(play)
+    assert play.survey().queue, "it is planned again"
+    assert play.scheduler.state.queue.line(ModelName("a")).spec.footprint == A.footprint
 
 
 def test_out_of_memory_while_it_served_is_learned_for_the_next_time():
@@ -626,16 +669,35 @@ def test_out_of_memory_while_it_served_is_learned_for_the_next_time():
     effects = play.scheduler.handle(Died(play.resident("a").instance, NO_MEMORY), now_s=play.now_s)
     (learned,) = [each for each in effects if isinstance(each, Learn)]
     assert learned.footprint.device_bytes == 20 * GiB
+    assert learned.footprint.provenance is Provenance.RAISED
+    assert learned.footprint.raised_in_use
+    assert learned.spec.predicted == A.footprint
 
 
-def test_a_silent_driver_is_no_reason_not_to_measure():
+def test_failing_again_and_again_makes_no_promise_grow_without_end():
+    play = Play(gib=96)
+    wanted = A
+    for ticket in range(12):
+        play.now_s += 3600
+        play.request(ticket, wanted)
+        for _ in range(2):
+            play.failed("a", NO_MEMORY)
+        wanted = play.learned[-1].spec
+    assert wanted.footprint.device_bytes == 32 * GiB
+
+
+def test_what_a_silent_driver_says_is_charged_and_called_uncertain():
     play = Play()
     play.request(1, A)
     play.running[play.resident("a").instance] = Placement(((DeviceId("g0"), 15 * GiB),))
     play.loaded("a")
-    assert play.resident("a").spec.footprint == replace(
-        A.footprint, device_bytes=15 * GiB, provenance=Provenance.MEASURED
+    loaded = play.resident("a")
+    assert loaded.placement.total_bytes == 15 * GiB
+    assert loaded.spec.footprint == replace(
+        A.footprint, device_bytes=15 * GiB, provenance=Provenance.UNCERTAIN
     )
+    assert loaded.spec.predicted == A.footprint
+    assert "takes 15360 MB (uncertain: the driver does not tell" in play.said[-1].text
 
 
 def test_the_victim_comes_back_when_the_newcomer_fails():

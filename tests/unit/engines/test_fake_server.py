@@ -89,20 +89,20 @@ def test_the_charge_grows_as_it_loads_up_to_the_peak_and_settles(claims_dir):
 
 
 @pytest.mark.parametrize(
-    ("mb", "behaviour", "missing_mb"),
+    ("mb", "behaviour", "asked_mb"),
     [
         (600, {"peak_mb": 1200}, 600),  # beyond the weights: the piece that was asked for
         (1100, {}, None),  # the weights themselves: the log does not say how much was missing
         (600, {"fail": FakeFailure.OUT_OF_MEMORY}, 60),
     ],
 )
-def test_a_full_device_ends_it_in_words_that_are_understood(claims_dir, mb, behaviour, missing_mb):
+def test_a_full_device_ends_it_in_words_that_are_understood(claims_dir, mb, behaviour, asked_mb):
     async def scene(http):
         engine, server = started(http, claims_dir=claims_dir, mb=mb, **behaviour)
         with server as server:
             failure = engine.classify(server.exit())
         assert failure.reason is FailureReason.OUT_OF_MEMORY
-        assert failure.missing_bytes == (None if missing_mb is None else missing_mb * MiB)
+        assert failure.asked_bytes == (None if asked_mb is None else asked_mb * MiB)
 
     with_http(scene)
 

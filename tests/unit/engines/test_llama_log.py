@@ -62,13 +62,14 @@ def test_the_sentence_is_the_line_nearest_to_the_cause():
     assert "1440.00 MB" in of(*read("no_room_for_cache")).detail
 
 
-def test_the_missing_bytes_are_those_of_a_cache_that_did_not_fit():
-    assert of(*read("no_room_for_cache")).missing_bytes == 1440 * MiB
+def test_a_log_says_what_was_asked_for_in_vain():
+    assert of(*read("no_room_for_cache")).asked_bytes == 1440 * MiB
+    assert of("CUDA error: out of memory").asked_bytes is None
 
 
 def test_weights_that_do_not_fit_say_nothing_about_what_is_missing():
-    assert of(*read("no_room_for_weights", "b10434")).missing_bytes is None
-    assert of(*read("little_room", "b10434")).missing_bytes is None
+    assert of(*read("no_room_for_weights", "b10434")).asked_bytes is None
+    assert of(*read("little_room", "b10434")).asked_bytes is None
 
 
 def test_cuda_out_of_memory():
@@ -78,12 +79,12 @@ def test_cuda_out_of_memory():
         "E graph_reserve: failed to allocate compute buffers",
     )
     assert failure.reason is R.OUT_OF_MEMORY
-    assert failure.missing_bytes == 512 * MiB
+    assert failure.asked_bytes == 512 * MiB
 
 
 def test_vulkan_out_of_memory():
     failure = of("ggml_vulkan: Device memory allocation of size 1073741824 failed.")
-    assert (failure.reason, failure.missing_bytes) == (R.OUT_OF_MEMORY, 1024 * MiB)
+    assert (failure.reason, failure.asked_bytes) == (R.OUT_OF_MEMORY, 1024 * MiB)
 
 
 def test_killed_for_host_memory():

@@ -118,7 +118,7 @@ def test_a_start_without_room_runs_out_of_memory_and_is_noted():
         with pytest.raises(StartFailed) as caught:
             await place.runtime.start(launch("b", g0=50))
         failure = caught.value.failure
-        assert (failure.reason, failure.missing_bytes) == (FailureReason.OUT_OF_MEMORY, 10)
+        assert (failure.reason, failure.asked_bytes) == (FailureReason.OUT_OF_MEMORY, 50)
         assert len(place.complaints) == 1
         assert list(place.running) == ["a-1"]
 
