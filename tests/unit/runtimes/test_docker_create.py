@@ -94,7 +94,13 @@ def test_one_port_is_published_on_loopback_or_none_on_a_shared_network() -> None
 def test_models_are_mounted_whole_once_and_read_only() -> None:
     several = replace(LAUNCH, mounts=(Path("/models/q.gguf"), Path("/models/hub/m.gguf")))
     assert host(several)["Mounts"] == [
-        {"Type": "bind", "Source": "/models", "Target": "/models", "ReadOnly": True}
+        {
+            "Type": "bind",
+            "Source": "/models",
+            "Target": "/models",
+            "ReadOnly": True,
+            "BindOptions": {"NonRecursive": True},
+        }
     ]
 
 
