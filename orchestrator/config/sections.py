@@ -217,7 +217,8 @@ class ServiceEntry:
     memory_mb: Annotated[int, Field(ge=64, le=MB_MAX)] | None = None
     """docker: the most host RAM one container may take."""
     models_dir: Text | None = None
-    """The folder that `file`, `mmproj` and `lora` are relative to."""
+    """The folder that `file`, `mmproj` and `lora` are relative to. In this and other paths,
+    ${NAME} and ${NAME:-otherwise} are taken from the environment."""
     allowed_roots: tuple[Text, ...] = ()
     """Other folders that files may lie in."""
     binary: Text | None = None

@@ -287,7 +287,7 @@ def test_a_setting_that_is_called_otherwise_is_told(
     assert "is not a setting" not in quiet.stderr
 
 
-def test_misnomers_lead_to_settings_that_there_are(container: Container) -> None:  # noqa: ARG001
+def test_misnomers_lead_to_settings_that_there_are() -> None:
     text = ENTRYPOINT.read_text()
     told = re.search(r'MISNOMERS="([^"]*)"', text)
     assert told is not None
