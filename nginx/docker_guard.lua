@@ -26,10 +26,19 @@ end
 
 local function words(text)
     local list = {}
-    for word in string.gmatch(text or "", "[^,%s]+") do
-        list[#list + 1] = word
+    for part in string.gmatch(text or "", "[^,]+") do
+        local word = string.match(part, "^%s*(.-)%s*$")
+        if word ~= "" then
+            list[#list + 1] = word
+        end
     end
     return list
+end
+
+-- A setting that makes no sense keeps nginx from starting, with one sentence.
+local function wrong(sentence)
+    io.stderr:write("docker-guard: ", sentence, "\n")
+    os.exit(1)
 end
 
 local function set_of(list)
@@ -40,23 +49,23 @@ local function set_of(list)
     return set
 end
 
--- Read the settings once, at start. An error here keeps nginx from starting.
+-- Read the settings once, at start.
 function M.configure(getenv)
     local identity = getenv("GUARD_IDENTITY") or ""
     if not string.find(identity, "^[A-Za-z0-9][A-Za-z0-9._-]*$") then
-        error("GUARD_IDENTITY must name the orchestrator whose containers these are")
+        wrong("GUARD_IDENTITY must name the orchestrator whose containers these are")
     end
     local models = {}
     for _, word in ipairs(words(getenv("GUARD_MODELS"))) do
         local path, source = string.match(word, "^(/[^=]+)=?(.*)$")
         if path == nil then
-            error("GUARD_MODELS: not an absolute path: " .. word)
+            wrong("GUARD_MODELS: not an absolute path: " .. word)
         end
         models[#models + 1] = { path = path, source = source ~= "" and source or path }
     end
     local network = getenv("GUARD_NETWORK")
     if network == "host" or (network and string.find(network, "^container:")) then
-        error("GUARD_NETWORK must not share the network of the host or of a container")
+        wrong("GUARD_NETWORK must not share the network of the host or of a container")
     end
     settings = {
         identity = identity,
@@ -236,6 +245,10 @@ function M.decide()
         return refuse("this call has no body")
     elseif call.about == "pull" then
         checked_pull(args)
+    elseif call.about == "image" then
+        if next(settings.images) and not settings.images[call.ref] then
+            return refuse("the image " .. call.ref .. " is not one that may be run")
+        end
     elseif call.about == "list" then
         checked_list(args)
     elseif call.about == "events" then

@@ -3,21 +3,25 @@
 #
 # To use your own, put cert.pem (the chain) and key.pem into $EDGE_TLS_DIR (default /var/lib/edge).
 # A certificate that was made here is made anew when it has less than 30 days left.
+#
+# What others need to trust it is put into $EDGE_CA_DIR (default /var/lib/edge-ca), without the key:
+# ca.pem of $EDGE_TLS_DIR if there is one, else the certificate itself.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${EDGE_TLS_DIR:-/var/lib/edge}
 made=$dir/made-here
+public=${EDGE_CA_DIR:-/var/lib/edge-ca}
 
 if [ ! -s "$dir/cert.pem" ] || { [ -e "$made" ] && ! openssl x509 -in "$dir/cert.pem" -noout -checkend 2592000 >/dev/null; }; then
     # Beside its place and then moved: a half-written key is never served.
-    umask 077
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 397 \
+    (umask 077 && exec openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 397 \
         -subj /CN=orchestrator.lan \
         -addext subjectAltName=DNS:orchestrator.lan,DNS:llama.lan \
         -addext extendedKeyUsage=serverAuth \
-        -keyout "$dir/key.pem.new" -out "$dir/cert.pem.new" 2>/dev/null || {
-        echo "edge: cannot make a certificate in $dir: is it writable?" >&2
+        -keyout "$dir/key.pem.new" -out "$dir/cert.pem.new" 2>/dev/null) || {
+        echo "edge: cannot make a certificate in $dir: may user $(id -u) write there?" \
+            "Or read it, if you have put yours there?" >&2
         exit 1
     }
     : >"$made"
@@ -27,5 +31,19 @@ if [ ! -s "$dir/cert.pem" ] || { [ -e "$made" ] && ! openssl x509 -in "$dir/cert
 elif [ ! -s "$dir/key.pem" ]; then
     echo "edge: $dir/cert.pem has no key.pem beside it" >&2
     exit 1
+fi
+for each in cert.pem key.pem; do
+    [ -r "$dir/$each" ] || {
+        echo "edge: user $(id -u) may not read $dir/$each" >&2
+        exit 1
+    }
+done
+if [ -d "$public" ]; then
+    authority=$dir/cert.pem
+    [ ! -s "$dir/ca.pem" ] || authority=$dir/ca.pem
+    # Moved into place, for readers of an older one; readable by every user, as key.pem never is.
+    cp "$authority" "$public/ca.pem.new"
+    chmod 644 "$public/ca.pem.new"
+    mv "$public/ca.pem.new" "$public/ca.pem"
 fi
 exec nginx -e stderr -p "$here" -c "${EDGE_CONF:-$here/nginx.conf}"

@@ -49,7 +49,7 @@ end
 
 -- `kind` as in OpenAI's errors. The members are those of the daemon's own error body.
 local function refuse(status, code, title, detail, remedy, retry_after_s)
-    local path = string.match(ngx.var.request_uri, "^[^?]*")
+    local path = string.match(ngx.var.request_uri or "", "^[^?]*")
     local kind = status == 429 and "rate_limit_error"
         or (status < 500 and "invalid_request_error" or "server_error")
     local body = {
@@ -163,6 +163,24 @@ function M.too_large(limit)
     )
 end
 
+-- What nginx could not or would not read: by its own status, what is said and as what.
+local UNREADABLE = {
+    [404] = { 404, "not_found", "Not found", "There is no such address." },
+    [405] = { 405, "method_not_allowed", "Method not allowed", "This method is not one that is served here." },
+    [411] = { 411, "bad_request", "Length required", "The request has a body and does not say how long it is." },
+    [414] = { 414, "too_large", "Address too long", "The address of the request is longer than 8 KB." },
+    [494] = { 431, "too_large", "Headers too large", "A header of the request is longer than 8 KB, or all are longer than 32 KB." },
+    [497] = { 400, "bad_request", "Plain HTTP at the port of HTTPS", "This port speaks HTTPS only." },
+    [501] = { 501, "bad_request", "Not implemented", "The request asks for a transfer encoding that is not served here." },
+    [505] = { 505, "bad_request", "HTTP version not supported", "Only HTTP/1 and HTTP/2 are spoken here." },
+}
+local MALFORMED = { 400, "bad_request", "Bad request", "This is not a request that HTTP knows." }
+
+function M.unreadable()
+    local status, code, title, detail = unpack(UNREADABLE[tonumber(string.match(ngx.var.uri, "%d+$"))] or MALFORMED)
+    return refuse(status, code, title, detail, "Look at what the client sends: method, address and headers.")
+end
+
 -- The disk for large bodies is full, say.
 function M.broken()
     return refuse(
@@ -174,6 +192,18 @@ function M.broken()
     )
 end
 
+-- Whether what did not get an answer may be asked again.
+local function asked_twice(method, path)
+    if READING[method] or UNCOUNTED[path] then
+        return "Asking again is safe."
+    elseif method == "POST" and path == "/vram/leases" then
+        return "The lease may have been made all the same: look at GET /vram/leases before you ask again."
+    elseif method == "POST" and path == "/models/load" then
+        return "Asking again is safe: a load that is under way is joined."
+    end
+    return "It may have been done all the same: look before you ask again."
+end
+
 -- The upstream did not answer, or not to the end. Nothing is known of what became of the request.
 function M.unavailable(who)
     return refuse(
@@ -181,7 +211,7 @@ function M.unavailable(who)
         "unavailable",
         "Unavailable",
         who .. " did not answer.",
-        "Is it running? `docker compose ps` shows it. Sending the same request again is safe.",
+        "Is it running? `docker compose ps` shows it. " .. asked_twice(ngx.req.get_method(), ngx.var.uri),
         UNAVAILABLE_RETRY_S
     )
 end

@@ -8,8 +8,13 @@ local shapes = require("docker_guard.shapes")
 local M = {}
 
 local PORT = "8080/tcp" -- inside the container
-local GiB = 1024 * 1024 * 1024
+local MiB = 1024 * 1024
+local GiB = 1024 * MiB
+local MEMORY_MIN = 64 * MiB
 local MEMORY_MAX = 4096 * GiB
+-- Of /tmp and of /dev/shm, which lie in the host's RAM; 0 would be half of it.
+local RAM_DISK_MIN = MiB
+local RAM_DISK_MAX = 16 * GiB
 
 -- The engine's GPU hook runs on the host with the container's environment: LD_PRELOAD there was
 -- a way out of the container, and NVIDIA_VISIBLE_DEVICES hands out GPUs that nobody requested.
@@ -54,8 +59,10 @@ local function image_shape(images)
 end
 
 local function tmpfs_allowed(options)
-    local kept = string.gsub(options, "size=%d+", "size")
-    return kept == "rw,exec,nosuid,nodev,size" or kept == "rw,noexec,nosuid,nodev,size"
+    local kept, digits = string.match(options, "^(rw,n?o?exec,nosuid,nodev),size=([1-9]%d*)$")
+    local size = tonumber(digits)
+    return (kept == "rw,exec,nosuid,nodev" or kept == "rw,noexec,nosuid,nodev")
+        and size >= RAM_DISK_MIN and size <= RAM_DISK_MAX
 end
 
 -- Each allowed directory as one shape: source and target belong together.
@@ -63,12 +70,17 @@ local function mount_shape(models)
     local records = {}
     for _, dir in ipairs(models) do
         local volume = string.sub(dir.source, 1, 1) ~= "/"
-        records[#records + 1] = shapes.record({
+        local members = {
             Type = shapes.one_of(volume and "volume" or "bind"),
             Source = shapes.one_of(dir.source),
             Target = shapes.one_of(dir.path),
             ReadOnly = shapes.yes(),
-        })
+        }
+        if not volume then
+            -- What is mounted inside the directory would come along, and not read-only.
+            members.BindOptions = shapes.record({ NonRecursive = shapes.yes() })
+        end
+        records[#records + 1] = shapes.record(members)
     end
     return function(value, place)
         local why
@@ -123,7 +135,7 @@ local function host_shape(settings)
         CapDrop = shapes.list(shapes.one_of("ALL"), 1, 1),
         SecurityOpt = shapes.list(shapes.one_of("no-new-privileges"), 1, 1),
         PidsLimit = shapes.integer(1, 32768),
-        ShmSize = shapes.integer(0, 64 * GiB),
+        ShmSize = shapes.integer(RAM_DISK_MIN, RAM_DISK_MAX),
         LogConfig = shapes.record({
             Type = shapes.one_of("json-file"),
             Config = shapes.record({
@@ -134,8 +146,8 @@ local function host_shape(settings)
     }
     local optional = {
         DeviceRequests = shapes.list(gpu_shape(), 1, 1),
-        Memory = shapes.integer(4 * 1024 * 1024, MEMORY_MAX),
-        MemorySwap = shapes.integer(4 * 1024 * 1024, MEMORY_MAX),
+        Memory = shapes.integer(MEMORY_MIN, MEMORY_MAX),
+        MemorySwap = shapes.integer(MEMORY_MIN, MEMORY_MAX),
     }
     if settings.network == nil or settings.direct then
         -- No port number: the engine takes a free one, and nobody takes a port of the host's.
@@ -146,7 +158,14 @@ local function host_shape(settings)
         local bindings = settings.network == nil and required or optional
         bindings.PortBindings = shapes.record({ [PORT] = shapes.list(published, 1, 1) })
     end
-    return shapes.record(required, optional)
+    local host = shapes.record(required, optional)
+    return function(value, place)
+        -- Equal limits are no swap; one without the other is swap without an end.
+        if type(value) == "table" and value.Memory ~= value.MemorySwap then
+            return nil, place .. ": Memory and MemorySwap must be the same"
+        end
+        return host(value, place)
+    end
 end
 
 -- The shape of the body of a create call under these settings.

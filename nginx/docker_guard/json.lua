@@ -57,6 +57,10 @@ end
 
 -- Returns the value, or nil and what is wrong with the text.
 function M.decode(text)
+    -- Patterns of Lua end at a NUL, and some decoders do.
+    if string.find(text, "%z") then
+        return nil, "holds a NUL"
+    end
     local fine, value = pcall(cjson.decode, text)
     if not fine then
         return nil, "is not plain JSON"

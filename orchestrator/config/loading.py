@@ -16,6 +16,7 @@ from orchestrator.config.catalogue import (
     name_mistake,
     service_mistakes,
 )
+from orchestrator.config.environment import filled, unset
 from orchestrator.config.places import (
     FILE_BYTES_MAX,
     KeyPath,
@@ -81,7 +82,9 @@ def load_config(
     adapter = _document()
     found = validate(adapter, written.content)
     complaints += found.mistakes
-    document = _resolved(found.value or Document(), _home(path), environ)
+    unfilled = found.value or Document()
+    complaints += _unset_mistakes(unfilled, environ)
+    document = _resolved(unfilled, _home(path), environ)
     catalogue, crossed = _catalogue(document, written, estimate)
     crossed += [*_device_mistakes(document.devices)]
     complaints += [each for each in crossed if not found.doubts(each.where)]
@@ -200,6 +203,7 @@ def _home(path: Path) -> Path:
 
 def _resolved(document: Document, home: Path, environ: Mapping[str, str]) -> Document:
     def absolute(path: str) -> str:
+        path = filled(path, environ)
         user = environ.get("HOME")
         if user and (path == "~" or path.startswith("~/")):
             path = f"{user}{path[1:]}"
@@ -220,6 +224,18 @@ def _resolved(document: Document, home: Path, environ: Mapping[str, str]) -> Doc
         state_dir=absolute(document.state_dir),
         services={name: settled(entry) for name, entry in document.services.items()},
     )
+
+
+def _unset_mistakes(document: Document, environ: Mapping[str, str]) -> Iterator[Mistake]:
+    paths: list[tuple[KeyPath, str | None]] = [(("state_dir",), document.state_dir)]
+    for name, entry in document.services.items():
+        here = ("services", name)
+        paths += [((*here, "models_dir"), entry.models_dir), ((*here, "binary"), entry.binary)]
+        roots = enumerate(entry.allowed_roots)
+        paths += [((*here, "allowed_roots", index), root) for index, root in roots]
+    for where, path in paths:
+        for variable in unset(path or "", environ):
+            yield Mistake(where, f"the environment has no {variable}: set it, or write the path")
 
 
 def _catalogue(

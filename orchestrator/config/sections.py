@@ -226,7 +226,8 @@ class ServiceEntry:
     hub_volume: Text | None = None
     """docker: the volume that holds HF_HOME, where the daemon itself runs in a container."""
     models_dir: Text | None = None
-    """The folder that `file`, `mmproj` and `lora` are relative to."""
+    """The folder that `file`, `mmproj` and `lora` are relative to. In this and other paths,
+    ${NAME} and ${NAME:-otherwise} are taken from the environment."""
     allowed_roots: tuple[Text, ...] = ()
     """Other folders that files may lie in."""
     binary: Text | None = None

@@ -194,6 +194,8 @@ def _mounts(launch: Launch, settings: ContainerSettings) -> list[Json]:
             "Source": home.source,
             "Target": str(home.path),
             "ReadOnly": True,
+            # A file system that is mounted inside would come along, and would be writable.
+            **({"BindOptions": {"NonRecursive": True}} if home.source.startswith("/") else {}),
         }
         for home in wanted.values()
     ]

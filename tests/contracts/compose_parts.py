@@ -34,6 +34,7 @@ IMAGES = {
     "LLAMA_IMAGE": "vram-test-llama:compose",
     "LLAMA_CPU_IMAGE": "vram-test-llama:compose",
 }
+LLAMA = {"cpu": "llama-cpp-cpu", "gpu": "llama-cpp"}
 CARDS = ("gpu GPU-aaaa total=32768 used=10", "gpu GPU-bbbb total=8192 used=10")
 PYTHON = ROOT / ".venv" / "bin" / "python"
 
@@ -118,6 +119,12 @@ class Stack:
     edge_port: int
     files: tuple[Path, ...]
 
+    def say_in_env(self, **settings: object) -> None:
+        """As an operator would who adds lines to .env: the last of two counts."""
+        lines = [f"{name}={value}\n" for name, value in settings.items()]
+        with self.environment_file.open("a") as file:
+            file.writelines(lines)
+
     def compose(self, *words: str) -> str:
         files = [word for file in self.files for word in ("-f", file)]
         project = ("--env-file", self.environment_file, "-p", self.project)
@@ -133,6 +140,15 @@ class Stack:
         state = self.inspect(container)["State"]
         return state["Health"]["Status"] if state["Running"] else state["Status"]
 
+    def logs(self, container: str) -> str:
+        done = subprocess.run(
+            ["docker", "-H", self.engine, "logs", container],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout + done.stderr
+
     def containers(self) -> list[str]:
         return self.compose("ps", "-q").split()
 
@@ -141,8 +157,7 @@ class Stack:
 
     def ask(self, name: str, method: str, path: str, body: Any = None) -> httpx.Response:
         """Through the edge, by its name, with the certificate that it made."""
-        certificate = self.docker("exec", self.container("nginx"), "cat", "/var/lib/edge/cert.pem")
-        trust = ssl.create_default_context(cadata=certificate)
+        trust = ssl.create_default_context(cadata=self.authority())
         with httpx.Client(verify=trust, timeout=90, trust_env=False) as client:
             url = f"https://127.0.0.1:{self.edge_port}{path}"
             return client.request(
@@ -152,6 +167,16 @@ class Stack:
                 headers={"Host": name},
                 extensions={"sni_hostname": name},
             )
+
+    def authority(self) -> str:
+        """What the edge gives others to trust it, as n8n reads it: another user, that volume."""
+        return self.as_n8n("cat", "/edge-ca/ca.pem")
+
+    def as_n8n(self, *words: str) -> str:
+        program, *rest = words
+        volume = f"{self.project}_edge-ca:/edge-ca:ro"
+        who = ("--rm", "--user", "1000:1000", "--network", "none", "--entrypoint", program)
+        return self.docker("run", *who, "-v", volume, IMAGES["EDGE_IMAGE"], *rest)
 
     def orchestrator(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         answer = self.ask("orchestrator.lan", method, path, body)
@@ -165,6 +190,7 @@ class Stack:
     def take_away(self) -> None:
         """Models that the orchestrator started outlive it: compose knows nothing of them."""
         docker_parts.remove_all(self.engine, f"vram-orchestrator.identity={self.project}")
+        self.compose("rm", "-f", "-s", LLAMA["cpu"], LLAMA["gpu"])
         self.compose("down", "-v", "-t", "2")
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
@@ -185,34 +211,48 @@ def running_stack(scratch: Path, profile: str) -> Iterator[Stack]:
     project = f"vramtest{os.getpid()}{profile}"
     environment = IMAGES | {
         "COMPOSE_PROFILES": profile,
-        "MODELS_DIR": models_dir(),
-        "MODEL_PATH": models_dir() / MODEL_FILE,
-        "CONTEXT_SIZE": 1024,
+        "MODELS_DIR": _own_models_dir(scratch),
+        "MODEL_PATH": MODEL_FILE,
+        # By the name that people have: the one of this image is empty.
+        "LLAMA_CTX_SIZE": 1024,
+        "LLAMA_GPU": "GPU-aaaa",
         "ORCHESTRATOR_CONFIG": _configuration(scratch, profile),
         "ORCHESTRATOR_IDENTITY": project,
         "DOCKER_SOCKET": engine.removeprefix("unix://"),
         "HTTP_PORT": ports[0],
         "HTTPS_PORT": ports[1],
     }
-    lines = [f"{name}={value}" for name, value in environment.items()]
-    (scratch / "env").write_text("\n".join([*lines, ""]))
     files = [ROOT / "compose.yaml"]
     if profile == "gpu":
         files.append(_with_standin_driver(scratch))
     stack = Stack(engine, project, scratch / "env", ports[1], tuple(files))
+    stack.say_in_env(**environment)
     try:
+        stack.compose("up", "--no-start", "--no-build", LLAMA[profile])
         stack.compose("up", "-d", "--no-build")
-        for each in stack.containers():
+        started = [each for each in stack.containers() if stack.state(each) != "created"]
+        assert len(started) == 3
+        for each in started:
             stack.until(lambda each=each: stack.state(each) == "healthy", f"{each} is healthy")
         yield stack
     finally:
         stack.take_away()
 
 
+def _own_models_dir(scratch: Path) -> Path:
+    """One that nobody's configuration names, and whose name is two words."""
+    directory = scratch / "my models"
+    directory.mkdir(mode=0o755)
+    shutil.copy(models_dir() / MODEL_FILE, directory)
+    return directory
+
+
 def _configuration(scratch: Path, profile: str) -> Path:
-    """The stack's own, with this machine's models directory and one more model."""
+    """The stack's own, with one more model, and on two GPUs the one that llama-cpp is given."""
     said = yaml.safe_load((ROOT / "orchestrator" / f"compose-{profile}.yaml").read_text())
-    said["services"]["llama"] |= {"models_dir": str(models_dir()), "image": IMAGES["LLAMA_IMAGE"]}
+    said["services"]["llama"] |= {"image": IMAGES["LLAMA_IMAGE"]}
+    if profile == "gpu":
+        said["models"]["qwen3-vl-30b"]["devices"] = ["GPU-aaaa"]
     made = {"service": "llama", "file": MODEL_FILE, "context_size": 1024, "vram_mb": 300}
     said["models"]["made"] = made
     (scratch / "orchestrator.yaml").write_text(yaml.safe_dump(said))

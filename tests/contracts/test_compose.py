@@ -4,6 +4,7 @@ The `gpu` profile meets a stand-in of NVIDIA's hook and driver; the model server
 """
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -14,11 +15,26 @@ import yaml
 
 from orchestrator.config import load_config
 from tests.contracts.compose_parts import IMAGES, Stack, running_stack
+from tests.contracts.test_workflow_files import FILES as WORKFLOWS
+from tests.contracts.test_workflow_files import nodes
 from tests.parts import require
 from tests.scenarios.daemon import ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
+ENTRYPOINT = (ROOT / "llama_service" / "entrypoint").read_text()
+# Settings that people have in their environment.
+PEOPLES = {
+    name: f"of-{name}"
+    for name in (
+        *("MODEL_PATH", "CONTEXT_SIZE", "N_GPU_LAYERS", "LLAMA_SERVER_URL", "LLAMA_MODEL_PATH"),
+        *("LLAMA_CTX_SIZE", "LLAMA_THREADS", "LLAMA_BATCH_SIZE", "LLAMA_GPU_LAYERS"),
+        *("LLAMA_MAX_TOKENS", "LLAMA_TEMPERATURE", "LLAMA_TOP_P", "LLAMA_TOP_K"),
+        *("XLLAMACPP_N_CTX", "XLLAMACPP_N_GPU_LAYERS", "XLLAMACPP_N_THREADS"),
+        *("XLLAMACPP_PARALLEL", "XLLAMACPP_CACHE_RAM_MIB", "CUDA_ALLOW_TF32"),
+        *("MODEL", "HF_TOKEN", "HF_ENDPOINT"),
+    )
+}
 DOCKERFILES = [ROOT / "orchestrator" / "Dockerfile", ROOT / "nginx" / "Dockerfile"]
 CHAT = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
 
@@ -48,7 +64,8 @@ def test_every_service_is_hardened_and_has_a_health_check():
 
 def test_names_that_workflows_call_are_there_in_both_profiles():
     for profile in ("gpu", "cpu"):
-        chosen = [each for each in SERVICES.values() if profile in each.get("profiles", [profile])]
+        mine = {profile, f"llama-{profile}"}
+        chosen = [each for each in SERVICES.values() if mine & {*each.get("profiles", mine)}]
         networks = [each["networks"] for each in chosen if isinstance(each.get("networks"), dict)]
         names = {name for each in networks for name in each["vram-orchestrator"]["aliases"]}
         assert names == {"model-orchestrator", "llama-cpp", "orchestrator.lan", "llama.lan"}
@@ -57,7 +74,63 @@ def test_names_that_workflows_call_are_there_in_both_profiles():
 def test_gpus_are_asked_for_by_the_gpu_profile_only():
     with_gpus = {name for name, each in SERVICES.items() if "deploy" in each}
     assert with_gpus == {"model-orchestrator", "llama-cpp"}
-    assert all(SERVICES[name]["profiles"] == ["gpu"] for name in with_gpus)
+    assert SERVICES["model-orchestrator"]["profiles"] == ["gpu"]
+    assert SERVICES["llama-cpp"]["profiles"] == ["llama-gpu"]
+
+
+def asked_gpus(service):
+    (asked,) = SERVICES[service]["deploy"]["resources"]["reservations"]["devices"]
+    return asked
+
+
+def test_orchestrator_reads_all_gpus_and_the_model_gets_one():
+    assert asked_gpus("model-orchestrator")["count"] == "all"
+    assert asked_gpus("llama-cpp")["device_ids"] == ["${LLAMA_GPU:-0}"]
+    assert "count" not in asked_gpus("llama-cpp")
+
+
+def test_key_of_the_edge_is_where_nobody_else_looks():
+    mounts = {name: " ".join(each.get("volumes", [])) for name, each in SERVICES.items()}
+    assert [name for name, each in mounts.items() if "/var/lib/edge " in f"{each} "] == ["nginx"]
+    assert [name for name, each in mounts.items() if "edge-tls" in each] == ["nginx"]
+    assert "edge-ca:/edge-ca:ro" in SERVICES["n8n"]["volumes"]
+    assert SERVICES["n8n"]["environment"]["NODE_EXTRA_CA_CERTS"] == "/edge-ca/ca.pem"
+    assert SERVICES["n8n"]["depends_on"] == {"nginx": {"condition": "service_healthy"}}
+    assert "HEALTHCHECK" in (ROOT / "nginx" / "Dockerfile").read_text()
+
+
+def test_all_that_the_entry_point_knows_arrives_there():
+    """HOST and PORT are the image's: others are told where the server listens."""
+    top = ENTRYPOINT.partition("set -eu")[0]
+    told = re.findall(r"^#   ([A-Z][A-Z0-9_]*(?:, [A-Z][A-Z0-9_]*)*)", top, re.MULTILINE)
+    known = {name for line in told for name in line.split(", ")}
+    table = ENTRYPOINT.partition("<<'SETTINGS'\n")[2].partition("\nSETTINGS")[0]
+    assert {name for line in table.splitlines() for name in line.split()[2:]} <= known
+    for name in ("llama-cpp", "llama-cpp-cpu"):
+        passed = dict(SERVICES[name]["environment"])
+        assert passed.pop("HF_HOME") == "/hf-cache"
+        assert passed == {each: f"${{{each}:-}}" for each in known - {"HF_HOME", "HOST", "PORT"}}
+
+
+def test_settings_that_people_have_are_passed_and_nothing_else_is_said(tmp_path):
+    require("compose")
+    environment = tmp_path / "env"
+    for said in ({}, PEOPLES):
+        lines = [f"{name}={value}\n" for name, value in said.items()]
+        environment.write_text("".join(["MODELS_DIR=/m\nCOMPOSE_PROFILES=gpu,cpu\n", *lines]))
+        file = ("--env-file", environment, "-f", "compose.yaml", "config")
+        done = subprocess.run(
+            ["docker-compose", *file], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        services = yaml.safe_load(done.stdout)["services"]
+        for name in ("llama-cpp", "llama-cpp-cpu"):
+            passed = services[name]["environment"]
+            assert {each: passed[each] for each in PEOPLES} == dict.fromkeys(PEOPLES, "") | said
+        for name in ("model-orchestrator", "model-orchestrator-cpu"):
+            passed = services[name]["environment"]
+            for each in ("HF_TOKEN", "HF_ENDPOINT"):
+                assert passed[each] == said.get(each, "")
+    assert done.stdout.count(PEOPLES["HF_TOKEN"]) == 4, "in environments, in no command"
 
 
 def test_every_variable_has_a_default_or_a_remedy_and_is_in_the_example():
@@ -70,7 +143,8 @@ def test_every_variable_has_a_default_or_a_remedy_and_is_in_the_example():
 
 @pytest.mark.parametrize("name", ["compose-gpu.yaml", "compose-cpu.yaml"])
 def test_configuration_of_the_stack_loads_and_knows_its_names(name):
-    config = load_config(ROOT / "orchestrator" / name, environ={"HOME": "/tmp"})
+    config = load_config(ROOT / "orchestrator" / name, environ={"MODELS_DIR": "/mnt/my models"})
+    assert config.services["llama"].models_dir == "/mnt/my models"
     assert "orchestrator.lan" in config.server.allowed_hosts
     assert config.services["llama-cpp"].container == "llama-cpp"
     images = {each.image for each in config.services.values() if each.image}
@@ -110,6 +184,23 @@ def test_compose_accepts_the_file(tmp_path):
     assert "copy .env.example to .env" in nothing_said.stderr
 
 
+@pytest.mark.parametrize("name", ["compose-gpu.yaml", "compose-cpu.yaml"])
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_every_model_that_a_workflow_names_is_configured(file, name):
+    config = load_config(ROOT / "orchestrator" / name, environ={"MODELS_DIR": "/m"})
+    services = {
+        called: model.service
+        for own, model in config.models.items()
+        for called in (own, *model.aliases)
+    }
+    bodies = [each["parameters"].get("jsonBody", "") for each in nodes(file, "httpRequest")]
+    for body in bodies:
+        for called in re.findall(r'"model": "([^"]+)"', body):
+            assert called in services
+            for service in re.findall(r'"service": "([^"]+)"', body):
+                assert services[called] == service
+
+
 # --- the stack, brought up -----------------------------------------------------------------------
 
 
@@ -117,6 +208,72 @@ def test_compose_accepts_the_file(tmp_path):
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running_stack(tmp_path_factory.mktemp("compose"), "cpu") as each:
         yield each
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_up_starts_no_model(stack):
+    """Neither the first time nor after an eviction: VRAM is the orchestrator's to grant."""
+    assert stack.state("llama-cpp") == "created"
+    stack.compose("up", "-d", "--no-build")
+    assert stack.state("llama-cpp") == "created"
+    stack.orchestrator("POST", "/models/load", {"model": "smollm2"})
+    before = stack.inspect("llama-cpp")["State"]["Pid"]
+    stack.compose("up", "-d", "--no-build")
+    assert stack.inspect("llama-cpp")["State"]["Pid"] == before, "and it stops none"
+    stack.orchestrator("POST", "/models/unload", {"model": "smollm2"})
+    stack.compose("up", "-d", "--no-build")
+    assert stack.state("llama-cpp") == "exited"
+    for argv in (stack.inspect("llama-cpp")["Config"][key] for key in ("Entrypoint", "Cmd")):
+        assert argv in (None, ["/opt/llama/entrypoint"])
+    (command,) = re.findall(r"llama-service: (.*llama-server .*)", stack.logs("llama-cpp"))
+    assert "--ctx-size 1024 " in f"{command} "
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_certificate_is_for_others_to_read_and_its_key_is_not(stack):
+    assert stack.authority().startswith("-----BEGIN CERTIFICATE-----")
+    assert stack.as_n8n("ls", "/edge-ca").split() == ["ca.pem"]
+    assert stack.ask("orchestrator.lan", "GET", "/health").status_code == 200
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_own_certificate_is_used(stack, tmp_path):
+    tls = tmp_path / "tls"
+    make_certificate(tls)
+    for each in (tls, *tls.iterdir()):
+        os.chown(each, 33, 33)
+    made = stack.authority()
+    try:
+        stack.say_in_env(EDGE_TLS=tls)
+        stack.compose("up", "-d", "--no-build")
+        stack.until(lambda: stack.state(stack.container("nginx")) == "healthy", "a healthy edge")
+        assert stack.authority() == (tls / "ca.pem").read_text()
+        assert stack.ask("orchestrator.lan", "GET", "/health").status_code == 200
+    finally:
+        stack.say_in_env(EDGE_TLS="")
+        stack.compose("up", "-d", "--no-build")
+        stack.until(lambda: stack.state(stack.container("nginx")) == "healthy", "a healthy edge")
+    assert stack.authority() == made, "the other one is still there"
+    assert stack.ask("orchestrator.lan", "GET", "/health").status_code == 200
+
+
+def make_certificate(directory):
+    """One that an authority of one's own has signed."""
+    directory.mkdir()
+
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=directory, capture_output=True, check=True)
+
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    authority = ("-x509", "-subj", "/CN=mine", "-keyout", "ca.key", "-out", "ca.pem")
+    openssl("req", *curve, *authority)
+    openssl("req", *curve, "-subj", "/CN=x", "-keyout", "key.pem", "-out", "request.pem")
+    (directory / "names").write_text("subjectAltName=DNS:orchestrator.lan,DNS:llama.lan\n")
+    signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
+    openssl("x509", "-req", "-in", "request.pem", *signing, "-out", "cert.pem")
 
 
 @pytest.mark.docker
@@ -191,8 +348,12 @@ def test_gpus_are_requested_and_read_by_uuid(stack, tmp_path):
     stack.take_away()  # both profiles have a container called llama-cpp
     with running_stack(tmp_path, "gpu") as gpus:
         (asked,) = gpus.inspect("llama-cpp")["HostConfig"]["DeviceRequests"]
-        assert (asked["Driver"], asked["Count"]) == ("nvidia", -1)
+        assert (asked["Driver"], asked["DeviceIDs"]) == ("nvidia", ["GPU-aaaa"])
         assert asked["Capabilities"] == [["gpu"]]
+        (reads,) = gpus.inspect(gpus.container("model-orchestrator"))["HostConfig"][
+            "DeviceRequests"
+        ]
+        assert (reads["Driver"], reads["Count"]) == ("nvidia", -1)
         status = gpus.orchestrator("GET", "/models/status")
         cards = [each for each in status["devices"] if each["kind"] == "gpu"]
         totals = {each["id"]: each["total_mb"] for each in cards}

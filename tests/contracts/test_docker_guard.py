@@ -8,6 +8,7 @@ import http.client
 import json
 import socket
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -163,6 +164,40 @@ def test_a_hostile_body_is_refused(scene: Scene, path: Path) -> None:
     assert status in {400, 403}, answer
     assert b"docker-guard" in answer
     assert scene.containers() == before
+
+
+@pytest.mark.parametrize(
+    "path", [each for each in HOSTILE if each.stem.startswith("nul_")], ids=lambda path: path.stem
+)
+def test_a_nul_is_refused_before_anything_is_read(scene: Scene, path: Path) -> None:
+    body = as_configured(path.read_bytes())
+    status, answer = scene.call("POST", "/v1.41/containers/create?name=vram-guard-evil", body)
+    assert (status, json.loads(answer)) == (400, {"message": "docker-guard: body: holds a NUL"})
+
+
+def test_what_is_mounted_inside_the_models_does_not_come_along(scene: Scene) -> None:
+    """Read-only holds for one file system: another one inside would be writable."""
+    inside = Path(MODELS) / "inside"
+    inside.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=777,size=1m", "x", inside], check=True)
+    try:
+        body = json.loads(honest())
+        body["Cmd"] = ["--lines", "1"]
+        del body["HostConfig"]["DeviceRequests"]
+        target = "/v1.41/containers/create?name=vram-guard-mounts"
+        status, answer = scene.call("POST", target, json.dumps(body).encode())
+        assert status == 201, answer
+        container = json.loads(answer)["Id"]
+        assert scene.call("POST", f"/v1.41/containers/{container}/start")[0] == 204
+        _, answer = scene.call("GET", f"/v1.41/containers/{container}/json")
+        seen = Path(f"/proc/{json.loads(answer)['State']['Pid']}/mountinfo").read_text()
+        mounted = [line.split() for line in seen.splitlines() if " /models" in line]
+        assert [each[4] for each in mounted] == ["/models"]
+        assert mounted[0][5].split(",")[0] == "ro"
+        scene.call("DELETE", f"/v1.41/containers/{container}?force=True&v=True&link=False")
+    finally:
+        subprocess.run(["umount", inside], check=True)
+        inside.rmdir()
 
 
 def test_every_hostile_body_differs_from_the_honest_one(scene: Scene) -> None:
@@ -376,16 +411,42 @@ def test_what_the_orchestrator_makes_passes_where_both_are_set_up_alike(
         assert answered == status, answer
         other = body.replace(parts.IMAGE.encode(), b"somebody-elses:1")
         assert here.call("POST", target, other)[0] == 403
+        assert here.call("GET", f"/v1.41/images/{parts.IMAGE}/json")[0] == 200
+        assert here.call("GET", "/v1.41/images/somebody-elses:1/json")[0] == 403
+        assert here.call("GET", "/v1.41/images/other:1/json")[0] == 404
     with closing(docker.APIClient(base_url=scene.engine, version="auto")) as client:
         if answered == 201:
             client.remove_container(json.loads(answer)["Id"], v=True)
             client.remove_volume(VOLUME)
 
 
-def test_it_does_not_start_without_an_identity() -> None:
+def test_a_models_directory_may_have_a_space_in_its_name(scene: Scene, tmp_path: Path) -> None:
+    models = tmp_path / "my models"
+    models.mkdir()
+    body = honest().replace(MODELS.encode(), str(models).encode())
+    target = "/v1.41/containers/create?name=vram-guard-space"
+    with parts.guard(scene.engine, GUARD_MODELS=f" /models={models} , /other") as url:
+        here = replace(scene, guard=url)
+        assert here.call("POST", target, honest())[0] == 403
+        status, answer = here.call("POST", target, body)
+        assert status == 201, answer
+        container = json.loads(answer)["Id"]
+        assert here.call("DELETE", f"/v1.41/containers/{container}?force=True")[0] == 204
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"GUARD_IDENTITY": ""}, "GUARD_IDENTITY must name the orchestrator"),
+        ({"GUARD_MODELS": "/models,my models"}, "GUARD_MODELS: not an absolute path: my models"),
+        ({"GUARD_NETWORK": "host"}, "GUARD_NETWORK must not share"),
+    ],
+)
+def test_it_does_not_start_with_a_setting_that_makes_no_sense(
+    settings: dict[str, str], sentence: str
+) -> None:
     engine = parts.need_engine()
-    with (
-        pytest.raises(AssertionError, match="GUARD_IDENTITY"),
-        parts.guard(engine, GUARD_IDENTITY=""),
-    ):
+    with pytest.raises(AssertionError) as caught, parts.guard(engine, **settings):
         pass
+    assert f"docker-guard: {sentence}" in str(caught.value)
+    assert "traceback" not in str(caught.value)

@@ -3,11 +3,16 @@
 A real nginx before a real daemon and its stand-in model server.
 """
 
+import json
 import re
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from http.client import HTTPResponse
 from itertools import pairwise
 from pathlib import Path
 
@@ -233,11 +238,75 @@ def test_nobody_there_is_503_never_200(tmp_path):
                     list(lines)
         refused(front.ask(LLAMA, "POST", "/v1/chat/completions", json=chat()), 503, "unavailable")
         front.daemon.kill()
-        for method, path in (("GET", "/models/status"), ("POST", "/models/load")):
-            refused(front.ask(ORCHESTRATOR, method, path, json={}), 503, "unavailable")
+        for method, path, words in (
+            ("GET", "/models/status", "Asking again is safe."),
+            ("POST", "/models/load", "a load that is under way is joined"),
+            ("POST", "/vram/leases", "look at GET /vram/leases before you ask again"),
+            ("DELETE", "/models/a", "look before you ask again"),
+        ):
+            body = refused(front.ask(ORCHESTRATOR, method, path, json={}), 503, "unavailable")
+            assert words in str(body["remedy"])
         wants_problem = {"Accept": "application/problem+json"}
         problem = front.ask(ORCHESTRATOR, "GET", "/health", headers=wants_problem)
         assert problem.headers["content-type"] == "application/problem+json"
+
+
+LONG = "x" * 9000
+UNREADABLE = {
+    "no request": ("nonsense\r\n\r\n", 400, "bad_request"),
+    "no host": ("GET /health HTTP/1.1\r\n\r\n", 400, "bad_request"),
+    "two hosts": ("GET /health HTTP/1.1\r\nHost: HOST\r\nHost: b\r\n\r\n", 400, "bad_request"),
+    "bad path": ("GET /%0 HTTP/1.1\r\nHost: HOST\r\n\r\n", 400, "bad_request"),
+    "bad length": (
+        "POST / HTTP/1.1\r\nHost: HOST\r\nContent-Length: x\r\n\r\n",
+        400,
+        "bad_request",
+    ),
+    "trace": ("TRACE /health HTTP/1.1\r\nHost: HOST\r\n\r\n", 405, "method_not_allowed"),
+    "connect": ("CONNECT / HTTP/1.1\r\nHost: HOST\r\n\r\n", 405, "method_not_allowed"),
+    "long path": (f"GET /{LONG} HTTP/1.1\r\nHost: HOST\r\n\r\n", 414, "too_large"),
+    "long header": (f"GET / HTTP/1.1\r\nHost: HOST\r\nX: {LONG}\r\n\r\n", 431, "too_large"),
+    "encoding": (
+        "POST / HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: gzip\r\n\r\n",
+        501,
+        "bad_request",
+    ),
+    "version": ("GET / HTTP/3.0\r\nHost: HOST\r\n\r\n", 505, "bad_request"),
+}
+
+
+@pytest.mark.parametrize("name", [ORCHESTRATOR, LLAMA, "elsewhere.example"])
+@pytest.mark.parametrize(("text", "status", "code"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_nginx_itself_refuses_is_said_in_json(front, text, status, code, name):
+    """In TLS, and on the plain port, which otherwise only sends there."""
+    trust = ssl.create_default_context(cafile=front.directory / "cert.pem")
+    trust.check_hostname = name in (ORCHESTRATOR, LLAMA)
+    for port in (front.port, front.plain_port):
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+            ExitStack() as stack,
+        ):
+            line = plain
+            if port == front.port:
+                line = stack.enter_context(trust.wrap_socket(plain, server_hostname=name))
+            line.sendall(text.replace("HOST", name).encode())
+            answer = HTTPResponse(line)
+            answer.begin()
+            body = json.loads(answer.read())
+        assert (answer.status, answer.getheader("Content-Type")) == (status, "application/json")
+        assert (body["status"], body["code"], body["error"]["code"]) == (status, code, code)
+        assert body["remedy"]
+
+
+def test_plain_http_at_the_port_of_tls_is_said_in_json(front):
+    answer = httpx.get(f"http://127.0.0.1:{front.port}/", trust_env=False)
+    assert "HTTPS only" in str(refused(answer, 400, "bad_request")["detail"])
+
+
+@pytest.mark.parametrize("path", ["/edge-unreadable/400", "/edge-unreadable/494?x=1"])
+def test_place_where_refusals_are_made_is_nobodys_to_ask_for(front, path):
+    refused(front.ask(ORCHESTRATOR, "GET", path), 404, "not_found")
+    refused(front.ask(LLAMA, "GET", path), 404, "not_found")
 
 
 def test_edge_that_cannot_store_a_body_says_so(tmp_path):
@@ -261,6 +330,21 @@ def test_certificate_is_made_once_and_names_both(front):
     assert (front.directory / "key.pem").stat().st_mode & 0o077 == 0
 
 
+def test_certificate_is_given_to_others_without_its_key(tmp_path, front):
+    directory, public = tmp_path / "edge", tmp_path / "public"
+    for each in (directory, public):
+        each.mkdir()
+    start(directory)
+    assert start(directory, EDGE_CA_DIR=str(public)).count("edge:") == 0
+    (given,) = public.iterdir()
+    assert (given.name, given.stat().st_mode & 0o777) == ("ca.pem", 0o644)
+    assert given.read_bytes() == (directory / "cert.pem").read_bytes()
+    (directory / "ca.pem").write_bytes((front.directory / "cert.pem").read_bytes())
+    start(directory, EDGE_CA_DIR=str(public))
+    assert given.read_bytes() == (front.directory / "cert.pem").read_bytes()
+    assert [*public.iterdir()] == [given]
+
+
 def test_certificate_of_the_operator_is_used(tmp_path, front):
     directory = tmp_path / "edge"
     directory.mkdir()
@@ -276,7 +360,7 @@ def test_certificate_without_its_key_is_said(tmp_path):
     assert "has no key.pem" in start(tmp_path)
 
 
-def start(directory: Path) -> str:
+def start(directory: Path, **environment: str) -> str:
     """Run the script as far as nginx, which refuses a configuration that is not there."""
     done = subprocess.run(
         [EDGE / "edge-entrypoint.sh"],
@@ -284,6 +368,7 @@ def start(directory: Path) -> str:
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "EDGE_TLS_DIR": str(directory),
             "EDGE_CONF": str(directory / "none.conf"),
+            **environment,
         },
         capture_output=True,
         text=True,

@@ -197,7 +197,14 @@ def test_nothing_said_is_automatic_but_for_tools_use_and_where_it_listens(
         ("FLASH_ATTENTION", "true", "--flash-attn", "on"),
         ("FLASH_ATTENTION", "auto", "--flash-attn", None),
         ("CACHE_TYPE_K", "q8_0", "--cache-type-k", "q8_0"),
+        ("CACHE_TYPE_V", "iq4_nl", "--cache-type-v", "iq4_nl"),
         ("LOAD_MODE", "none", "--load-mode", "none"),
+        ("LOAD_MODE", "mmap+mlock", "--load-mode", "mmap+mlock"),
+        ("PARALLEL", "-1", "--parallel", "-1"),
+        ("TOP_P", "0", "--top-p", "0"),
+        ("TOP_P", ".5", "--top-p", ".5"),
+        ("TOP_P", "1", "--top-p", "1"),
+        ("TOP_P", "1.00", "--top-p", "1.00"),
         ("MODEL_ALIAS", "it's a model", "--alias", "it's a model"),
         ("HOST", "127.0.0.1", "--host", "127.0.0.1"),
         ("PORT", "9000", "--port", "9000"),
@@ -246,6 +253,48 @@ def test_all_mistakes_are_told_at_once(container: Container) -> None:
                  "API_KEY_FILE=/nowhere", "No model is named"):  # fmt: skip
         assert name in done.stderr
     assert not (container.record / "argv").exists()
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "TOP_P=1.05", "TOP_P=1.0.0", "TOP_P=2", "TOP_P=00.5", "TOP_P=.", "TOP_P=0.5x",
+        "PARALLEL=0", "PARALLEL=-2", "XLLAMACPP_PARALLEL=0",
+        "CACHE_TYPE_K=bar", "CACHE_TYPE_V=q8", "CACHE_TYPE_K=f16,f32", "LOAD_MODE=fast",
+    ],
+)  # fmt: skip
+def test_a_value_that_the_server_would_not_take_is_told(container: Container, mistake: str) -> None:
+    container.model()
+    name, _, value = mistake.partition("=")
+    done = container.start(**{"MODEL_PATH": "small.gguf", name: value})
+    assert done.returncode == 2
+    assert f"{mistake}: " in done.stderr
+    assert not (container.record / "argv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("CTX_SIZE", "CONTEXT_SIZE"), ("GPU_LAYERS", "N_GPU_LAYERS"), ("N_THREADS", "THREADS")],
+)
+def test_a_setting_that_is_called_otherwise_is_told(
+    container: Container, name: str, meant: str
+) -> None:
+    container.model()
+    done = container.start(MODEL_PATH="small.gguf", **{name: "4"})
+    assert done.returncode == 0, done.stderr
+    assert f"{name} is not a setting of this image and does nothing. {meant} is" in done.stderr
+    quiet = container.start(MODEL_PATH="small.gguf", **{name: "", meant: "4"})
+    assert "is not a setting" not in quiet.stderr
+
+
+def test_misnomers_lead_to_settings_that_there_are() -> None:
+    text = ENTRYPOINT.read_text()
+    told = re.search(r'MISNOMERS="([^"]*)"', text)
+    assert told is not None
+    for word in told[1].replace("\\", " ").split():
+        wrong, _, right = word.partition(":")
+        assert re.search(rf"^#   (?:.*, )?{right}\b", text, re.MULTILINE), right
+        assert not re.search(rf"^#   (?:.*, )?{wrong}\b", text, re.MULTILINE), wrong
 
 
 def test_unknown_settings_are_warned_about_and_kept_from_the_server(container: Container) -> None:

@@ -27,6 +27,8 @@ VERSIONS = {
 ID_CHARS_MAX = 21  # a longer one does not fit n8n's table
 PLACES = ("http://model-orchestrator:8000", "http://llama-cpp:8000", "http://comfyui:8188")
 LOAD_MS_MIN = 300_000  # n8n's own default, and longer than a load
+LEASE_S_MAX = 600  # what a workflow that was killed may keep others waiting
+MAY_FAIL = ("n8n-nodes-base.code", "n8n-nodes-base.httpRequest")
 
 
 def nodes(file, kind=None):
@@ -34,9 +36,23 @@ def nodes(file, kind=None):
     return [each for each in every if kind is None or each["type"] == f"n8n-nodes-base.{kind}"]
 
 
+def load_body(node):
+    """What a node asks to be loaded; empty if it asks for nothing."""
+    said = node["parameters"]
+    return said.get("jsonBody", "") if said.get("url", "").endswith("/models/load") else ""
+
+
+HOLDING = [
+    file
+    for file in FILES
+    if any('"owner"' in load_body(each) for each in nodes(file, "httpRequest"))
+]
+
+
 def test_each_has_an_id_of_its_own_that_fits():
     ids = [json.loads(file.read_text())["id"] for file in FILES]
     assert len(set(ids)) == len(FILES) >= 6
+    assert len(HOLDING) >= 3
     assert all(len(each) <= ID_CHARS_MAX for each in ids)
 
 
@@ -77,3 +93,32 @@ def test_what_may_take_as_long_as_a_load_is_waited_for(file):
         if said["url"].endswith(("/load", "/unload", "/vram/leases", "/completions")):
             quick = '"wait": false' in said.get("jsonBody", "")
             assert quick or said["options"]["timeout"] >= LOAD_MS_MIN, each["name"]
+
+
+@pytest.mark.parametrize("file", HOLDING, ids=lambda file: file.stem)
+def test_who_holds_a_model_lets_it_go_on_every_way(file):
+    """Whatever may fail between a load with an owner and its release leads to a release."""
+    workflow = json.loads(file.read_text())
+    said = {each["name"]: each["parameters"] for each in workflow["nodes"]}
+    after = {
+        source: [[target["node"] for target in output] for output in outputs["main"]]
+        for source, outputs in workflow["connections"].items()
+    }
+    (load,) = (each for each in nodes(file, "httpRequest") if '"owner"' in load_body(each))
+    wish = json.loads(load_body(load))
+    assert wish["lease_seconds"] <= LEASE_S_MAX
+    between, ahead = set(), [load["name"]]
+    while ahead:
+        here = ahead.pop()
+        found = {name for output in after[here] for name in output}
+        ahead += found - between - {"Release", "Read the failure"}
+        between |= found
+    for node in nodes(file):
+        if node["name"] in between - {"Release", "Read the failure"} and node["type"] in MAY_FAIL:
+            assert node["onError"] == "continueErrorOutput", node["name"]
+            assert after[node["name"]][-1] == ["Read the failure"], node["name"]
+    assert after["Read the failure"] == [["Release after the failure"]]
+    assert after["Release after the failure"] == [["Failed"]]
+    assert said["Release after the failure"] == said["Release"]
+    release = json.loads(said["Release"]["jsonBody"])
+    assert release == {"model": wish["model"], "owner": wish["owner"]}

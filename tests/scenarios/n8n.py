@@ -159,12 +159,13 @@ class NamedDaemon(Daemon):
 class Relay:
     """What stands at `llama-cpp:8000`: the model server that runs, or nobody, as with a container.
 
-    Bytes are passed on unchanged and remembered.
+    Bytes are passed on unchanged and remembered. `broken`: every connection is cut.
     """
 
     def __init__(self, endpoint: Callable[[], str | None]) -> None:
         self.address = loopback_address()
         self.asked = bytearray()
+        self.broken = False
         self._endpoint = endpoint
         self._listener = socket.create_server((self.address, PORT))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -180,7 +181,7 @@ class Relay:
     def _serve(self, caller: socket.socket) -> None:
         endpoint = self._endpoint()
         with caller:
-            if endpoint is None:
+            if endpoint is None or self.broken:
                 return
             where = urlsplit(endpoint)
             with socket.create_connection((where.hostname, where.port)) as server:

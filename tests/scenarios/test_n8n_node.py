@@ -126,6 +126,13 @@ EVERY_OPERATION = workflow(
         leaseId="={{ $('lease').item.json.lease_id }}",
     ),
 )
+LATER = workflow(
+    "node-later",
+    node("begin", operation="load", model="a", loadFields={"owner": " ", "wait": 0}),
+    node("ask", operation="getOperation", operationId="={{ $json.operation_id }}"),
+    # Without an owner it is the model that is unloaded, and not somebody's hold on it.
+    node("unload", operation="unload", model="a", unloadFields={"owner": ""}),
+)
 REFUSAL = workflow("node-refusal", node("load", operation="load", model="huge"))
 
 
@@ -143,10 +150,13 @@ def installation(tmp_path_factory: pytest.TempPathFactory, built: Path) -> N8n:
         ("credential", credential),
         ("operations", EVERY_OPERATION),
         ("refusal", REFUSAL),
+        ("later", LATER),
     ):
         (directory / f"{name}.json").write_text(json.dumps(content))
     n8n.bring_in("credentials", directory / "credential.json")
-    n8n.bring_in("workflow", directory / "operations.json", directory / "refusal.json")
+    n8n.bring_in(
+        "workflow", *(directory / f"{name}.json" for name in ("operations", "refusal", "later"))
+    )
     return n8n
 
 
@@ -175,6 +185,19 @@ def test_n8n_node_performs_every_operation(start_scene):
     assert run.output("release") == {"success": True, "lease_id": run.output("lease")["lease_id"]}
     assert here.daemon.status()["leases"] == []
     assert here.daemon.loaded() == {}
+
+
+def test_n8n_node_polls_a_load_and_sends_no_blank_owner(start_scene):
+    here = start_scene()
+    run = here.execute("node-later")
+    assert run.succeeded, run.text
+    begun, asked = run.output("begin"), run.output("ask")
+    assert begun["status"] in ("queued", "loading")
+    assert asked["operation_id"] == begun["operation_id"]
+    assert asked["status"] in ("queued", "loading", "succeeded")
+    assert asked["model"] == "a"
+    assert run.output("unload")["status"] in ("unloaded", "not_loaded")
+    assert here.daemon.http.get("/leases").json()["leases"] == []
 
 
 def test_n8n_node_shows_why_it_was_refused(start_scene):

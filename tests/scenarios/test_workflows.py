@@ -1,15 +1,17 @@
 """Workflows: every file of `workflows/`, executed by a real n8n against the real daemon."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests import parts
-from tests.scenarios.daemon import config, model
+from tests.scenarios.daemon import ROOT, config, model
 from tests.scenarios.n8n import WORKFLOWS, N8n, Scene, comfyui, scene
 from tests.scenarios.tool_model import write_tool_model
 
@@ -82,6 +84,22 @@ def test_seed_workflow_leaves_the_video_model_where_there_is_room(scenes):
     assert here.daemon.loaded() == {"wan2.1-14b": "loaded"}
 
 
+@pytest.mark.parametrize("name", ["compose-gpu.yaml", "compose-cpu.yaml"])
+def test_seed_workflow_runs_with_the_configurations_of_the_stack(scenes, name):
+    """Every name that it calls is there; only what runs the models is a stand-in."""
+    said = yaml.safe_load((ROOT / "orchestrator" / name).read_text())
+    models = {called: each | {"fake": QUICK} for called, each in said["models"].items()}
+    services = {each: {"engine": "fake", "runtime": "process"} for each in said["services"]}
+    short = {"fake": [{"name": "Fake 17 GB", "total_mb": 17990}]}
+    here = scenes(models, services=services, devices=short)
+    run = here.execute("vram-chat")
+    assert run.succeeded, run.text
+    assert run.output("Unload wan2.1-14b")["status"] == "not_loaded"
+    assert run.output("Process")["answer"]
+    assert run.output("Unload qwen3-vl-30b")["status"] == "unloaded"
+    assert here.daemon.loaded() == {}
+
+
 def test_n8n_error_branch(scenes):
     """Too large for the machine: no second try, and the reason as the orchestrator gave it."""
     here = scenes(catalogue(ovi=model(90000)))
@@ -132,6 +150,22 @@ def test_n8n_async_load_tells_why_it_failed(scenes):
     assert not run.succeeded
     assert run.nodes[-1] == "Failed"
     assert "qwen3-vl-30b" in run.error["message"]
+
+
+@pytest.mark.parametrize("workflow", ["vram-async-load", "vram-vision", "vram-tools"])
+def test_n8n_gives_the_model_back_when_its_server_fails(scenes, workflow):
+    """At once, and not when the lease runs out: others may want the room."""
+    here = scenes()
+    here.llama_cpp.broken = True
+    run = here.execute(workflow)
+    assert not run.succeeded
+    assert run.nodes[-3:] == ["Read the failure", "Release after the failure", "Failed"]
+    assert run.output("Release after the failure")["status"] == "unloaded"
+    assert len(run.output("Read the failure")["why"]) > 10, "in words"
+    # n8n puts words of its own in the place of some of the network's.
+    assert re.search("has been released|connection to the server was closed", run.error["message"])
+    assert here.daemon.http.get("/leases").json()["leases"] == []
+    assert here.daemon.loaded() == {}
 
 
 def slow(load_s: float, **more: Any) -> dict[str, Any]:

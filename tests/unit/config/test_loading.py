@@ -112,6 +112,41 @@ def test_home_and_programs_are_found(written, tmp_path):
     assert config.services["b"].binary == "llama-server"
 
 
+def test_paths_take_variables_from_the_environment(written):
+    path = written(
+        """
+        state_dir: ${STATE:-~/state}
+        services:
+          files: {engine: xllamacpp, models_dir: "${MODELS_DIR}", allowed_roots: ["${B:-/b}/more"]}
+          own: {engine: llama_cpp, binary: "${TOOLS:-}/llama-server", models_dir: $MODELS_DIR}
+        """
+    )
+    environ = {"HOME": "/home/op", "MODELS_DIR": "/mnt/big disk", "STATE": "", "TOOLS": "/t"}
+    config = load_config(path, environ=environ)
+    assert config.state_dir == Path("/home/op/state")
+    files, own = config.services["files"], config.services["own"]
+    assert (files.models_dir, files.allowed_roots) == ("/mnt/big disk", ("/b/more",))
+    assert own.binary == "/t/llama-server"
+    assert own.models_dir == str(path.parent / "$MODELS_DIR"), "without braces it is a name"
+
+
+def test_variable_without_a_value_is_told_with_its_place(written):
+    path = written(
+        """
+        services:
+          files:
+            engine: llama_cpp
+            models_dir: ${MODELS_DIR}
+            allowed_roots: [/a, "${EMPTY:-}/b"]
+        """
+    )
+    told = mistakes(path, environ={"EMPTY": ""})
+    assert [each.removeprefix(f"{path}:") for each in told] == [
+        "5: services.files.models_dir: the environment has no MODELS_DIR: set it, or write the path",
+        "6: services.files.allowed_roots[1]: the environment has no EMPTY: set it, or write the path",
+    ]
+
+
 def test_the_command_line_wins_over_the_file(written):
     config = load_config(written(SMALL), environ={}, overrides=Overrides(host="::1", port=0))
     assert (config.server.host, config.server.port) == ("::1", 0)

@@ -101,7 +101,13 @@ def test_a_direct_service_publishes_a_port_of_the_engines_choice_on_all_interfac
 def test_models_are_mounted_whole_once_and_read_only() -> None:
     several = replace(LAUNCH, mounts=(Path("/models/q.gguf"), Path("/models/hub/m.gguf")))
     assert host(several)["Mounts"] == [
-        {"Type": "bind", "Source": "/models", "Target": "/models", "ReadOnly": True}
+        {
+            "Type": "bind",
+            "Source": "/models",
+            "Target": "/models",
+            "ReadOnly": True,
+            "BindOptions": {"NonRecursive": True},
+        }
     ]
 
 

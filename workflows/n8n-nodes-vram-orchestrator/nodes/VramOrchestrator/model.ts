@@ -1,5 +1,8 @@
 import type { INodeProperties } from 'n8n-workflow';
 
+// The API takes no empty owner; a field that was left blank is a wish for none.
+const UNLESS_BLANK = '={{ String($value ?? "").trim() || undefined }}';
+
 export const modelOperations: INodeProperties[] = [
 	{
 		displayName: 'Operation',
@@ -8,6 +11,18 @@ export const modelOperations: INodeProperties[] = [
 		noDataExpression: true,
 		displayOptions: { show: { resource: ['model'] } },
 		options: [
+			{
+				name: 'Get Operation',
+				value: 'getOperation',
+				action: 'Get operation of model',
+				description: 'Retrieve what became of a load that was not waited for',
+				routing: {
+					request: {
+						method: 'GET',
+						url: '=/operations/{{encodeURIComponent($parameter["operationId"])}}',
+					},
+				},
+			},
 			{
 				name: 'Get Status',
 				value: 'status',
@@ -74,6 +89,16 @@ export const modelFields: INodeProperties[] = [
 		routing: { send: { type: 'body', property: 'model' } },
 	},
 	{
+		displayName: 'Operation ID',
+		name: 'operationId',
+		type: 'string',
+		required: true,
+		default: '',
+		placeholder: 'e.g. {{ $json.operation_id }}',
+		description: 'What the Load operation answered as operation_id',
+		displayOptions: { show: { resource: ['model'], operation: ['getOperation'] } },
+	},
+	{
 		displayName: 'Force',
 		name: 'force',
 		type: 'boolean',
@@ -115,7 +140,7 @@ export const modelFields: INodeProperties[] = [
 				default: '',
 				placeholder: 'e.g. nightly-report',
 				description: 'Who keeps the model: an unload with the same owner ends this hold only',
-				routing: { send: { type: 'body', property: 'owner' } },
+				routing: { send: { type: 'body', property: 'owner', value: UNLESS_BLANK } },
 			},
 			{
 				displayName: 'Priority',
@@ -140,7 +165,7 @@ export const modelFields: INodeProperties[] = [
 				type: 'number',
 				typeOptions: { minValue: 0, maxValue: 290 },
 				default: 240,
-				description: 'How long to wait for the model; 0 answers at once, with an operation to poll',
+				description: 'How long to wait for the model; 0 answers at once, with an operation ID for Get Operation',
 				routing: { send: { type: 'body', property: 'wait' } },
 			},
 		],
@@ -160,7 +185,7 @@ export const modelFields: INodeProperties[] = [
 				default: '',
 				placeholder: 'e.g. nightly-report',
 				description: 'End the hold of this owner only; the model leaves when nobody else has one',
-				routing: { send: { type: 'body', property: 'owner' } },
+				routing: { send: { type: 'body', property: 'owner', value: UNLESS_BLANK } },
 			},
 			{
 				displayName: 'Wait (Seconds)',
