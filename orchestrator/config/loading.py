@@ -217,6 +217,7 @@ def _resolved(document: Document, home: Path, environ: Mapping[str, str]) -> Doc
             allowed_roots=tuple(absolute(root) for root in entry.allowed_roots),
             # A bare name is looked up on PATH.
             binary=absolute(binary) if binary is not None and "/" in binary else binary,
+            hub_volume=entry.hub_volume and filled(entry.hub_volume, environ),
         )
 
     return replace(
@@ -230,7 +231,8 @@ def _unset_mistakes(document: Document, environ: Mapping[str, str]) -> Iterator[
     paths: list[tuple[KeyPath, str | None]] = [(("state_dir",), document.state_dir)]
     for name, entry in document.services.items():
         here = ("services", name)
-        paths += [((*here, "models_dir"), entry.models_dir), ((*here, "binary"), entry.binary)]
+        keys = ("models_dir", "binary", "hub_volume")
+        paths += [((*here, key), getattr(entry, key)) for key in keys]
         roots = enumerate(entry.allowed_roots)
         paths += [((*here, "allowed_roots", index), root) for index, root in roots]
     for where, path in paths:

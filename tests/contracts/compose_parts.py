@@ -25,6 +25,7 @@ from tests.standins import nvml
 
 BUILD_S = 600.0
 READY_S = 120.0  # four containers, on two cores that others use too
+HUB_REPO = "org/Small-GGUF"
 MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Names of the tests' own: an operator's images on the same engine stay what they are. The server
 # is the one for CPUs in both profiles.
@@ -212,6 +213,7 @@ def running_stack(scratch: Path, profile: str) -> Iterator[Stack]:
     environment = IMAGES | {
         "COMPOSE_PROFILES": profile,
         "MODELS_DIR": _own_models_dir(scratch),
+        "HF_CACHE_VOLUME": f"{project}-hf-cache",
         "MODEL_PATH": MODEL_FILE,
         # By the name that people have: the one of this image is empty.
         "LLAMA_CTX_SIZE": 1024,
@@ -255,6 +257,8 @@ def _configuration(scratch: Path, profile: str) -> Path:
         said["models"]["qwen3-vl-30b"]["devices"] = ["GPU-aaaa"]
     made = {"service": "llama", "file": MODEL_FILE, "context_size": 1024, "vram_mb": 300}
     said["models"]["made"] = made
+    far = {"service": "llama", "file": f"{HUB_REPO}:{MODEL_FILE}", "context_size": 1024}
+    said["models"]["far"] = far
     (scratch / "orchestrator.yaml").write_text(yaml.safe_dump(said))
     return scratch / "orchestrator.yaml"
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from orchestrator.config import load_config
-from tests.contracts.compose_parts import IMAGES, Stack, running_stack
+from tests.contracts.compose_parts import HUB_REPO, IMAGES, MODEL_FILE, Stack, running_stack
 from tests.contracts.test_workflow_files import FILES as WORKFLOWS
 from tests.contracts.test_workflow_files import nodes
 from tests.parts import require
@@ -314,6 +314,31 @@ def test_container_of_our_own_is_made_through_the_guard(stack):
     orchestrator = stack.container("model-orchestrator-cpu")
     answer = json.loads(stack.docker("exec", orchestrator, "python3", "-c", ask, url, wish))
     assert answer["choices"][0]["message"]["content"]
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_what_the_orchestrator_has_downloaded_its_own_containers_read(stack):
+    """From the volume, read-only; the file lies there as a pull leaves it."""
+    orchestrator = stack.container("model-orchestrator-cpu")
+    shelf = f"/hf-cache/hub/models--{HUB_REPO.replace('/', '--')}"
+    commit = "c0ffee" + "0" * 34
+    pulled = (
+        f"mkdir -p {shelf}/refs {shelf}/blobs {shelf}/snapshots/{commit} "
+        f'&& printf {commit} > {shelf}/refs/main && cp "$MODELS_DIR/{MODEL_FILE}" {shelf}/blobs/b '
+        f"&& ln -s ../../blobs/b {shelf}/snapshots/{commit}/{MODEL_FILE}"
+    )
+    stack.docker("exec", orchestrator, "sh", "-c", pulled)
+    loaded = stack.orchestrator("POST", "/models/load", {"model": "far"})
+    assert loaded["status"] == "loaded"
+    labels = (
+        f"label=vram-orchestrator.identity={stack.project}",
+        "label=vram-orchestrator.model=far",
+    )
+    (made,) = stack.docker("ps", "-q", "--filter", labels[0], "--filter", labels[1]).split()
+    mounts = {each["Destination"]: each for each in stack.inspect(made)["Mounts"]}
+    assert (mounts["/hf-cache"]["Type"], mounts["/hf-cache"]["RW"]) == ("volume", False)
+    stack.orchestrator("POST", "/models/unload", {"model": "far"})
 
 
 @pytest.mark.docker
