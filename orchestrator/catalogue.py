@@ -12,12 +12,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
+from orchestrator.appraisal import Appraisal
 from orchestrator.config import Config, parse_model
 from orchestrator.config.catalogue import PLAIN_CACHES, Unpredictable, declared_only, roots_of
 from orchestrator.config.files import Misplaced, locate
 from orchestrator.config.places import Plain
 from orchestrator.config.sections import CacheType, EngineName
 from orchestrator.core.footprints import Footprint
+from orchestrator.core.messages import Decide
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.specs import Catalogue, Fallback, ModelName, ModelSpec, Serving
 from orchestrator.engines.cores import physical_cores
@@ -25,7 +27,6 @@ from orchestrator.engines.profiles import with_profile
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.experience import Experience
 from orchestrator.orders import EstimateOrder, LoadOrder, ReloadOutcome, Suggestion
-from orchestrator.prediction import Appraisal
 
 ADDED_FILE = "models.json"  # models that were put through the API, in the state directory
 NAMES_SUGGESTED_MAX = 5
@@ -38,10 +39,22 @@ class Predictor(Protocol):
     """What models take, told from their files. What does not say otherwise may block."""
 
     def footprint(self, spec: ModelSpec) -> Footprint | None:
-        """None where it cannot be told. Raise Unpredictable where a file is at fault."""
+        """What is believed of a model with what was declared of it, if anything was.
 
-    def remembered(self, spec: ModelSpec) -> Footprint | None:
-        """As far as the files have been read. Never blocks."""
+        None where it cannot be told. Raise Unpredictable where a file is at fault.
+        """
+
+    def prepared(self, spec: ModelSpec) -> bool:
+        """Whether `changed` and `fallbacks` know all there is to know. Never blocks."""
+
+    def prepare(self, spec: ModelSpec) -> None:
+        """Find out what they would have to say."""
+
+    def changed(self, spec: ModelSpec, serving: Serving) -> Footprint | None:
+        """The footprint under other settings; None where it cannot be told. Never blocks."""
+
+    def news(self) -> tuple[Decide, ...]:
+        """What is worth saying of the footprints and has not been said. Never blocks."""
 
     def fallbacks(self, spec: ModelSpec) -> tuple[Fallback, ...]:
         """What the model's `degrade` list comes to. Never blocks."""
@@ -59,7 +72,18 @@ class Unpredicting:
     """Of somebody who cannot tell: every footprint must be declared."""
 
     footprint = staticmethod(declared_only)
-    remembered = staticmethod(declared_only)
+
+    def prepared(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - the protocol's
+        return True
+
+    def prepare(self, spec: ModelSpec) -> None:
+        """There is nothing to find out."""
+
+    def changed(self, spec: ModelSpec, serving: Serving) -> Footprint | None:  # noqa: ARG002
+        return None
+
+    def news(self) -> tuple[Decide, ...]:
+        return ()
 
     def fallbacks(self, spec: ModelSpec) -> tuple[Fallback, ...]:  # noqa: ARG002 - the protocol's
         return ()
@@ -105,8 +129,26 @@ class Book:
             raise Denied(_unknown(name, self.catalogue))
         return spec
 
+    async def foresee(self, order: LoadOrder) -> None:
+        """Find out beside the loop what `spec_for` does not know yet. Raise Denied as it does."""
+        wanted = self._wanted(order)
+        asks = wanted.degrade or wanted.serving != self.named(order.model).serving
+        if asks and not self.predictor.prepared(wanted):
+            await asyncio.to_thread(self.predictor.prepare, wanted)
+
     def spec_for(self, order: LoadOrder) -> ModelSpec:
         """The model as ordered, with the footprint that is believed in. Raise Denied."""
+        spec, wanted = self.named(order.model), self._wanted(order)
+        if wanted.serving != spec.serving:
+            changed = self.predictor.changed(spec, wanted.serving)
+            wanted = replace(wanted, footprint=changed or spec.footprint)
+        believed = self._experience.believed(wanted)
+        if not spec.degrade:
+            return believed
+        return replace(believed, fallbacks=self.predictor.fallbacks(believed))
+
+    def _wanted(self, order: LoadOrder) -> ModelSpec:
+        """The model under the settings that are asked for."""
         spec = self.named(order.model)
         if order.service is not None and order.service != spec.service:
             raise Denied(self._wrong_service(order.service, spec))
@@ -121,14 +163,7 @@ class Book:
             kind = order.cache_type
             serving = replace(serving, cache_type_k=kind, cache_type_v=kind)
             _require_flash_attention(spec, serving)
-        wanted = replace(spec, serving=serving, profile=order.profile or spec.profile)
-        if serving != spec.serving:
-            estimated = self.predictor.remembered(wanted)
-            wanted = replace(wanted, footprint=estimated or spec.footprint)
-        believed = self._experience.believed(wanted)
-        if not spec.degrade:
-            return believed
-        return replace(believed, fallbacks=self.predictor.fallbacks(believed))
+        return replace(spec, serving=serving, profile=order.profile or spec.profile)
 
     def spec_to_estimate(self, order: EstimateOrder) -> ModelSpec:
         """What is asked about: a model, or a file that a service may read, under such settings.

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from orchestrator.appraisal import Appraisal
 from orchestrator.catalogue import Body, Book
 from orchestrator.conductor import Conductor
 from orchestrator.config import Config
@@ -51,7 +52,6 @@ from orchestrator.orders import (
     UnloadOutcome,
 )
 from orchestrator.ports import Clock, DecisionRecord, Operation
-from orchestrator.prediction import Appraisal
 
 OWNER_SHOWN_MAX = 32
 
@@ -111,8 +111,9 @@ class Desk:
 
     # --- loads -----------------------------------------------------------------------------------
 
-    def begin_load(self, order: LoadOrder) -> Operation:
+    async def begin_load(self, order: LoadOrder) -> Operation:
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
+        await self._book.foresee(order)
         return self._operations.begin(self._startable(order), order)
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
@@ -159,8 +160,9 @@ class Desk:
 
     # --- plans -----------------------------------------------------------------------------------
 
-    def forecast(self, order: LoadOrder) -> Forecast:
+    async def forecast(self, order: LoadOrder) -> Forecast:
         """What a load would do, without doing it: the scheduler's own plan."""
+        await self._book.foresee(order)
         spec = self._startable(order)
         state = self._conductor.scheduler.state
         resident = state.ledger.resident(spec.name)
@@ -277,6 +279,7 @@ class Desk:
         """Raise ConfigInvalid with every mistake in it."""
         spec = await self._book.put(name, body)
         self._conductor.tell(CatalogueChanged(self._book.catalogue))
+        self.say_news()
         return spec
 
     async def delete_model(self, name: str) -> None:
@@ -298,7 +301,13 @@ class Desk:
         outcome = await self._book.reload()
         self.apply_rules()
         self._conductor.tell(CatalogueChanged(self._book.catalogue))
+        self.say_news()
         return outcome
+
+    def say_news(self) -> None:
+        """What the catalogue's files have to say about what was declared, once."""
+        for said in self._book.predictor.news():
+            self._conductor.say(said)
 
     def apply_rules(self) -> None:
         """What the configuration says about waiting and about room holds from now on."""

@@ -16,14 +16,14 @@ from orchestrator.config.sections import (
     ServiceEntry,
 )
 from orchestrator.config.validation import shown
-from orchestrator.core.footprints import Footprint
+from orchestrator.core.footprints import UNKNOWN, Footprint
 from orchestrator.core.specs import FakeBehaviour, ModelName, ModelSpec, ServiceName, Serving
 from orchestrator.core.vram import MiB
 from orchestrator.engines.cores import physical_cores
 from orchestrator.engines.profiles import with_profile
 
-# Given a spec whose footprint nobody declared, what it will need; None if that cannot be told.
-# Raises Unpredictable where a file is at fault.
+# Given a spec whose footprint is what was declared, or UNKNOWN, what is to be believed; None if
+# that cannot be told. Raises Unpredictable where a file is at fault.
 Estimate = Callable[[ModelSpec], Footprint | None]
 
 # A name is one segment of a URL, part of a file name and an argument: no slash, no space, no dash
@@ -40,7 +40,6 @@ RUNTIMES: Mapping[EngineName, tuple[RuntimeName, ...]] = {
 }
 _FILELESS = frozenset({EngineName.FAKE, EngineName.CONTAINER})
 PLAIN_CACHES = frozenset({CacheType.F32, CacheType.F16, CacheType.BF16})
-_UNKNOWN = Footprint(device_bytes=0)
 LOAD_S_DEFAULT = 10.0  # until it has been measured
 
 
@@ -161,29 +160,35 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
     mistakes = list(model_mistakes(entry, service))
     located, misplaced = _files(entry, service)
     mistakes += misplaced
+    declared = _declared(entry)
     draft = replace(
-        _draft(name, entry, service), file=located.file, mmproj=located.mmproj, lora=located.lora
+        _draft(name, entry, service),
+        file=located.file,
+        mmproj=located.mmproj,
+        lora=located.lora,
+        footprint=declared or UNKNOWN,
     )
-    footprint = _declared(entry)
-    if footprint is None and not misplaced:
-        footprint, unknown = _estimated(draft, estimate)
-        mistakes += unknown
-    if footprint is not None and footprint.total_bytes == 0:
+    footprint = declared
+    if declared is not None and declared.total_bytes == 0:
         mistakes.append(Mistake(("vram_mb",), "must be more than 0 if host_mb is not given"))
+    elif not misplaced:
+        footprint, unknown = _believed(draft, declared, estimate)
+        mistakes += unknown
     if mistakes or footprint is None:
         return Built(None, tuple(mistakes))
     return Built(replace(draft, footprint=footprint), ())
 
 
-def _estimated(
-    draft: ModelSpec, estimate: Estimate
+def _believed(
+    draft: ModelSpec, declared: Footprint | None, estimate: Estimate
 ) -> tuple[Footprint | None, tuple[Mistake, ...]]:
+    """The file knows better than whoever declared it; where it cannot be read, that stands."""
     try:
         footprint = estimate(draft) if draft.file is not None else None
     except Unpredictable as error:
-        return None, (Mistake(error.where, str(error)),)
-    if footprint is not None:
-        return footprint, ()
+        return declared, () if declared else (Mistake(error.where, str(error)),)
+    if footprint is not None or declared is not None:
+        return footprint or declared, ()
     sentence = "is required: what the model takes cannot be told from its file"
     return None, (Mistake(("vram_mb",), sentence),)
 
@@ -202,7 +207,7 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
     return ModelSpec(
         name=ModelName(name),
         service=ServiceName(entry.service),
-        footprint=_UNKNOWN,
+        footprint=UNKNOWN,
         priority=entry.priority,
         ttl_s=entry.ttl_seconds,
         devices=entry.devices,

@@ -268,7 +268,7 @@ class ModelEntry:
     priority: Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX)] = PRIORITY_DEFAULT
     """Higher matters more."""
     vram_mb: Mb | None = None
-    """What it takes; needed unless it can be estimated from `file`."""
+    """What it takes, where that cannot be estimated from `file`, until it has been measured."""
     host_mb: Mb | None = None
     """What it takes of the host's RAM beside that."""
     ttl_seconds: Seconds | None = None

@@ -48,18 +48,25 @@ class Fit:
         return f"needs {needed:,} MiB where {free:,} MiB are free{remedy}"
 
 
-def suggestions(header: Header, settings: Settings, free_bytes: tuple[int, ...]) -> Fit:
+def suggestions(
+    header: Header,
+    settings: Settings,
+    free_bytes: tuple[int, ...],
+    *,
+    told_by: Callable[[Header, Settings], Estimate] = estimate,
+) -> Fit:
     """Compare the estimate with what is free on each GPU of `tensor_split`, in its order.
 
-    Without a GPU there, the one number is what is free on the host.
+    Without a GPU there, the one number is what is free on the host. `told_by` may be the engine's
+    own planner, which is asked some twenty times.
     `context_size` and `gpu_layers` are the most that fits with everything else as asked, so they
     may also be more than was asked. Raises `GgufError` as `estimate` does.
     """
 
     def fitting(changed: Settings) -> bool:
-        return _within(estimate(header, changed), free_bytes)
+        return _within(told_by(header, changed), free_bytes)
 
-    asked = estimate(header, settings)
+    asked = told_by(header, settings)
     return Fit(
         fits=_within(asked, free_bytes),
         needed_bytes=tuple(share.total_bytes for share in _places(asked)),

@@ -52,7 +52,7 @@ async def load(
     does when the caller leaves. Numbers may be sent as strings.
     """
     order = body.order()
-    pending = desk.begin_load(order)
+    pending = await desk.begin_load(order)
     asynchronous = "respond-async" in (prefer or "").lower()
     if asynchronous or body.wait == 0:
         return await _answered_at_once(desk, order, pending.id, asynchronous=asynchronous)
@@ -83,7 +83,7 @@ async def unload(body: UnloadBody, desk: DeskOf) -> Response:
 )
 async def plan(body: LoadBody, desk: DeskOf) -> Response:
     order = body.order()
-    forecast = desk.forecast(order)
+    forecast = await desk.forecast(order)
     if forecast.refusal is not None:
         refusal = await desk.with_suggestions(order, forecast.refusal)
         forecast = replace(forecast, refusal=refusal)

@@ -6,6 +6,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import cast
 
+from orchestrator.appraisal import Appraisal
 from orchestrator.core.leases import Lease, LeaseKind
 from orchestrator.core.refusals import Refusal
 from orchestrator.core.residents import Placement, Resident, ResidentState
@@ -14,7 +15,6 @@ from orchestrator.core.specs import ModelName, Serving
 from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, to_mb
 from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
 from orchestrator.ports import Operation
-from orchestrator.prediction import Appraisal
 from orchestrator.web import shapes
 from orchestrator.web.denials import denial_of
 

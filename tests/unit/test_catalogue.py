@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -33,8 +34,17 @@ ESTIMATED = Footprint(device_bytes=7, provenance=Provenance.ESTIMATED)
 class Estimating(Unpredicting):
     """Knows the answer, whatever is asked."""
 
-    def remembered(self, spec):
+    def __init__(self):
+        self.asked = []
+
+    def changed(self, spec, serving):
         return ESTIMATED
+
+    def prepared(self, spec):
+        return spec.serving.context_size < 65536
+
+    def prepare(self, spec):
+        self.asked.append((spec.serving.context_size, threading.current_thread()))
 
 
 @pytest.fixture
@@ -102,6 +112,20 @@ def test_other_settings_are_estimated_anew(opened):
     assert book.spec_for(LoadOrder(model="chat")).footprint.device_bytes == 6000 * MiB
     wider = book.spec_for(LoadOrder(model="chat", context_size=32768))
     assert (wider.serving.context_size, wider.footprint) == (32768, ESTIMATED)
+
+
+def test_what_is_not_known_of_an_order_is_found_out_beside_the_loop(opened):
+    book = opened(predictor=Estimating())
+    for order in (
+        LoadOrder(model="chat"),
+        LoadOrder(model="chat", context_size=32768),
+        LoadOrder(model="chat", context_size=65536),
+    ):
+        asyncio.run(book.foresee(order))
+    [(context, thread)] = book.predictor.asked
+    assert context == 65536
+    assert thread is not threading.main_thread()
+    assert refusal(lambda: asyncio.run(book.foresee(LoadOrder(model="nobody"))))
 
 
 def test_where_nobody_can_estimate_the_declared_footprint_stands(book):

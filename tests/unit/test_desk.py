@@ -71,7 +71,7 @@ def play(office, scene):
 
 
 async def load(desk, name, **order):
-    operation = desk.begin_load(LoadOrder(model=name, **order))
+    operation = await desk.begin_load(LoadOrder(model=name, **order))
     return await desk.load_outcome(operation.id, 10)
 
 
@@ -111,7 +111,7 @@ def test_a_load_says_who_left_for_it(office):
 def test_what_cannot_be_is_refused_before_anything_is_begun(office):
     async def scene(desk, conductor):
         with pytest.raises(Denied):
-            desk.begin_load(LoadOrder(model="nobody"))
+            await desk.begin_load(LoadOrder(model="nobody"))
         assert await refused(load(desk, "huge")) is RefusalCode.DOES_NOT_FIT
         assert office.world.starts == []
 
@@ -150,7 +150,7 @@ def test_an_unload_in_vain_says_in_use_and_one_that_is_given_up_changes_nothing(
 def test_a_forecast_is_what_the_load_then_does(office):
     async def scene(desk, conductor):
         await load(desk, "chat")
-        forecast = desk.forecast(LoadOrder(model="draw"))
+        forecast = await desk.forecast(LoadOrder(model="draw"))
         assert [each.name for each in forecast.plan.evict] == ["chat"]
         assert (forecast.refusal, forecast.already_loaded) == (None, False)
         assert loaded(desk) == {"chat": ResidentState.READY}
@@ -164,9 +164,9 @@ def test_a_forecast_is_what_the_load_then_does(office):
 def test_a_forecast_of_what_is_there_and_of_what_can_never_be(office):
     async def scene(desk, conductor):
         await load(desk, "chat")
-        there = desk.forecast(LoadOrder(model="chat"))
+        there = await desk.forecast(LoadOrder(model="chat"))
         assert (there.already_loaded, there.eta_s, there.plan.evict) == (True, 0.0, ())
-        never = desk.forecast(LoadOrder(model="huge"))
+        never = await desk.forecast(LoadOrder(model="huge"))
         assert (never.plan, never.eta_s) == (None, None)
         assert never.refusal.code is RefusalCode.DOES_NOT_FIT
 
@@ -279,7 +279,7 @@ def test_a_service_that_came_with_a_reload_waits_for_a_restart(office):
         outcome = await desk.reload()
         assert outcome.needs_restart == ("services.late",)
         with pytest.raises(Denied) as denied:
-            desk.begin_load(LoadOrder(model="new"))
+            await desk.begin_load(LoadOrder(model="new"))
         assert denied.value.refusal.code is RefusalCode.CONFLICT
         assert "Restart" in denied.value.refusal.remedy
         assert loaded(desk) == {}
@@ -332,7 +332,7 @@ def test_decisions_are_told_from_memory_where_the_disk_does_not_answer(office):
 
 def test_an_operation_can_be_looked_up(office):
     async def scene(desk, conductor):
-        operation = desk.begin_load(LoadOrder(model="chat"))
+        operation = await desk.begin_load(LoadOrder(model="chat"))
         await desk.load_outcome(operation.id, 10)
         assert (await desk.operation(operation.id)).model == "chat"
         assert desk.load_progress(operation.id)[1] == 0.0

@@ -1,6 +1,7 @@
 import pytest
 
 from orchestrator.config.catalogue import (
+    Unpredictable,
     build_spec,
     declared_only,
     name_mistake,
@@ -130,6 +131,29 @@ def test_what_is_not_declared_is_estimated_from_the_whole_draft():
 
     spec = built(entry(vram_mb=None, file="a.gguf", context_size=512), WHEEL, estimate)
     assert spec.footprint.provenance is Provenance.ESTIMATED
+
+
+def test_the_file_is_believed_before_what_was_declared():
+    def estimate(draft):
+        assert draft.footprint == Footprint(device_bytes=100 * MiB, host_bytes=5 * MiB)
+        return Footprint(device_bytes=7, provenance=Provenance.ESTIMATED)
+
+    spec = built(entry(file="a.gguf", host_mb=5), WHEEL, estimate)
+    assert spec.footprint.device_bytes == 7
+
+
+def test_a_file_that_is_not_visible_here_is_no_mistake_where_it_was_declared():
+    def estimate(draft):
+        raise Unpredictable(("file",), f"cannot be used: {draft.file} does not exist")
+
+    docker = ServiceEntry(
+        engine=EngineName.LLAMA_CPP, runtime=RuntimeName.DOCKER, image="i", models_dir="/models"
+    )
+    spec = built(entry(file="a.gguf"), docker, estimate)
+    assert spec.footprint == Footprint(device_bytes=100 * MiB)
+    assert spec.footprint.provenance is Provenance.DECLARED
+    found = build_spec("m", entry(file="a.gguf", vram_mb=None), docker, estimate)
+    assert [show(each.where) for each in found.mistakes] == ["file"]
 
 
 def test_what_can_be_neither_declared_nor_estimated_is_a_mistake():
