@@ -60,9 +60,14 @@ class Predictor(Protocol):
         """What the model's `degrade` list comes to. Never blocks."""
 
     def suggestions(
-        self, spec: ModelSpec, room_bytes: int, *, on_host: bool
+        self,
+        spec: ModelSpec,
+        room_bytes: int,
+        *,
+        on_host: bool,
+        host_room_bytes: int | None = None,
     ) -> tuple[Suggestion, ...]:
-        """What would fit into so much of each device."""
+        """What would fit into so much of each device, and so much host RAM beside them."""
 
     def appraise(self, spec: ModelSpec) -> Appraisal:
         """In parts; of a model with a file. Raise Unpredictable."""
@@ -94,6 +99,7 @@ class Unpredicting:
         room_bytes: int,  # noqa: ARG002
         *,
         on_host: bool,  # noqa: ARG002
+        host_room_bytes: int | None = None,  # noqa: ARG002
     ) -> tuple[Suggestion, ...]:
         return ()
 

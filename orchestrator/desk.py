@@ -30,7 +30,7 @@ from orchestrator.core.messages import (
     UnloadRequested,
 )
 from orchestrator.core.placement import usable_devices
-from orchestrator.core.planner import Plan, Question, plan
+from orchestrator.core.planner import Plan, Question, plan, possible
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Resident, ResidentState
 from orchestrator.core.snapshot import Snapshot
@@ -170,14 +170,14 @@ class Desk:
         if resident is not None and _is_served_by(resident, spec):
             placed = Plan(spec, resident.placement)
             return Forecast(
-                spec=spec,
+                spec=replace(spec, given_up=resident.spec.given_up),
                 plan=placed,
                 refusal=None,
                 available_bytes=available_bytes,
                 eta_s=0.0,
                 already_loaded=True,
             )
-        found = plan(
+        asked = possible(
             Question(
                 spec=spec,
                 urgency=Urgency(
@@ -190,9 +190,10 @@ class Desk:
             ),
             state.ledger,
         )
+        found = plan(asked, state.ledger)
         refused = isinstance(found, Refusal)
         return Forecast(
-            spec=spec,
+            spec=asked.spec,
             plan=None if isinstance(found, Refusal) else found,
             refusal=found if isinstance(found, Refusal) else None,
             available_bytes=available_bytes,
@@ -212,6 +213,7 @@ class Desk:
             spec,
             refusal.room_bytes,
             on_host=kinds == {DeviceKind.HOST},
+            host_room_bytes=refusal.host_room_bytes,
         )
         ways = " or ".join(f"{key} {value}" for each in found for key, value in each.items())
         remedy = f"{refusal.remedy} It would fit with {ways}." if ways else refusal.remedy

@@ -11,6 +11,7 @@ from orchestrator.appraisal import (
     Files,
     Predicted,
     estimated,
+    process_bytes,
     settings_of,
     understood,
     worked_out,
@@ -125,8 +126,12 @@ class Predictions:
         room_bytes: int,
         *,
         on_host: bool,
+        host_room_bytes: int | None = None,
     ) -> tuple[Suggestion, ...]:
-        """What would fit into so much on each device, each to be sent back as it is."""
+        """What would fit into so much on each device, each to be sent back as it is.
+
+        `host_room_bytes` are for what stays in host RAM beside them; None: as much as it takes.
+        """
         if spec.file is None:
             return ()
         try:
@@ -142,10 +147,14 @@ class Predictions:
             else:
                 beside = spec.footprint.device_bytes - predicted.device_bytes
                 free_bytes = (room_bytes - beside // spec.span,) * spec.span
+            if host_room_bytes is not None:
+                grown = max(spec.footprint.host_bytes - predicted.host_bytes, 0)
+                host_room_bytes -= grown + process_bytes(files, spec.serving)
             fit = fits.suggestions(
                 files.model,
                 settings,
                 free_bytes,
+                host_bytes=host_room_bytes,
                 told_by=estimate if planner is None else planner.estimate,
             )
         except (Unpredictable, GgufError):

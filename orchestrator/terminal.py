@@ -278,6 +278,8 @@ def plan_lines(answer: PlanAnswer) -> list[str]:
         f"{size(each['vram_mb'])} on {device_name(each['device'])}" for each in answer["placement"]
     )
     lines = [f"{name} would be loaded: {joined(shares)}; needs {need}."]
+    if given_up := answer.get("given_up"):
+        lines.append(f"It would have to give up: {joined(given_up)}.")
     lines += [
         f"{each['model']} would be evicted ({size(each['vram_mb'])}): {each['reason']}"
         for each in answer["evict"]

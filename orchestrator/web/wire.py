@@ -322,6 +322,7 @@ def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAns
         "eta_seconds": _rounded(forecast.eta_s),
         "already_loaded": forecast.already_loaded,
         "drains": plan.drains if plan else False,
+        "given_up": list(forecast.spec.given_up),
         "refusal": refusal(forecast.refusal) if forecast.refusal else None,
         "suggestions": [
             cast("shapes.Suggestion", dict(each))
@@ -333,7 +334,8 @@ def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAns
 def _planned_mb(forecast: Forecast, host: frozenset[DeviceId]) -> int:
     if forecast.plan is not None:
         return _vram_mb(forecast.plan.placement, host)
-    needed_bytes = forecast.refusal.needed_bytes if forecast.refusal else None
+    refused = forecast.refusal
+    needed_bytes = refused.needed_bytes if refused and not refused.short_beside else None
     footprint = forecast.spec.footprint
     return to_mb(footprint.device_bytes if needed_bytes is None else needed_bytes)
 

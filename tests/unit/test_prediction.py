@@ -383,3 +383,23 @@ def test_nothing_is_suggested_where_nothing_is_known(predictions):
     assert predictions.suggestions(replace(LLAMA, file=None), GiB, on_host=False) == ()
     missing = replace(LLAMA, file="/nowhere.gguf")
     assert predictions.suggestions(missing, GiB, on_host=False) == ()
+
+
+def test_what_is_suggested_leaves_to_the_host_no_more_than_it_has(predictions):
+    """With fewer layers on the GPU, the host holds the rest."""
+    spec = replace(LLAMA, **served(context_size=65536))
+    spec = replace(spec, footprint=predictions.footprint(spec))
+    gpu, host = 8192 * MiB, 6000 * MiB
+
+    def keys(host_room):
+        found = predictions.suggestions(spec, gpu, on_host=False, host_room_bytes=host_room)
+        return {key: value for each in found for key, value in each.items()}
+
+    layers = keys(None)["gpu_layers"]
+    fewer = predictions.footprint(replace(spec, serving=replace(spec.serving, gpu_layers=layers)))
+    assert fewer.device_bytes <= gpu
+    assert fewer.host_bytes > host
+    assert set(keys(None)) - set(keys(host)) == {"gpu_layers"}
+    assert keys(fewer.host_bytes)["gpu_layers"] == layers
+    assert "gpu_layers" not in keys(fewer.host_bytes - 1)
+    assert keys(spec.footprint.host_bytes - MiB) == {}

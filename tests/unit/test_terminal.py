@@ -118,6 +118,13 @@ def test_a_plan_that_is_refused_says_why_and_what_helps():
     assert lines[1:] == ["Too large.", "Take a smaller one."]
 
 
+def test_a_plan_says_what_would_be_given_up():
+    lines = terminal.plan_lines(examples.PLAN)
+    assert "It would have to give up: context 4096 instead of 8192." in lines
+    whole = terminal.plan_lines({**examples.PLAN, "given_up": []})
+    assert not any("give up" in line for line in whole)
+
+
 def test_a_decision_is_one_line_with_its_reason():
     decision = {
         "at": examples.AT,

@@ -159,6 +159,7 @@ def test_plan_says_what_would_happen_without_doing_it(desk):
         "eta_seconds": 10.0,
         "already_loaded": False,
         "drains": False,
+        "given_up": [],
         "refusal": None,
         "vram_provenance": "declared",
         "suggestions": [],

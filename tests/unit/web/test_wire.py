@@ -4,9 +4,10 @@ import pytest
 
 from orchestrator.core.leases import Lease, LeaseKind
 from orchestrator.core.planner import Plan
+from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Placement, ResidentState
 from orchestrator.core.snapshot import Waiting
-from orchestrator.core.vram import DeviceKind, DeviceState, MiB
+from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, MiB
 from orchestrator.orders import Forecast
 from orchestrator.web import wire
 from tests.unit.web.desk import GPU, NOW_S, FakeDesk, account, resident, spec
@@ -178,6 +179,27 @@ def test_plan_names_who_leaves_and_why():
     answer = wire.plan_answer(forecast, frozenset())
     assert answer["evict"] == [{"model": "b", "vram_mb": 9000, "reason": "idle"}]
     assert (answer["drains"], answer["eta_seconds"]) == (True, 3.142)
+
+
+def test_a_plan_that_lacks_host_ram_still_says_what_it_takes_of_the_gpu():
+    wanted = replace(spec("a"), given_up=("projector on the host",))
+    refused = Refusal(
+        code=RefusalCode.DOES_NOT_FIT,
+        detail="host RAM",
+        needed_bytes=9000 * MiB,
+        short_beside=DeviceId("host"),
+    )
+    forecast = Forecast(
+        spec=wanted,
+        plan=None,
+        refusal=refused,
+        available_bytes=MiB,
+        eta_s=None,
+        already_loaded=False,
+    )
+    answer = wire.plan_answer(forecast, frozenset({DeviceId("host")}))
+    assert (answer["vram_mb"], answer["refusal"]["needed_mb"]) == (6000, 9000)
+    assert answer["given_up"] == ["projector on the host"]
 
 
 def test_instants_carry_their_zone():
