@@ -26,7 +26,7 @@ from orchestrator.engines.cores import physical_cores
 from orchestrator.engines.profiles import with_profile
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.experience import Experience
-from orchestrator.orders import EstimateOrder, LoadOrder, ReloadOutcome, Suggestion
+from orchestrator.orders import EstimateOrder, Layers, LoadOrder, ReloadOutcome, Suggestion
 
 ADDED_FILE = "models.json"  # models that were put through the API, in the state directory
 NAMES_SUGGESTED_MAX = 5
@@ -164,7 +164,7 @@ class Book:
         if order.context_size is not None:
             serving = replace(serving, context_size=order.context_size)
         if order.gpu_layers is not None:
-            serving = replace(serving, gpu_layers=order.gpu_layers)
+            serving = replace(serving, gpu_layers=_layers(order.gpu_layers))
         if order.cache_type is not None:
             kind = order.cache_type
             serving = replace(serving, cache_type_k=kind, cache_type_v=kind)
@@ -179,6 +179,8 @@ class Book:
         spec = self._of_file(order) if order.model is None else self.named(order.model)
         if spec.file is None:
             raise ConfigInvalid((f"model: {spec.name} has no file to estimate from",))
+        if order.model is not None and order.mmproj is not None:
+            spec = replace(spec, mmproj=self._located(order.mmproj, spec))
         serving = spec.serving
         asked = {
             "context_size": order.context_size,
@@ -188,11 +190,21 @@ class Book:
             "cache_type_v": order.cache_type,
             "ubatch": order.ubatch,
             "batch": order.ubatch and max(serving.batch, order.ubatch),
-            "gpu_layers": order.gpu_layers,
             "flash_attention": order.flash_attention,
         }
         said: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-        return replace(spec, serving=replace(serving, **said))
+        if order.gpu_layers is not None:
+            said["gpu_layers"] = _layers(order.gpu_layers)
+        wanted = replace(serving, **said)
+        if (kind := _cache_without_flash_attention(wanted)) is not None:
+            raise ConfigInvalid((f"cache_type: {kind} needs flash_attention: true",))
+        return replace(spec, serving=wanted, span=order.gpus or spec.span)
+
+    def _located(self, mmproj: str, spec: ModelSpec) -> str:
+        try:
+            return locate(mmproj, roots_of(self.config.services[spec.service]))
+        except Misplaced as error:
+            raise ConfigInvalid((f"mmproj: {error}",)) from error
 
     def _of_file(self, order: EstimateOrder) -> ModelSpec:
         services = {
@@ -291,8 +303,18 @@ class Book:
         )
 
 
+def _layers(said: Layers) -> int | None:
+    return None if said == "all" else said
+
+
+def _cache_without_flash_attention(serving: Serving) -> str | None:
+    """The type of cache that the server would refuse."""
+    plain = serving.flash_attention or CacheType(serving.cache_type_v) in PLAIN_CACHES
+    return None if plain else serving.cache_type_v
+
+
 def _require_flash_attention(spec: ModelSpec, serving: Serving) -> None:
-    if serving.flash_attention or CacheType(serving.cache_type_v) in PLAIN_CACHES:
+    if _cache_without_flash_attention(serving) is None:
         return
     raise Denied(
         Refusal(

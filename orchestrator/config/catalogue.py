@@ -123,7 +123,14 @@ def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake
         yield Mistake(("cache_type_v",), f"{entry.cache_type_v} needs flash_attention: true")
     if entry.batch is not None and entry.ubatch is not None and entry.ubatch > entry.batch:
         yield Mistake(("ubatch",), f"must be at most batch, which is {entry.batch}")
-    for index, alias in enumerate(entry.aliases):
+    if entry.degrade and not (entry.file and _launched_by_us(service)):
+        reason = "needs a GGUF file whose server we start: what may be given up are its settings"
+        yield Mistake(("degrade",), reason)
+    yield from _alias_mistakes(entry.aliases)
+
+
+def _alias_mistakes(aliases: tuple[str, ...]) -> Iterator[Mistake]:
+    for index, alias in enumerate(aliases):
         if (sentence := name_mistake(alias)) is not None:
             yield Mistake(("aliases", index), sentence)
 

@@ -289,7 +289,7 @@ class ModelEntry:
     load_seconds: PositiveSeconds | None = None
     """How long a load takes, until it has been measured."""
     degrade: tuple[Degrading, ...] = ()
-    """What may be given up, in this order, when it does not fit."""
+    """What may be given up, in this order, when it does not fit; of a model with a GGUF `file`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

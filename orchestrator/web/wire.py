@@ -346,7 +346,7 @@ def estimate_answer(found: Appraisal) -> Mapping[str, object]:
         "model": found.spec.name,
         "file": found.spec.file,
         **found.estimate.to_json(),
-        "vram_mb": to_mb(footprint.device_bytes),
+        "vram_mb": to_mb(footprint.spread_bytes(found.spec.span)),
         "host_mb": to_mb(footprint.host_bytes),
         "without_gpu_mb": to_mb(footprint.without_gpu_bytes),
         "serving": serving(found.spec.serving),

@@ -16,7 +16,7 @@ from orchestrator.core.specs import Profile
 from orchestrator.core.vram import MiB
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.experience import Experience, fingerprint
-from orchestrator.orders import LoadOrder
+from orchestrator.orders import EstimateOrder, LoadOrder
 from orchestrator.ports import LearnedRecord
 
 FILE = """
@@ -177,6 +177,53 @@ def test_the_fingerprint_goes_by_what_occupies_bytes(book):
         replace(chat, serving=replace(chat.serving, context_size=1)),
     ):
         assert fingerprint(changed) != fingerprint(chat)
+
+
+# --- estimates ---------------------------------------------------------------------------------
+
+READING = """
+services:
+  wheel: {engine: xllamacpp, models_dir: /models}
+models:
+  see: {service: wheel, file: a.gguf, vram_mb: 1, span: 2, gpu_layers: 3, flash_attention: false}
+"""
+
+
+@pytest.fixture
+def reading(file, opened):
+    file.write_text(READING)
+    return opened()
+
+
+def asked(book, **order):
+    return book.spec_to_estimate(EstimateOrder(model="see", **order))
+
+
+def test_an_estimate_is_made_for_the_model_with_what_was_said(reading):
+    plain = asked(reading)
+    assert plain == reading.named("see")
+    other = asked(reading, mmproj="eyes.gguf", gpus=4, gpu_layers=7, context_size=99)
+    assert (other.mmproj, other.span) == ("/models/eyes.gguf", 4)
+    assert (other.serving.gpu_layers, other.serving.context_size) == (7, 99)
+
+
+def test_all_layers_are_not_those_that_the_model_says(reading):
+    assert asked(reading).serving.gpu_layers == 3
+    assert asked(reading, gpu_layers="all").serving.gpu_layers is None
+    loaded = LoadOrder(model="see", gpu_layers="all")
+    assert reading.spec_for(loaded).serving.gpu_layers is None
+
+
+@pytest.mark.parametrize(
+    ("order", "mistake"),
+    [
+        ({"mmproj": "/etc/passwd"}, "mmproj: lies outside /models"),
+        ({"cache_type": "q8_0"}, "cache_type: q8_0 needs flash_attention: true"),
+    ],
+)
+def test_what_cannot_be_estimated_is_named(reading, order, mistake):
+    with pytest.raises(ConfigInvalid, match=mistake):
+        asked(reading, **order)
 
 
 # --- at run time -------------------------------------------------------------------------------

@@ -50,9 +50,26 @@ def test_status_says_who_holds_what():
         "16.8 GB of 32.0 GB used, 14.7 GB available, 0.0 GB held by others, 45 % busy, 61 °C"
     )
     assert [head, model] == [
-        "MODEL         STATE      VRAM  PRIORITY  IN USE      IDLE  DEVICES       ENDPOINT",
-        "qwen3-vl-30b  loaded  16.8 GB        10  1 request  2.0 s  GPU-6a1f7c52  http://127.0.0.1:41873",
+        "MODEL         STATE      VRAM  KNOWN AS  PRIORITY  IN USE      IDLE  DEVICES       ENDPOINT",
+        (
+            "qwen3-vl-30b  loaded  16.8 GB  measured        10  1 request  2.0 s  GPU-6a1f7c52  "
+            "http://127.0.0.1:41873"
+        ),
     ]
+
+
+def test_status_says_under_a_model_what_is_not_as_it_should_be():
+    status = copy.deepcopy(examples.STATUS)
+    model = status["loaded_models"]["qwen3-vl-30b"]
+    status["loaded_models"]["other"] = {**model, "model": "other"}
+    model |= {"problem": "It took no VRAM.\x1b[2J", "given_up": ["half the context", "f16"]}
+    _, _, _, first, *under, last = terminal.status_lines(status)
+    assert first.startswith("qwen3-vl-30b")
+    assert under == [
+        "  It took no VRAM.\N{REPLACEMENT CHARACTER}[2J",
+        "  It had to give up: half the context, f16.",
+    ]
+    assert last.startswith("other")
 
 
 def test_status_shows_what_cannot_be_read_leases_and_who_waits():

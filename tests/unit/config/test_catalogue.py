@@ -17,14 +17,17 @@ from orchestrator.config.sections import (
     ServiceEntry,
 )
 from orchestrator.core.footprints import Footprint, Provenance
-from orchestrator.core.specs import FakeBehaviour, Profile, Serving
+from orchestrator.core.specs import Degrading, FakeBehaviour, Profile, Serving
 from orchestrator.core.vram import MiB
 from orchestrator.engines.cores import physical_cores
 
 FAKE = ServiceEntry(engine=EngineName.FAKE)
 WHEEL = ServiceEntry(engine=EngineName.XLLAMACPP, models_dir="/models")
 ELSEWHERE = ServiceEntry(
-    engine=EngineName.LLAMA_CPP, runtime=RuntimeName.EXTERNAL, url="http://there:8080"
+    engine=EngineName.LLAMA_CPP,
+    runtime=RuntimeName.EXTERNAL,
+    url="http://there:8080",
+    models_dir="/",
 )
 
 
@@ -177,6 +180,8 @@ def test_what_can_be_neither_declared_nor_estimated_is_a_mistake():
         ({"batch": 4, "ubatch": 8}, FAKE, "ubatch"),
         ({"cache_type_v": CacheType.Q8_0, "flash_attention": False}, FAKE, "cache_type_v"),
         ({"vram_mb": 0}, FAKE, "vram_mb"),
+        ({"degrade": (Degrading.UBATCH,)}, FAKE, "degrade"),
+        ({"degrade": (Degrading.UBATCH,), "file": "/m.gguf"}, ELSEWHERE, "degrade"),
     ],
 )
 def test_what_does_not_go_together_in_a_model(keys, service, where):
