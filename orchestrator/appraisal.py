@@ -125,11 +125,11 @@ def worked_out(files: Files, spec: ModelSpec, asks: DryRuns | None) -> Predicted
 
 
 def estimated(files: Files, serving: Serving, gpus: int, asks: DryRuns | None) -> Estimate:
-    """By the header; by the engine's own planner where the header does not say enough."""
+    """By the engine's own planner, if there is one to ask; else by the header."""
     try:
         settings = settings_of(files, serving, gpus)
         guess = estimate(files.model, settings)
-        if asks is None or understood(files):
+        if asks is None:
             return guess
         try:
             return asks.estimate(files.model, settings)

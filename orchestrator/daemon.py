@@ -31,7 +31,7 @@ from orchestrator.composition import (
     server_versions,
 )
 from orchestrator.conductor import Conductor
-from orchestrator.config import Config, Overrides, load_config
+from orchestrator.config import Config, Overrides, load_config, load_services
 from orchestrator.config.sections import OnShutdown, ServerSettings
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.messages import Decide, DecisionKind, ShutdownBegan
@@ -92,7 +92,7 @@ def serve(path: Path, overrides: Overrides | None = None) -> None:
     """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start."""
     gc.disable()  # until it serves: a start makes much and drops little
     chosen = overrides or Overrides()
-    predictions = make_predictions()
+    predictions = make_predictions(load_services(path))
 
     def load() -> Config:
         return load_config(path, overrides=chosen, estimate=predictions.footprint)

@@ -1,7 +1,7 @@
 """What models will take, told from their files before anything of them runs, and remembered."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +20,7 @@ from orchestrator.config.catalogue import Unpredictable
 from orchestrator.core.degrading import steps
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.messages import Decide, DecisionKind
-from orchestrator.core.specs import Fallback, ModelName, ModelSpec, Serving
+from orchestrator.core.specs import Fallback, ModelName, ModelSpec, ServiceName, Serving
 from orchestrator.core.vram import to_mb
 from orchestrator.gguf import fits
 from orchestrator.gguf.architecture import architecture_of
@@ -40,9 +40,17 @@ Known = TypeVar("Known")
 class Predictions:
     """Footprints by the files, each worked out once. Blocking, unless it says otherwise."""
 
-    def __init__(self, headers: Headers, *, dry_runs: DryRuns | None = None) -> None:
+    def __init__(
+        self,
+        headers: Headers,
+        *,
+        dry_runs: DryRuns | None = None,
+        of_services: Mapping[ServiceName, DryRuns | None] | None = None,
+    ) -> None:
+        """`dry_runs` is the planner of all services that are not named in `of_services`."""
         self._headers = headers
         self._dry_runs = dry_runs
+        self._of_services = of_services or {}
         self._known: OrderedDict[object, Predicted] = OrderedDict()
         self._prepared: OrderedDict[object, None] = OrderedDict()
         self._remarks: dict[ModelName, Decide] = {}  # of models that were asked for so far
@@ -96,9 +104,10 @@ class Predictions:
             return True
         try:
             files = self._files(spec, self._headers.remembered)
+            planner = self._planner(spec, files)
         except Unpredictable:
             return False
-        return not self._planned(files) or _preparation(spec, files) in self._prepared
+        return planner is None or _preparation(spec, files) in self._prepared
 
     def prepare(self, spec: ModelSpec) -> None:
         """Read the files and ask the planner for what `changed` and `fallbacks` look up."""
@@ -113,7 +122,7 @@ class Predictions:
     def appraise(self, spec: ModelSpec) -> Appraisal:
         """In parts, for who wants to see them; of a model with a file. Raise Unpredictable."""
         files = self._files(spec, self._headers.of)
-        parts = estimated(files, spec.serving, spec.span, self._dry_runs)
+        parts = estimated(files, spec.serving, spec.span, self._planner(spec, files))
         return Appraisal(spec, parts, self._asked(spec).footprint)
 
     def fallbacks(self, spec: ModelSpec) -> tuple[Fallback, ...]:
@@ -137,7 +146,7 @@ class Predictions:
         try:
             files = self._files(spec, self._headers.of)
             predicted = self._asked(spec).footprint
-            planner = self._dry_runs if self._planned(files) else None
+            planner = self._planner(spec, files)
             settings = settings_of(files, spec.serving, 0 if on_host else spec.span)
             # What was learned beyond the prediction holds for the suggestion too.
             if on_host:
@@ -204,18 +213,19 @@ class Predictions:
             adapters=tuple(_read(read, each, "lora", i) for i, each in enumerate(spec.lora)),
         )
 
-    def _planned(self, files: Files) -> bool:
-        """Whether the planner is who tells, because the header does not say enough."""
-        return self._dry_runs is not None and not understood(files)
+    def _planner(self, spec: ModelSpec, files: Files) -> DryRuns | None:
+        """Who tells instead of the header, where that does not say enough."""
+        return None if understood(files) else self._of_services.get(spec.service, self._dry_runs)
 
     def _asked(self, spec: ModelSpec) -> Predicted:
         """Raise Unpredictable."""
         files = self._files(spec, self._headers.of)
-        key = (files.identity, spec.serving, spec.span, self._planned(files))
+        planner = self._planner(spec, files)
+        key = (files.identity, spec.serving, spec.span, planner)
         known = self._known.get(key)
         # A guess that stands in for a planner that did not answer stands until it is asked again.
-        if known is None or (self._planned(files) and not known.sure):
-            known = worked_out(files, spec, self._dry_runs)
+        if known is None or (planner is not None and not known.sure):
+            known = worked_out(files, spec, planner)
             _keep(self._known, key, known)
         return known
 
@@ -224,8 +234,9 @@ class Predictions:
             return None
         try:
             files = self._files(spec, self._headers.remembered)
-            key = (files.identity, spec.serving, spec.span, self._planned(files))
-            if key not in self._known and not self._planned(files):
+            planner = self._planner(spec, files)
+            key = (files.identity, spec.serving, spec.span, planner)
+            if key not in self._known and planner is None:
                 _keep(self._known, key, worked_out(files, spec, None))
             return self._known.get(key)
         except Unpredictable:

@@ -48,7 +48,11 @@ def least_bytes(spec: ModelSpec, ledger: Ledger, devices: list[DeviceId]) -> int
 
 
 def usable_devices(spec: ModelSpec, ledger: Ledger) -> list[DeviceId]:
-    """The devices the spec may use, readable or not; host RAM only where asked for or alone."""
+    """The devices the spec may use, readable or not; host RAM only where asked for or alone.
+
+    A model without layers on a GPU goes to the host. Where nobody accounts for the host's RAM it
+    goes to a GPU and is charged what it takes there: its server opens the GPU that it is given.
+    """
     if spec.devices:
         return [
             device

@@ -14,7 +14,7 @@ from orchestrator.gguf.estimate import estimate
 from orchestrator.gguf.footprint import Method, Share
 from orchestrator.gguf.headers import Headers
 from orchestrator.prediction import Predictions
-from tests.unit.gguf.gguf_files import F16, write_model
+from tests.unit.gguf.gguf_files import unknown_architecture
 from tests.unit.gguf.shapes import FOOTPRINTS
 
 LLAMA = ModelSpec(
@@ -39,20 +39,6 @@ def of(predictions, **changes):
 
 def served(**changes):
     return {"serving": replace(LLAMA.serving, **changes)}
-
-
-def unknown_architecture(path):
-    """A model of a kind that nobody here has heard of."""
-    metadata = {
-        "general.architecture": "novel",
-        "novel.block_count": 2,
-        "novel.embedding_length": 256,
-        "novel.attention.head_count": 4,
-        "novel.context_length": 4096,
-    }
-    tensors = [("token_embd.weight", (256, 1000), F16)]
-    tensors += [(f"blk.{i}.attn_q.weight", (256, 256), F16) for i in range(2)]
-    return write_model(path, metadata, tensors, whole=True)
 
 
 @pytest.fixture

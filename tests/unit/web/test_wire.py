@@ -2,12 +2,15 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.appraisal import Appraisal
+from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseKind
 from orchestrator.core.planner import Plan
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Placement, ResidentState
 from orchestrator.core.snapshot import Waiting
 from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, MiB
+from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.orders import Forecast
 from orchestrator.web import wire
 from tests.unit.web.desk import GPU, NOW_S, FakeDesk, account, resident, spec
@@ -204,3 +207,10 @@ def test_a_plan_that_lacks_host_ram_still_says_what_it_takes_of_the_gpu():
 
 def test_instants_carry_their_zone():
     assert wire.instant(NOW_S + 0.1234) == "2026-01-15T10:30:00.123Z"
+
+
+def test_what_several_gpus_hold_together_is_told():
+    footprint = Footprint(device_bytes=1000 * MiB, further_device_bytes=600 * MiB)
+    parts = Estimate("llama", Method.HEADER, (Share(MiB), Share(MiB)), Share())
+    wide = Appraisal(spec("a", file="/a.gguf", span=2), parts, footprint)
+    assert wire.estimate_answer(wide)["vram_mb"] == 1600
