@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator import errands
 from orchestrator.errands import DONE, FAILED, complain, say
 from orchestrator.remote import URL_DEFAULT, NotReached, Refused, Remote, UrlInvalid
-from orchestrator.terminal import error_lines
+from orchestrator.terminal import error_lines, estimate_lines, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -179,7 +179,6 @@ def estimate(words: argparse.Namespace) -> int:
     from orchestrator.gguf.estimate import estimate as estimated
     from orchestrator.gguf.reader import read_header
     from orchestrator.gguf.settings import Settings
-    from orchestrator.terminal import estimate_lines
 
     try:
         asked = Settings(
@@ -196,7 +195,7 @@ def estimate(words: argparse.Namespace) -> int:
         )
         told = estimated(read_header(words.file), asked).to_json()
     except GgufError as error:
-        complain(f"{error}.")
+        complain(plain(f"{error}."))  # one line, whatever the file calls itself
         return FAILED
     say(*([json.dumps(told, indent=2)] if words.json else estimate_lines(told)))
     return DONE

@@ -42,7 +42,7 @@ def say(*lines: str) -> None:
 
 def complain(*texts: str) -> None:
     """What went wrong, without what a file or a server may have put there to fool the terminal."""
-    lines = (line for text in texts for line in text.splitlines())
+    lines = (line for text in texts for line in text.split("\n") if line)
     sys.stderr.write("".join(f"{terminal.plain(line)}\n" for line in lines))
     sys.stderr.flush()
 

@@ -275,11 +275,12 @@ def test_a_file_that_is_cut_short_is_said_to_be(capsys):
 
 
 def test_what_a_file_calls_itself_moves_no_cursor(tmp_path, capsys):
-    file = write_model(tmp_path / "m.gguf", {"general.architecture": "x\x1b[2Jy"}, [])
+    file = write_model(tmp_path / "m.gguf", {"general.architecture": "x\n\x1b[2Jy"}, [])
     assert main(["estimate", str(file)]) == 1
     said = capsys.readouterr()
     assert "\x1b" not in said.out + said.err
     assert "[2Jy" in said.err
+    assert said.err.count("\n") == 1
 
 
 def test_orders_take_the_settings_that_are_suggested(daemon):
