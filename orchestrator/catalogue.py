@@ -10,22 +10,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from orchestrator.config import Config, parse_model
-from orchestrator.config.catalogue import PLAIN_CACHES, Unpredictable, declared_only, roots_of
+from orchestrator.config.catalogue import PLAIN_CACHES, Unpredictable, roots_of
 from orchestrator.config.files import Misplaced, locate
 from orchestrator.config.places import Plain
 from orchestrator.config.sections import CacheType, EngineName
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.refusals import Refusal, RefusalCode
-from orchestrator.core.specs import Catalogue, Fallback, ModelName, ModelSpec, Serving
+from orchestrator.core.specs import Catalogue, ModelName, ModelSpec, Serving
 from orchestrator.engines.cores import physical_cores
 from orchestrator.engines.profiles import with_profile
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.experience import Experience
-from orchestrator.orders import EstimateOrder, LoadOrder, ReloadOutcome, Suggestion
-from orchestrator.prediction import Appraisal
+from orchestrator.orders import EstimateOrder, Layers, LoadOrder, ReloadOutcome
+from orchestrator.predictor import Predictor, Unpredicting, nothing_cached
 from orchestrator.supply import located
 
 ADDED_FILE = "models.json"  # models that were put through the API, in the state directory
@@ -33,54 +33,6 @@ NAMES_SUGGESTED_MAX = 5
 NAME_CHARS_MAX = 128  # of a file that is estimated, shown as if it were a model
 
 Body = Mapping[str, Plain]
-
-
-class Predictor(Protocol):
-    """What models take, told from their files. What does not say otherwise may block."""
-
-    def footprint(self, spec: ModelSpec) -> Footprint | None:
-        """None where it cannot be told. Raise Unpredictable where a file is at fault."""
-
-    def remembered(self, spec: ModelSpec) -> Footprint | None:
-        """As far as the files have been read. Never blocks."""
-
-    def fallbacks(self, spec: ModelSpec) -> tuple[Fallback, ...]:
-        """What the model's `degrade` list comes to. Never blocks."""
-
-    def suggestions(
-        self, spec: ModelSpec, room_bytes: int, *, on_host: bool
-    ) -> tuple[Suggestion, ...]:
-        """What would fit into so much of each device."""
-
-    def appraise(self, spec: ModelSpec) -> Appraisal:
-        """In parts; of a model with a file. Raise Unpredictable."""
-
-
-def nothing_cached(reference: str) -> Path | None:  # noqa: ARG001 - as if nothing was ever pulled
-    """Of somebody without a cache of models."""
-    return None
-
-
-class Unpredicting:
-    """Of somebody who cannot tell: every footprint must be declared."""
-
-    footprint = staticmethod(declared_only)
-    remembered = staticmethod(declared_only)
-
-    def fallbacks(self, spec: ModelSpec) -> tuple[Fallback, ...]:  # noqa: ARG002 - the protocol's
-        return ()
-
-    def suggestions(
-        self,
-        spec: ModelSpec,  # noqa: ARG002
-        room_bytes: int,  # noqa: ARG002
-        *,
-        on_host: bool,  # noqa: ARG002
-    ) -> tuple[Suggestion, ...]:
-        return ()
-
-    def appraise(self, spec: ModelSpec) -> Appraisal:
-        raise Unpredictable(("file",), f"{spec.file} is not read here")
 
 
 class Book:
@@ -121,8 +73,29 @@ class Book:
             raise Denied(_unknown(name, self.catalogue))
         return spec
 
+    async def foresee(self, order: LoadOrder) -> None:
+        """Find out beside the loop what `spec_for` does not know yet. Raise Denied as it does."""
+        wanted = self._wanted(order)
+        asks = wanted.degrade or wanted.serving != self.named(order.model).serving
+        if asks and not self.predictor.prepared(wanted):
+            await asyncio.to_thread(self.predictor.prepare, wanted)
+
     def spec_for(self, order: LoadOrder) -> ModelSpec:
         """The model as ordered, with the footprint that is believed in. Raise Denied."""
+        spec, wanted = self.named(order.model), self._wanted(order)
+        if wanted.serving != spec.serving:
+            changed = self.predictor.changed(spec, wanted.serving)
+            wanted = replace(wanted, footprint=changed or spec.footprint)
+        return self._as_scheduled(wanted)
+
+    def _as_scheduled(self, wanted: ModelSpec) -> ModelSpec:
+        believed = self._experience.believed(wanted)
+        if not wanted.degrade:
+            return believed
+        return replace(believed, fallbacks=self.predictor.fallbacks(believed))
+
+    def _wanted(self, order: LoadOrder) -> ModelSpec:
+        """The model under the settings that are asked for."""
         spec = self.named(order.model)
         if order.service is not None and order.service != spec.service:
             raise Denied(self._wrong_service(order.service, spec))
@@ -132,22 +105,12 @@ class Book:
         if order.context_size is not None:
             serving = replace(serving, context_size=order.context_size)
         if order.gpu_layers is not None:
-            serving = replace(serving, gpu_layers=order.gpu_layers)
+            serving = replace(serving, gpu_layers=_layers(order.gpu_layers))
         if order.cache_type is not None:
             kind = order.cache_type
             serving = replace(serving, cache_type_k=kind, cache_type_v=kind)
             _require_flash_attention(spec, serving)
-        wanted = replace(spec, serving=serving, profile=order.profile or spec.profile)
-        if serving != spec.serving:
-            estimated = self.predictor.remembered(wanted)
-            wanted = replace(wanted, footprint=estimated or spec.footprint)
-        return self._believed(wanted)
-
-    def _believed(self, wanted: ModelSpec) -> ModelSpec:
-        believed = self._experience.believed(wanted)
-        if not wanted.degrade:
-            return believed
-        return replace(believed, fallbacks=self.predictor.fallbacks(believed))
+        return replace(spec, serving=serving, profile=order.profile or spec.profile)
 
     def spec_to_estimate(self, order: EstimateOrder) -> ModelSpec:
         """What is asked about: a model, or a file that a service may read, under such settings.
@@ -157,6 +120,8 @@ class Book:
         spec = self._of_file(order) if order.model is None else self.named(order.model)
         if spec.file is None:
             raise ConfigInvalid((f"model: {spec.name} has no file to estimate from",))
+        if order.model is not None and order.mmproj is not None:
+            spec = replace(spec, mmproj=self._located(order.mmproj, spec))
         serving = spec.serving
         asked = {
             "context_size": order.context_size,
@@ -166,11 +131,21 @@ class Book:
             "cache_type_v": order.cache_type,
             "ubatch": order.ubatch,
             "batch": order.ubatch and max(serving.batch, order.ubatch),
-            "gpu_layers": order.gpu_layers,
             "flash_attention": order.flash_attention,
         }
         said: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-        return replace(spec, serving=replace(serving, **said))
+        if order.gpu_layers is not None:
+            said["gpu_layers"] = _layers(order.gpu_layers)
+        wanted = replace(serving, **said)
+        if (kind := _cache_without_flash_attention(wanted)) is not None:
+            raise ConfigInvalid((f"cache_type: {kind} needs flash_attention: true",))
+        return replace(spec, serving=wanted, span=order.gpus or spec.span)
+
+    def _located(self, mmproj: str, spec: ModelSpec) -> str:
+        try:
+            return locate(mmproj, roots_of(self.config.services[spec.service]))
+        except Misplaced as error:
+            raise ConfigInvalid((f"mmproj: {error}",)) from error
 
     def _of_file(self, order: EstimateOrder) -> ModelSpec:
         services = {
@@ -203,11 +178,13 @@ class Book:
         known = self.catalogue.get(found.name)
         if known is not None and known.hub == found.hub:
             known = replace(known, file=found.file, mmproj=found.mmproj)
-            if known.footprint.unknown:
-                told = self.predictor.remembered(known)
+            if known.footprint.unknown and known.serving == found.serving:
+                known = replace(known, footprint=found.footprint)
+            elif known.footprint.unknown:
+                told = self.predictor.changed(known, known.serving)
                 known = replace(known, footprint=told or known.footprint)
             self.catalogue = {**self.catalogue, known.name: known}
-        return self._believed(found)
+        return self._as_scheduled(found)
 
     async def put(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it; nothing has changed then."""
@@ -275,8 +252,6 @@ class Book:
         if here is None:
             return spec
         spec = located(spec, here)
-        if not spec.footprint.unknown:
-            return spec
         try:
             return replace(spec, footprint=self.predictor.footprint(spec) or spec.footprint)
         except Unpredictable:
@@ -296,8 +271,18 @@ class Book:
         )
 
 
+def _layers(said: Layers) -> int | None:
+    return None if said == "all" else said
+
+
+def _cache_without_flash_attention(serving: Serving) -> str | None:
+    """The type of cache that the server would refuse."""
+    plain = serving.flash_attention or CacheType(serving.cache_type_v) in PLAIN_CACHES
+    return None if plain else serving.cache_type_v
+
+
 def _require_flash_attention(spec: ModelSpec, serving: Serving) -> None:
-    if serving.flash_attention or CacheType(serving.cache_type_v) in PLAIN_CACHES:
+    if _cache_without_flash_attention(serving) is None:
         return
     raise Denied(
         Refusal(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator import errands
 from orchestrator.errands import DONE, FAILED, complain, say
 from orchestrator.remote import URL_DEFAULT, NotReached, Refused, Remote, UrlInvalid
-from orchestrator.terminal import error_lines
+from orchestrator.terminal import error_lines, estimate_lines, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,6 +92,8 @@ def _order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lease-seconds", type=_seconds, metavar="S", help="how long it is kept")
     parser.add_argument("--ttl", type=_seconds, metavar="S", help="leaves after so long idle")
     parser.add_argument("--context-size", type=int, metavar="N")
+    parser.add_argument("--gpu-layers", type=_layers, metavar="N|all", help="the rest on the host")
+    parser.add_argument("--cache-type", metavar="T", help="of keys and values: f16, q8_0, ...")
     parser.add_argument("--profile", choices=PROFILES)
     parser.add_argument("--pin", action="store_true", help="leaves only by force or its unload")
 
@@ -139,9 +141,12 @@ def _wait(text: str) -> float:
 # --- words that need no daemon ---------------------------------------------------------------
 
 
+_CONTEXT_HELP = "tokens of all slots together, as llama.cpp's -c takes them; else as trained"
+
+
 def _estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE.gguf", help="any part of a split model")
-    parser.add_argument("--context", type=int, default=0, metavar="N", help="else as trained")
+    parser.add_argument("--context", type=int, default=0, metavar="N", help=_CONTEXT_HELP)
     parser.add_argument("--slots", type=int, default=1, metavar="N")
     parser.add_argument("--split-cache", action="store_true", help="a context for each slot")
     parser.add_argument("--cache-type", default="f16", metavar="T", help="of keys and values")
@@ -164,6 +169,8 @@ def pull(words: argparse.Namespace) -> int:
 
 
 def _layers(text: str) -> int | str:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is neither a number of layers nor `all`")
     return text if text == "all" else int(text)
 
 
@@ -172,7 +179,6 @@ def estimate(words: argparse.Namespace) -> int:
     from orchestrator.gguf.estimate import estimate as estimated
     from orchestrator.gguf.reader import read_header
     from orchestrator.gguf.settings import Settings
-    from orchestrator.terminal import estimate_lines
 
     try:
         asked = Settings(
@@ -189,7 +195,7 @@ def estimate(words: argparse.Namespace) -> int:
         )
         told = estimated(read_header(words.file), asked).to_json()
     except GgufError as error:
-        complain(f"{error}.")
+        complain(plain(f"{error}."))  # one line, whatever the file calls itself
         return FAILED
     say(*([json.dumps(told, indent=2)] if words.json else estimate_lines(told)))
     return DONE

@@ -163,16 +163,38 @@ def _file_problem(path: Path) -> str | None:
     return gguf_problem(path) or damage(path)
 
 
-def make_predictions() -> Predictions:
-    """With the engine's own planner behind it, where a llama-server is found on PATH."""
-    found = shutil.which("llama-server")
-    dry_runs = None
-    if found is not None:
-        directory = Path(found).resolve().parent
-        pretends = (directory / "ggml-rpc-server").is_file()
-        with suppress(GgufError):  # it does not run on this machine: the header must do
-            dry_runs = DryRuns(find_planner(directory, pretend_gpus=pretends))
-    return Predictions(Headers(), dry_runs=dry_runs)
+def make_predictions(services: Mapping[str, ServiceEntry]) -> Predictions:
+    """With the binary of each service as its planner: no other one knows what it will take.
+
+    A llama-server on PATH plans for the services whose own cannot be asked here.
+    """
+    planners: dict[Path, DryRuns | None] = {}
+
+    def beside(binaries: tuple[Path, ...]) -> DryRuns | None:
+        for binary in binaries:
+            directory = binary.resolve().parent
+            if directory not in planners:
+                planners[directory] = _dry_runs(directory)
+            if (found := planners[directory]) is not None:
+                return found
+        return None
+
+    launched = {
+        ServiceName(name): beside(_llama_servers(entry))
+        for name, entry in services.items()
+        if (entry.engine, entry.runtime) == (EngineName.LLAMA_CPP, RuntimeName.PROCESS)
+    }
+    search_path = os.environ.get("PATH")  # noqa: TID251 - where programs are looked for
+    on_path = shutil.which("llama-server", path=search_path)
+    others = beside((Path(on_path),)) if on_path is not None else None
+    return Predictions(Headers(), dry_runs=others, of_services=launched)
+
+
+def _dry_runs(directory: Path) -> DryRuns | None:
+    pretends = (directory / "ggml-rpc-server").is_file()
+    with suppress(GgufError):  # it does not run on this machine: the header must do
+        return DryRuns(find_planner(directory, pretend_gpus=pretends))
+    return None
 
 
 class ServerVersions(Mapping[ServiceName, str]):

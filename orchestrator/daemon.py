@@ -33,7 +33,7 @@ from orchestrator.composition import (
     make_predictions,
 )
 from orchestrator.conductor import Conductor
-from orchestrator.config import Config, Overrides, load_config
+from orchestrator.config import Config, Overrides, load_config, load_services
 from orchestrator.config.sections import OnShutdown, ServerSettings
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.messages import Decide, DecisionKind, ShutdownBegan
@@ -95,7 +95,7 @@ def serve(path: Path, overrides: Overrides | None = None) -> None:
     """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start."""
     gc.disable()  # until it serves: a start makes much and drops little
     chosen = overrides or Overrides()
-    predictions = make_predictions()
+    predictions = make_predictions(load_services(path))
 
     def load() -> Config:
         return load_config(path, overrides=chosen, estimate=predictions.footprint)
@@ -188,14 +188,15 @@ async def _put_together(
         )
         desk.apply_rules()
         conductor.start_from(memory)
-        _say_doubts(conductor, inner, predictions)
+        _say_problems(conductor, inner)
+        desk.say_news()
         await _take_over(conductor, memory, book, versions)
         server = _server(desk)
         daemon = Daemon(conductor, desk, server, listener)
         keeping_up = tasks.create_task(conductor.lookout.keep_up(), name="keep up")
         periodic = Periodic(*_jobs(book, conductor, registry, runtimes))
         periodic.start()
-        _preload(desk)
+        await _preload(desk)
         try:
             yield daemon
         finally:
@@ -247,18 +248,9 @@ def _book(
     )
 
 
-def _say_doubts(conductor: Conductor, registry: SqliteRegistry, predictions: Predictions) -> None:
+def _say_problems(conductor: Conductor, registry: SqliteRegistry) -> None:
     for problem in registry.problems:
         conductor.say(Decide(kind=DecisionKind.DEVICE, text=problem, remedy="See the log."))
-    for model, doubts in predictions.doubts.items():
-        conductor.say(
-            Decide(
-                kind=DecisionKind.CATALOGUE,
-                model=model,
-                text=f"What {model} takes is not certain: {'; '.join(doubts)}.",
-                remedy="Its first load measures it; until then, vram_mb overrules the estimate.",
-            )
-        )
 
 
 def _jobs(
@@ -281,10 +273,10 @@ def _jobs(
     yield Job("trim logs", TRIM_LOGS_S, runtimes.trim_logs)
 
 
-def _preload(desk: Desk) -> None:
+async def _preload(desk: Desk) -> None:
     for spec in desk.catalogue.values():
         if spec.preload:
-            desk.begin_load(LoadOrder(model=spec.name))
+            await desk.begin_load(LoadOrder(model=spec.name))
 
 
 def _server(desk: Desk) -> uvicorn.Server:

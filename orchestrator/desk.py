@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from orchestrator.appraisal import Appraisal
 from orchestrator.catalogue import Body, Book
 from orchestrator.conductor import Conductor
 from orchestrator.config import Config
@@ -31,7 +32,7 @@ from orchestrator.core.messages import (
     UnloadRequested,
 )
 from orchestrator.core.placement import usable_devices
-from orchestrator.core.planner import Plan, Question, plan
+from orchestrator.core.planner import Plan, Question, plan, possible
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Resident, ResidentState
 from orchestrator.core.snapshot import Snapshot
@@ -54,7 +55,6 @@ from orchestrator.orders import (
     UnloadOutcome,
 )
 from orchestrator.ports import Clock, DecisionRecord, Operation
-from orchestrator.prediction import Appraisal
 
 OWNER_SHOWN_MAX = 32
 
@@ -115,8 +115,9 @@ class Desk:
 
     # --- loads -----------------------------------------------------------------------------------
 
-    def begin_load(self, order: LoadOrder) -> Operation:
+    async def begin_load(self, order: LoadOrder) -> Operation:
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
+        await self._book.foresee(order)
         return self._operations.begin(self._startable(order), order)
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
@@ -165,6 +166,7 @@ class Desk:
 
     async def forecast(self, order: LoadOrder) -> Forecast:
         """What a load would do, without doing it: the scheduler's own plan."""
+        await self._book.foresee(order)
         spec = self._startable(order)
         unclear = await self._find_size(spec) if spec.footprint.unknown else None
         if unclear is None:
@@ -175,7 +177,7 @@ class Desk:
         if resident is not None and _is_served_by(resident, spec):
             placed = Plan(spec, resident.placement)
             return Forecast(
-                spec=spec,
+                spec=replace(spec, given_up=resident.spec.given_up),
                 plan=placed,
                 refusal=None,
                 available_bytes=available_bytes,
@@ -183,18 +185,21 @@ class Desk:
                 already_loaded=True,
             )
         urgency = Urgency(priority=spec.priority if order.priority is None else order.priority)
-        asked = Question(
-            spec=spec,
-            urgency=urgency,
-            rules=state.rules,
-            now_s=self.clock(),
-            pinned=frozenset(state.pinned),
-            policy=state.policy,
+        asked = possible(
+            Question(
+                spec=spec,
+                urgency=urgency,
+                rules=state.rules,
+                now_s=self.clock(),
+                pinned=frozenset(state.pinned),
+                policy=state.policy,
+            ),
+            state.ledger,
         )
         found = unclear or plan(asked, state.ledger)
         refused = isinstance(found, Refusal)
         return Forecast(
-            spec=spec,
+            spec=asked.spec,
             plan=None if isinstance(found, Refusal) else found,
             refusal=found if isinstance(found, Refusal) else None,
             available_bytes=available_bytes,
@@ -214,6 +219,7 @@ class Desk:
             spec,
             refusal.room_bytes,
             on_host=kinds == {DeviceKind.HOST},
+            host_room_bytes=refusal.host_room_bytes,
         )
         ways = " or ".join(f"{key} {value}" for each in found for key, value in each.items())
         remedy = f"{refusal.remedy} It would fit with {ways}." if ways else refusal.remedy
@@ -285,6 +291,7 @@ class Desk:
         """Raise ConfigInvalid with every mistake in it."""
         spec = await self._book.put(name, body)
         self._conductor.tell(CatalogueChanged(self._book.catalogue))
+        self.say_news()
         return self._book.believed[spec.name]
 
     async def delete_model(self, name: str) -> None:
@@ -306,7 +313,13 @@ class Desk:
         outcome = await self._book.reload()
         self.apply_rules()
         self._conductor.tell(CatalogueChanged(self._book.catalogue))
+        self.say_news()
         return outcome
+
+    def say_news(self) -> None:
+        """What the catalogue's files have to say about what was declared, once."""
+        for said in self._book.predictor.news():
+            self._conductor.say(said)
 
     def apply_rules(self) -> None:
         """What the configuration says about waiting and about room holds from now on."""

@@ -40,8 +40,10 @@ def say(*lines: str) -> None:
     sys.stdout.flush()  # also where it goes into a pipe: somebody may be following
 
 
-def complain(*lines: str) -> None:
-    sys.stderr.write("".join(f"{line}\n" for line in lines if line))
+def complain(*texts: str) -> None:
+    """What went wrong, without what a file or a server may have put there to fool the terminal."""
+    lines = (line for text in texts for line in text.split("\n") if line)
+    sys.stderr.write("".join(f"{terminal.plain(line)}\n" for line in lines))
     sys.stderr.flush()
 
 
@@ -201,6 +203,8 @@ def _order(words: Namespace) -> Json:
         "lease_seconds": words.lease_seconds,
         "ttl_seconds": words.ttl,
         "context_size": words.context_size,
+        "gpu_layers": words.gpu_layers,
+        "cache_type": words.cache_type,
         "profile": words.profile,
         "pin": words.pin or None,
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.core.leases import Lease, LeaseId
 from orchestrator.core.messages import UnloadStatus
@@ -11,6 +12,8 @@ from orchestrator.core.residents import Resident
 from orchestrator.core.specs import ModelName, ModelSpec, Profile
 
 WAIT_S_DEFAULT = 240.0  # below the 300 s after which n8n gives up
+
+Layers = int | Literal["all"]  # on GPUs; the output counts as one
 
 # One changed setting of a load, to be sent back as it is.
 Suggestion = Mapping[str, int | str]
@@ -26,7 +29,7 @@ class LoadOrder:
     lease_s: float | None = None
     profile: Profile | None = None
     context_size: int | None = None
-    gpu_layers: int | None = None
+    gpu_layers: Layers | None = None
     cache_type: str | None = None  # of keys and values
     pin: bool = False
 
@@ -97,12 +100,13 @@ class EstimateOrder:
     file: str | None = None
     service: str | None = None  # whose files; None: the first under whose roots it lies
     mmproj: str | None = None
+    gpus: int | None = None  # None: as many as the model may be spread over
     context_size: int | None = None
     slots: int | None = None
     unified_cache: bool | None = None
     cache_type: str | None = None
     ubatch: int | None = None
-    gpu_layers: int | None = None
+    gpu_layers: Layers | None = None
     flash_attention: bool | None = None
 
 

@@ -16,7 +16,7 @@ from orchestrator import hub
 from orchestrator.config.catalogue import Unpredictable
 from orchestrator.config.places import show
 from orchestrator.core.failures import Failure, FailureReason
-from orchestrator.core.footprints import Provenance
+from orchestrator.core.footprints import UNKNOWN, Provenance
 from orchestrator.core.specs import ModelSpec
 from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.header import Header
@@ -29,8 +29,8 @@ DOWNLOADS_MAX = 2  # at once: more would only share the same line, and end later
 
 # Nobody but the operator can mend these, so nobody is asked again at once.
 _LASTING = frozenset({hub.Cause.INVALID, hub.Cause.NOT_FOUND, hub.Cause.GATED})
-# What was measured, or said by the operator, is not replaced by what the files tell.
-_TOLD_BY_FILES = frozenset({Provenance.UNKNOWN, Provenance.ESTIMATED})
+# Nothing that was learned from loads is replaced by what the files tell.
+_TOLD_BY_FILES = frozenset({Provenance.UNKNOWN, Provenance.DECLARED, Provenance.ESTIMATED})
 
 T = TypeVar("T")
 
@@ -91,7 +91,9 @@ class HubSupply:
         """Blocking. Raise Unpredictable."""
         if spec.footprint.provenance not in _TOLD_BY_FILES:
             return spec
-        footprint = self._predictions.footprint(spec)
+        declared = spec.footprint.provenance is Provenance.DECLARED
+        draft = spec if declared else replace(spec, footprint=UNKNOWN)
+        footprint = self._predictions.footprint(draft)
         assert footprint is not None, "its file is known"
         return replace(spec, footprint=footprint)
 

@@ -82,19 +82,24 @@ def status_lines(status: Status) -> list[str]:
     lines = [line for device in status["devices"] for line in _device(device)]
     lines.append("")
     if status["loaded_models"]:
-        lines += table(
-            ("MODEL", "STATE", "VRAM", "PRIORITY", "IN USE", "IDLE", "DEVICES", "ENDPOINT"),
-            (_loaded(model, now) for model in status["loaded_models"].values()),
+        models = list(status["loaded_models"].values())
+        head = ("MODEL", "STATE", "VRAM", "KNOWN AS", "PRIORITY", "IN USE", "IDLE", "DEVICES")
+        titles, *others = table(
+            (*head, "ENDPOINT"),
+            (_loaded(model, now) for model in models),
             right="VRAM PRIORITY IDLE",
         )
+        lines.append(titles)
+        for model, line in zip(models, others, strict=True):
+            lines += [line, *_reservations(model)]
     else:
         lines.append("No model is loaded.")
     if status["leases"]:
         lines += ["", *room_lines({"leases": status["leases"]})]
     if status["queue"]:
-        head = ("WAITING FOR", "PRIORITY", "CALLERS", "WAITED", "AT MOST", "BECAUSE")
+        waiting = ("WAITING FOR", "PRIORITY", "CALLERS", "WAITED", "AT MOST", "BECAUSE")
         rows = (_waiter(waiter) for waiter in status["queue"])
-        lines += ["", *table(head, rows, right="PRIORITY CALLERS")]
+        lines += ["", *table(waiting, rows, right="PRIORITY CALLERS")]
     return lines
 
 
@@ -128,12 +133,21 @@ def _loaded(model: LoadedModel, now: datetime) -> Sequence[str]:
         model["model"],
         model["status"],
         size(model["vram_mb"]),
+        model["vram_provenance"],
         str(model["priority"]),
         joined(users),
         duration(idle_s) if model["status"] == "loaded" else NOTHING,
         joined(device_name(share["device"]) for share in model["devices"]),
         model["endpoint"] or NOTHING,
     )
+
+
+def _reservations(model: LoadedModel) -> Iterator[str]:
+    """In what it is not as it should be, or as it was asked for."""
+    if model["problem"]:
+        yield plain(f"  {model['problem']}")
+    if model["given_up"]:
+        yield plain(f"  It had to give up: {joined(model['given_up'])}.")
 
 
 def _waiter(waiter: Waiter) -> Sequence[str]:
@@ -282,6 +296,8 @@ def plan_lines(answer: PlanAnswer) -> list[str]:
         f"{size(each['vram_mb'])} on {device_name(each['device'])}" for each in answer["placement"]
     )
     lines = [f"{name} would be loaded: {joined(shares)}; needs {need}."]
+    if given_up := answer.get("given_up"):
+        lines.append(f"It would have to give up: {joined(given_up)}.")
     lines += [
         f"{each['model']} would be evicted ({size(each['vram_mb'])}): {each['reason']}"
         for each in answer["evict"]

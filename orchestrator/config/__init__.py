@@ -8,6 +8,7 @@ from orchestrator.config.loading import (
     Overrides,
     config_schema,
     load_config,
+    load_services,
     parse_model,
     to_catalogue,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Overrides",
     "config_schema",
     "load_config",
+    "load_services",
     "parse_model",
     "to_catalogue",
 ]

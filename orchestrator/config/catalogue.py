@@ -22,8 +22,8 @@ from orchestrator.core.vram import MiB
 from orchestrator.engines.cores import physical_cores
 from orchestrator.engines.profiles import with_profile
 
-# Given a spec whose footprint nobody declared, what it will need; None if that cannot be told.
-# Raises Unpredictable where a file is at fault.
+# Given a spec whose footprint is what was declared, or UNKNOWN, what is to be believed; None if
+# that cannot be told. Raises Unpredictable where a file is at fault.
 Estimate = Callable[[ModelSpec], Footprint | None]
 
 # A name is one segment of a URL, part of a file name and an argument: no slash, no space, no dash
@@ -141,7 +141,14 @@ def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake
         yield Mistake(("cache_type_v",), f"{entry.cache_type_v} needs flash_attention: true")
     if entry.batch is not None and entry.ubatch is not None and entry.ubatch > entry.batch:
         yield Mistake(("ubatch",), f"must be at most batch, which is {entry.batch}")
-    for index, alias in enumerate(entry.aliases):
+    if entry.degrade and not (entry.file and _launched_by_us(service)):
+        reason = "needs a GGUF file whose server we start: what may be given up are its settings"
+        yield Mistake(("degrade",), reason)
+    yield from _alias_mistakes(entry.aliases)
+
+
+def _alias_mistakes(aliases: tuple[str, ...]) -> Iterator[Mistake]:
+    for index, alias in enumerate(aliases):
         if (sentence := name_mistake(alias)) is not None:
             yield Mistake(("aliases", index), sentence)
 
@@ -183,6 +190,7 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
         mistakes.append(Mistake(("auto_download",), sentence))
     if located.hub is not None and not _launched_by_us(service):
         mistakes.append(Mistake(("file",), "comes from a hub: only for servers that we start"))
+    declared = _declared(entry)
     draft = replace(
         _draft(name, entry, service),
         file=located.file,
@@ -191,29 +199,31 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
         supplied=located.hub is not None or service.auto_pull,
         mmproj=located.mmproj,
         lora=located.lora,
+        footprint=declared or UNKNOWN,
     )
-    footprint = _declared(entry)
-    if footprint is None and located.hub is not None:
-        footprint = UNKNOWN  # until somebody looks at it there
-    if footprint is None and not misplaced:
-        footprint, unknown = _estimated(draft, estimate)
-        mistakes += unknown
-    if footprint is not None and footprint.total_bytes == 0 and not footprint.unknown:
+    footprint = declared
+    if declared is not None and declared.total_bytes == 0:
         mistakes.append(Mistake(("vram_mb",), "must be more than 0 if host_mb is not given"))
+    elif located.hub is not None:
+        footprint = declared or UNKNOWN  # until somebody looks at the file there
+    elif not misplaced:
+        footprint, unknown = _believed(draft, declared, estimate)
+        mistakes += unknown
     if mistakes or footprint is None:
         return Built(None, tuple(mistakes))
     return Built(replace(draft, footprint=footprint), ())
 
 
-def _estimated(
-    draft: ModelSpec, estimate: Estimate
+def _believed(
+    draft: ModelSpec, declared: Footprint | None, estimate: Estimate
 ) -> tuple[Footprint | None, tuple[Mistake, ...]]:
+    """The file knows better than whoever declared it; where it cannot be read, that stands."""
     try:
         footprint = estimate(draft) if draft.file is not None else None
     except Unpredictable as error:
-        return None, (Mistake(error.where, str(error)),)
-    if footprint is not None:
-        return footprint, ()
+        return declared, () if declared else (Mistake(error.where, str(error)),)
+    if footprint is not None or declared is not None:
+        return footprint or declared, ()
     sentence = "is required: what the model takes cannot be told from its file"
     return None, (Mistake(("vram_mb",), sentence),)
 

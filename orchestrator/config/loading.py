@@ -108,6 +108,19 @@ def load_config(
     )
 
 
+def load_services(
+    path: Path, *, environ: Mapping[str, str] | None = None
+) -> Mapping[str, ServiceEntry]:
+    """The services alone; none of a file with mistakes, which `load_config` names."""
+    environ = os.environ if environ is None else environ  # noqa: TID251 - this is config
+    try:
+        written = read_yaml(_read(path))
+    except ConfigInvalid:
+        return {}
+    document = validate(_document(), written.content).value
+    return {} if document is None else _resolved(document, _home(path), environ).services
+
+
 def parse_model(
     config: Config,
     name: str,

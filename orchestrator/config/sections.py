@@ -281,7 +281,7 @@ class ModelEntry:
     priority: Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX)] = PRIORITY_DEFAULT
     """Higher matters more."""
     vram_mb: Mb | None = None
-    """What it takes; needed unless it can be estimated from `file`."""
+    """What it takes, where that cannot be estimated from `file`, until it has been measured."""
     host_mb: Mb | None = None
     """What it takes of the host's RAM beside that."""
     ttl_seconds: Seconds | None = None
@@ -302,7 +302,7 @@ class ModelEntry:
     load_seconds: PositiveSeconds | None = None
     """How long a load takes, until it has been measured."""
     degrade: tuple[Degrading, ...] = ()
-    """What may be given up, in this order, when it does not fit."""
+    """What may be given up, in this order, when it does not fit; of a model with a GGUF `file`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

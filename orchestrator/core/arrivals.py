@@ -19,12 +19,12 @@ from orchestrator.core.messages import (
     Loaded,
     Remember,
 )
-from orchestrator.core.planner import Plan, Question, explain, find, out_of_reach, plan
+from orchestrator.core.planner import Plan, Question, explain, find, fitting, out_of_reach
 from orchestrator.core.queue import Line
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Resident, ResidentState
 from orchestrator.core.setbacks import cannot_start, give_up, out_of_memory_for_good
-from orchestrator.core.specs import Fallback, ModelName
+from orchestrator.core.specs import ModelName
 from orchestrator.core.state import Reservation, State
 from orchestrator.core.vram import to_mb
 
@@ -136,21 +136,12 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
         return []
     line.explained = True
     refusal = explain(asked, state.ledger)
-    if refusal.lasting and (fallback := _fitting(state, asked)) is not None:
+    if refusal.lasting and (fallback := fitting(asked, state.ledger)) is not None:
         effects = give_up(state, line.spec, fallback, refusal.detail)
         return effects + _place(state, line, now_s)
     if refusal.lasting and line.model in state.retried:
         return out_of_memory_for_good(state, line, now_s)
     return deny_line(state, line, refusal) if refusal.lasting else []
-
-
-def _fitting(state: State, asked: Question) -> Fallback | None:
-    """The first lesser settings under which there is room, or will be."""
-    for fallback in asked.spec.fallbacks:
-        found = plan(replace(asked, spec=asked.spec.degraded(fallback)), state.ledger)
-        if isinstance(found, Plan) or not found.lasting:
-            return fallback
-    return None
 
 
 def _check_first(line: Line) -> list[Effect]:

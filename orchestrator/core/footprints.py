@@ -67,5 +67,33 @@ class Footprint:
             raised_in_use=self.raised_in_use or in_use,
         )
 
+    def at_least(self, other: "Footprint") -> "Footprint":
+        """The larger of both, in every respect."""
+        return replace(
+            self,
+            device_bytes=max(self.device_bytes, other.device_bytes),
+            host_bytes=max(self.host_bytes, other.host_bytes),
+            further_device_bytes=max(self.further_device_bytes, other.further_device_bytes),
+            host_only_bytes=max(self.without_gpu_bytes, other.without_gpu_bytes),
+        )
+
+    def moved(self, base: "Footprint", taken: "Footprint") -> "Footprint":
+        """What is believed of some settings, moved by what is foretold of others against them."""
+        alone = self.host_only_bytes
+        if alone is not None:
+            alone = max(alone + taken.without_gpu_bytes - base.without_gpu_bytes, 0)
+        return replace(
+            self,
+            device_bytes=max(self.device_bytes + taken.device_bytes - base.device_bytes, 0),
+            host_bytes=max(self.host_bytes + taken.host_bytes - base.host_bytes, 0),
+            host_only_bytes=alone,
+        )
+
+    def saves_on(self, other: "Footprint") -> bool:
+        """On a GPU or on a host without one; and nowhere does it cost more."""
+        now = self.device_bytes, self.without_gpu_bytes
+        before = other.device_bytes, other.without_gpu_bytes
+        return now != before and all(a <= b for a, b in zip(now, before, strict=True))
+
 
 UNKNOWN = Footprint(device_bytes=0, provenance=Provenance.UNKNOWN)

@@ -48,7 +48,11 @@ def least_bytes(spec: ModelSpec, ledger: Ledger, devices: list[DeviceId]) -> int
 
 
 def usable_devices(spec: ModelSpec, ledger: Ledger) -> list[DeviceId]:
-    """The devices the spec may use, readable or not; host RAM only where asked for or alone."""
+    """The devices the spec may use, readable or not; host RAM only where asked for or alone.
+
+    A model without layers on a GPU goes to the host. Where nobody accounts for the host's RAM it
+    goes to a GPU and is charged what it takes there: its server opens the GPU that it is given.
+    """
     if spec.devices:
         return [
             device
@@ -70,7 +74,7 @@ def placements(spec: ModelSpec, ledger: Ledger, devices: list[DeviceId]) -> Iter
 
     One device is better than two, so wider spreads come later.
     """
-    host = _host_beside(spec, ledger)
+    host = host_beside(ledger) if spec.footprint.host_bytes else None
     readable = [device for device in devices if ledger.readable(device)]
     for width in range(1, min(spec.span, len(readable)) + 1):
         roomiest_first = (
@@ -93,14 +97,13 @@ def _spread(
         return Placement(((chosen[0], bytes_on(spec, ledger, chosen[0])),))
     share = -(-spec.footprint.spread_bytes(len(chosen)) // len(chosen))
     shares = tuple((device, share) for device in chosen)
-    if host is not None and spec.footprint.host_bytes and host not in chosen:
+    if host is not None and host not in chosen:
         shares += ((host, spec.footprint.host_bytes),)
     return Placement(shares)
 
 
-def _host_beside(spec: ModelSpec, ledger: Ledger) -> DeviceId | None:
-    if not spec.footprint.host_bytes:
-        return None
+def host_beside(ledger: Ledger) -> DeviceId | None:
+    """Where a model on a GPU keeps what stays in host RAM; None if nobody accounts for that."""
     return next(
         (
             device

@@ -5,7 +5,7 @@ answer is no, says why in words.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.core.eviction import (
     YIELDS,
@@ -19,12 +19,18 @@ from orchestrator.core.eviction import (
     stance,
 )
 from orchestrator.core.ledger import Ledger
-from orchestrator.core.placement import bytes_on, least_bytes, placements, usable_devices
+from orchestrator.core.placement import (
+    bytes_on,
+    host_beside,
+    least_bytes,
+    placements,
+    usable_devices,
+)
 from orchestrator.core.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.residents import Placement, Resident
-from orchestrator.core.specs import ModelName, ModelSpec
+from orchestrator.core.specs import Fallback, ModelName, ModelSpec
 from orchestrator.core.victims import Candidate, least_regretted_set
-from orchestrator.core.vram import DeviceId, to_mb
+from orchestrator.core.vram import DeviceId, DeviceKind, to_mb
 
 # Of many devices on which somebody would have to leave, those that lack least are looked at.
 EVICTING_PLACEMENTS_MAX = 16
@@ -59,6 +65,25 @@ def plan(question: Question, ledger: Ledger) -> Plan | Refusal:
     return find(question, ledger) or explain(question, ledger)
 
 
+def possible(question: Question, ledger: Ledger) -> Question:
+    """The same; under lesser settings, where they are allowed and it will never be otherwise."""
+    found = plan(question, ledger)
+    if isinstance(found, Refusal) and found.lasting:
+        fallback = fitting(question, ledger)
+        if fallback is not None:
+            return replace(question, spec=question.spec.degraded(fallback))
+    return question
+
+
+def fitting(question: Question, ledger: Ledger) -> Fallback | None:
+    """The first lesser settings under which there is room, or will be."""
+    for fallback in question.spec.fallbacks:
+        found = plan(replace(question, spec=question.spec.degraded(fallback)), ledger)
+        if isinstance(found, Plan) or not found.lasting:
+            return fallback
+    return None
+
+
 def find(question: Question, ledger: Ledger) -> Plan | None:
     """The least regretted plan. Ties go to the placement that keeps most room."""
     devices = usable_devices(question.spec, ledger)
@@ -89,20 +114,30 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
     needed = least_bytes(spec, ledger, devices)
     if not any(True for _ in placements(spec, ledger, devices)):
         return _never(spec, ledger, devices, readable)
-    blockers = [blocker for device in readable for blocker in _blockers(question, ledger, device)]
     roomiest = sorted((ledger.available_bytes(d) for d in readable), reverse=True)
     available = sum(roomiest[: spec.span])
-    foreign = sum(ledger.foreign_bytes(device) for device in readable)
+    looked_at, of_what = readable, ""
+    host = _host_of_gpus(ledger, devices)
+    host_room = None if host is None else ledger.available_bytes(host)
+    beside = spec.footprint.host_bytes
+    short = host if available >= needed and host_room is not None and host_room < beside else None
+    if short is not None and host_room is not None:
+        needed, available, looked_at = beside, host_room, [short]
+        of_what = f" of {short}'s RAM beside its GPU"
+    blockers = [blocker for device in looked_at for blocker in _blockers(question, ledger, device)]
+    foreign = sum(ledger.foreign_bytes(device) for device in looked_at)
     named = ", ".join(f"{each.model or 'other processes'} ({each.why})" for each in blockers[:3])
     return Refusal(
         code=RefusalCode.NO_ROOM,
-        detail=f"{spec.name} needs {to_mb(needed)} MB and {to_mb(available)} MB can be used now; "
-        f"in the way: {named or 'bytes on their way back from the driver'}.",
+        detail=f"{spec.name} needs {to_mb(needed)} MB{of_what} and {to_mb(available)} MB can be "
+        f"used now; in the way: {named or 'bytes on their way back from the driver'}.",
         remedy=_remedy(blockers),
         needed_bytes=needed,
         available_bytes=available,
         foreign_bytes=foreign,
         room_bytes=roomiest[0],
+        host_room_bytes=host_room,
+        short_beside=short,
         blockers=tuple(blockers[:BLOCKERS_NAMED_MAX]),
         retry_after_s=question.rules.min_residency_s or 1.0,
         lasting=_barred_for_good(question, ledger, devices),
@@ -200,6 +235,10 @@ def _never(
             needed_bytes=needed,
             retry_after_s=UNREADABLE_RETRY_S,
         )
+    host = _host_of_gpus(ledger, devices)
+    host_room = None if host is None else ledger.limit_bytes(host)
+    if host is not None and _only_host_lacks(spec, ledger, readable, host):
+        return _never_beside(spec, ledger, readable, host)
     largest = max((ledger.limit_bytes(device) for device in readable), default=0)
     where = "on an empty device" if readable else "because no device answers to its `devices`"
     return Refusal(
@@ -212,6 +251,44 @@ def _never(
         available_bytes=sum(ledger.available_bytes(device) for device in readable),
         foreign_bytes=sum(ledger.foreign_bytes(device) for device in readable),
         room_bytes=largest,
+        host_room_bytes=host_room,
+    )
+
+
+def _host_of_gpus(ledger: Ledger, devices: list[DeviceId]) -> DeviceId | None:
+    """The host whose RAM holds what the GPUs do not, if its bytes are accounted for."""
+    if not any(ledger.reading(each).device.kind is DeviceKind.GPU for each in devices):
+        return None
+    host = host_beside(ledger)
+    return None if host in devices else host
+
+
+def _only_host_lacks(
+    spec: ModelSpec, ledger: Ledger, readable: list[DeviceId], host: DeviceId
+) -> bool:
+    if spec.footprint.host_bytes <= ledger.limit_bytes(host):
+        return False
+    without = replace(spec, footprint=replace(spec.footprint, host_bytes=0))
+    gpus = [each for each in readable if ledger.reading(each).device.kind is DeviceKind.GPU]
+    return any(True for _ in placements(without, ledger, gpus))
+
+
+def _never_beside(
+    spec: ModelSpec, ledger: Ledger, readable: list[DeviceId], host: DeviceId
+) -> Refusal:
+    needed, limit = spec.footprint.host_bytes, ledger.limit_bytes(host)
+    return Refusal(
+        code=RefusalCode.DOES_NOT_FIT,
+        detail=f"{spec.name} needs {to_mb(needed)} MB of {host}'s RAM beside its GPU; the most "
+        f"that can be had there is {to_mb(limit)} MB. Nothing was evicted.",
+        remedy="Retrying will not help: leave more layers to the GPU, or choose a smaller "
+        "quantization.",
+        needed_bytes=needed,
+        available_bytes=ledger.available_bytes(host),
+        foreign_bytes=ledger.foreign_bytes(host),
+        room_bytes=max(ledger.limit_bytes(device) for device in readable),
+        host_room_bytes=limit,
+        short_beside=host,
     )
 
 

@@ -44,6 +44,8 @@ class Refusal:
     available_bytes: int | None = None
     foreign_bytes: int | None = None
     room_bytes: int | None = None  # what it would have to fit into, on one device
+    host_room_bytes: int | None = None  # and what stays in host RAM beside it; None: unbounded
+    short_beside: DeviceId | None = None  # the host, if the numbers are about its RAM
     blockers: tuple[Blocker, ...] = ()
     retry_after_s: float | None = None
     failure: Failure | None = None

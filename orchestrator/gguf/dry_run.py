@@ -37,6 +37,7 @@ ANSWERS_MAX = 1024
 LOG_TAIL_LINES = 20
 
 _TABLE = "| memory breakdown [MiB]"
+_HOST_ROW = "Host"  # after the devices; what follows it lies in host RAM as well
 _ROW = re.compile(
     r"\|\s+- (?P<name>\S+)[^|]*\|[^|]*?"
     r"(?P<model>\d+) \+\s+(?P<context>\d+) \+\s+(?P<compute>\d+)\)?\s"
@@ -79,7 +80,12 @@ class DryRuns:
         self, header: Header, settings: Settings, deadline_s: float = DEADLINE_S
     ) -> Estimate:
         """The planner's answer, or `GgufError` when it gives none before the deadline."""
-        asked = (self._planner.version, *_identity(header), *_arguments(header, settings))
+        asked = (
+            self._planner.version,
+            *_identity(header),
+            *_arguments(header, settings),
+            str(settings.tensor_split),
+        )
         known = self._answers.get(asked)
         if known is None:
             known = dry_run(header, settings, self._planner, deadline_s)
@@ -96,10 +102,10 @@ def dry_run(
     header.require_whole_file()
     arguments = _arguments(header, settings)
     count = len(settings.tensor_split)
-    if not count:
-        return _ask(header, settings, planner, [*arguments, "-dev", "none"], deadline_s)
-    if planner.pretend is None:
-        return _ask(header, settings, planner, arguments, deadline_s)
+    if planner.pretend is None or not count:
+        # Of the GPUs that it finds, those that the model will be given: a server plans for all.
+        devices = ",".join(f"CUDA{number}" for number in range(count)) or "none"
+        return _ask(header, settings, planner, [*arguments, "-dev", devices], deadline_s)
     with contextlib.ExitStack() as stack:
         ports = [stack.enter_context(_pretend_gpu(planner.pretend)) for _ in range(count)]
         servers = ",".join(f"127.0.0.1:{port}" for port in ports)
@@ -225,16 +231,24 @@ def _rounded_up(whole_mib: int) -> int:
 
 
 def _estimate(header: Header, settings: Settings, rows: list[tuple[str, Share]]) -> Estimate:
+    """Raise `GgufError` unless the table is about exactly the GPUs that were asked about."""
     count = len(settings.tensor_split)
-    overhead = Share(overhead_bytes=settings.gpu_overhead_bytes)
-    devices = tuple(share + overhead for _, share in rows[:count])
-    host = sum((share for _, share in rows[count:]), start=Share())
-    if len(devices) != count or not rows[count:]:
+    names = [name for name, _ in rows]
+    devices = names.index(_HOST_ROW) if _HOST_ROW in names else None
+    if devices != count:
+        planned = "no host" if devices is None else f"{devices} GPUs"
         raise GgufError(
-            f"{header.path} was planned for {len(rows) - 1} GPUs, not for {count}: "
-            "tensor_split must have a share for each GPU that the engine sees"
+            f"{header.path} was planned for {planned}, not for {count} GPUs and the host: "
+            f"the plan is about {', '.join(names)}"
         )
-    return Estimate(header.architecture, Method.DRY_RUN, devices, host)
+    overhead = Share(overhead_bytes=settings.gpu_overhead_bytes)
+    shares = [share for _, share in rows]
+    return Estimate(
+        header.architecture,
+        Method.DRY_RUN,
+        tuple(share + overhead for share in shares[:count]),
+        sum(shares[count:], start=Share()),
+    )
 
 
 def _complaint(tail: deque[str]) -> str:

@@ -18,7 +18,8 @@ def estimate(header: Header, settings: Settings) -> Estimate:
 
     Raises `GgufError` when the header lacks what the prediction needs.
     """
-    return with_companions(_alone(header, settings), header, settings)
+    whole = with_companions(_alone(header, settings), header, settings)
+    return replace(whole, doubts=(*whole.doubts, *_truncated(header)))
 
 
 def with_companions(main: Estimate, header: Header, settings: Settings) -> Estimate:
@@ -85,6 +86,14 @@ def _doubts(architecture: Architecture) -> tuple[str, ...]:
         return ()
     doubt = f"how {architecture.name} keeps its context is not known here"
     return (f"{doubt}: ask the engine's own planner (dry run)",)
+
+
+def _truncated(header: Header) -> tuple[str, ...]:
+    """A header is right about a file whose end is missing, but nobody can serve it."""
+    if not header.missing_bytes:
+        return ()
+    whole = header.file_bytes + header.missing_bytes
+    return (f"the file is truncated: {header.missing_bytes:,} of {whole:,} bytes are missing",)
 
 
 def _with_checkpoints(main: Estimate, header: Header, settings: Settings) -> Estimate:

@@ -48,31 +48,45 @@ class Fit:
         return f"needs {needed:,} MiB where {free:,} MiB are free{remedy}"
 
 
-def suggestions(header: Header, settings: Settings, free_bytes: tuple[int, ...]) -> Fit:
+def suggestions(
+    header: Header,
+    settings: Settings,
+    free_bytes: tuple[int, ...],
+    *,
+    host_bytes: int | None = None,
+    told_by: Callable[[Header, Settings], Estimate] = estimate,
+) -> Fit:
     """Compare the estimate with what is free on each GPU of `tensor_split`, in its order.
 
-    Without a GPU there, the one number is what is free on the host.
+    Without a GPU there, the one number is what is free on the host. `host_bytes` are what is free
+    there for what the GPUs do not hold; None: that is not looked at. `told_by` may be the engine's
+    own planner, which is asked some twenty times.
     `context_size` and `gpu_layers` are the most that fits with everything else as asked, so they
     may also be more than was asked. Raises `GgufError` as `estimate` does.
     """
 
-    def fitting(changed: Settings) -> bool:
-        return _within(estimate(header, changed), free_bytes)
+    def on_gpus(changed: Settings) -> bool:
+        return _within(told_by(header, changed), free_bytes, None)
 
-    asked = estimate(header, settings)
+    def fitting(changed: Settings) -> bool:
+        return _within(told_by(header, changed), free_bytes, host_bytes)
+
+    asked = told_by(header, settings)
     return Fit(
-        fits=_within(asked, free_bytes),
+        fits=_within(asked, free_bytes, host_bytes),
         needed_bytes=tuple(share.total_bytes for share in _places(asked)),
         free_bytes=free_bytes,
         context_size=_largest_context(header, settings, fitting),
-        gpu_layers=_most_layers(header, settings, fitting),
+        gpu_layers=_most_layers(header, settings, on_gpus, fitting),
         cache_type=_most_exact_cache(settings, fitting),
     )
 
 
-def _within(needed: Estimate, free_bytes: tuple[int, ...]) -> bool:
+def _within(needed: Estimate, free_bytes: tuple[int, ...], host_bytes: int | None) -> bool:
     places = _places(needed)
     if len(places) != len(free_bytes):
+        return False
+    if needed.devices and host_bytes is not None and needed.host.total_bytes > host_bytes:
         return False
     return all(share.total_bytes <= free for share, free in zip(places, free_bytes, strict=True))
 
@@ -92,12 +106,17 @@ def _largest_context(
 
 
 def _most_layers(
-    header: Header, settings: Settings, fitting: Callable[[Settings], bool]
+    header: Header,
+    settings: Settings,
+    on_gpus: Callable[[Settings], bool],
+    fitting: Callable[[Settings], bool],
 ) -> int | None:
+    """The most that the GPUs hold leaves the least to the host: if that is too much, so is all."""
     if not settings.tensor_split:
         return None
     most = len(architecture_of(header).layers) + 1
-    return _largest(most, lambda n: fitting(replace(settings, gpu_layers=n))) or None
+    layers = _largest(most, lambda n: on_gpus(replace(settings, gpu_layers=n)))
+    return layers if layers and fitting(replace(settings, gpu_layers=layers)) else None
 
 
 def _most_exact_cache(settings: Settings, fitting: Callable[[Settings], bool]) -> str | None:

@@ -15,6 +15,8 @@ SLOTS_MAX = 256  # llama.cpp's own limit
 BATCH_MAX = 1 << 20
 DEVICES_MAX = 64
 CHECKPOINTS_MAX = 1024
+LAYERS_MAX = 10_000
+PLAIN_CACHES = frozenset({"f32", "f16", "bf16"})  # what values may be without flash attention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,10 @@ class Settings:
         _between("batch", self.batch, 1, BATCH_MAX)
         _between("ubatch", self.ubatch, 1, BATCH_MAX)
         _between("checkpoints", self.checkpoints, 0, CHECKPOINTS_MAX)
+        if self.gpu_layers != "all":
+            _between("gpu_layers", self.gpu_layers, 0, LAYERS_MAX)
+        if not self.flash_attention and self.cache_type_v not in PLAIN_CACHES:
+            raise GgufError(f"cache_type_v {self.cache_type_v} needs flash attention")
         _between("tensor_split", len(self.tensor_split), 0, DEVICES_MAX)
         if self.tensor_split and not sum(self.tensor_split) > 0:
             raise GgufError("tensor_split gives every GPU a share of 0")

@@ -23,6 +23,7 @@ from orchestrator.core.vram import MiB
 from orchestrator.orders import (
     WAIT_S_DEFAULT,
     EstimateOrder,
+    Layers,
     LoadOrder,
     RoomOrder,
     UnloadOrder,
@@ -38,6 +39,7 @@ CONTEXT_SIZE_MAX = 1 << 24  # sixteen times the longest context of any model tod
 GPU_LAYERS_MAX = 10_000
 SLOTS_MAX = 256  # llama.cpp's own limit
 UBATCH_MAX = 1 << 16
+DEVICES_MAX = 64
 PATH_CHARS_MAX = 4096  # the kernel's limit
 
 
@@ -61,6 +63,19 @@ def _seconds(value: object) -> object:
     return words.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
+def _layers(value: object) -> object:
+    """`all` is as many as no model has."""
+    if isinstance(value, str) and not value.strip().lstrip("+-").isdecimal():
+        if value.strip().lower() != "all":
+            raise ValueError("should be a number of layers or all")
+        return GPU_LAYERS_MAX
+    return _no_boolean(value)
+
+
+def _as_layers(number: int | None) -> Layers | None:
+    return "all" if number == GPU_LAYERS_MAX else number
+
+
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Seconds = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
@@ -81,7 +96,20 @@ Wait = Annotated[
     ),
 ]
 ContextSize = Annotated[Whole, Field(ge=1, le=CONTEXT_SIZE_MAX)]
-GpuLayers = Annotated[Whole, Field(ge=0, le=GPU_LAYERS_MAX)]
+GpuLayers = Annotated[
+    int,
+    BeforeValidator(_layers),
+    Field(ge=0, le=GPU_LAYERS_MAX),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": GPU_LAYERS_MAX},
+                {"const": "all"},
+            ],
+            "description": "how many, or all of them",
+        }
+    ),
+]
 Text = Annotated[str, Field(min_length=1, max_length=PATH_CHARS_MAX)]
 Priority = Annotated[Whole, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX)]
 LeaseSeconds = Annotated[Seconds, Field(gt=0, le=LEASE_S_MAX)]
@@ -118,7 +146,7 @@ class LoadBody(WriteBody):
     lease_seconds: LeaseSeconds | None = Field(None, description="How long it is kept.")
     profile: Profile | None = None
     context_size: ContextSize | None = None
-    gpu_layers: GpuLayers | None = Field(None, description="How many layers; else the model's.")
+    gpu_layers: GpuLayers | None = None
     cache_type: CacheType | None = Field(None, description="Of keys and values.")
     pin: Flag = False
 
@@ -132,7 +160,7 @@ class LoadBody(WriteBody):
             lease_s=self.lease_seconds,
             profile=self.profile,
             context_size=self.context_size,
-            gpu_layers=self.gpu_layers,
+            gpu_layers=_as_layers(self.gpu_layers),
             cache_type=self.cache_type,
             pin=self.pin,
         )
@@ -147,8 +175,13 @@ class EstimateBody(WriteBody):
     model: Name | None = Field(None, description="Name or alias; or give a file.")
     file: Text | None = Field(None, description="Where a service may read it.")
     service: Name | None = Field(None, description="Whose files; else the first that may.")
-    mmproj: Text | None = None
-    context_size: ContextSize | None = None
+    mmproj: Text | None = Field(None, description="Its projector; else the model's.")
+    gpus: Annotated[Whole, Field(ge=1, le=DEVICES_MAX)] | None = Field(
+        None, description="Spread evenly over so many; else as many as the model may span."
+    )
+    context_size: ContextSize | None = Field(
+        None, description="Of each slot with split_cache, of all slots together without."
+    )
     slots: Annotated[Whole, Field(ge=1, le=SLOTS_MAX)] | None = None
     split_cache: bool | None = Field(None, description="true: each slot has its own context.")
     cache_type: CacheType | None = None
@@ -168,12 +201,13 @@ class EstimateBody(WriteBody):
             file=self.file,
             service=self.service,
             mmproj=self.mmproj,
+            gpus=self.gpus,
             context_size=self.context_size,
             slots=self.slots,
             unified_cache=None if self.split_cache is None else not self.split_cache,
             cache_type=self.cache_type,
             ubatch=self.ubatch,
-            gpu_layers=self.gpu_layers,
+            gpu_layers=_as_layers(self.gpu_layers),
             flash_attention=self.flash_attention,
         )
 

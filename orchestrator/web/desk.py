@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
+from orchestrator.appraisal import Appraisal
 from orchestrator.config.places import Plain
 from orchestrator.config.sections import ServerSettings
 from orchestrator.core.leases import Lease, LeaseId
@@ -28,7 +29,6 @@ from orchestrator.orders import (
     UnloadOutcome,
 )
 from orchestrator.ports import Clock, DecisionRecord, Operation
-from orchestrator.prediction import Appraisal
 
 
 class FakeDevices(Protocol):
@@ -71,7 +71,7 @@ class Desk(Protocol):
     def snapshot(self) -> Snapshot:
         """From memory, at once."""
 
-    def begin_load(self, order: LoadOrder) -> Operation:
+    async def begin_load(self, order: LoadOrder) -> Operation:
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:

@@ -103,6 +103,7 @@ PLAN: dict[str, Any] = {
     "eta_seconds": 25.0,
     "already_loaded": False,
     "drains": False,
+    "given_up": ["context 4096 instead of 8192"],
     "refusal": None,
     "suggestions": [],
 }

@@ -52,7 +52,7 @@ async def load(
     does when the caller leaves. Numbers may be sent as strings.
     """
     order = body.order()
-    pending = desk.begin_load(order)
+    pending = await desk.begin_load(order)
     asynchronous = "respond-async" in (prefer or "").lower()
     if asynchronous or body.wait == 0:
         return await _answered_at_once(desk, order, pending.id, asynchronous=asynchronous)
@@ -97,7 +97,7 @@ async def plan(body: LoadBody, desk: DeskOf) -> Response:
     responses=answers(shapes.EstimateAnswer, examples.ESTIMATE, *EVERY_WRITE, 404),
 )
 async def estimate(body: EstimateBody, desk: DeskOf) -> Response:
-    """In MiB, for one GPU and the host beside it. Nothing is loaded and nothing is changed.
+    """In MiB, for the GPUs it may be spread over and the host beside them. Nothing is loaded.
 
     A file must lie where a service may read it: under its `models_dir` or an allowed root.
     """

@@ -177,6 +177,7 @@ class PlanAnswer(TypedDict):
     eta_seconds: float | None
     already_loaded: bool
     drains: bool
+    given_up: list[str]  # what it would have to do without, as its `degrade` list allows
     refusal: RefusalShape | None
     suggestions: list[Suggestion]  # settings that would do, each to be sent back as it is
 

@@ -6,6 +6,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import cast
 
+from orchestrator.appraisal import Appraisal
 from orchestrator.core.leases import Lease, LeaseKind
 from orchestrator.core.refusals import Refusal
 from orchestrator.core.residents import Placement, Resident, ResidentState
@@ -14,7 +15,6 @@ from orchestrator.core.specs import ModelName, Serving
 from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, to_mb
 from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
 from orchestrator.ports import Operation
-from orchestrator.prediction import Appraisal
 from orchestrator.web import shapes
 from orchestrator.web.denials import denial_of
 
@@ -322,6 +322,7 @@ def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAns
         "eta_seconds": _rounded(forecast.eta_s),
         "already_loaded": forecast.already_loaded,
         "drains": plan.drains if plan else False,
+        "given_up": list(forecast.spec.given_up),
         "refusal": refusal(forecast.refusal) if forecast.refusal else None,
         "suggestions": [
             cast("shapes.Suggestion", dict(each))
@@ -336,7 +337,8 @@ def _planned_mb(forecast: Forecast, host: frozenset[DeviceId]) -> int | None:
         return None
     if forecast.plan is not None:
         return _vram_mb(forecast.plan.placement, host)
-    needed_bytes = forecast.refusal.needed_bytes if forecast.refusal else None
+    refused = forecast.refusal
+    needed_bytes = refused.needed_bytes if refused and not refused.short_beside else None
     return to_mb(footprint.device_bytes if needed_bytes is None else needed_bytes)
 
 
@@ -346,7 +348,7 @@ def estimate_answer(found: Appraisal) -> Mapping[str, object]:
         "model": found.spec.name,
         "file": found.spec.file,
         **found.estimate.to_json(),
-        "vram_mb": to_mb(footprint.device_bytes),
+        "vram_mb": to_mb(footprint.spread_bytes(found.spec.span)),
         "host_mb": to_mb(footprint.host_bytes),
         "without_gpu_mb": to_mb(footprint.without_gpu_bytes),
         "serving": serving(found.spec.serving),

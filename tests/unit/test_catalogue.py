@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.catalogue import ADDED_FILE, Book, Unpredicting
+from orchestrator.catalogue import ADDED_FILE, Book
 from orchestrator.config import load_config
 from orchestrator.core.footprints import Footprint, Provenance
 from orchestrator.core.measurements import Measurement
@@ -16,8 +17,9 @@ from orchestrator.core.specs import Profile
 from orchestrator.core.vram import MiB
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.experience import Experience, fingerprint
-from orchestrator.orders import LoadOrder
+from orchestrator.orders import EstimateOrder, LoadOrder
 from orchestrator.ports import LearnedRecord
+from orchestrator.predictor import Unpredicting
 
 FILE = """
 devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
@@ -34,8 +36,17 @@ ESTIMATED = Footprint(device_bytes=7, provenance=Provenance.ESTIMATED)
 class Estimating(Unpredicting):
     """Knows the answer, whatever is asked."""
 
-    def remembered(self, spec):
+    def __init__(self):
+        self.asked = []
+
+    def changed(self, spec, serving):
         return ESTIMATED
+
+    def prepared(self, spec):
+        return spec.serving.context_size < 65536
+
+    def prepare(self, spec):
+        self.asked.append((spec.serving.context_size, threading.current_thread()))
 
 
 @pytest.fixture
@@ -105,6 +116,20 @@ def test_other_settings_are_estimated_anew(opened):
     assert (wider.serving.context_size, wider.footprint) == (32768, ESTIMATED)
 
 
+def test_what_is_not_known_of_an_order_is_found_out_beside_the_loop(opened):
+    book = opened(predictor=Estimating())
+    for order in (
+        LoadOrder(model="chat"),
+        LoadOrder(model="chat", context_size=32768),
+        LoadOrder(model="chat", context_size=65536),
+    ):
+        asyncio.run(book.foresee(order))
+    [(context, thread)] = book.predictor.asked
+    assert context == 65536
+    assert thread is not threading.main_thread()
+    assert refusal(lambda: asyncio.run(book.foresee(LoadOrder(model="nobody"))))
+
+
 def test_where_nobody_can_estimate_the_declared_footprint_stands(book):
     wider = book.spec_for(LoadOrder(model="chat", context_size=32768))
     assert wider.footprint == book.named("chat").footprint
@@ -169,6 +194,53 @@ def test_the_fingerprint_goes_by_what_occupies_bytes(book):
         replace(chat, serving=replace(chat.serving, context_size=1)),
     ):
         assert fingerprint(changed) != fingerprint(chat)
+
+
+# --- estimates ---------------------------------------------------------------------------------
+
+READING = """
+services:
+  wheel: {engine: xllamacpp, models_dir: /models}
+models:
+  see: {service: wheel, file: a.gguf, vram_mb: 1, span: 2, gpu_layers: 3, flash_attention: false}
+"""
+
+
+@pytest.fixture
+def reading(file, opened):
+    file.write_text(READING)
+    return opened()
+
+
+def asked(book, **order):
+    return book.spec_to_estimate(EstimateOrder(model="see", **order))
+
+
+def test_an_estimate_is_made_for_the_model_with_what_was_said(reading):
+    plain = asked(reading)
+    assert plain == reading.named("see")
+    other = asked(reading, mmproj="eyes.gguf", gpus=4, gpu_layers=7, context_size=99)
+    assert (other.mmproj, other.span) == ("/models/eyes.gguf", 4)
+    assert (other.serving.gpu_layers, other.serving.context_size) == (7, 99)
+
+
+def test_all_layers_are_not_those_that_the_model_says(reading):
+    assert asked(reading).serving.gpu_layers == 3
+    assert asked(reading, gpu_layers="all").serving.gpu_layers is None
+    loaded = LoadOrder(model="see", gpu_layers="all")
+    assert reading.spec_for(loaded).serving.gpu_layers is None
+
+
+@pytest.mark.parametrize(
+    ("order", "mistake"),
+    [
+        ({"mmproj": "/etc/passwd"}, "mmproj: lies outside /models"),
+        ({"cache_type": "q8_0"}, "cache_type: q8_0 needs flash_attention: true"),
+    ],
+)
+def test_what_cannot_be_estimated_is_named(reading, order, mistake):
+    with pytest.raises(ConfigInvalid, match=mistake):
+        asked(reading, **order)
 
 
 # --- at run time -------------------------------------------------------------------------------
@@ -265,7 +337,8 @@ class Reading(Unpredicting):
     def footprint(self, spec):
         return ESTIMATED
 
-    remembered = footprint
+    def changed(self, spec, serving):
+        return ESTIMATED
 
 
 @pytest.fixture
@@ -299,7 +372,7 @@ def test_what_was_pulled_before_is_like_any_other_file(hub_book, tmp_path):
     here = tmp_path / "far.gguf"
     catalogue = hub_book({"org/repo:far.gguf": here}).catalogue
     assert (catalogue["far"].file, catalogue["far"].footprint) == (str(here), ESTIMATED)
-    assert catalogue["declared"].footprint.provenance is Provenance.DECLARED
+    assert catalogue["declared"].footprint == ESTIMATED, "a file is believed before vram_mb"
 
 
 def test_what_was_brought_is_believed_from_then_on(hub_book):

@@ -12,6 +12,7 @@ from orchestrator import cli
 from orchestrator.cli import main
 from orchestrator.web import examples
 from tests.stand_in import stand_in
+from tests.unit.gguf.gguf_files import write_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,6 +121,9 @@ def test_a_url_that_is_none_is_wrong_usage(monkeypatch, capsys):
         ["load", "a", "--wait", "1", "--no-wait"],
         ["load", "a", "--profile", "quick"],
         ["load", "a", "--priority", "high"],
+        ["load", "a", "--gpu-layers", "-1"],
+        ["plan", "a", "--gpu-layers", "most"],
+        ["estimate", "a.gguf", "--gpu-layers", "x"],
         ["serve", "--port", "70000"],
         ["config"],
         ["config", "check"],
@@ -249,6 +253,42 @@ def test_every_word_of_an_estimate_counts(capsys, words, context_mib):
 def test_an_estimate_can_be_read(capsys):
     assert main(["estimate", LLAMA, "--context", "4096"]) == 0
     assert "512.0 MiB" in capsys.readouterr().out
+
+
+def test_layers_that_are_none_are_told_in_a_sentence(capsys):
+    for wrong in ("x", "-1"):
+        with pytest.raises(SystemExit):
+            main(["estimate", LLAMA, "--gpu-layers", wrong])
+        said = capsys.readouterr().err
+        assert f"argument --gpu-layers: {wrong} is neither a number of layers nor `all`" in said
+
+
+def test_a_cache_that_no_server_would_start_with_is_refused(capsys):
+    assert main(["estimate", LLAMA, "--cache-type", "q8_0", "--flash-attn", "off"]) == 1
+    assert capsys.readouterr().err == "cache_type_v q8_0 needs flash attention.\n"
+
+
+def test_a_file_that_is_cut_short_is_said_to_be(capsys):
+    """Of the file here, only the header is there."""
+    assert main(["estimate", LLAMA]) == 0
+    assert "Not certain: the file is truncated: " in capsys.readouterr().out
+
+
+def test_what_a_file_calls_itself_moves_no_cursor(tmp_path, capsys):
+    file = write_model(tmp_path / "m.gguf", {"general.architecture": "x\n\x1b[2Jy"}, [])
+    assert main(["estimate", str(file)]) == 1
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert "[2Jy" in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_orders_take_the_settings_that_are_suggested(daemon):
+    daemon.answers["POST /models/load"] = examples.LOADED
+    for layers, sent in (("23", 23), ("all", "all")):
+        assert main(["load", "a", "--gpu-layers", layers, "--cache-type", "q8_0"]) == 0
+        body = daemon.bodies("/models/load")[-1]
+        assert (body["gpu_layers"], body["cache_type"]) == (sent, "q8_0")
 
 
 def test_what_is_no_model_is_told_in_a_sentence(capsys):

@@ -42,7 +42,7 @@ def test_the_clock_tells_the_time_of_day_and_never_goes_back():
 def test_everything_fits_together_and_ends_as_the_operator_wants(load):
     async def scene():
         config = load()
-        async with running(config, load, make_predictions()) as daemon:
+        async with running(config, load, make_predictions({})) as daemon:
             desk = daemon.desk
             assert desk.degraded() == ()
             await eventually(
@@ -56,9 +56,9 @@ def test_everything_fits_together_and_ends_as_the_operator_wants(load):
 def test_a_second_daemon_on_one_state_directory_does_not_start(load):
     async def scene():
         config = load()
-        async with running(config, load, make_predictions()):
+        async with running(config, load, make_predictions({})):
             with pytest.raises(RegistryFailed, match="another orchestrator"):
-                async with running(config, load, make_predictions()):
+                async with running(config, load, make_predictions({})):
                     pass
 
     run(scene())
@@ -70,10 +70,10 @@ def test_a_port_that_is_taken_is_told_before_anything_is_begun(load, tmp_path):
             port = taken.getsockname()[1]
             config = replace(load(), server=ServerSettings(port=port))
             with pytest.raises(OSError, match=f"127.0.0.1:{port} cannot be listened on.*--port"):
-                async with running(config, load, make_predictions()):
+                async with running(config, load, make_predictions({})):
                     pass
         assert not (tmp_path / "state" / "identity").exists()
-        async with running(config, load, make_predictions()):
+        async with running(config, load, make_predictions({})):
             """The directory was given back."""
 
     run(scene())

@@ -2,14 +2,17 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
-from orchestrator.catalogue import Book
+from orchestrator.catalogue import Book, Unpredicting
 from orchestrator.config import load_config
+from orchestrator.core.footprints import Footprint
 from orchestrator.core.messages import Decide, DecisionKind, ShutdownBegan, UnloadStatus
 from orchestrator.core.refusals import RefusalCode
 from orchestrator.core.residents import ResidentState
+from orchestrator.core.specs import Degrading, Fallback
 from orchestrator.core.vram import DeviceId, DeviceState, GiB
 from orchestrator.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
@@ -42,6 +45,8 @@ class Office:
         self.world = machine.world()
         self.registry = MemoryRegistry()
         self.problems = []
+        self.predictor = None
+        self.changes = {}  # of models, beyond what the file says
 
     def load(self):
         return load_config(self.file, environ={})
@@ -49,7 +54,13 @@ class Office:
     @asynccontextmanager
     async def opened(self):
         config = self.load()
-        book = Book(config=config, load=self.load, experience=Experience())
+        experience = Experience()
+        book = Book(config=config, load=self.load, experience=experience, predictor=self.predictor)
+        for name, changes in self.changes.items():
+            book.catalogue = {
+                **book.catalogue,
+                name: replace(book.catalogue[name], **changes),
+            }
         specs = book.catalogue.values()
         async with machine.conducting(self.world, *specs, registry=self.registry) as conductor:
             desk = Desk(conductor=conductor, book=book, problems=lambda: tuple(self.problems))
@@ -71,7 +82,7 @@ def play(office, scene):
 
 
 async def load(desk, name, **order):
-    operation = desk.begin_load(LoadOrder(model=name, **order))
+    operation = await desk.begin_load(LoadOrder(model=name, **order))
     return await desk.load_outcome(operation.id, 10)
 
 
@@ -111,7 +122,7 @@ def test_a_load_says_who_left_for_it(office):
 def test_what_cannot_be_is_refused_before_anything_is_begun(office):
     async def scene(desk, conductor):
         with pytest.raises(Denied):
-            desk.begin_load(LoadOrder(model="nobody"))
+            await desk.begin_load(LoadOrder(model="nobody"))
         assert await refused(load(desk, "huge")) is RefusalCode.DOES_NOT_FIT
         assert office.world.starts == []
 
@@ -169,6 +180,48 @@ def test_a_forecast_of_what_is_there_and_of_what_can_never_be(office):
         never = await desk.forecast(LoadOrder(model="huge"))
         assert (never.plan, never.eta_s) == (None, None)
         assert never.refusal.code is RefusalCode.DOES_NOT_FIT
+
+    play(office, scene)
+
+
+class Yielding(Unpredicting):
+    """Knows of lesser settings."""
+
+    def fallbacks(self, spec):
+        less = Footprint(device_bytes=8 * GiB)
+        shorter = replace(spec.serving, context_size=2048)
+        return (Fallback(serving=shorter, footprint=less, given_up=("half the context",)),)
+
+
+def test_a_forecast_gives_up_what_the_load_then_gives_up(office):
+    office.predictor = Yielding()
+    office.changes = {"huge": {"degrade": (Degrading.CONTEXT_SIZE,)}}
+
+    async def scene(desk, conductor):
+        forecast = await desk.forecast(LoadOrder(model="huge"))
+        assert forecast.refusal is None
+        assert forecast.spec.given_up == ("half the context",)
+        outcome = await load(desk, "huge")
+        assert outcome.resident.spec.given_up == forecast.spec.given_up
+        assert outcome.resident.placement == forecast.plan.placement
+        there = await desk.forecast(LoadOrder(model="huge"))
+        assert (there.already_loaded, there.spec.given_up) == (True, ("half the context",))
+
+    play(office, scene)
+
+
+def test_what_the_files_have_to_say_is_said_after_a_reload(office):
+    class Telling(Unpredicting):
+        def news(self):
+            return (Decide(kind=DecisionKind.CATALOGUE, text="chat is declared wrongly."),)
+
+    office.predictor = Telling()
+
+    async def scene(desk, conductor):
+        await desk.reload()
+        assert [each.decision.text for each in conductor.history.decisions()] == [
+            "chat is declared wrongly."
+        ]
 
     play(office, scene)
 
@@ -279,7 +332,7 @@ def test_a_service_that_came_with_a_reload_waits_for_a_restart(office):
         outcome = await desk.reload()
         assert outcome.needs_restart == ("services.late",)
         with pytest.raises(Denied) as denied:
-            desk.begin_load(LoadOrder(model="new"))
+            await desk.begin_load(LoadOrder(model="new"))
         assert denied.value.refusal.code is RefusalCode.CONFLICT
         assert "Restart" in denied.value.refusal.remedy
         assert loaded(desk) == {}
@@ -332,7 +385,7 @@ def test_decisions_are_told_from_memory_where_the_disk_does_not_answer(office):
 
 def test_an_operation_can_be_looked_up(office):
     async def scene(desk, conductor):
-        operation = desk.begin_load(LoadOrder(model="chat"))
+        operation = await desk.begin_load(LoadOrder(model="chat"))
         await desk.load_outcome(operation.id, 10)
         assert (await desk.operation(operation.id)).model == "chat"
         assert desk.load_progress(operation.id)[1] == 0.0

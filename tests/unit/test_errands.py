@@ -21,7 +21,10 @@ def daemon():
 
 def words(**said):
     silent = dict.fromkeys(
-        ("priority", "owner", "lease_seconds", "ttl", "context_size", "profile", "wait", "model")
+        (
+            *("priority", "owner", "lease_seconds", "ttl", "context_size", "gpu_layers"),
+            *("cache_type", "profile", "wait", "model"),
+        )
     )
     flags = dict.fromkeys(("json", "pin", "no_wait", "force", "watch", "follow"), False)
     return Namespace(**{**silent, **flags, "name": "a", "lines": 10, **said})
@@ -32,6 +35,19 @@ def test_a_load_sends_only_what_was_said(daemon):
     assert errands.load(Remote(daemon.url), words(priority=9, ttl=60.0)) == 0
     [body] = daemon.bodies("/models/load")
     assert body == {"model": "a", "priority": 9, "ttl_seconds": 60.0, "wait": errands.WAIT_S}
+
+
+def test_what_was_suggested_can_be_sent_back(daemon):
+    daemon.answers["POST /models/plan"] = examples.PLAN
+    asked = words(gpu_layers=23, cache_type="q8_0", context_size=4096)
+    assert errands.plan(Remote(daemon.url), asked) == 0
+    [body] = daemon.bodies("/models/plan")
+    assert body == {"model": "a", "gpu_layers": 23, "cache_type": "q8_0", "context_size": 4096}
+
+
+def test_a_complaint_moves_no_cursor(capsys):
+    errands.complain("a\x1b[2Jb\nc", "")
+    assert capsys.readouterr().err == "a\N{REPLACEMENT CHARACTER}[2Jb\nc\n"
 
 
 def test_a_load_that_takes_long_is_joined_again(daemon, capsys):

@@ -1,34 +1,29 @@
-"""From a model as the operator wrote it to what it will take, by its files."""
+"""What is believed of a model: by its files, by the planner, by what was declared."""
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from orchestrator.config.catalogue import Unpredictable
-from orchestrator.core.footprints import Footprint, Provenance
-from orchestrator.core.residents import Placement
+from orchestrator.core.footprints import UNKNOWN, Footprint
 from orchestrator.core.specs import Degrading, ModelName, ModelSpec, ServiceName, Serving
-from orchestrator.core.vram import DeviceId, GiB, MiB
-from orchestrator.engines.llama_argv import server_arguments
-from orchestrator.engines.xllamacpp_flags import FLAGS
+from orchestrator.core.vram import GiB, MiB, to_mb
+from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.estimate import estimate
-from orchestrator.gguf.footprint import Estimate, Method, Share
+from orchestrator.gguf.footprint import Method, Share
 from orchestrator.gguf.headers import Headers
-from orchestrator.gguf.settings import GPU_OVERHEAD_BYTES, Settings
-from orchestrator.prediction import PROCESS_BYTES, WORD_BYTES, Predictions
-from tests.unit.gguf.gguf_files import F16, write_model
-from tests.unit.gguf.shapes import FOOTPRINTS, header
+from orchestrator.prediction import Predictions
+from tests.unit.gguf.gguf_files import unknown_architecture
+from tests.unit.gguf.shapes import FOOTPRINTS
 
 LLAMA = ModelSpec(
     name=ModelName("llama"),
     service=ServiceName("local"),
-    footprint=Footprint(device_bytes=0),
+    footprint=UNKNOWN,
     file=str(FOOTPRINTS / "llama31-8b.gguf"),
     serving=Serving(context_size=8192),
 )
-WORDS = 128_256
 
 
 @pytest.fixture
@@ -46,102 +41,196 @@ def served(**changes):
     return {"serving": replace(LLAMA.serving, **changes)}
 
 
-def test_the_footprint_is_the_estimate_with_the_drivers_part_and_the_process(predictions):
-    found = of(predictions)
-    asked = estimate(header("llama31-8b"), Settings(context_size=8192))
-    assert found.provenance is Provenance.ESTIMATED
-    assert found.device_bytes == asked.on_devices.planned_bytes + GPU_OVERHEAD_BYTES
-    process = PROCESS_BYTES + WORDS * WORD_BYTES
-    assert found.host_bytes == asked.host.planned_bytes + process
-    alone = estimate(header("llama31-8b"), Settings(context_size=8192, tensor_split=()))
-    assert found.host_only_bytes == alone.host.planned_bytes + process
+@pytest.fixture
+def odd(tmp_path):
+    return replace(LLAMA, file=str(unknown_architecture(tmp_path / "odd.gguf")))
 
 
-def test_the_prompt_cache_in_host_ram_is_charged(predictions):
-    more = of(predictions, **served(host_cache_mb=1024))
-    assert more.host_bytes - of(predictions).host_bytes == GiB
-    assert more.without_gpu_bytes - of(predictions).without_gpu_bytes == GiB
+def said(predictions):
+    return [(each.model, each.text) for each in predictions.news()]
 
 
-def test_every_slot_with_a_context_of_its_own_costs_its_own(predictions):
-    shared = of(predictions, **served(slots=4))
-    split = of(predictions, **served(slots=4, unified_cache=False))
-    assert split.device_bytes - shared.device_bytes > 3 * 1000 * MiB
-
-
-@pytest.mark.parametrize("slots", [1, 4])
-@pytest.mark.parametrize("unified", [True, False])
-@pytest.mark.parametrize("embeddings", [True, False])
-def test_what_is_charged_is_what_is_launched(predictions, slots, unified, embeddings):
-    spec = replace(
-        LLAMA, **served(slots=slots, unified_cache=unified, embeddings=embeddings, batch=1024)
-    )
-    placement = Placement(((DeviceId("GPU-1"), 1),))
-    words = server_arguments(spec, placement, FLAGS, physical_cores=1)
-    said = dict(pairwise(words))
-    launched = Settings(
-        context_size=int(said["-c"]),
-        slots=int(said["-np"]),
-        unified_cache="--kv-unified" in words,
-        cache_type_k=said["-ctk"],
-        cache_type_v=said["-ctv"],
-        batch=int(said["-b"]),
-        ubatch=int(said["-ub"]),
-        flash_attention=said["-fa"] == "on",
-        checkpoints=int(said["--ctx-checkpoints"]),
-    )
-    assert predictions.appraise(spec).estimate == estimate(header("llama31-8b"), launched)
-
-
-def test_spread_evenly_it_does_for_the_device_that_holds_most(predictions):
-    wide = of(predictions, span=3)
-    split = Settings(context_size=8192, tensor_split=(1.0,) * 3)
-    most = max(share.total_bytes for share in estimate(header("llama31-8b"), split).devices)
-    assert wide.device_bytes == of(predictions).device_bytes
-    assert 0 <= wide.spread_bytes(3) - 3 * most < 3
-
-
-def unknown_architecture(path):
-    """A model of a kind that nobody here has heard of."""
-    metadata = {
-        "general.architecture": "novel",
-        "novel.block_count": 2,
-        "novel.embedding_length": 256,
-        "novel.attention.head_count": 4,
-        "novel.context_length": 4096,
-    }
-    tensors = [("token_embd.weight", (256, 1000), F16)]
-    tensors += [(f"blk.{i}.attn_q.weight", (256, 256), F16) for i in range(2)]
-    return write_model(path, metadata, tensors, whole=True)
-
-
-def test_an_architecture_that_is_not_known_is_estimated_with_its_doubts_said(predictions, tmp_path):
-    odd = replace(LLAMA, file=str(unknown_architecture(tmp_path / "odd.gguf")))
+def test_an_architecture_that_is_not_known_is_estimated_with_its_doubts_said_once(predictions, odd):
     assert predictions.footprint(LLAMA) is not None
-    assert predictions.doubts == {}
+    assert said(predictions) == []
     assert predictions.footprint(odd) is not None
-    (said,) = predictions.doubts[odd.name]
-    assert "dry run" in said
+    [(name, text)] = said(predictions)
+    assert name == odd.name
+    assert "dry run" in text
+    assert predictions.footprint(odd) is not None
+    assert said(predictions) == []
+
+
+# --- what was declared -------------------------------------------------------------------------
+
+
+def declared(spec, mb, host_mb=0):
+    return replace(spec, footprint=Footprint(device_bytes=mb * MiB, host_bytes=host_mb * MiB))
+
+
+def test_the_file_is_believed_before_the_declaration_and_the_difference_is_said_once(predictions):
+    told = of(predictions)
+    assert predictions.footprint(declared(LLAMA, 1234)) == told
+    [(name, text)] = said(predictions)
+    assert name == LLAMA.name
+    assert "declared with 1234 MB" in text
+    assert f"by its file it takes {to_mb(told.device_bytes)} MB" in text
+    assert "its file is believed" in text
+    assert predictions.footprint(declared(LLAMA, 1234)) == told
+    assert said(predictions) == []
+
+
+@pytest.mark.parametrize("part", ["device_bytes", "without_gpu_bytes"])
+def test_a_declaration_that_is_near_on_a_gpu_or_on_a_host_is_not_contradicted(predictions, part):
+    near = int(getattr(of(predictions), part) * 1.09) // MiB
+    predictions.footprint(declared(LLAMA, near))
+    assert said(predictions) == []
+
+
+def test_host_ram_that_was_declared_wrongly_is_told_too(predictions):
+    told = of(predictions)
+    near = to_mb(told.device_bytes)
+    predictions.footprint(declared(LLAMA, near, to_mb(told.host_bytes)))
+    assert said(predictions) == []
+    predictions.footprint(declared(LLAMA, near, 3 * to_mb(told.host_bytes)))
+    assert len(said(predictions)) == 1
+
+
+def test_where_the_file_leaves_doubts_the_declaration_stands(predictions, odd):
+    spec = declared(odd, 9000)
+    assert predictions.footprint(spec) == spec.footprint
+    [(_, text)] = said(predictions)
+    assert "what was declared is believed" in text
+
+
+@pytest.mark.parametrize("content", [None, "not a model"])
+def test_where_there_is_no_file_to_read_the_declaration_stands(predictions, tmp_path, content):
+    file = tmp_path / "elsewhere.gguf"
+    if content is not None:
+        file.write_text(content)
+    spec = declared(replace(LLAMA, file=str(file)), 9000)
+    assert predictions.footprint(spec) == spec.footprint
+    assert said(predictions) == []
+
+
+# --- the engine's own planner ------------------------------------------------------------------
 
 
 class Planning:
-    """A planner that knows what the header does not say."""
+    """A planner that knows what the header does not say: half a GiB more on each GPU."""
+
+    def __init__(self):
+        self.asked = []
+        self.silent = False
 
     def estimate(self, header, settings):
-        return Estimate(header.architecture, Method.DRY_RUN, (Share(GiB),), Share())
+        self.asked.append(settings)
+        if self.silent:
+            raise GgufError("the planner does not answer")
+        guess = estimate(header, settings)
+        more = tuple(share + Share(GiB // 2) for share in guess.devices)
+        return replace(guess, method=Method.DRY_RUN, devices=more, doubts=())
 
 
-def test_where_the_engine_can_be_asked_it_is(tmp_path):
-    odd = replace(LLAMA, file=str(unknown_architecture(tmp_path / "odd.gguf")))
-    asking = Predictions(Headers(), dry_runs=Planning())
-    assert asking.footprint(odd).device_bytes == GiB
-    assert asking.doubts == {}
+@pytest.fixture
+def planning():
+    return Planning()
+
+
+@pytest.fixture
+def asking(planning):
+    return Predictions(Headers(), dry_runs=planning)
+
+
+def test_where_the_engine_can_be_asked_it_is_and_once(predictions, asking, planning, odd):
+    guessed = of(predictions, file=odd.file).device_bytes
+    assert asking.footprint(odd).device_bytes == guessed + GiB // 2
+    assert said(asking) == []
+    asked = len(planning.asked)
+    assert asking.footprint(odd) == asking.remembered(odd)
+    assert len(planning.asked) == asked
+    assert {len(each.tensor_split) for each in planning.asked} == {0, 1}, "the host is planned too"
+
+
+def test_the_engine_is_not_asked_about_what_the_header_says(asking, planning):
+    assert asking.footprint(LLAMA) is not None
+    assert asking.prepared(LLAMA)
+    assert planning.asked == []
+
+
+def test_other_settings_are_asked_before_they_are_looked_up(asking, odd):
+    spec = replace(odd, footprint=asking.footprint(odd))
     longer = replace(odd, **served(context_size=16384))
-    assert asking.remembered(longer).device_bytes != GiB, "an order does not wait for a dry run"
+    assert not asking.prepared(longer)
+    assert asking.changed(spec, longer.serving) is None, "no guess beside what was planned"
+    asking.prepare(longer)
+    assert asking.prepared(longer)
+    found = asking.changed(spec, longer.serving)
+    assert found == asking.footprint(longer)
+    assert found.device_bytes > spec.footprint.device_bytes
+    assert asking.appraise(longer).footprint == found
+
+
+def test_a_guess_does_not_hide_what_is_planned_later(asking, planning, odd):
+    planning.silent = True
+    guessed = asking.footprint(odd)
+    assert "does not answer" in said(asking)[0][1]
+    assert asking.remembered(odd) == guessed
+    planning.silent = False
+    assert asking.footprint(odd).device_bytes == guessed.device_bytes + GiB // 2
+    assert asking.remembered(odd).device_bytes == guessed.device_bytes + GiB // 2
+
+
+def test_a_planner_that_falls_silent_never_makes_a_model_smaller(asking, planning, odd):
+    spec = replace(odd, footprint=asking.footprint(odd))
+    longer = replace(odd, **served(context_size=16384))
+    planning.silent = True
+    asking.prepare(longer)
+    assert asking.changed(spec, longer.serving).device_bytes >= spec.footprint.device_bytes
+
+
+def test_lesser_settings_of_a_planned_model_are_planned_too(asking, planning, odd):
+    odd = replace(odd, **served(context_size=8192), degrade=(Degrading.CONTEXT_SIZE,))
+    odd = replace(odd, footprint=asking.footprint(odd))
+    assert asking.fallbacks(odd) == ()
+    asking.prepare(odd)
+    steps = asking.fallbacks(odd)
+    assert [each.serving.context_size for each in steps] == [4096, 2048]
+    for each in steps:
+        assert each.footprint == asking.footprint(replace(odd, serving=each.serving))
+
+
+def test_no_difference_is_taken_between_a_plan_and_a_guess(asking, planning, odd):
+    odd = replace(odd, degrade=(Degrading.CONTEXT_SIZE,))
+    odd = replace(odd, footprint=asking.footprint(odd))
+    planning.silent = True
+    asking.prepare(odd)
+    assert asking.fallbacks(odd) == ()
+
+
+def test_what_is_suggested_for_a_planned_model_is_planned(asking, odd):
+    odd = replace(odd, **served(context_size=65536))
+    odd = replace(odd, footprint=asking.footprint(odd))
+    room = odd.footprint.device_bytes - 10 * MiB
+    found = asking.suggestions(odd, room, on_host=False)
+    (context,) = (each["context_size"] for each in found if "context_size" in each)
+    fitting = asking.footprint(replace(odd, **served(context_size=context)))
+    assert fitting.device_bytes <= room
+
+
+def test_a_declaration_that_stands_moves_with_the_settings(predictions, odd):
+    spec = declared(odd, 9000)
+    assert predictions.footprint(spec) == spec.footprint
+    more = predictions.changed(spec, replace(odd.serving, context_size=16384))
+    guessed = of(predictions, file=odd.file, **served(context_size=16384))
+    base = of(predictions, file=odd.file)
+    assert more.device_bytes - 9000 * MiB == guessed.device_bytes - base.device_bytes > 0
 
 
 def test_a_model_without_a_file_must_be_declared(predictions):
     assert predictions.footprint(replace(LLAMA, file=None)) is None
+    assert predictions.footprint(declared(replace(LLAMA, file=None), 7)).device_bytes == 7 * MiB
+    assert predictions.prepared(replace(LLAMA, file=None))
     assert predictions.remembered(replace(LLAMA, file=None)) is None
 
 
@@ -280,3 +369,23 @@ def test_nothing_is_suggested_where_nothing_is_known(predictions):
     assert predictions.suggestions(replace(LLAMA, file=None), GiB, on_host=False) == ()
     missing = replace(LLAMA, file="/nowhere.gguf")
     assert predictions.suggestions(missing, GiB, on_host=False) == ()
+
+
+def test_what_is_suggested_leaves_to_the_host_no_more_than_it_has(predictions):
+    """With fewer layers on the GPU, the host holds the rest."""
+    spec = replace(LLAMA, **served(context_size=65536))
+    spec = replace(spec, footprint=predictions.footprint(spec))
+    gpu, host = 8192 * MiB, 6000 * MiB
+
+    def keys(host_room):
+        found = predictions.suggestions(spec, gpu, on_host=False, host_room_bytes=host_room)
+        return {key: value for each in found for key, value in each.items()}
+
+    layers = keys(None)["gpu_layers"]
+    fewer = predictions.footprint(replace(spec, serving=replace(spec.serving, gpu_layers=layers)))
+    assert fewer.device_bytes <= gpu
+    assert fewer.host_bytes > host
+    assert set(keys(None)) - set(keys(host)) == {"gpu_layers"}
+    assert keys(fewer.host_bytes)["gpu_layers"] == layers
+    assert "gpu_layers" not in keys(fewer.host_bytes - 1)
+    assert keys(0) == {}

@@ -96,10 +96,15 @@ def test_other_settings_of_what_was_looked_at_need_no_second_look(bench):
     assert told.device_bytes > sized.footprint.device_bytes
 
 
-def test_what_the_operator_says_it_takes_stands(bench):
+def test_a_file_is_believed_before_what_the_operator_says_it_takes(bench):
     brought = bench.brought(spec(footprint=DECLARED))
-    assert brought.footprint == DECLARED
+    assert brought.footprint.provenance is Provenance.ESTIMATED
     assert Path(brought.file).read_bytes() == MODEL
+
+
+def test_what_was_measured_is_believed_before_any_file(bench):
+    measured = Footprint(device_bytes=9, provenance=Provenance.MEASURED)
+    assert bench.brought(spec(footprint=measured)).footprint == measured
 
 
 def test_what_is_here_is_not_asked_for(bench):

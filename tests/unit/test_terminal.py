@@ -50,9 +50,26 @@ def test_status_says_who_holds_what():
         "16.8 GB of 32.0 GB used, 14.7 GB available, 0.0 GB held by others, 45 % busy, 61 °C"
     )
     assert [head, model] == [
-        "MODEL         STATE      VRAM  PRIORITY  IN USE      IDLE  DEVICES       ENDPOINT",
-        "qwen3-vl-30b  loaded  16.8 GB        10  1 request  2.0 s  GPU-6a1f7c52  http://127.0.0.1:41873",
+        "MODEL         STATE      VRAM  KNOWN AS  PRIORITY  IN USE      IDLE  DEVICES       ENDPOINT",
+        (
+            "qwen3-vl-30b  loaded  16.8 GB  measured        10  1 request  2.0 s  GPU-6a1f7c52  "
+            "http://127.0.0.1:41873"
+        ),
     ]
+
+
+def test_status_says_under_a_model_what_is_not_as_it_should_be():
+    status = copy.deepcopy(examples.STATUS)
+    model = status["loaded_models"]["qwen3-vl-30b"]
+    status["loaded_models"]["other"] = {**model, "model": "other"}
+    model |= {"problem": "It took no VRAM.\x1b[2J", "given_up": ["half the context", "f16"]}
+    _, _, _, first, *under, last = terminal.status_lines(status)
+    assert first.startswith("qwen3-vl-30b")
+    assert under == [
+        "  It took no VRAM.\N{REPLACEMENT CHARACTER}[2J",
+        "  It had to give up: half the context, f16.",
+    ]
+    assert last.startswith("other")
 
 
 def test_status_shows_what_cannot_be_read_leases_and_who_waits():
@@ -116,6 +133,13 @@ def test_a_plan_that_is_refused_says_why_and_what_helps():
     lines = terminal.plan_lines({**examples.PLAN, "fits": False, "refusal": refusal})
     assert "does_not_fit" in lines[0]
     assert lines[1:] == ["Too large.", "Take a smaller one."]
+
+
+def test_a_plan_says_what_would_be_given_up():
+    lines = terminal.plan_lines(examples.PLAN)
+    assert "It would have to give up: context 4096 instead of 8192." in lines
+    whole = terminal.plan_lines({**examples.PLAN, "given_up": []})
+    assert not any("give up" in line for line in whole)
 
 
 def test_a_decision_is_one_line_with_its_reason():

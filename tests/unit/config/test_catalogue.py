@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.config.catalogue import (
+    Unpredictable,
     build_spec,
     declared_only,
     name_mistake,
@@ -18,14 +19,17 @@ from orchestrator.config.sections import (
     ServiceEntry,
 )
 from orchestrator.core.footprints import Footprint, Provenance
-from orchestrator.core.specs import FakeBehaviour, Profile, Serving
+from orchestrator.core.specs import Degrading, FakeBehaviour, Profile, Serving
 from orchestrator.core.vram import MiB
 from orchestrator.engines.cores import physical_cores
 
 FAKE = ServiceEntry(engine=EngineName.FAKE)
 WHEEL = ServiceEntry(engine=EngineName.XLLAMACPP, models_dir="/models")
 ELSEWHERE = ServiceEntry(
-    engine=EngineName.LLAMA_CPP, runtime=RuntimeName.EXTERNAL, url="http://there:8080"
+    engine=EngineName.LLAMA_CPP,
+    runtime=RuntimeName.EXTERNAL,
+    url="http://there:8080",
+    models_dir="/",
 )
 
 
@@ -134,6 +138,29 @@ def test_what_is_not_declared_is_estimated_from_the_whole_draft():
     assert spec.footprint.provenance is Provenance.ESTIMATED
 
 
+def test_the_file_is_believed_before_what_was_declared():
+    def estimate(draft):
+        assert draft.footprint == Footprint(device_bytes=100 * MiB, host_bytes=5 * MiB)
+        return Footprint(device_bytes=7, provenance=Provenance.ESTIMATED)
+
+    spec = built(entry(file="a.gguf", host_mb=5), WHEEL, estimate)
+    assert spec.footprint.device_bytes == 7
+
+
+def test_a_file_that_is_not_visible_here_is_no_mistake_where_it_was_declared():
+    def estimate(draft):
+        raise Unpredictable(("file",), f"cannot be used: {draft.file} does not exist")
+
+    docker = ServiceEntry(
+        engine=EngineName.LLAMA_CPP, runtime=RuntimeName.DOCKER, image="i", models_dir="/models"
+    )
+    spec = built(entry(file="a.gguf"), docker, estimate)
+    assert spec.footprint == Footprint(device_bytes=100 * MiB)
+    assert spec.footprint.provenance is Provenance.DECLARED
+    found = build_spec("m", entry(file="a.gguf", vram_mb=None), docker, estimate)
+    assert [show(each.where) for each in found.mistakes] == ["file"]
+
+
 def test_what_can_be_neither_declared_nor_estimated_is_a_mistake():
     said = complaints(entry(vram_mb=None, file="a.gguf"), WHEEL)
     assert list(said) == ["vram_mb"]
@@ -155,6 +182,8 @@ def test_what_can_be_neither_declared_nor_estimated_is_a_mistake():
         ({"batch": 4, "ubatch": 8}, FAKE, "ubatch"),
         ({"cache_type_v": CacheType.Q8_0, "flash_attention": False}, FAKE, "cache_type_v"),
         ({"vram_mb": 0}, FAKE, "vram_mb"),
+        ({"degrade": (Degrading.UBATCH,)}, FAKE, "degrade"),
+        ({"degrade": (Degrading.UBATCH,), "file": "/m.gguf"}, ELSEWHERE, "degrade"),
     ],
 )
 def test_what_does_not_go_together_in_a_model(keys, service, where):

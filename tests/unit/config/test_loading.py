@@ -13,6 +13,7 @@ from orchestrator.config import (
     Overrides,
     config_schema,
     load_config,
+    load_services,
     parse_model,
     to_catalogue,
 )
@@ -20,6 +21,8 @@ from orchestrator.config.places import read_yaml
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.vram import MiB
 from orchestrator.errors import ConfigInvalid
+from orchestrator.gguf.headers import Headers
+from orchestrator.prediction import Predictions
 
 SMALL = """
 devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
@@ -196,13 +199,24 @@ def test_the_file_that_runs_without_a_file_has_room_for_some_of_its_models_only(
     tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    config = load_config(DEFAULT_CONFIG, environ={})
+    estimate = Predictions(Headers()).footprint
+    config = load_config(DEFAULT_CONFIG, environ={}, estimate=estimate)
     assert config.state_dir == tmp_path / "state", "the installed package is not written to"
-    sizes = sorted(each.footprint.device_bytes for each in config.catalogue.values())
+    sizes = sorted(each.footprint.without_gpu_bytes for each in config.catalogue.values())
     budget = config.devices.budget_mb * MiB
     assert len(sizes) == 3
+    assert all(each.serving.gpu_layers == 0 for each in config.catalogue.values())
     assert sizes[0] + sizes[1] <= budget < sizes[1] + sizes[2]
     assert all(Path(each.file).is_file() for each in config.catalogue.values())
+
+
+def test_the_services_can_be_read_alone(tmp_path):
+    file = tmp_path / "o.yaml"
+    file.write_text("services: {a: {engine: llama_cpp, binary: ./bin/llama-server}}")
+    assert load_services(file, environ={})["a"].binary == str(tmp_path / "bin/llama-server")
+    file.write_text("services: 7")
+    assert load_services(file, environ={}) == {}
+    assert load_services(tmp_path / "none.yaml", environ={}) == {}
 
 
 def test_the_example_loads():

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.eviction import Rules, Urgency, least_recently_used, least_regretted
-from orchestrator.core.planner import Plan, Question, explain, find, out_of_reach, plan
+from orchestrator.core.planner import Plan, Question, explain, find, out_of_reach, plan, possible
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import ResidentState
-from orchestrator.core.specs import ModelName
+from orchestrator.core.specs import Fallback, ModelName
 from orchestrator.core.vram import DeviceKind, GiB
 from tests.factories import gpu, ledger, resident, spec, unreadable
 
@@ -329,3 +329,67 @@ def test_every_refusal_can_be_said(situation):
         refusal = explain(asked, account)
         assert refusal.detail.endswith(".")
         assert refusal.remedy
+
+
+# --- host RAM beside the GPU -------------------------------------------------------------------
+
+HOST = gpu("host", gib=9, kind=DeviceKind.HOST)
+
+
+def test_where_the_host_is_short_the_refusal_is_about_the_host():
+    account = ledger(gpu(gib=8), HOST)
+    refusal = plan(ask(spec("new", gib=7, host_gib=10)), account)
+    assert refusal.code is RefusalCode.DOES_NOT_FIT
+    assert "needs 10240 MB of host's RAM beside its GPU" in refusal.detail
+    assert "the most that can be had there is 9216 MB" in refusal.detail
+    assert (refusal.needed_bytes, refusal.available_bytes) == (10 * GiB, 9 * GiB)
+    assert (refusal.room_bytes, refusal.host_room_bytes) == (8 * GiB, 9 * GiB)
+    assert refusal.short_beside == "host"
+
+
+def test_where_the_gpu_is_short_the_refusal_is_about_the_gpu():
+    refusal = plan(ask(spec("new", gib=9, host_gib=10)), ledger(gpu(gib=8), HOST))
+    assert "needs 9216 MB; the most that can be had on an empty device is 8192 MB" in refusal.detail
+    assert (refusal.host_room_bytes, refusal.short_beside) == (9 * GiB, None)
+
+
+def test_where_the_host_is_full_for_now_whoever_fills_it_is_in_the_way():
+    busy = resident("busy", gib=5, on="host", leases=1)
+    refusal = plan(ask(spec("new", gib=7, host_gib=6)), ledger(gpu(gib=8), HOST, busy))
+    assert refusal.code is RefusalCode.NO_ROOM
+    assert (
+        "needs 6144 MB of host's RAM beside its GPU and 4096 MB can be used now" in refusal.detail
+    )
+    assert [each.model for each in refusal.blockers] == ["busy"]
+    assert (refusal.short_beside, refusal.host_room_bytes) == ("host", 4 * GiB)
+
+
+def test_on_the_host_itself_there_is_nothing_beside():
+    refusal = plan(ask(spec("new", gib=7, host_gib=6)), ledger(HOST))
+    assert "needs 13312 MB; the most" in refusal.detail
+    assert (refusal.host_room_bytes, refusal.short_beside) == (None, None)
+
+
+# --- with less ---------------------------------------------------------------------------------
+
+
+def lesser(gib):
+    wanted = spec("new", gib=gib)
+    return Fallback(serving=wanted.serving, footprint=wanted.footprint, given_up=(f"to {gib} GB",))
+
+
+def test_what_never_fits_is_asked_for_with_the_first_less_that_does():
+    laddered = replace(spec("new", gib=20), fallbacks=(lesser(12), lesser(7), lesser(6)))
+    account = ledger(gpu(gib=8))
+    asked = possible(ask(laddered), account)
+    assert asked.spec.given_up == ("to 7 GB",)
+    assert isinstance(plan(asked, account), Plan)
+
+
+def test_nothing_is_given_up_where_it_fits_or_only_has_to_wait_or_nothing_helps():
+    laddered = replace(spec("new", gib=7), fallbacks=(lesser(6),))
+    assert possible(ask(laddered), ledger(gpu(gib=8))).spec == laddered
+    busy = resident("busy", gib=5, leases=1)
+    assert possible(ask(laddered), ledger(gpu(gib=8), busy)).spec == laddered
+    hopeless = replace(spec("new", gib=20), fallbacks=(lesser(12),))
+    assert possible(ask(hopeless), ledger(gpu(gib=8))).spec == hopeless

@@ -84,3 +84,17 @@ def write_model(
             data = sum(-(-size_bytes(dims, kind) // 32) * 32 for _, dims, kind in tensors)
             file.truncate(len(content) + data)
     return path
+
+
+def unknown_architecture(path: Path) -> Path:
+    """A model of a kind that nobody here has heard of."""
+    metadata = {
+        "general.architecture": "novel",
+        "novel.block_count": 2,
+        "novel.embedding_length": 256,
+        "novel.attention.head_count": 4,
+        "novel.context_length": 4096,
+    }
+    tensors: list[TensorShape] = [("token_embd.weight", (256, 1000), F16)]
+    tensors += [(f"blk.{i}.attn_q.weight", (256, 256), F16) for i in range(2)]
+    return write_model(path, metadata, tensors, whole=True)

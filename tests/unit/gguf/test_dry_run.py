@@ -104,9 +104,43 @@ def test_without_a_gpu_none_is_used(planner: Script, model: Header) -> None:
     assert "-dev none" in calls(model)[0]
 
 
-def test_answers_for_other_gpus_than_asked_are_no_answer(planner: Script, model: Header) -> None:
-    with pytest.raises(GgufError, match="planned for 2 GPUs, not for 3"):
-        dry_run(model, Settings(tensor_split=(1.0,) * 3), planner(answering(ONE_GPU)))
+TWO_GPUS = """\
+| memory breakdown [MiB] | total    free     self   model   context   compute    unaccounted |
+|   - CUDA0 (RTX 4090)   | 24564 = 23000 + (2616 = 2300 +     256 +      60) +        964 |
+|   - CUDA1 (RTX 4090)   | 24564 = 23000 + (2666 = 2350 +     256 +      60) +        964 |
+|   - Host               |                   355 =  281 +       0 +      74                |
+done
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "count", "complaint"),
+    [
+        (ONE_GPU, 3, "planned for 1 GPUs, not for 3 GPUs"),
+        (TWO_GPUS, 1, "planned for 2 GPUs, not for 1 GPUs and the host: .* CUDA0, CUDA1, Host"),
+        (TWO_GPUS, 0, "planned for 2 GPUs, not for 0 GPUs"),
+        (TWO_GPUS.replace("Host", "Hosp"), 2, "planned for no host"),
+    ],
+)
+def test_answers_for_other_gpus_than_asked_are_no_answer(
+    planner: Script, model: Header, table: str, count: int, complaint: str
+) -> None:
+    with pytest.raises(GgufError, match=complaint):
+        dry_run(model, Settings(tensor_split=(1.0,) * count), planner(answering(table)))
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "-dev none"), (1, "-dev CUDA0 "), (2, "-dev CUDA0,CUDA1 ")]
+)
+def test_a_real_gpu_that_the_model_is_not_given_is_not_planned_for(
+    planner: Script, model: Header, count: int, words: str
+) -> None:
+    rows = TWO_GPUS.splitlines(keepends=True)
+    table = "".join([rows[0], *rows[1 : 1 + count], *rows[3:]])
+    answer = dry_run(model, Settings(tensor_split=(1.0,) * count), planner(answering(table)))
+    assert len(answer.devices) == count
+    assert answer.host == Share(282 * MIB, 0, 75 * MIB), "no GPU's bytes among the host's"
+    assert words in calls(model)[0]
 
 
 def test_a_server_that_fails_is_quoted(planner: Script, model: Header) -> None:
@@ -148,6 +182,15 @@ def test_the_same_question_is_asked_once(planner: Script, model: Header) -> None
     os.utime(model.path, (1, 1))
     runs.estimate(read_header(model.path), Settings(context_size=4096))
     assert len(calls(model)) == 3
+
+
+def test_a_plan_without_a_gpu_is_another_question_than_one_with_it(
+    planner: Script, model: Header
+) -> None:
+    runs = DryRuns(planner(answering(ONE_GPU)))
+    assert len(runs.estimate(model, Settings()).devices) == 1
+    with pytest.raises(GgufError, match="not for 0 GPUs"):
+        runs.estimate(model, Settings(tensor_split=()))
 
 
 def test_a_missing_binary_names_the_remedy(tmp_path: Path) -> None:

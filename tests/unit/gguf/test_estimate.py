@@ -1,6 +1,7 @@
 """The prediction against what llama.cpp's own planner answered."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from orchestrator.gguf.footprint import MIB, Method, Share
 from orchestrator.gguf.header import Header
 from orchestrator.gguf.quantization import CACHE_TYPES
 from orchestrator.gguf.reader import read_header
-from orchestrator.gguf.settings import Companion, Settings
+from orchestrator.gguf.settings import PLAIN_CACHES, Companion, Settings
 from tests.unit.gguf.gguf_files import F16, Q4_K, TensorShape, write_model
 from tests.unit.gguf.shapes import FOOTPRINTS, NAMES, header, rows, settings, write_shape
 
@@ -81,7 +82,7 @@ def test_meets_the_planner_on_other_architectures(
     row: dict[str, Any], other_headers: dict[str, Header]
 ) -> None:
     answer = estimate(other_headers[row["model"]], settings(row))
-    assert answer.doubts == ()
+    assert all("truncated" in doubt for doubt in answer.doubts), "of these, only the header is here"
     for share, planned in zip(answer.devices, row["devices"], strict=True):
         assert share.weights_bytes / MIB == pytest.approx(planned["weights_mib"], abs=1.1)
         assert share.context_bytes / MIB == pytest.approx(planned["context_mib"], abs=1.1)
@@ -147,16 +148,37 @@ def test_an_architecture_that_is_not_understood_says_so(tmp_path: Path) -> None:
         "llama9.attention.head_count": 4,
     }
     tensors: list[TensorShape] = [("blk.0.ffn_up.weight", (256, 1024), Q4_K)]
-    answer = estimate(read_header(write_model(tmp_path / "m.gguf", metadata, tensors)), Settings())
+    path = write_model(tmp_path / "m.gguf", metadata, tensors, whole=True)
+    answer = estimate(read_header(path), Settings())
     assert answer.method is Method.HEADER
     assert answer.doubts == (
         "how llama9 keeps its context is not known here: ask the engine's own planner (dry run)",
     )
 
 
+def test_a_file_that_is_cut_short_is_estimated_and_said_to_be(tmp_path: Path) -> None:
+    whole = read_header(write_shape("qwen2-7b", tmp_path / "m.gguf", whole=True))
+    answer = estimate(whole, Settings(context_size=4096))
+    assert answer.doubts == ()
+    os.truncate(whole.path, whole.file_bytes - 1000)
+    cut = estimate(read_header(whole.path), Settings(context_size=4096))
+    assert replace(cut, doubts=()) == answer
+    assert cut.doubts == (
+        f"the file is truncated: 1,000 of {whole.file_bytes:,} bytes are missing",
+    )
+
+
 models = st.sampled_from(NAMES).map(header)
+
+
+def servable(**asked: Any) -> Settings:
+    """A quantized cache has flash attention: no server starts without it."""
+    on = asked["flash_attention"] or asked["cache_type_v"] not in PLAIN_CACHES
+    return Settings(**asked | {"flash_attention": on})
+
+
 plain = st.builds(
-    Settings,
+    servable,
     context_size=st.integers(256, 1 << 18),
     slots=st.integers(1, 8),
     unified_cache=st.booleans(),
@@ -188,6 +210,7 @@ def test_a_larger_batch_never_needs_less(model: Header, asked: Settings) -> None
 
 @given(model=models, asked=plain)
 def test_a_coarser_cache_never_needs_more(model: Header, asked: Settings) -> None:
+    asked = replace(asked, flash_attention=True)
     exact = replace(asked, cache_type_k="f16", cache_type_v="f16")
     coarse = replace(asked, cache_type_k="q4_0", cache_type_v="q4_0")
     contexts = [estimate(model, each) for each in (exact, coarse)]

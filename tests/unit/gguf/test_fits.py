@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from orchestrator.gguf.estimate import estimate
 from orchestrator.gguf.fits import CONTEXT_STEP, suggestions
+from orchestrator.gguf.footprint import Estimate
+from orchestrator.gguf.header import Header
 from orchestrator.gguf.settings import Settings
 from tests.unit.gguf.shapes import header
 
@@ -75,7 +77,7 @@ def test_no_coarser_cache_where_flash_attention_is_off() -> None:
     assert suggestions(LLAMA, plain, (7000 * MIB,)).cache_type is None
 
 
-@test_settings(max_examples=30)
+@test_settings(max_examples=30, deadline=None)
 @given(free_mib=st.integers(0, 40_000), name=st.sampled_from(["qwen3-30b-a3b", "g270"]))
 def test_whatever_is_suggested_fits(free_mib: int, name: str) -> None:
     model, free = header(name), (free_mib * MIB,)
@@ -111,3 +113,22 @@ def test_without_a_gpu_it_must_fit_on_the_host():
     assert fit.gpu_layers is None
     assert fit.context_size is not None
     assert fit.context_size < 65536
+
+
+def test_what_the_gpus_do_not_hold_must_fit_on_the_host() -> None:
+    free = 7000 * MIB
+    fewer = estimate(LLAMA, replace(ASKED, gpu_layers=23))
+    assert suggestions(LLAMA, ASKED, (free,), host_bytes=fewer.host.total_bytes).gpu_layers == 23
+    short = suggestions(LLAMA, ASKED, (free,), host_bytes=fewer.host.total_bytes - 1)
+    assert (short.gpu_layers, short.context_size, short.cache_type) == (None, 12800, "q5_1")
+    assert not suggestions(LLAMA, ASKED, (1 << 60,), host_bytes=0).fits
+
+
+def test_the_estimates_may_be_somebody_elses() -> None:
+    def doubled(header: Header, settings: Settings) -> Estimate:
+        guess = estimate(header, settings)
+        return replace(guess, devices=tuple(share + share for share in guess.devices))
+
+    free = (2 * needs(ASKED),)
+    assert suggestions(LLAMA, ASKED, free, told_by=doubled).fits
+    assert not suggestions(LLAMA, ASKED, (free[0] - 1,), told_by=doubled).fits

@@ -23,6 +23,12 @@ def test_defaults_are_one_slot_on_one_gpu() -> None:
         ({"slots": 257}, "slots is 257"),
         ({"ubatch": 0}, "ubatch is 0"),
         ({"batch": 0}, "batch is 0"),
+        ({"gpu_layers": -1}, "gpu_layers is -1: 0 to 10000"),
+        ({"gpu_layers": 1 << 20}, "gpu_layers is 1048576"),
+        (
+            {"cache_type_v": "q8_0", "flash_attention": False},
+            "cache_type_v q8_0 needs flash attention",
+        ),
         ({"tensor_split": (0.0, 0.0)}, "every GPU a share of 0"),
         ({"tensor_split": (2.0, -1.0)}, "a share below 0"),
         ({"tensor_split": (float("nan"),)}, "share"),
@@ -32,3 +38,8 @@ def test_defaults_are_one_slot_on_one_gpu() -> None:
 def test_refuses_what_cannot_be_served(wrong: dict[str, Any], complaint: str) -> None:
     with pytest.raises(GgufError, match=complaint):
         Settings(**wrong)
+
+
+def test_only_the_values_of_a_quantized_cache_need_flash_attention() -> None:
+    assert not Settings(cache_type_k="q8_0", flash_attention=False).flash_attention
+    assert not Settings(cache_type_v="bf16", flash_attention=False).flash_attention

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import httpx
 
+from orchestrator.appraisal import Appraisal
 from orchestrator.config.sections import ServerSettings
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId, LeaseKind, Ticket
@@ -40,7 +41,6 @@ from orchestrator.orders import (
     UnloadOutcome,
 )
 from orchestrator.ports import DecisionRecord, Operation, OperationState
-from orchestrator.prediction import Appraisal
 from orchestrator.web.app import create_app
 from orchestrator.web.board import Board
 from orchestrator.web.feed import Feed
@@ -191,7 +191,7 @@ class FakeDesk:
             )
         return found
 
-    def begin_load(self, order: LoadOrder):
+    async def begin_load(self, order: LoadOrder):
         wanted = self.lookup(order.model)
         operation = Operation(
             id=f"op-{next(self.numbers)}",

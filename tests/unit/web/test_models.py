@@ -159,6 +159,7 @@ def test_plan_says_what_would_happen_without_doing_it(desk):
         "eta_seconds": 10.0,
         "already_loaded": False,
         "drains": False,
+        "given_up": [],
         "refusal": None,
         "vram_provenance": "declared",
         "suggestions": [],
@@ -236,6 +237,33 @@ def test_an_estimate_is_told_in_parts_and_as_it_would_be_reserved(desk):
     assert (told["architecture"], told["method"], told["vram_mb"]) == ("llama", "header", 1150)
     order = desk.estimated
     assert (order.context_size, order.unified_cache, order.cache_type) == (16384, False, "q8_0")
+
+
+@pytest.mark.parametrize(("said", "layers"), [("all", "all"), (" ALL ", "all"), ("7", 7), (0, 0)])
+def test_layers_are_a_number_or_all(desk, said, layers):
+    body = {"model": "a", "gpu_layers": said}
+    assert asked(desk, "POST", "/models/estimate", json=body).status_code == 200
+    assert desk.estimated.gpu_layers == layers
+    assert asked(desk, "POST", "/models/load", json=body).status_code == 200
+    [(_, order)] = desk.operations.values()
+    assert order.gpu_layers == layers
+
+
+@pytest.mark.parametrize("said", [-1, "-1", "most", True, 10_001, 1.5])
+@pytest.mark.parametrize("path", ["/models/load", "/models/estimate"])
+def test_layers_that_are_none_are_named(desk, path, said):
+    answer = asked(desk, "POST", path, json={"model": "a", "gpu_layers": said})
+    assert answer.status_code == 422
+    assert [each["field"] for each in answer.json()["mistakes"]] == ["gpu_layers"]
+
+
+def test_an_estimate_may_be_of_several_gpus_and_a_projector(desk):
+    body = {"model": "a", "mmproj": "eyes.gguf", "gpus": 2}
+    assert asked(desk, "POST", "/models/estimate", json=body).status_code == 200
+    assert (desk.estimated.mmproj, desk.estimated.gpus) == ("eyes.gguf", 2)
+    for gpus in (0, 65):
+        wrong = asked(desk, "POST", "/models/estimate", json={"model": "a", "gpus": gpus})
+        assert wrong.status_code == 422
 
 
 @pytest.mark.parametrize("body", [{}, {"model": "a", "file": "a.gguf"}, {"model": "a", "slots": 0}])

@@ -2,11 +2,15 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.appraisal import Appraisal
+from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseKind
 from orchestrator.core.planner import Plan
+from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Endpoint, Placement, ResidentState
 from orchestrator.core.snapshot import Waiting
-from orchestrator.core.vram import DeviceKind, DeviceState, MiB
+from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, MiB
+from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.orders import Forecast
 from orchestrator.web import wire
 from tests.unit.web.desk import GPU, NOW_S, FakeDesk, account, resident, spec
@@ -188,5 +192,33 @@ def test_plan_names_who_leaves_and_why():
     assert (answer["drains"], answer["eta_seconds"]) == (True, 3.142)
 
 
+def test_a_plan_that_lacks_host_ram_still_says_what_it_takes_of_the_gpu():
+    wanted = replace(spec("a"), given_up=("projector on the host",))
+    refused = Refusal(
+        code=RefusalCode.DOES_NOT_FIT,
+        detail="host RAM",
+        needed_bytes=9000 * MiB,
+        short_beside=DeviceId("host"),
+    )
+    forecast = Forecast(
+        spec=wanted,
+        plan=None,
+        refusal=refused,
+        available_bytes=MiB,
+        eta_s=None,
+        already_loaded=False,
+    )
+    answer = wire.plan_answer(forecast, frozenset({DeviceId("host")}))
+    assert (answer["vram_mb"], answer["refusal"]["needed_mb"]) == (6000, 9000)
+    assert answer["given_up"] == ["projector on the host"]
+
+
 def test_instants_carry_their_zone():
     assert wire.instant(NOW_S + 0.1234) == "2026-01-15T10:30:00.123Z"
+
+
+def test_what_several_gpus_hold_together_is_told():
+    footprint = Footprint(device_bytes=1000 * MiB, further_device_bytes=600 * MiB)
+    parts = Estimate("llama", Method.HEADER, (Share(MiB), Share(MiB)), Share())
+    wide = Appraisal(spec("a", file="/a.gguf", span=2), parts, footprint)
+    assert wire.estimate_answer(wide)["vram_mb"] == 1600
