@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.catalogue import Book, Unpredicting
+from orchestrator.catalogue import Book
 from orchestrator.config import load_config
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.messages import Decide, DecisionKind, ShutdownBegan, UnloadStatus
@@ -18,6 +18,7 @@ from orchestrator.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.experience import Experience
 from orchestrator.orders import LoadOrder, RoomOrder, UnloadOrder
+from orchestrator.predictor import Unpredicting
 from orchestrator.registry.memory import MemoryRegistry
 from tests import machine
 from tests.asynchronous import eventually, run
