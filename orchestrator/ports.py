@@ -1,6 +1,6 @@
 """Every way this daemon can touch the world. If it is not here, we do not do it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -115,6 +115,15 @@ class Runtime(Protocol):
 
     async def discover(self) -> Sequence[Found]:
         """Everything that runs and is ours, whether or not anybody wrote it down."""
+
+    async def stirred(self) -> None:
+        """Return when somebody may have started again what is ours. Never, where nobody can."""
+
+    async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
+        """What runs and is ours beside `known`: it had ended, and others have started it again.
+
+        Asks nobody where an end is for good. Raise Unreachable if nobody can tell.
+        """
 
     async def already(self, launch: Launch) -> Running | None:
         """What the launch would start, if somebody else has started it; None if it does not run.

@@ -17,7 +17,7 @@ from orchestrator.core.messages import (
     UnloadStatus,
 )
 from orchestrator.core.refusals import Blocker, Refusal, RefusalCode
-from orchestrator.core.residents import InstanceId, Resident, ResidentState
+from orchestrator.core.residents import SERVING, InstanceId, Resident, ResidentState
 from orchestrator.core.specs import ModelName
 from orchestrator.core.state import Repayment, Reservation, State
 from orchestrator.core.vram import to_mb
@@ -86,7 +86,7 @@ def resume_all(state: State, victims: Mapping[InstanceId, ModelName]) -> list[Ef
             resident is not None
             and resident.instance == instance
             and resident.state is ResidentState.DRAINING
-            and not _wanted_gone(state, resident)
+            and not wanted_gone(state, resident)
         ):
             ready = replace(resident, state=ResidentState.READY, why_leaving="")
             state.ledger.put(ready)
@@ -94,7 +94,7 @@ def resume_all(state: State, victims: Mapping[InstanceId, ModelName]) -> list[Ef
     return effects
 
 
-def _wanted_gone(state: State, resident: Resident) -> bool:
+def wanted_gone(state: State, resident: Resident) -> bool:
     return any(
         resident.instance in reservation.victims for reservation in state.reservations.values()
     ) or any(unload.model == resident.name for unload in state.unloads.values())
@@ -180,8 +180,8 @@ def progress_unloads(state: State, now_s: float) -> list[Effect]:
 def _may_go(state: State, resident: Resident) -> bool:
     """Nobody uses it; and while it is on its way in, nobody waits for it either."""
     if resident.state in (ResidentState.RESERVED, ResidentState.LOADING):
-        return state.queue.line(resident.name) is None
-    return resident.state in (ResidentState.READY, ResidentState.DRAINING) and not resident.in_use
+        return state.queue.line(resident.name) is None and not resident.in_use
+    return resident.state in SERVING and not resident.in_use
 
 
 def _still_in_use(state: State, resident: Resident) -> Refusal:
@@ -275,7 +275,7 @@ def depart(state: State, model: ModelName, reservation: Reservation, now_s: floa
         if resident is None or resident.instance != instance:
             continue
         reservation.waiting_for.add(resident.instance)
-        if resident.state in (ResidentState.READY, ResidentState.DRAINING):
+        if resident.state in SERVING or resident.state is ResidentState.LOADING:  # started again
             draining = resident.state is ResidentState.DRAINING
             why = (
                 resident.why_leaving

@@ -208,6 +208,7 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
     effects: list[Effect] = []
     for resident in event.residents:
         state.ledger.put(resident)
+        state.repayments.pop(resident.instance, None)
         for device in resident.placement.devices:
             state.ledger.unsettle(device)
         effects.append(

@@ -9,7 +9,7 @@ keeps no list of what runs.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from orchestrator.runtimes.docker_create import (
     container_name,
     requested_gpus,
 )
+from orchestrator.runtimes.docker_debris import Debris
 from orchestrator.runtimes.docker_engine import Container, Deadlines, DockerEngine, EngineRefused
 from orchestrator.runtimes.docker_events import SETTLE_S, ContainerEvents
 from orchestrator.runtimes.docker_failures import (
@@ -49,8 +50,6 @@ T = TypeVar("T")
 NAME_ATTEMPTS_MAX = 5  # names taken by other people's containers before we give up
 EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
 GONE_POLL_S = 0.05  # while a killed container ends
-BURY_RETRY_S = 1.0  # between looks for what a hanging engine may still make of a call
-BURY_S_MAX = 3600.0  # then it is left to the next `discover`
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class DockerRuntime:
         )
         self._named = named or {}
         self._starting: set[InstanceId] = set()  # not running yet, but not debris either
-        self._background: set[asyncio.Task[None]] = set()
+        self._debris = Debris(self._engine, self._ours)
 
     async def start(self, launch: Launch) -> Running:
         begun = asyncio.create_task(self._begin(launch), name=f"start {launch.instance}")
@@ -89,7 +88,7 @@ class DockerRuntime:
             return (await asyncio.shield(begun)).running
         except asyncio.CancelledError:
             # A call in a thread cannot be taken back: let it end, then undo what came of it.
-            await asyncio.shield(self._later(self._undo(begun, launch)))
+            await asyncio.shield(self._debris.later(self._undo(begun, launch)))
             raise
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
@@ -99,9 +98,10 @@ class DockerRuntime:
         except Unreachable as silent:
             raise StopFailed(f"{thing.name} is not verified gone: {silent}") from silent
         if thing.ours:
-            # It has ended and holds nothing. If the engine cannot remove it now, `discover` will.
+            # It has ended and holds nothing; by force, should somebody start it again meanwhile.
+            # If the engine cannot remove it now, `discover` will.
             with suppress(Failed):
-                await self._engine.remove(thing.container)
+                await self._engine.remove(thing.container, force=True)
 
     async def wait(self, handle: Handle) -> Exit:
         thing = Thing.of(handle)
@@ -129,7 +129,7 @@ class DockerRuntime:
         found = []
         for container in await _answer(self._engine.list_ids(self._ours)):
             seen = await _answer(self._engine.inspect(container))
-            if seen is None or _instance(seen) in self._starting:
+            if seen is None or self._unsettled(_instance(seen)):
                 continue
             if seen.running:
                 running = self._running(seen)
@@ -138,6 +138,22 @@ class DockerRuntime:
             else:
                 with suppress(EngineRefused):  # it is being removed already
                     await self._engine.remove(seen.id)
+        return found
+
+    async def stirred(self) -> None:
+        await self._events.stirred()
+
+    async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
+        """A `docker restart` or `docker start` by hand gives a life back that had ended."""
+        found = []
+        for container, labels in (await _answer(self._engine.list_running(self._ours))).items():
+            instance = InstanceId(labels.get(LABEL_INSTANCE, ""))
+            if instance in known or self._unsettled(instance):
+                continue
+            seen = await _answer(self._engine.inspect(container))
+            if seen is not None and seen.running:
+                model = ModelName(labels.get(LABEL_MODEL, ""))
+                found.append(Found(instance=instance, model=model, running=self._running(seen)))
         return found
 
     async def already(self, launch: Launch) -> Running | None:
@@ -190,9 +206,7 @@ class DockerRuntime:
         """Leave everything running; end our own threads and tasks."""
         self._events.close()
         self._named_events.close()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._debris.close()
         self._engine.close()
 
     # --- starting ----------------------------------------------------------------------------
@@ -205,7 +219,7 @@ class DockerRuntime:
             return _Begun(await self._begin_ours(launch), fresh=True)
         except Unreachable as silent:
             # The engine may still carry out what it has not answered.
-            self._later(self._bury(launch.instance))
+            self._debris.bury_later(launch.instance)
             raise StartFailed(engine_gone(silent)) from silent
         finally:
             self._starting.discard(launch.instance)
@@ -213,7 +227,7 @@ class DockerRuntime:
     async def _begin_ours(self, launch: Launch) -> Running:
         body = container_body(launch, self._settings)
         try:
-            await self._clear_dead(launch.model)
+            await self._clear_earlier(launch.model)
             container = await self._create(launch, body)
         except EngineRefused as refused:
             raise StartFailed(refused_create(launch, refused)) from refused
@@ -221,12 +235,12 @@ class DockerRuntime:
             await self._engine.start(container)
             seen = await self._engine.inspect(container)
         except EngineRefused as refused:
-            await self._discard(launch.instance)
+            await self._debris.discard(launch.instance)
             raise StartFailed(refused_start(launch, refused)) from refused
         if seen is None:
             raise StartFailed(vanished(launch))
         if missing := set(requested_gpus(launch.devices)) - seen.gpus:
-            await self._discard(launch.instance)
+            await self._debris.discard(launch.instance)
             raise StartFailed(gpu_ignored(launch, missing))
         return self._running(seen)
 
@@ -240,12 +254,12 @@ class DockerRuntime:
                     raise
         raise StartFailed(names_taken(launch, name))
 
-    async def _clear_dead(self, model: ModelName) -> None:
-        """Remove earlier lives of this model that have ended: only the last log is kept."""
+    async def _clear_earlier(self, model: ModelName) -> None:
+        """Remove earlier lives of this model: only the last log is kept, and of two copies none
+        may run, though somebody has just started the first one again.
+        """
         for container in await self._engine.list_ids({**self._ours, LABEL_MODEL: model}):
-            seen = await self._engine.inspect(container)
-            if seen is not None and not seen.running:
-                await self._engine.remove(container)
+            await self._engine.remove(container, force=True)
 
     async def _begin_named(self, launch: Launch, name: str) -> _Begun:
         try:
@@ -266,6 +280,10 @@ class DockerRuntime:
     def _named_running(self, name: str, seen: Container) -> Running:
         thing = Thing(container=name, name=name, ours=False)
         return Running(handle=thing.handle(), endpoint=self._named_endpoint(seen))
+
+    def _unsettled(self, instance: InstanceId) -> bool:
+        """On its way in, or out: it is nobody's to find."""
+        return instance in self._starting or instance in self._debris.burying
 
     def _running(self, seen: Container) -> Running:
         thing = Thing(container=seen.id, name=seen.name, ours=True)
@@ -293,44 +311,14 @@ class DockerRuntime:
 
     # --- undoing -----------------------------------------------------------------------------
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
-
     async def _undo(self, begun: "asyncio.Task[_Begun]", launch: Launch) -> None:
         with suppress(StartFailed):  # then it has cleaned up after itself
             done = await begun
             if launch.container is None:
-                await self._discard(launch.instance)
+                await self._debris.discard(launch.instance)
             elif done.fresh:
                 with suppress(StopFailed):  # somebody else's: not ours to insist on
                     await self.stop(done.running.handle, grace_s=launch.stop_grace_s)
-
-    async def _discard(self, instance: InstanceId) -> None:
-        """Remove what a start left. What cannot be removed now is seen to in the background."""
-        try:
-            await self._remove_instance(instance)
-        except Failed:
-            self._later(self._bury(instance))
-
-    async def _bury(self, instance: InstanceId) -> None:
-        """Remove what the engine may yet make of calls it did not answer, until it is quiet."""
-        loop = asyncio.get_running_loop()
-        ends_s = loop.time() + BURY_S_MAX
-        quiet = 0
-        while quiet < 2 and loop.time() < ends_s:  # twice: a late call may follow the first look
-            with suppress(Failed):
-                removed = await self._remove_instance(instance)
-                quiet = 0 if removed else quiet + 1
-            await asyncio.sleep(BURY_RETRY_S)
-
-    async def _remove_instance(self, instance: InstanceId) -> int:
-        containers = await self._engine.list_ids({**self._ours, LABEL_INSTANCE: instance})
-        for container in containers:
-            await self._engine.remove(container, force=True)
-        return len(containers)
 
     # --- stopping ----------------------------------------------------------------------------
 

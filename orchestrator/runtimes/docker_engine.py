@@ -27,7 +27,7 @@ THREADS_MAX = 16  # calls under way at once; a hanging engine cannot take more o
 UNIX = "unix://"
 # What a proxy in front of the engine (our guard) says when the engine is gone.
 GATEWAY_STATUSES = frozenset({502, 503, 504})
-WAITED_FOR = ("die", "oom", "destroy")
+WAITED_FOR = ("die", "oom", "destroy", "start")
 
 
 class EngineRefused(Failed):
@@ -169,6 +169,15 @@ class DockerEngine:
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         listed = await self._read(lambda client: client.containers(all=True, filters=filters))
         return [str(each["Id"]) for each in listed]
+
+    async def list_running(self, labels: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
+        """Containers that run and carry all these labels, each with all that it carries."""
+        filters = {
+            "label": [f"{name}={value}" for name, value in labels.items()],
+            "status": ["running"],
+        }
+        listed = await self._read(lambda client: client.containers(filters=filters))
+        return {str(each["Id"]): each["Labels"] or {} for each in listed}
 
     async def image_present(self, image: str) -> bool:
         try:

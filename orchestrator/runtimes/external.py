@@ -6,11 +6,11 @@ connections and closes them again: that is no request, so no server counts it as
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from urllib.parse import urlsplit
 
 from orchestrator.core.failures import Failure, FailureReason
-from orchestrator.core.residents import Endpoint
+from orchestrator.core.residents import Endpoint, InstanceId
 from orchestrator.errors import StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 
@@ -59,6 +59,12 @@ class ExternalRuntime:
         return True
 
     async def discover(self) -> Sequence[Found]:
+        return ()
+
+    async def stirred(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:  # noqa: ARG002
         return ()
 
     async def already(self, launch: Launch) -> Running | None:  # noqa: ARG002

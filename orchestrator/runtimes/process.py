@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +214,12 @@ class ProcessRuntime:
         except OSError as error:
             raise Unreachable(f"the kernel does not tell what runs: {error}") from error
         return [Found(instance=t.instance, model=t.model, running=t.running) for t in things]
+
+    async def stirred(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:  # noqa: ARG002
+        return ()
 
     async def already(self, launch: Launch) -> Running | None:  # noqa: ARG002
         return None

@@ -401,6 +401,45 @@ def test_processes_and_log_of_a_container_can_be_seen(url: str) -> None:
     on(url, play)
 
 
+# --- what others start again --------------------------------------------------------------------
+
+
+def test_a_restart_by_hand_is_an_end_and_a_return(url: str, engine: docker.APIClient) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch("--serve", "{port}"))
+        assert await docker_runtime.returned(()) != []
+        assert await docker_runtime.returned({InstanceId(INSTANCE)}) == []
+        waiting = asyncio.create_task(docker_runtime.wait(running.handle))
+        await until(lambda: listening(docker_runtime))
+        await docker_runtime.stirred()
+        await asyncio.to_thread(engine.restart, container_of(running.handle), 1)
+        assert (await asyncio.wait_for(waiting, 5)).code == 0
+        await asyncio.wait_for(docker_runtime.stirred(), 5)
+        (found,) = await docker_runtime.returned(())
+        assert found.instance == INSTANCE
+        assert found.running.handle == running.handle
+        again = asyncio.create_task(docker_runtime.wait(running.handle))
+        await asyncio.sleep(0.3)
+        assert not again.done(), "it is a life like any other"
+        await docker_runtime.stop(running.handle, grace_s=1)
+        await asyncio.wait_for(again, 5)
+        assert await docker_runtime.returned(()) == []
+
+    on(url, play)
+
+
+def test_an_earlier_life_that_runs_again_makes_way_for_a_new_one(
+    url: str, engine: docker.APIClient
+) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        first = await docker_runtime.start(launch("--serve", "{port}"))
+        second = await docker_runtime.start(launch("--serve", "{port}", instance=f"{INSTANCE}-2"))
+        (left,) = engine.containers(all=True, filters={"label": f"{LABEL}={IDENTITY}"})
+        assert left["Id"] == container_of(second.handle) != container_of(first.handle)
+
+    on(url, play)
+
+
 # --- containers that somebody else defined ------------------------------------------------------
 
 

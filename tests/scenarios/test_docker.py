@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import docker.errors
 import httpx
 import pytest
 
@@ -169,6 +170,55 @@ def test_a_stop_by_hand_is_noticed_at_once_and_the_next_wish_loads_anew(daemons,
     assert len(daemon.decisions("died", "a")) == 1
     assert daemon.load("a")["status"] == "loaded"
     assert engine.only(daemon)["Id"] != before
+    assert "Paris" in ask(daemon, "a")
+
+
+def test_a_restart_by_hand_is_the_same_resident_again(daemons, engine):
+    """Its port is another one and it loads anew; it is charged, and nobody starts a second one."""
+    daemon = daemons({"a": smollm()})
+    daemon.load("a")
+    before = engine.only(daemon)["Id"]
+    engine.client.restart(before, timeout=1)
+    daemon.until(lambda _: daemon.decisions("adopt", "a"), "it is taken back", NOTICED_S_MAX)
+    assert daemon.status()["available_mb"] == CARD_MB - MODEL_MB, "charged while it loads"
+    daemon.until_loaded(a="loaded")
+    assert "Paris" in ask(daemon, "a")
+    assert daemon.load("a")["already_loaded"]
+    assert engine.only(daemon)["Id"] == before
+    assert daemon.unload("a")["verified"]
+    assert engine.containers(daemon) == []
+
+
+def test_a_start_by_hand_long_after_a_stop_is_seen_and_really_stopped(daemons, engine):
+    daemon = daemons({"a": smollm(), "b": smollm()})
+    daemon.load("a")
+    before = engine.only(daemon)["Id"]
+    engine.client.stop(before, timeout=1)
+    daemon.until_loaded()
+    time.sleep(1)  # long gone, and its bytes are back
+    engine.client.start(before)
+    daemon.until_loaded(a="loaded")
+    assert daemon.load("b")["evicted"] == ["a"]
+    assert [each["Id"] == before for each in engine.containers(daemon)] == [False]
+
+
+def test_of_two_copies_the_one_that_was_asked_for_stays(daemons, engine):
+    """Somebody starts an old life again while its model is loaded anew."""
+    daemon = daemons({"a": smollm()})
+    daemon.load("a")
+    before = engine.only(daemon)
+    copy = engine.client.create_container_from_config(
+        {"Image": IMAGE, "Cmd": ["sleep", "600"], "Labels": before["Config"]["Labels"]}
+    )["Id"]
+    engine.client.remove_container(before["Id"], force=True)
+    daemon.until_loaded()
+    loading = threading.Thread(target=daemon.load, args=("a",))
+    loading.start()
+    with suppress(docker.errors.APIError):  # it may be removed already
+        engine.client.start(copy)
+    loading.join()
+    daemon.until(lambda _: len(engine.containers(daemon)) == 1, "one is left")
+    assert daemon.loaded() == {"a": "loaded"}
     assert "Paris" in ask(daemon, "a")
 
 
