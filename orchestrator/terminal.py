@@ -169,7 +169,7 @@ def models_lines(catalogue: Catalogue) -> list[str]:
             size(model["vram_mb"] + model["host_mb"]),
             model["vram_provenance"],
             str(model["priority"]),
-            str(model["context_size"]),
+            str(model["context_size"] or NOTHING),
             model["service"],
             joined(model["aliases"]),
         )

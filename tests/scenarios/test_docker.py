@@ -401,6 +401,12 @@ def test_a_named_llama_cpp_is_started_watched_adopted_and_stopped(daemons, engin
     assert daemon.load("sibling")["evicted"] == ["a"]
     assert daemon.endpoint("sibling") == url
     assert "Paris" in ask(daemon, "sibling")
+    for settings_of_ours in ({"context_size": 8192}, {"profile": "fast"}, {"gpu_layers": 3}):
+        refused = daemon.refused("sibling", **settings_of_ours)
+        assert (refused["status"], refused["code"]) == (409, "conflict")
+        assert f"container {name} is defined" in refused["remedy"]
+    seen = daemon.http.get("/models/sibling").json()
+    assert (seen["serving"], seen["resident"]["serving"]) == (None, None)
     started = engine.client.inspect_container(name)["State"]["StartedAt"]
     daemon.kill()
     daemon.start()

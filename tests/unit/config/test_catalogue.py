@@ -192,3 +192,23 @@ def test_what_a_server_keeps_in_host_ram_can_be_said():
 def test_a_micro_batch_is_never_larger_than_the_batch():
     assert serving_of(entry(profile=Profile.MEMORY)).ubatch == 128
     assert serving_of(entry(batch=64)).ubatch == 64
+
+
+NAMED = ServiceEntry(
+    engine=EngineName.LLAMA_CPP, runtime=RuntimeName.DOCKER, container="llama-cpp", url="http://a:1"
+)
+
+
+@pytest.mark.parametrize(("service", "home"), [(NAMED, "llama-cpp"), (ELSEWHERE, "external")])
+def test_settings_of_a_server_that_others_defined_are_refused(service, home):
+    keys = {"context_size": 8192, "profile": Profile.FAST, "gpu_layers": 0, "jinja": False}
+    said = complaints(entry(**keys), service)
+    assert set(said) == set(keys)
+    assert all("would change nothing" in each and home in each for each in said.values())
+
+
+def test_whose_settings_they_are_is_known_of_every_model():
+    file = {"file": "/models/a.gguf"}
+    assert not built(entry(priority=9, ttl_seconds=60), NAMED).settings_ours
+    assert not built(entry(), ELSEWHERE).settings_ours
+    assert built(entry(**file, context_size=8192), WHEEL).settings_ours

@@ -8,7 +8,7 @@ from orchestrator.core.residents import Placement, ResidentState
 from orchestrator.core.snapshot import Waiting
 from orchestrator.core.vram import DeviceKind, DeviceState, MiB
 from orchestrator.orders import Forecast
-from orchestrator.web import wire
+from orchestrator.web import catalogue, wire
 from tests.unit.web.desk import GPU, NOW_S, FakeDesk, account, resident, spec
 
 
@@ -182,3 +182,11 @@ def test_plan_names_who_leaves_and_why():
 
 def test_instants_carry_their_zone():
     assert wire.instant(NOW_S + 0.1234) == "2026-01-15T10:30:00.123Z"
+
+
+def test_settings_that_others_chose_are_not_made_up(desk):
+    theirs = replace(spec("a"), settings_ours=False)
+    desk.residents["a"] = resident(theirs)
+    answer = catalogue.model_answer(theirs, desk.snapshot())
+    assert (answer["serving"], answer["context_size"]) == (None, None)
+    assert answer["resident"]["serving"] is None
