@@ -189,11 +189,7 @@ async def _put_together(
         await _take_over(conductor, memory, book)
         server = _server(desk)
         daemon = Daemon(conductor, desk, server, listener)
-        background = [tasks.create_task(conductor.lookout.keep_up(), name="keep up")]
-        background += [
-            tasks.create_task(_take_back(conductor, book, each), name=f"take back {each.name}")
-            for each in {drivers.runtime for drivers in conductor.drivers.values()}
-        ]
+        background = _begin_looking(conductor, book, tasks)
         periodic = Periodic(*_jobs(book, conductor, registry, runtimes))
         periodic.start()
         _preload(desk)
@@ -213,6 +209,19 @@ async def _take_over(conductor: Conductor, memory: Memory, book: Book) -> None:
     await recover(conductor, memory, book.catalogue)
     await adopt(conductor, book.catalogue)
     await conductor.lookout.sample()  # again, now that we know which bytes are ours
+
+
+def _begin_looking(
+    conductor: Conductor, book: Book, tasks: asyncio.TaskGroup
+) -> list[asyncio.Task[None]]:
+    runtimes = {drivers.runtime for drivers in conductor.drivers.values()}
+    return [
+        tasks.create_task(conductor.lookout.keep_up(), name="keep up"),
+        *(
+            tasks.create_task(_take_back(conductor, book, each), name=f"take back {each.name}")
+            for each in runtimes
+        ),
+    ]
 
 
 async def _take_back(conductor: Conductor, book: Book, runtime: Runtime) -> None:

@@ -32,6 +32,8 @@ from orchestrator.core.placement import usable_devices
 from orchestrator.core.planner import Plan, Question, plan
 from orchestrator.core.refusals import Refusal, RefusalCode
 from orchestrator.core.residents import Resident, ResidentState
+from orchestrator.core.silences import reason
+from orchestrator.core.silences import refusal as unavailable
 from orchestrator.core.snapshot import Snapshot
 from orchestrator.core.specs import PRIORITY_DEFAULT, ModelName, ModelSpec
 from orchestrator.core.vram import DeviceKind, MiB
@@ -107,7 +109,13 @@ class Desk:
             problems.append("no device has been read yet")
         elif all(account.available_bytes is None for account in accounts):
             problems += [f"{a.reading.device.id}: {a.reading.problem}" for a in accounts]
+        if self._conductor.drivers.keys() <= self.snapshot().silent.keys():
+            problems += self.doubts()
         return tuple(problems)
+
+    def doubts(self) -> tuple[str, ...]:
+        """What is amiss, although it does part of its work."""
+        return tuple(dict.fromkeys(map(reason, self.snapshot().silent.values())))
 
     # --- loads -----------------------------------------------------------------------------------
 
@@ -175,18 +183,24 @@ class Desk:
                 eta_s=0.0,
                 already_loaded=True,
             )
-        found = plan(
-            Question(
-                spec=spec,
-                urgency=Urgency(
-                    priority=spec.priority if order.priority is None else order.priority
+        silence = state.silent.get(spec.service)
+        found = (
+            unavailable(spec.name, silence)
+            if silence is not None
+            else plan(
+                Question(
+                    spec=spec,
+                    urgency=Urgency(
+                        priority=spec.priority if order.priority is None else order.priority
+                    ),
+                    rules=state.rules,
+                    now_s=self.clock(),
+                    pinned=frozenset(state.pinned),
+                    silent=frozenset(state.silent),
+                    policy=state.policy,
                 ),
-                rules=state.rules,
-                now_s=self.clock(),
-                pinned=frozenset(state.pinned),
-                policy=state.policy,
-            ),
-            state.ledger,
+                state.ledger,
+            )
         )
         refused = isinstance(found, Refusal)
         return Forecast(

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.core.failures import Failure
+from orchestrator.core.failures import Failure, Silence
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId
 from orchestrator.core.measurements import Measurement
@@ -79,6 +79,7 @@ class Exit:
     """How a thing ended. `code` is None where nobody can tell (it was not our child)."""
 
     code: int | None
+    stopped: bool = False  # somebody else asked it to end: not by itself, and not for memory
     out_of_memory: bool = False  # the kernel or the container engine killed it for memory
     log_tail: tuple[str, ...] = ()
 
@@ -130,6 +131,9 @@ class Runtime(Protocol):
 
         Asks nobody where only we start things. Raise Unreachable if nobody can tell.
         """
+
+    def silence(self) -> Silence | None:
+        """Since when it owes us an answer; None if it answers. Asks nobody: it knows."""
 
     async def pids(self, handle: Handle) -> frozenset[int]:
         """The process ids as the driver counts them, children included; empty if not visible."""

@@ -42,7 +42,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) ->
         return drivers is not None and drivers.runtime is runtime
 
     discovered, silent = await _discover(runtimes, belongs_to)
-    remembered = await _still_there(known, discovered, conductor.drivers)
+    remembered, unseen = await _still_there(known, discovered, conductor.drivers)
     found = list((discovered | remembered).values())
     engines = _engines(found, known, catalogue, conductor.drivers)
     sights = await _look(found, engines, silent)
@@ -61,7 +61,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) ->
     for resident in verdict.residents:
         if resident.instance in running:
             conductor.know(resident, running[resident.instance])
-    conductor.tell(Recovered(verdict.residents, _still_valid(memory.leases, now_s)))
+    conductor.tell(Recovered(verdict.residents, _still_valid(memory.leases, now_s), unseen=unseen))
     for resident in verdict.residents:
         conductor.resume(resident)
     unknown = [r.resident.instance for r in memory.residents if r not in known]
@@ -183,9 +183,12 @@ async def _still_there(
     known: Sequence[ResidentRecord],
     discovered: Mapping[InstanceId, Found],
     drivers: Mapping[ServiceName, Drivers],
-) -> dict[InstanceId, Found]:
-    """Things of somebody else's making carry no mark of ours: their handles find them again."""
-    found = {}
+) -> tuple[dict[InstanceId, Found], frozenset[InstanceId]]:
+    """Things of somebody else's making carry no mark of ours: their handles find them again.
+
+    Whose runtime cannot tell now is believed to be there; those come a second time, by themselves.
+    """
+    found, unseen = {}, set()
     for record in known:
         resident, running = record.resident, record.running
         if running is None or resident.instance in discovered:
@@ -193,12 +196,13 @@ async def _still_there(
         try:
             alive = await drivers[resident.spec.service].runtime.alive(running.handle)
         except Unreachable:
-            alive = True  # nobody can tell now
+            alive = True
+            unseen.add(resident.instance)
         if alive:
             found[resident.instance] = Found(
                 instance=resident.instance, model=resident.name, running=running
             )
-    return found
+    return found, frozenset(unseen)
 
 
 def _engines(

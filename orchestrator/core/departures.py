@@ -28,6 +28,9 @@ RELEASE_GIVEN_UP_S = 300.0
 # Bytes come back within 1.5 s. When most are back and the rest has not moved for so long, the
 # rest is somebody else's, who took it meanwhile.
 REPAYMENT_STEADY_S = 3.0
+_STOP_RETRIED = (
+    f"It is stopped as soon as that works, tried every {STUCK_RETRY_S:.0f} s; else do so by hand."
+)
 
 
 def evict(
@@ -112,7 +115,8 @@ def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Ef
             return [nobody_here]
         return [*_deny_waiting(state, unload.model, "came"), Uncheck(unload.model), nobody_here]
     if resident.state is ResidentState.RELEASING:
-        return _await(state, unload)
+        state.unloads[unload.ticket] = unload
+        return []
     effects: list[Effect] = []
     if unload.owner is not None or unload.lease is not None:
         for lease in list(state.leases_on(resident.instance)):
@@ -130,11 +134,6 @@ def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Ef
     elif resident.state is ResidentState.STUCK:
         effects += retry_stop(state, resident, now_s)
     return effects
-
-
-def _await(state: State, unload: UnloadRequested) -> list[Effect]:
-    state.unloads[unload.ticket] = unload
-    return []
 
 
 def _force_out(state: State, resident: Resident, now_s: float) -> list[Effect]:
@@ -188,14 +187,14 @@ def _still_in_use(state: State, resident: Resident) -> Refusal:
     holders = sorted({lease.owner or "a request" for lease in state.leases_on(resident.instance)})
     stuck = resident.state in (ResidentState.STUCK, ResidentState.UNLOADING)
     why = (
-        f"it is {resident.state}: {resident.why_leaving}"
+        f"it is {resident.state}: {resident.why_leaving.rstrip('.')}"
         if stuck
         else f"in use by {', '.join(holders) or 'a caller that reaches its server directly'}"
     )
     return Refusal(
         code=RefusalCode.CONFLICT if stuck else RefusalCode.IN_USE,
         detail=f"{resident.name} was not unloaded in time: {why}.",
-        remedy="Wait for them, release their leases, or send `force: true`.",
+        remedy=_STOP_RETRIED if stuck else "Wait for them, release their leases, or force it.",
         blockers=tuple(
             Blocker(device=device, held_bytes=share, why=why, model=resident.name)
             for device, share in resident.placement.shares
@@ -380,7 +379,7 @@ def stop_failed(state: State, resident: Resident, detail: str, now_s: float) -> 
             text=f"{stuck.name} could not be stopped: {detail} It stays charged with "
             f"{to_mb(stuck.placement.total_bytes)} MB; nothing is started on top of it.",
             why=detail,
-            remedy=f"It is tried again every {STUCK_RETRY_S:.0f} s; stop it by hand if that fails.",
+            remedy=_STOP_RETRIED,
         ),
     ]
     for model, reservation in list(state.reservations.items()):

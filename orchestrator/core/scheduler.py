@@ -7,7 +7,7 @@ Rule 2: every ticket ends in exactly one Grant, Finish or Deny, or in its own Wi
 from dataclasses import replace
 from typing import assert_never
 
-from orchestrator.core import arrivals, departures, grants, setbacks, timing
+from orchestrator.core import arrivals, departures, grants, setbacks, silences, timing
 from orchestrator.core.eviction import Policy, Rules, least_regretted
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.messages import (
@@ -28,6 +28,7 @@ from orchestrator.core.messages import (
     Released,
     Renewed,
     Requested,
+    RuntimesHeard,
     Sampled,
     SavePin,
     ShutdownBegan,
@@ -85,8 +86,8 @@ class Scheduler:
                 return _change_lease(state, event, now_s)
             case UnloadRequested():
                 return departures.begin_unload(state, event, now_s)
-            case Sampled(readings, held):
-                return timing.observe(state, readings, held)
+            case Sampled() | RuntimesHeard():
+                return _observe(state, event, now_s)
             case Ticked():
                 return timing.tick(state, now_s)
             case PinChanged(model, pinned):
@@ -149,6 +150,12 @@ def _hear(
             return []
         case _:
             assert_never(event)
+
+
+def _observe(state: State, event: Sampled | RuntimesHeard, now_s: float) -> list[Effect]:
+    if isinstance(event, RuntimesHeard):
+        return silences.hear(state, event, now_s)
+    return timing.observe(state, event.readings, event.held)
 
 
 def _see_use(state: State, resident: Resident, event: UseSeen, now_s: float) -> None:
@@ -215,7 +222,10 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
             Decide(
                 kind=DecisionKind.ADOPT,
                 model=resident.name,
-                text=f"{resident.name} was found as {resident.state} and taken over.",
+                text=f"{resident.name} could not be looked at; it is believed to be as it was last "
+                f"seen, {resident.state}."
+                if resident.instance in event.unseen
+                else f"{resident.name} was found as {resident.state} and taken over.",
                 why=event.why,
             )
         )

@@ -9,13 +9,14 @@ keeps no list of what runs.
 
 import asyncio
 import math
+import signal
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from orchestrator.core.failures import Failure
+from orchestrator.core.failures import Failure, Silence
 from orchestrator.core.residents import Endpoint, InstanceId
 from orchestrator.core.specs import ModelName, ServiceName
 from orchestrator.errors import Failed, StartFailed, StopFailed, Unreachable
@@ -49,6 +50,9 @@ T = TypeVar("T")
 
 NAME_ATTEMPTS_MAX = 5  # names taken by other people's containers before we give up
 EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
+# A server that ends at SIGTERM, one that does not catch it, and SIGKILL: for memory, the engine
+# says so.
+STOPPED_CODES = frozenset({0, 128 + signal.SIGTERM, 128 + signal.SIGKILL})
 GONE_POLL_S = 0.05  # while a killed container ends
 
 
@@ -163,6 +167,9 @@ class DockerRuntime:
         if seen is None or not seen.running:
             return None
         return self._named_running(launch.container, seen)
+
+    def silence(self) -> Silence | None:
+        return self._engine.answers.silence()
 
     async def pids(self, handle: Handle) -> frozenset[int]:
         thing = Thing.of(handle)
@@ -353,9 +360,14 @@ class DockerRuntime:
         tail: tuple[str, ...] = ()
         with suppress(Failed):  # an exit without its log is still an exit
             tail = await self._engine.log(thing.container, EXIT_LOG_LINES)
+        code = seen.exit_code if seen is not None and not seen.running else told
+        out_of_memory = seen is not None and seen.out_of_memory
+        # Ours are never restarted or removed by the engine: without a code, it was done by hand.
+        by_hand = code in STOPPED_CODES or (code is None and thing.ours)
         return Exit(
-            code=seen.exit_code if seen is not None and not seen.running else told,
-            out_of_memory=seen is not None and seen.out_of_memory,
+            code=code,
+            out_of_memory=out_of_memory,
+            stopped=by_hand and not out_of_memory,
             log_tail=tail,
         )
 

@@ -19,6 +19,7 @@ import requests
 import urllib3.exceptions
 
 from orchestrator.errors import Failed, Unreachable
+from orchestrator.runtimes.docker_answers import Answers
 from orchestrator.runtimes.docker_create import Json
 
 T = TypeVar("T")
@@ -120,6 +121,7 @@ class DockerEngine:
         self.url = url
         self.deadlines = deadlines or Deadlines()
         self._client: docker.APIClient | None = None
+        self.answers = Answers(f"Docker at {url}")
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="docker")
 
     async def create(self, name: str, body: Mapping[str, Json]) -> str:
@@ -213,9 +215,18 @@ class DockerEngine:
     async def _read(self, do: Callable[[docker.APIClient], T]) -> T:
         """A call that changes nothing, so a connection that has gone stale costs a second try."""
         try:
-            return await self._call(do, self.deadlines.call_s)
+            return await self._call(self._awaited(do), self.deadlines.call_s)
         except _ConnectionLost:
-            return await self._call(do, self.deadlines.call_s)
+            return await self._call(self._awaited(do), self.deadlines.call_s)
+
+    def _awaited(self, do: Callable[[docker.APIClient], T]) -> Callable[[docker.APIClient], T]:
+        """The same, as a question that is answered within milliseconds."""
+
+        def ask(client: docker.APIClient) -> T:
+            with self.answers.awaited():
+                return do(client)
+
+        return ask
 
     async def _call(self, do: Callable[[docker.APIClient], T], deadline_s: float) -> T:
         loop = asyncio.get_running_loop()
@@ -234,12 +245,15 @@ class DockerEngine:
     def _guarded(self, do: Callable[[docker.APIClient], T]) -> T:
         """Run in a thread; what the SDK raises becomes one of our own errors here, once."""
         try:
-            return do(self._connected())
+            answer = do(self._connected())
         except docker.errors.APIError as error:
             status = error.response.status_code if error.response is not None else 500
             text = str(error.explanation or error)
             if status in GATEWAY_STATUSES:
-                raise Unreachable(f"Docker behind {self.url} does not answer: {text}") from error
+                problem = f"Docker behind {self.url} does not answer: {text}"
+                self.answers.lost(problem)
+                raise Unreachable(problem) from error
+            self.answers.came()
             raise EngineRefused(status, text) from error
         except (
             requests.RequestException,
@@ -248,10 +262,14 @@ class DockerEngine:
             OSError,
         ) as error:
             self._drop_client()
-            raise _ConnectionLost(
+            problem = (
                 f"Docker at {self.url} cannot be reached: {error}. "
                 "Is the engine running, and may this process use its socket?"
-            ) from error
+            )
+            self.answers.lost(problem)
+            raise _ConnectionLost(problem) from error
+        self.answers.came()
+        return answer
 
     def _connected(self) -> docker.APIClient:
         client = self._client

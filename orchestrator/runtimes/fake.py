@@ -11,7 +11,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.core.failures import Failure, FailureReason
+from orchestrator.core.failures import Failure, FailureReason, Silence
 from orchestrator.core.residents import Endpoint, InstanceId
 from orchestrator.core.specs import FakeFailure, ModelName
 from orchestrator.core.vram import Device, DeviceId, DeviceKind, DeviceState, ProcessUse, Reading
@@ -96,6 +96,7 @@ class FakeWorld:
         self._lagging: list[_Lagging] = []
         self._exits: dict[InstanceId, Exit] = {}
         self._ended: dict[InstanceId, _Thing] = {}
+        self.silence: Silence | None = None  # what the runtime is told to say of itself
         self.stirred = asyncio.Event()  # somebody has started a thing again
         self._pids = FIRST_PID
 
@@ -190,7 +191,8 @@ class FakeWorld:
         del self.running[thing.launch.instance]
         if thing.death is not None:
             thing.death.cancel()
-        exit_ = Exit(code=code, log_tail=tuple(thing.log))
+        stopped = code in (0, TERMINATED)
+        exit_ = Exit(code=code, stopped=stopped, log_tail=tuple(thing.log))
         self._exits[thing.launch.instance] = exit_
         self._ended[thing.launch.instance] = thing
         for waiting in thing.waiting:
@@ -326,6 +328,9 @@ class FakeRuntime:
 
     async def already(self, launch: Launch) -> Running | None:  # noqa: ARG002
         return None
+
+    def silence(self) -> Silence | None:
+        return self._world.silence
 
     async def pids(self, handle: Handle) -> frozenset[int]:
         thing = self._thing(handle)

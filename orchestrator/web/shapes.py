@@ -346,6 +346,7 @@ class Health(TypedDict):
 
 class Ready(TypedDict):
     status: Literal["ready"]
+    reasons: list[str]  # what is amiss all the same, such as one of several runtimes
 
 
 class OpenAiError(TypedDict):

@@ -9,6 +9,7 @@ from typing import cast
 from orchestrator.core.leases import Lease, LeaseKind
 from orchestrator.core.refusals import Refusal
 from orchestrator.core.residents import Placement, Resident, ResidentState
+from orchestrator.core.silences import mark
 from orchestrator.core.snapshot import DeviceAccount, Snapshot, Waiting
 from orchestrator.core.specs import ModelName, ModelSpec, Serving
 from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, to_mb
@@ -159,9 +160,14 @@ def loaded(
         "devices": shares(resident.placement),
         "serving": serving_of(resident.spec),
         "why_leaving": resident.why_leaving,
-        "problem": resident.problem,
+        "problem": _problem(resident, snapshot),
         "given_up": list(resident.spec.given_up),
     }
+
+
+def _problem(resident: Resident, snapshot: Snapshot) -> str:
+    silence = snapshot.silent.get(resident.spec.service)
+    return resident.problem if silence is None else mark(silence)
 
 
 def _expected(resident: Resident, now_s: float) -> str | None:

@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.llama_cpp]
 READY_S_MAX = 6.0  # two seconds by themselves; the rest is for a machine with other work
 NOTICED_S_MAX = 2.0  # an event takes milliseconds
 STATUS_S_MAX = 0.5  # likewise
+MARKED_S_MAX = 10.0  # three seconds without an answer, and the tick after them
 SLEEPER_PORT = ("/sleeper", "--serve", "8000")
 
 
@@ -222,6 +223,17 @@ def test_of_two_copies_the_one_that_was_asked_for_stays(daemons, engine):
     assert "Paris" in ask(daemon, "a")
 
 
+def test_stops_by_hand_are_not_the_models_fault(daemons, engine):
+    daemon = daemons({"a": smollm()})
+    for stop in (engine.client.stop, engine.client.kill, engine.client.stop, engine.client.stop):
+        daemon.load("a")
+        stop(engine.only(daemon)["Id"])
+        daemon.until_loaded()
+    said = daemon.decisions("died", "a")
+    assert len(said) == 4
+    assert all("stopped by somebody else" in each["text"] for each in said)
+
+
 def test_a_container_that_is_killed_says_so(daemons, engine):
     daemon = daemons({"a": smollm()})
     daemon.load("a")
@@ -261,7 +273,8 @@ def test_a_missing_container_is_named_with_its_command_and_nobody_leaves(daemons
     daemon = daemons({"a": {"service": "lost", "vram_mb": MODEL_MB}, "b": smollm()}, {"lost": lost})
     daemon.load("b")
     refused = daemon.refused("a")
-    assert "docker compose up --no-start nobody-made-it" in refused["remedy"]
+    assert "docker compose create" in refused["remedy"]
+    assert "container_name: nobody-made-it" in refused["remedy"]
     assert daemon.loaded() == {"b": "loaded"}
 
 
@@ -271,8 +284,14 @@ def test_a_missing_container_is_named_with_its_command_and_nobody_leaves(daemons
 def test_an_engine_that_is_not_there_is_no_reason_not_to_start(daemons):
     daemon = daemons({"a": smollm(), "p": model(100)}, host="unix:///nowhere/docker.sock")
     refused = daemon.refused("a")
+    assert (refused["status"], refused["code"]) == (503, "runtime_unavailable")
     assert refused["cause"] == "runtime_unavailable"
+    assert refused["retry_after_seconds"] > 0
     assert "Is the engine running" in refused["detail"]
+    daemon.until(lambda _: daemon.decisions("runtime"), "it is said")
+    ready = daemon.http.get("/health/ready")
+    assert ready.status_code == 200, "the other service starts what is asked for"
+    assert "nothing is started there" in ready.json()["reasons"][0]
     assert daemon.load("p")["status"] == "loaded"
 
 
@@ -286,11 +305,14 @@ def test_docker_hangs_the_daemon_does_not(tmp_path):
         with on(engine, tmp_path, said) as daemon:
             daemon.load("a")
             before = engine.only(daemon)["Id"]
+            assert not marked(daemon)
             os.kill(private.pid, signal.SIGSTOP)
             try:
                 check_alive(daemon)
             finally:
                 os.kill(private.pid, signal.SIGCONT)
+            daemon.until(lambda _: not marked(daemon), "the mark is gone")
+            assert daemon.loaded()["a"] == "loaded"
             began = time.monotonic()
             assert daemon.load("b", wait=30)["evicted"] == ["a"], "it recovers by itself"
             print(f"loaded {time.monotonic() - began:.1f} s after the engine went on")
@@ -298,15 +320,22 @@ def test_docker_hangs_the_daemon_does_not(tmp_path):
         engine.close()
 
 
+def marked(daemon):
+    return "this is its last known state" in daemon.status()["loaded_models"]["a"]["problem"]
+
+
 def check_alive(daemon):
     slowest_s = 0.0
-    loading = threading.Thread(target=daemon.post, args=("/models/load", {"model": "b"}))
-    loading.start()
+    daemon.until(lambda _: marked(daemon), "it is marked", MARKED_S_MAX)
+    refused = daemon.refused("b")
+    assert (refused["status"], refused["cause"]) == (503, "runtime_unavailable")
+    assert refused["retry_after_seconds"] > 0
     ends = time.monotonic() + 12  # longer than any call of ours is waited for
     loaded_p = False
     while time.monotonic() < ends:
         began = time.monotonic()
         assert daemon.loaded()["a"] == "loaded", "the last known state"
+        assert marked(daemon)
         slowest_s = max(slowest_s, time.monotonic() - began)
         if not loaded_p:
             began = time.monotonic()
@@ -315,7 +344,6 @@ def check_alive(daemon):
             loaded_p = True
             assert "Paris" in ask(daemon, "a"), "the model answers as before"
         time.sleep(0.1)
-    loading.join()
     assert slowest_s < STATUS_S_MAX
     assert set(daemon.loaded()) == {"a", "p"}, "nothing was started"
 

@@ -32,7 +32,7 @@ def play(
 
 def test_what_was_created_is_removed() -> None:
     async def script(debris: Debris, engine: ScriptedEngine) -> None:
-        engine.created = {}
+        engine.created = {"Image": "any"}
         await debris.discard(INSTANCE)
         assert engine.created is None
         assert not debris.burying
@@ -42,7 +42,7 @@ def test_what_was_created_is_removed() -> None:
 
 def test_what_cannot_be_removed_now_is_nobodys_to_find_until_it_is() -> None:
     async def script(debris: Debris, engine: ScriptedEngine) -> None:
-        engine.created = {}
+        engine.created = {"Image": "any"}
         await debris.discard(INSTANCE)
         await asyncio.sleep(0)
         assert debris.burying == {INSTANCE}
