@@ -12,7 +12,7 @@ import math
 import signal
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -99,6 +99,8 @@ class DockerRuntime:
         thing = Thing.of(handle)
         try:
             await self._halt(thing, grace_s)
+            if thing.id and await self._runs(by_name := replace(thing, id="")):
+                await self._halt(by_name, grace_s)  # created anew meanwhile, under its name
         except Unreachable as silent:
             raise StopFailed(f"{thing.name} is not verified gone: {silent}") from silent
         if thing.ours:
@@ -111,11 +113,11 @@ class DockerRuntime:
         thing = Thing.of(handle)
         events = self._events if thing.ours else self._named_events
         first: Container | None = None
-        with events.vigil(thing.container) as vigil:
+        with events.vigil(thing.reference) as vigil:
             woken = False
             while True:
                 with suppress(Failed):  # nobody can tell now: it keeps its last known state
-                    seen = await self._engine.inspect(thing.container)
+                    seen = await self._engine.inspect(thing.reference)
                     first = first or seen
                     if seen is None or vigil.died or not seen.running:
                         return await self._exit(thing, seen, vigil.exit_code)
@@ -125,7 +127,7 @@ class DockerRuntime:
                 woken = await vigil.pause(SETTLE_S if woken else events.poll_s)
 
     async def alive(self, handle: Handle) -> bool:
-        seen = await _answer(self._engine.inspect(Thing.of(handle).container))
+        seen = await _answer(self._engine.inspect(Thing.of(handle).reference))
         return seen is not None and seen.running
 
     async def discover(self) -> Sequence[Found]:
@@ -174,22 +176,22 @@ class DockerRuntime:
     async def pids(self, handle: Handle) -> frozenset[int]:
         thing = Thing.of(handle)
         try:
-            return await self._engine.processes(thing.container)
+            return await self._engine.processes(thing.reference)
         except EngineRefused:  # it does not run, or the engine's host has no `ps`
-            seen = await _answer(self._engine.inspect(thing.container))
+            seen = await _answer(self._engine.inspect(thing.reference))
             return frozenset({seen.pid}) if seen is not None and seen.pid else frozenset()
 
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
         """Empty once the container is gone. Raise Unreachable if nobody can tell."""
         try:
-            return await self._engine.log(Thing.of(handle).container, lines)
+            return await self._engine.log(Thing.of(handle).reference, lines)
         except EngineRefused:
             return ()
 
     async def log_size(self, handle: Handle) -> int:
         """The instant of the last line: it grows with every line, and costs one line to read."""
         try:
-            last = await self._engine.log(Thing.of(handle).container, 1, timestamps=True)
+            last = await self._engine.log(Thing.of(handle).reference, 1, timestamps=True)
         except EngineRefused:
             return 0
         return _nanoseconds(last[0].split(" ", 1)[0]) if last else 0
@@ -285,7 +287,7 @@ class DockerRuntime:
         return _Begun(self._named_running(name, seen), fresh=not before.running)
 
     def _named_running(self, name: str, seen: Container) -> Running:
-        thing = Thing(container=name, name=name, ours=False)
+        thing = Thing(container=name, name=name, ours=False, id=seen.id)
         return Running(handle=thing.handle(), endpoint=self._named_endpoint(seen))
 
     def _unsettled(self, instance: InstanceId) -> bool:
@@ -334,7 +336,7 @@ class DockerRuntime:
         if not await self._runs(thing):
             return
         try:
-            await self._engine.stop(thing.container, math.ceil(grace_s))
+            await self._engine.stop(thing.reference, math.ceil(grace_s))
         except EngineRefused as refused:
             complaint = str(refused)
         else:
@@ -343,7 +345,7 @@ class DockerRuntime:
             return
         patience_s = self._engine.deadlines.kill_s
         try:
-            await self._engine.kill(thing.container)
+            await self._engine.kill(thing.reference)
         except EngineRefused as refused:  # after some ten seconds of its own
             complaint, patience_s = str(refused), SETTLE_S
         ends_s = asyncio.get_running_loop().time() + patience_s
@@ -353,13 +355,13 @@ class DockerRuntime:
             await asyncio.sleep(GONE_POLL_S)
 
     async def _runs(self, thing: Thing) -> bool:
-        seen = await _answer(self._engine.inspect(thing.container))
+        seen = await _answer(self._engine.inspect(thing.reference))
         return seen is not None and seen.running
 
     async def _exit(self, thing: Thing, seen: Container | None, told: int | None) -> Exit:
         tail: tuple[str, ...] = ()
         with suppress(Failed):  # an exit without its log is still an exit
-            tail = await self._engine.log(thing.container, EXIT_LOG_LINES)
+            tail = await self._engine.log(thing.reference, EXIT_LOG_LINES)
         code = seen.exit_code if seen is not None and not seen.running else told
         out_of_memory = seen is not None and seen.out_of_memory
         # Ours are never restarted or removed by the engine: without a code, it was done by hand.

@@ -115,8 +115,8 @@ def named_missing(name: str) -> Failure:
     return Failure(
         reason=FailureReason.ARGUMENTS,
         detail=f"The engine has no container {name}, and it is not ours to create.",
-        remedy="Create it without starting it, e.g. `docker compose create` with the profile "
-        f"that has it (services are started by name here: `container_name: {name}`).",
+        remedy="Create it without starting it, e.g. `docker compose create` with its profile; "
+        f"the container itself must be called {name} (`container_name`).",
     )
 
 

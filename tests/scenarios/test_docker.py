@@ -274,7 +274,7 @@ def test_a_missing_container_is_named_with_its_command_and_nobody_leaves(daemons
     daemon.load("b")
     refused = daemon.refused("a")
     assert "docker compose create" in refused["remedy"]
-    assert "container_name: nobody-made-it" in refused["remedy"]
+    assert "must be called nobody-made-it" in refused["remedy"]
     assert daemon.loaded() == {"b": "loaded"}
 
 
