@@ -30,7 +30,7 @@ from tests.standins import nvml
 
 pytestmark = [pytest.mark.docker, pytest.mark.llama_cpp]
 
-READY_S_MAX = 6.0  # two seconds by themselves; the rest is for a machine with other work
+READY_S_MAX = 2.0  # from serving on
 NOTICED_S_MAX = 2.0  # an event takes milliseconds
 STATUS_S_MAX = 0.5  # likewise
 MARKED_S_MAX = 10.0  # three seconds without an answer, and the tick after them
@@ -125,10 +125,7 @@ def test_sigkill_daemon_then_adopt_the_same_container(daemons, engine):
     daemon.load("a")
     before = engine.only(daemon)
     daemon.kill()
-    began = time.monotonic()
-    daemon.start()
-    daemon.until_loaded(a="loaded")
-    assert time.monotonic() - began < READY_S_MAX
+    adopted_at_once(daemon, a="loaded")
     after = engine.only(daemon)
     assert (after["Id"], after["State"]["StartedAt"]) == (
         before["Id"],
@@ -138,6 +135,66 @@ def test_sigkill_daemon_then_adopt_the_same_container(daemons, engine):
     assert daemon.load("a")["already_loaded"]
     assert daemon.unload("a")["verified"]
     assert engine.containers(daemon) == []
+
+
+def adopted_at_once(daemon, **expected):
+    """From the moment on when it serves. Until then it imports what it consists of, which takes
+    a second on a machine with nothing else to do: that is printed, not bounded.
+    """
+    began = time.monotonic()
+    daemon.start()
+    served = time.monotonic()
+    daemon.until_loaded(**expected)
+    ready_s = time.monotonic() - served
+    print(f"it served after {served - began:.1f} s, with what outlived it {ready_s:.2f} s later")
+    assert ready_s < READY_S_MAX
+
+
+def test_sigkill_daemon_in_mid_stream_then_adopt(daemons, engine):
+    daemon = daemons({"a": smollm()})
+    daemon.load("a")
+    before = engine.only(daemon)["Id"]
+    asked = {
+        "messages": [{"role": "user", "content": "Count from one to one hundred, in words."}],
+        "max_tokens": 400,
+        "stream": True,
+    }
+    url = daemon.endpoint("a") + "/v1/chat/completions"
+    with httpx.stream("POST", url, json=asked, timeout=120) as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        assert next(lines).startswith("data: ")
+        daemon.kill()
+        adopted_at_once(daemon, a="loaded")
+        *_, last = lines
+    assert last == "data: [DONE]", "nobody cut it"
+    assert engine.only(daemon)["Id"] == before
+    assert daemon.load("a")["already_loaded"]
+
+
+@pytest.mark.parametrize("order", ["evict", "unload"])
+def test_sigkill_daemon_while_a_container_leaves(daemons, engine, order):
+    """It goes on leaving: what was begun is not forgotten, and nothing runs on uncharged."""
+    daemon = daemons({"a": smollm(), "b": smollm()})
+    daemon.load("a")
+    before = engine.only(daemon)["Id"]
+    path, model = ("load", "b") if order == "evict" else ("unload", "a")
+
+    def give_order():
+        with suppress(httpx.HTTPError):
+            daemon.post(f"/models/{path}", {"model": model})
+
+    ordering = threading.Thread(target=give_order)
+    ordering.start()
+    daemon.until(lambda _: daemon.decisions("evict", "a"), "it is told to go")
+    daemon.kill()
+    ordering.join()
+    daemon.start()
+    daemon.until(lambda _: "a" not in daemon.loaded(), "it has left")
+    assert before not in [each["Id"] for each in engine.containers(daemon)]
+    assert daemon.load("b")["status"] == "loaded"
+    assert "Paris" in ask(daemon, "b")
+    assert daemon.status()["available_mb"] == CARD_MB - MODEL_MB
+    assert [each["State"]["Running"] for each in engine.containers(daemon)] == [True]
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3, 0.5])
