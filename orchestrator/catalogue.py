@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import Config, parse_model
-from orchestrator.config.catalogue import PLAIN_CACHES, Unpredictable, roots_of
+from orchestrator.config.catalogue import (
+    PLAIN_CACHES,
+    Unpredictable,
+    roots_of,
+    settings_home,
+)
 from orchestrator.config.files import Misplaced, locate
 from orchestrator.config.places import Plain
 from orchestrator.config.sections import CacheType, EngineName
@@ -30,6 +35,7 @@ from orchestrator.supply import located
 
 ADDED_FILE = "models.json"  # models that were put through the API, in the state directory
 NAMES_SUGGESTED_MAX = 5
+ORDERED_SETTINGS = ("profile", "context_size", "gpu_layers", "cache_type")  # that a load may bring
 NAME_CHARS_MAX = 128  # of a file that is estimated, shown as if it were a model
 
 Body = Mapping[str, Plain]
@@ -99,6 +105,7 @@ class Book:
         spec = self.named(order.model)
         if order.service is not None and order.service != spec.service:
             raise Denied(self._wrong_service(order.service, spec))
+        self._refuse_settings(order, spec)
         serving = spec.serving
         if order.profile is not None:
             serving = with_profile(serving, order.profile, physical_cores=physical_cores())
@@ -256,6 +263,21 @@ class Book:
             return replace(spec, footprint=self.predictor.footprint(spec) or spec.footprint)
         except Unpredictable:
             return spec  # whoever loads it hears what is wrong with it
+
+    def _refuse_settings(self, order: LoadOrder, spec: ModelSpec) -> None:
+        """Raise Denied if the order wants to change what is not ours to choose."""
+        service = self.config.services.get(spec.service)
+        home = settings_home(service) if service is not None else None
+        asked = [key for key in ORDERED_SETTINGS if getattr(order, key) is not None]
+        if home is not None and asked:
+            raise Denied(
+                Refusal(
+                    code=RefusalCode.CONFLICT,
+                    detail=f"{spec.name} runs with the settings of whoever defined its server: "
+                    f"{', '.join(asked)} of a load would change nothing.",
+                    remedy=f"Leave that out, or set it where {home}.",
+                )
+            )
 
     def _wrong_service(self, service: str, spec: ModelSpec) -> Refusal:
         if service not in self.config.services:

@@ -103,7 +103,7 @@ class Conductor:
         self._loads: dict[InstanceId, asyncio.Task[None]] = {}
         self._checks = Checks(drivers, self._spawn, self.tell)
         self._watches: dict[InstanceId, asyncio.Task[None]] = {}
-        self._last_lives: dict[ModelName, tuple[ServiceName, Running]] = {}  # whose logs are kept
+        self._last_lives: dict[ModelName, tuple[Resident, Running]] = {}  # whose logs are kept
         self._snapshot: Snapshot | None = None
         self._noting: asyncio.TimerHandle | None = None
         self._chronicle = Chronicle(registry, history, clock, self._spawn)
@@ -177,8 +177,7 @@ class Conductor:
         if self.scheduler.hurried:
             self.lookout.hasten()
         if self.scheduler.state.ledger.version != version and self._noting is None:
-            loop = asyncio.get_running_loop()
-            self._noting = loop.call_later(NOTE_S, self._note)
+            self._noting = asyncio.get_running_loop().call_later(NOTE_S, self._note)
 
     def _note(self) -> None:
         self._noting = None
@@ -238,8 +237,8 @@ class Conductor:
     def _write(self, resident: Resident) -> None:
         spec = resident.spec
         runtime = "" if spec.plain_room else self.drivers[spec.service].runtime.name
-        running = self.running.get(resident.instance)
-        self._chronicle.write(ResidentRecord(resident=resident, runtime=runtime, running=running))
+        runs = self.running.get(resident.instance)
+        self._chronicle.write(ResidentRecord(resident=resident, runtime=runtime, running=runs))
 
     def _forget(self, instance: InstanceId) -> None:
         peak = self.lookout.peaks.get(instance)
@@ -279,7 +278,11 @@ class Conductor:
     def know(self, resident: Resident, running: Running) -> None:
         """What a resident runs as, from now on."""
         self.running[resident.instance] = running
-        self._last_lives[resident.name] = (resident.spec.service, running)
+        self._last_lives[resident.name] = (resident, running)
+
+    def life(self, instance: InstanceId) -> Resident | None:
+        """As it came up, also after its end; of each model the last one."""
+        return next((r for r, _ in self._last_lives.values() if r.instance == instance), None)
 
     async def _report_load(
         self, resident: Resident, work: Coroutine[Any, Any, Up | Failure]
@@ -373,11 +376,10 @@ class Conductor:
 
     async def log_tail(self, model: ModelName, lines: int) -> tuple[str, ...]:
         """Of the resident, or of its last life; empty if it has not run since the start."""
-        last = self._last_lives.get(model)
-        if last is None:
+        if (last := self._last_lives.get(model)) is None:
             return ()
-        service, running = last
-        return await self.drivers[service].runtime.log_tail(running.handle, lines)
+        resident, running = last
+        return await self.drivers[resident.spec.service].runtime.log_tail(running.handle, lines)
 
     def write_operation(self, operation: Operation) -> None:
         self._spawn(self.registry.put_operation(operation), f"write operation {operation.id}")

@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,9 +46,9 @@ from orchestrator.history import History
 from orchestrator.hub import cached
 from orchestrator.orders import LoadOrder
 from orchestrator.periodic import Job, Periodic
-from orchestrator.ports import Clock, Memory
+from orchestrator.ports import Clock, Memory, Runtime
 from orchestrator.prediction import Predictions
-from orchestrator.recovery import adopt, recover
+from orchestrator.recovery import adopt, recover, take_back
 from orchestrator.registry.durable import SteadyRegistry
 from orchestrator.registry.sqlite import SqliteRegistry
 from orchestrator.web.app import create_app
@@ -57,6 +57,7 @@ log = logging.getLogger("orchestrator")
 
 TICK_S = 1.0
 ADOPT_S = 2.0  # a container that others start is a resident so long after it answers
+LOOK_SOON_S = 0.1  # for what others start again: their order may be seen before the end of it
 USE_LOOK_S = 2.0  # a direct request counts as use at the latest so long after it began
 PRUNE_S = 3600.0
 TRIM_LOGS_S = 60.0  # a server that writes a megabyte a second is cut back before it fills a disk
@@ -193,7 +194,7 @@ async def _put_together(
         await _take_over(conductor, memory, book, versions)
         server = _server(desk)
         daemon = Daemon(conductor, desk, server, listener)
-        keeping_up = tasks.create_task(conductor.lookout.keep_up(), name="keep up")
+        background = _begin_looking(conductor, book, tasks)
         periodic = Periodic(*_jobs(book, conductor, registry, runtimes))
         periodic.start()
         await _preload(desk)
@@ -202,7 +203,8 @@ async def _put_together(
         finally:
             await _end(config, conductor, history)
             periodic.stop()
-            keeping_up.cancel()
+            for task in background:
+                task.cancel()
             conductor.close()
 
 
@@ -214,6 +216,35 @@ async def _take_over(
     await recover(conductor, memory, book.catalogue)
     await adopt(conductor, book.catalogue)
     await conductor.lookout.sample()  # again, now that we know which bytes are ours
+
+
+def _begin_looking(
+    conductor: Conductor, book: Book, tasks: asyncio.TaskGroup
+) -> list[asyncio.Task[None]]:
+    runtimes = {drivers.runtime for drivers in conductor.drivers.values()}
+    return [
+        tasks.create_task(conductor.lookout.keep_up(), name="keep up"),
+        *(
+            tasks.create_task(_take_back(conductor, book, each), name=f"take back {each.name}")
+            for each in runtimes
+        ),
+    ]
+
+
+async def _take_back(conductor: Conductor, book: Book, runtime: Runtime) -> None:
+    """What others start again of ours is a resident at once, or soon where nobody tells us."""
+    pause_s = ADOPT_S
+    while True:
+        pause_s = min(2 * pause_s, ADOPT_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await runtime.stirred()
+                pause_s = LOOK_SOON_S
+        try:
+            await take_back(conductor, book.catalogue, runtime)
+        except Exception:
+            log.exception("take back %s", runtime.name)  # looked at again soon
+        await asyncio.sleep(LOOK_SOON_S)
 
 
 async def _end(config: Config, conductor: Conductor, history: History) -> None:

@@ -8,18 +8,12 @@ import asyncio
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from orchestrator.appraisal import Appraisal
 from orchestrator.catalogue import Body, Book
 from orchestrator.conductor import Conductor
 from orchestrator.config import Config
-from orchestrator.config.catalogue import Unpredictable
-from orchestrator.config.places import show
-from orchestrator.core.eviction import Urgency
-from orchestrator.core.failures import Failure
-from orchestrator.core.footprints import UNKNOWN
-from orchestrator.core.grants import room_spec, serves
+from orchestrator.core.grants import room_spec
 from orchestrator.core.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.messages import (
     CatalogueChanged,
@@ -31,15 +25,13 @@ from orchestrator.core.messages import (
     Requested,
     UnloadRequested,
 )
-from orchestrator.core.placement import usable_devices
-from orchestrator.core.planner import Plan, Question, plan, possible
 from orchestrator.core.refusals import Refusal, RefusalCode
-from orchestrator.core.residents import Resident, ResidentState
+from orchestrator.core.silences import reason
 from orchestrator.core.snapshot import Snapshot
 from orchestrator.core.specs import PRIORITY_DEFAULT, ModelName, ModelSpec
-from orchestrator.core.vram import DeviceKind, MiB
-from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
-from orchestrator.execution import look_at
+from orchestrator.core.vram import MiB
+from orchestrator.errors import Denied, RegistryFailed
+from orchestrator.forecasts import Forecasts
 from orchestrator.gpu.fake import FakeDevices
 from orchestrator.history import History
 from orchestrator.operations import Operations
@@ -73,6 +65,7 @@ class Desk:
         self._problems = problems
         self._fake_devices = fake_devices
         self._operations = Operations(conductor)
+        self._forecasts = Forecasts(conductor, book)
 
     # --- what is ---------------------------------------------------------------------------------
 
@@ -111,14 +104,20 @@ class Desk:
             problems.append("no device has been read yet")
         elif all(account.available_bytes is None for account in accounts):
             problems += [f"{a.reading.device.id}: {a.reading.problem}" for a in accounts]
+        if self._conductor.drivers.keys() <= self.snapshot().silent.keys():
+            problems += self.doubts()
         return tuple(problems)
+
+    def doubts(self) -> tuple[str, ...]:
+        """What is amiss, although it does part of its work."""
+        return tuple(dict.fromkeys(map(reason, self.snapshot().silent.values())))
 
     # --- loads -----------------------------------------------------------------------------------
 
     async def begin_load(self, order: LoadOrder) -> Operation:
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
         await self._book.foresee(order)
-        return self._operations.begin(self._startable(order), order)
+        return self._operations.begin(self._forecasts.startable(order), order)
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, or TimeoutError at the deadline: the load goes on then."""
@@ -166,76 +165,15 @@ class Desk:
 
     async def forecast(self, order: LoadOrder) -> Forecast:
         """What a load would do, without doing it: the scheduler's own plan."""
-        await self._book.foresee(order)
-        spec = self._startable(order)
-        unclear = await self._find_size(spec) if spec.footprint.unknown else None
-        if unclear is None:
-            spec = self._startable(order)
-        state = self._conductor.scheduler.state
-        resident = state.ledger.resident(spec.name)
-        available_bytes = sum(account.available_bytes or 0 for account in self.snapshot().accounts)
-        if resident is not None and _is_served_by(resident, spec):
-            placed = Plan(spec, resident.placement)
-            return Forecast(
-                spec=replace(spec, given_up=resident.spec.given_up),
-                plan=placed,
-                refusal=None,
-                available_bytes=available_bytes,
-                eta_s=0.0,
-                already_loaded=True,
-            )
-        urgency = Urgency(priority=spec.priority if order.priority is None else order.priority)
-        asked = possible(
-            Question(
-                spec=spec,
-                urgency=urgency,
-                rules=state.rules,
-                now_s=self.clock(),
-                pinned=frozenset(state.pinned),
-                policy=state.policy,
-            ),
-            state.ledger,
-        )
-        found = unclear or plan(asked, state.ledger)
-        refused = isinstance(found, Refusal)
-        return Forecast(
-            spec=asked.spec,
-            plan=None if isinstance(found, Refusal) else found,
-            refusal=found if isinstance(found, Refusal) else None,
-            available_bytes=available_bytes,
-            eta_s=None if refused else spec.load_s,
-            already_loaded=False,
-        )
+        return await self._forecasts.of(order)
 
     async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
         """The refusal with what the caller could send instead, worked out beside the loop."""
-        if refusal.room_bytes is None or refusal.suggestions:
-            return refusal
-        spec = self._book.spec_for(order)
-        ledger = self._conductor.scheduler.state.ledger
-        kinds = {ledger.reading(each).device.kind for each in usable_devices(spec, ledger)}
-        found = await asyncio.to_thread(
-            self._book.predictor.suggestions,
-            spec,
-            refusal.room_bytes,
-            on_host=kinds == {DeviceKind.HOST},
-            host_room_bytes=refusal.host_room_bytes,
-        )
-        ways = " or ".join(f"{key} {value}" for each in found for key, value in each.items())
-        remedy = f"{refusal.remedy} It would fit with {ways}." if ways else refusal.remedy
-        return replace(refusal, suggestions=found, remedy=remedy)
+        return await self._forecasts.with_suggestions(order, refusal)
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
-        if order.model is not None and (named := self._book.named(order.model)).awaits_file:
-            glanced = replace(named, footprint=UNKNOWN, auto_download=True)
-            if (unclear := await self._find_size(glanced)) is not None:
-                raise Denied(unclear)
-        spec = self._book.spec_to_estimate(order)
-        try:
-            return await asyncio.to_thread(self._book.predictor.appraise, spec)
-        except Unpredictable as error:
-            raise ConfigInvalid((f"{show(error.where)}: {error}",)) from error
+        return await self._forecasts.estimate(order)
 
     # --- leases ----------------------------------------------------------------------------------
 
@@ -366,33 +304,7 @@ class Desk:
             return resident.spec
         return self._book.named(model)
 
-    async def _find_size(self, spec: ModelSpec) -> Refusal | None:
-        """Have the catalogue know what a model of a hub takes, or say why that is not to be had."""
-        found = await look_at(spec, self._conductor.drivers[spec.service], lambda _: None)
-        if not isinstance(found, Failure):
-            return None
-        code = RefusalCode.LOAD_FAILED
-        return Refusal(code=code, detail=found.detail, remedy=found.remedy, failure=found)
-
-    def _startable(self, order: LoadOrder) -> ModelSpec:
-        """Raise Denied also for a service that came with a reload: it has no drivers yet."""
-        spec = self._book.spec_for(order)
-        if spec.service not in self._conductor.drivers:
-            raise Denied(
-                Refusal(
-                    code=RefusalCode.CONFLICT,
-                    detail=f"{spec.name} belongs to the service {spec.service}, which the "
-                    "configuration did not have when the orchestrator was started.",
-                    remedy="Restart the orchestrator; models that run go on meanwhile.",
-                )
-            )
-        return spec
-
 
 def _slug(owner: str) -> str:
     """The owner as part of a name that people read in the log."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", owner)[:OWNER_SHOWN_MAX].strip("-") or "nobody"
-
-
-def _is_served_by(resident: Resident, spec: ModelSpec) -> bool:
-    return resident.state is ResidentState.READY and serves(resident, spec)

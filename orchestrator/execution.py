@@ -1,9 +1,10 @@
 """Brings one resident up or takes one down, end to end, and returns what came of it."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.core.failures import Failure, FailureReason
 from orchestrator.core.residents import Resident
@@ -87,6 +88,7 @@ async def bring_up(
             reason=FailureReason.RUNTIME_UNAVAILABLE,
             detail=str(error),
             remedy="Nothing is started until the runtime answers again.",
+            transient=True,
         )
     await on_running(running)
     ready = await wait_until_ready(running, drivers, clock)
@@ -132,7 +134,7 @@ async def _with_tail(exit_: Exit, running: Running, drivers: Drivers) -> Exit:
     if exit_.log_tail:
         return exit_
     tail = await _tail(running.handle, drivers)
-    return Exit(code=exit_.code, out_of_memory=exit_.out_of_memory, log_tail=tail)
+    return replace(exit_, log_tail=tail)
 
 
 async def _tail(handle: Handle, drivers: Drivers) -> tuple[str, ...]:
@@ -154,8 +156,29 @@ async def _too_late(handle: Handle, drivers: Drivers, waited_s: float) -> Failur
 
 async def how_it_ended(running: Running, drivers: Drivers) -> Failure:
     """Wait for the end of a ready server and say why it came."""
-    exit_ = await drivers.runtime.wait(running.handle)
-    return drivers.engine.classify(await _with_tail(exit_, running, drivers))
+    exit_ = await _with_tail(await drivers.runtime.wait(running.handle), running, drivers)
+    failure = drivers.engine.classify(exit_)
+    # Its log says why, if anything was wrong; else whoever has ended it knows.
+    if exit_.stopped and failure.reason is FailureReason.EXITED:
+        return _stopped(exit_)
+    return failure
+
+
+def _stopped(exit_: Exit) -> Failure:
+    return Failure(
+        reason=FailureReason.STOPPED,
+        detail=f"it was stopped by somebody else ({_ending(exit_.code)}).",
+        log_tail=exit_.log_tail,
+        remedy="Whoever asks for it next starts it again; POST /models/unload makes it leave.",
+    )
+
+
+def _ending(code: int | None) -> str:
+    """A process tells a signal as -n, a container engine as 128 + n."""
+    if code is None:
+        return "removed, or started again"
+    number = -code if code < 0 else code - 128
+    return signal.Signals(number).name if number > 0 else f"exit code {code}"
 
 
 async def take_down(resident: Resident, running: Running | None, drivers: Drivers) -> None:

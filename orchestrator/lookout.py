@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from orchestrator.core.messages import Event, Sampled, Ticked, UseSeen
+from orchestrator.core.messages import Event, RuntimesHeard, Sampled, Ticked, UseSeen
 from orchestrator.core.residents import SERVING, InstanceId, Resident
 from orchestrator.core.scheduler import Scheduler
 from orchestrator.core.specs import ServiceName
@@ -57,7 +57,14 @@ class Lookout:
             await asyncio.sleep(HURRY_S)
 
     async def tick(self) -> None:
-        """Time has passed."""
+        """Time has passed, and what we run things on answers or does not."""
+        silent = {
+            service: silence
+            for service, drivers in self._drivers.items()
+            if (silence := drivers.runtime.silence()) is not None
+        }
+        if silent or self._scheduler.state.silent:
+            self._tell(RuntimesHeard(silent))
         self._tell(Ticked())
 
     async def until_nobody_is_left(self, timeout_s: float) -> bool:

@@ -1,13 +1,13 @@
 """Every way this daemon can touch the world. If it is not here, we do not do it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.core.failures import Failure
+from orchestrator.core.failures import Failure, Silence
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId
 from orchestrator.core.measurements import Measurement, Raised
@@ -79,6 +79,7 @@ class Exit:
     """How a thing ended. `code` is None where nobody can tell (it was not our child)."""
 
     code: int | None
+    stopped: bool = False  # somebody else asked it to end: not by itself, and not for memory
     out_of_memory: bool = False  # the kernel or the container engine killed it for memory
     log_tail: tuple[str, ...] = ()
 
@@ -116,11 +117,23 @@ class Runtime(Protocol):
     async def discover(self) -> Sequence[Found]:
         """Everything that runs and is ours, whether or not anybody wrote it down."""
 
+    async def stirred(self) -> None:
+        """Return when somebody may have started again what is ours. Never, where nobody can."""
+
+    async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
+        """What runs and is ours beside `known`: it had ended, and others have started it again.
+
+        Asks nobody where an end is for good. Raise Unreachable if nobody can tell.
+        """
+
     async def already(self, launch: Launch) -> Running | None:
         """What the launch would start, if somebody else has started it; None if it does not run.
 
         Asks nobody where only we start things. Raise Unreachable if nobody can tell.
         """
+
+    def silence(self) -> Silence | None:
+        """Since when it owes us an answer; None if it answers. Asks nobody: it knows."""
 
     async def pids(self, handle: Handle) -> frozenset[int]:
         """The process ids as the driver counts them, children included; empty if not visible."""

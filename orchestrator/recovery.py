@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.conductor import Conductor
+from orchestrator.core.departures import wanted_gone
 from orchestrator.core.leases import Lease
 from orchestrator.core.messages import Recovered
 from orchestrator.core.placement import placements, usable_devices
-from orchestrator.core.reconcile import Health, Sight, reconcile
+from orchestrator.core.reconcile import Health, Sight, come_back, reconcile
 from orchestrator.core.residents import InstanceId, Placement, Resident, ResidentState
 from orchestrator.core.specs import Catalogue, ModelSpec, ServiceName
 from orchestrator.errors import StopFailed, Unreachable
@@ -41,7 +42,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) ->
         return drivers is not None and drivers.runtime is runtime
 
     discovered, silent = await _discover(runtimes, belongs_to)
-    remembered = await _still_there(known, discovered, conductor.drivers)
+    remembered, unseen = await _still_there(known, discovered, conductor.drivers)
     found = list((discovered | remembered).values())
     engines = _engines(found, known, catalogue, conductor.drivers)
     sights = await _look(found, engines, silent)
@@ -60,7 +61,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) ->
     for resident in verdict.residents:
         if resident.instance in running:
             conductor.know(resident, running[resident.instance])
-    conductor.tell(Recovered(verdict.residents, _still_valid(memory.leases, now_s)))
+    conductor.tell(Recovered(verdict.residents, _still_valid(memory.leases, now_s), unseen=unseen))
     for resident in verdict.residents:
         conductor.resume(resident)
     unknown = [r.resident.instance for r in memory.residents if r not in known]
@@ -82,6 +83,45 @@ async def adopt(conductor: Conductor, catalogue: Catalogue) -> None:
     adopted = await asyncio.gather(*(_adopt(conductor, spec) for spec in shared))
     if any(adopted):
         await conductor.lookout.sample()  # now we know whose bytes those are
+
+
+async def take_back(conductor: Conductor, catalogue: Catalogue, runtime: Runtime) -> None:
+    """What is ours, had ended, and was started again by somebody goes on as a resident.
+
+    Of two copies of one model the one that the scheduler knows stays. What nothing in the
+    configuration wants is removed. A runtime that does not answer is asked again soon.
+    """
+    residents = conductor.scheduler.state.ledger.residents
+    known = {each.instance for each in residents if each.state is not ResidentState.RELEASING}
+    with suppress(Unreachable):
+        for found in await runtime.returned(known):
+            spec = catalogue.get(found.model)
+            drivers = conductor.drivers.get(spec.service) if spec is not None else None
+            if spec is None:
+                await _remove([found.running], [runtime])
+            elif drivers is not None and drivers.runtime is runtime:
+                await _take_back(conductor, found, spec, drivers)
+
+
+async def _take_back(conductor: Conductor, found: Found, spec: ModelSpec, drivers: Drivers) -> None:
+    state = conductor.scheduler.state
+    now_s = conductor.clock()
+    life = conductor.life(found.instance) or _draw_up(found.instance, spec, conductor, now_s)
+    (sight,) = await _look([found], {found.instance: drivers.engine}, frozenset())
+    present = state.ledger.resident(found.model)
+    resident = life and come_back(
+        life,
+        sight,
+        present,
+        now_s,
+        wanted_gone=present is not None and wanted_gone(state, present),
+    )
+    if resident is not None:
+        conductor.know(resident, found.running)
+        conductor.tell(Recovered((resident,), why="somebody started it again"))
+        conductor.resume(resident)
+    elif present is None or present.instance != found.instance:
+        await _remove([found.running], [drivers.runtime])
 
 
 async def _adopt(conductor: Conductor, spec: ModelSpec) -> bool:
@@ -143,9 +183,12 @@ async def _still_there(
     known: Sequence[ResidentRecord],
     discovered: Mapping[InstanceId, Found],
     drivers: Mapping[ServiceName, Drivers],
-) -> dict[InstanceId, Found]:
-    """Things of somebody else's making carry no mark of ours: their handles find them again."""
-    found = {}
+) -> tuple[dict[InstanceId, Found], frozenset[InstanceId]]:
+    """Things of somebody else's making carry no mark of ours: their handles find them again.
+
+    Whose runtime cannot tell now is believed to be there; those come a second time, by themselves.
+    """
+    found, unseen = {}, set()
     for record in known:
         resident, running = record.resident, record.running
         if running is None or resident.instance in discovered:
@@ -153,12 +196,13 @@ async def _still_there(
         try:
             alive = await drivers[resident.spec.service].runtime.alive(running.handle)
         except Unreachable:
-            alive = True  # nobody can tell now
+            alive = True
+            unseen.add(resident.instance)
         if alive:
             found[resident.instance] = Found(
                 instance=resident.instance, model=resident.name, running=running
             )
-    return found
+    return found, frozenset(unseen)
 
 
 def _engines(

@@ -187,7 +187,7 @@ def models_lines(catalogue: Catalogue) -> list[str]:
             needs(model["vram_mb"], model["host_mb"]),
             model["vram_provenance"],
             str(model["priority"]),
-            str(model["context_size"]),
+            str(model["context_size"] or NOTHING),
             model["service"],
             joined(model["aliases"]),
         )

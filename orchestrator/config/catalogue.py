@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from orchestrator.config.files import Misplaced, Roots, locate, on_a_hub
@@ -44,6 +44,13 @@ _DOCKER_KEYS = (
     *("image", "auto_pull", "container", "network", "direct", "host", "cdi", "memory_mb"),
     "hub_volume",
 )
+# What a server is started with: of one that somebody else defined, it is theirs to say.
+_SETTINGS = (
+    *("profile", "context_size", "slots", "unified_cache", "gpu_layers", "cache_type_k"),
+    *("cache_type_v", "batch", "ubatch", "threads", "flash_attention", "load_mode"),
+    *("host_cache_mb", "context_checkpoints", "jinja", "embeddings", "max_tokens", "degrade"),
+)
+_DEFAULTS = {field.name: field.default for field in fields(ModelEntry)}
 LOAD_S_DEFAULT = 10.0  # until it has been measured
 
 
@@ -137,6 +144,7 @@ def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake
             yield Mistake(("url",), "is required here or in the service: the server is not ours")
     elif entry.url is not None:
         yield Mistake(("url",), "is only for models of a service with runtime external")
+    yield from _setting_mistakes(entry, settings_home(service))
     if entry.cache_type_v not in PLAIN_CACHES and not entry.flash_attention:
         yield Mistake(("cache_type_v",), f"{entry.cache_type_v} needs flash_attention: true")
     if entry.batch is not None and entry.ubatch is not None and entry.ubatch > entry.batch:
@@ -153,8 +161,23 @@ def _alias_mistakes(aliases: tuple[str, ...]) -> Iterator[Mistake]:
             yield Mistake(("aliases", index), sentence)
 
 
+def _setting_mistakes(entry: ModelEntry, home: str | None) -> Iterator[Mistake]:
+    for key in _SETTINGS if home is not None else ():
+        if getattr(entry, key) != _DEFAULTS[key]:
+            yield Mistake((key,), f"would change nothing: set it where {home}")
+
+
 def _launched_by_us(service: ServiceEntry) -> bool:
-    return service.runtime is not RuntimeName.EXTERNAL and service.container is None
+    return settings_home(service) is None
+
+
+def settings_home(service: ServiceEntry) -> str | None:
+    """Where a server that somebody else defined has its settings; None if we choose them."""
+    if service.container is not None:
+        return f"container {service.container} is defined (its compose file, or its .env)"
+    if service.runtime is RuntimeName.EXTERNAL:
+        return "the external server is started"
+    return None
 
 
 def _fake_mistakes(fake: FakeBehaviour) -> Iterator[Mistake]:
@@ -249,6 +272,7 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
         span=entry.span,
         load_s=LOAD_S_DEFAULT if load_s is None else load_s,
         serving=serving_of(entry),
+        settings_ours=_launched_by_us(service),
         profile=entry.profile,
         fake=fake,
         url=entry.url or service.url,

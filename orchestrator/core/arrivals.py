@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from orchestrator.core import silences
 from orchestrator.core.attribution import attribute, baseline, silent_fallback
 from orchestrator.core.departures import depart, drain, evict
 from orchestrator.core.eviction import Urgency
@@ -111,12 +112,16 @@ def question(state: State, line: Line, now_s: float) -> Question:
         rules=state.rules,
         now_s=now_s,
         pinned=frozenset(state.pinned),
+        silent=frozenset(state.silent),
         policy=state.policy,
         evicts=line.evicts,
     )
 
 
 def _place(state: State, line: Line, now_s: float) -> list[Effect]:
+    silence = state.silent.get(line.spec.service)
+    if silence is not None:
+        return deny_line(state, line, silences.refusal(line.model, silence))
     breaker = state.breakers.get(line.model)
     if breaker is not None and breaker.refuses(now_s):
         return deny_line(state, line, _breaker_open(line.model, breaker, now_s))

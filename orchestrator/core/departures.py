@@ -17,7 +17,7 @@ from orchestrator.core.messages import (
     UnloadStatus,
 )
 from orchestrator.core.refusals import Blocker, Refusal, RefusalCode
-from orchestrator.core.residents import InstanceId, Resident, ResidentState
+from orchestrator.core.residents import SERVING, InstanceId, Resident, ResidentState
 from orchestrator.core.specs import ModelName
 from orchestrator.core.state import Repayment, Reservation, State
 from orchestrator.core.vram import to_mb
@@ -28,6 +28,9 @@ RELEASE_GIVEN_UP_S = 300.0
 # Bytes come back within 1.5 s. When most are back and the rest has not moved for so long, the
 # rest is somebody else's, who took it meanwhile.
 REPAYMENT_STEADY_S = 3.0
+_STOP_RETRIED = (
+    f"It is stopped as soon as that works, tried every {STUCK_RETRY_S:.0f} s; else do so by hand."
+)
 
 
 def evict(
@@ -86,7 +89,7 @@ def resume_all(state: State, victims: Mapping[InstanceId, ModelName]) -> list[Ef
             resident is not None
             and resident.instance == instance
             and resident.state is ResidentState.DRAINING
-            and not _wanted_gone(state, resident)
+            and not wanted_gone(state, resident)
         ):
             ready = replace(resident, state=ResidentState.READY, why_leaving="")
             state.ledger.put(ready)
@@ -94,7 +97,7 @@ def resume_all(state: State, victims: Mapping[InstanceId, ModelName]) -> list[Ef
     return effects
 
 
-def _wanted_gone(state: State, resident: Resident) -> bool:
+def wanted_gone(state: State, resident: Resident) -> bool:
     return any(
         resident.instance in reservation.victims for reservation in state.reservations.values()
     ) or any(unload.model == resident.name for unload in state.unloads.values())
@@ -112,7 +115,8 @@ def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Ef
             return [nobody_here]
         return [*_deny_waiting(state, unload.model, "came"), Uncheck(unload.model), nobody_here]
     if resident.state is ResidentState.RELEASING:
-        return _await(state, unload)
+        state.unloads[unload.ticket] = unload
+        return []
     effects: list[Effect] = []
     if unload.owner is not None or unload.lease is not None:
         for lease in list(state.leases_on(resident.instance)):
@@ -130,11 +134,6 @@ def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Ef
     elif resident.state is ResidentState.STUCK:
         effects += retry_stop(state, resident, now_s)
     return effects
-
-
-def _await(state: State, unload: UnloadRequested) -> list[Effect]:
-    state.unloads[unload.ticket] = unload
-    return []
 
 
 def _force_out(state: State, resident: Resident, now_s: float) -> list[Effect]:
@@ -180,22 +179,22 @@ def progress_unloads(state: State, now_s: float) -> list[Effect]:
 def _may_go(state: State, resident: Resident) -> bool:
     """Nobody uses it; and while it is on its way in, nobody waits for it either."""
     if resident.state in (ResidentState.RESERVED, ResidentState.LOADING):
-        return state.queue.line(resident.name) is None
-    return resident.state in (ResidentState.READY, ResidentState.DRAINING) and not resident.in_use
+        return state.queue.line(resident.name) is None and not resident.in_use
+    return resident.state in SERVING and not resident.in_use
 
 
 def _still_in_use(state: State, resident: Resident) -> Refusal:
     holders = sorted({lease.owner or "a request" for lease in state.leases_on(resident.instance)})
     stuck = resident.state in (ResidentState.STUCK, ResidentState.UNLOADING)
     why = (
-        f"it is {resident.state}: {resident.why_leaving}"
+        f"it is {resident.state}: {resident.why_leaving.rstrip('.')}"
         if stuck
         else f"in use by {', '.join(holders) or 'a caller that reaches its server directly'}"
     )
     return Refusal(
         code=RefusalCode.CONFLICT if stuck else RefusalCode.IN_USE,
         detail=f"{resident.name} was not unloaded in time: {why}.",
-        remedy="Wait for them, release their leases, or send `force: true`.",
+        remedy=_STOP_RETRIED if stuck else "Wait for them, release their leases, or force it.",
         blockers=tuple(
             Blocker(device=device, held_bytes=share, why=why, model=resident.name)
             for device, share in resident.placement.shares
@@ -275,7 +274,7 @@ def depart(state: State, model: ModelName, reservation: Reservation, now_s: floa
         if resident is None or resident.instance != instance:
             continue
         reservation.waiting_for.add(resident.instance)
-        if resident.state in (ResidentState.READY, ResidentState.DRAINING):
+        if resident.state in SERVING or resident.state is ResidentState.LOADING:  # started again
             draining = resident.state is ResidentState.DRAINING
             why = (
                 resident.why_leaving
@@ -380,7 +379,7 @@ def stop_failed(state: State, resident: Resident, detail: str, now_s: float) -> 
             text=f"{stuck.name} could not be stopped: {detail} It stays charged with "
             f"{to_mb(stuck.placement.total_bytes)} MB; nothing is started on top of it.",
             why=detail,
-            remedy=f"It is tried again every {STUCK_RETRY_S:.0f} s; stop it by hand if that fails.",
+            remedy=_STOP_RETRIED,
         ),
     ]
     for model, reservation in list(state.reservations.items()):

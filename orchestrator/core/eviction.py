@@ -68,6 +68,7 @@ class Stance(StrEnum):
 
     PINNED = "it is pinned"
     UNSETTLED = "it is on its way in or out"
+    UNREACHABLE = "its runtime does not answer"
     STUBBORN = "it did not fall idle within the drain time"
     LEASED_ROOM = "its VRAM is leased"
     MORE_IMPORTANT = "its priority is higher"
@@ -86,6 +87,7 @@ YIELDS: Mapping[Stance, Yielding] = {
     **dict.fromkeys(
         (
             Stance.UNSETTLED,
+            Stance.UNREACHABLE,
             Stance.STUBBORN,
             Stance.LEASED_ROOM,
             Stance.MORE_IMPORTANT,
@@ -98,13 +100,21 @@ YIELDS: Mapping[Stance, Yielding] = {
 
 
 def stance(
-    resident: Resident, urgency: Urgency, rules: Rules, now_s: float, *, pinned: bool
+    resident: Resident,
+    urgency: Urgency,
+    rules: Rules,
+    now_s: float,
+    *,
+    pinned: bool,
+    silent: bool = False,
 ) -> Stance:
     """Whether `resident` gives way to a wish of that urgency, and why (R5, R6, R7)."""
     if pinned:
         return Stance.PINNED
     if resident.state is not ResidentState.READY:
         return Stance.UNSETTLED
+    if silent:
+        return Stance.UNREACHABLE
     if resident.instance in urgency.ignores:
         return Stance.STUBBORN
     if resident.spec.plain_room:

@@ -15,6 +15,7 @@ class FailureReason(StrEnum):
     EXITED = "exited"
     NOT_READY_IN_TIME = "not_ready_in_time"
     RUNTIME_UNAVAILABLE = "runtime_unavailable"
+    STOPPED = "stopped"
     CANCELLED = "cancelled"
 
 
@@ -38,6 +39,16 @@ class Failure:
     asked_bytes: int | None = None  # the allocation that failed for out_of_memory, if logged
     short_of: ShortOf | None = None  # likewise
     remedy: str = ""
+    transient: bool = False  # nothing has to be mended here: the same wish may come true soon
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """What models run on does not answer."""
+
+    who: str  # "Docker at unix:///var/run/docker.sock"
+    for_s: float
+    problem: str  # in a sentence, with what to look at
 
 
 BREAKER_FAILURES = 3  # starts of a broken model before callers are refused at once
@@ -54,7 +65,9 @@ HOPELESS = frozenset(
     }
 )
 # Not the model's fault: does not count against it.
-BLAMELESS = frozenset({FailureReason.CANCELLED, FailureReason.RUNTIME_UNAVAILABLE})
+BLAMELESS = frozenset(
+    {FailureReason.CANCELLED, FailureReason.RUNTIME_UNAVAILABLE, FailureReason.STOPPED}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,6 +188,8 @@ def abandon_if_unwanted(state: State, model: ModelName, now_s: float) -> list[Ef
         return [Uncheck(model)] if state.rules.cancel_abandoned else []
     if resident.state is ResidentState.RESERVED:
         return cancel_reservation(state, resident)
+    if resident.in_use:
+        return []  # one that outlived the daemon, whose leases did too
     if resident.state is ResidentState.LOADING and state.rules.cancel_abandoned:
         return evict(state, resident, now_s, "nobody waits for it any more")
     return []

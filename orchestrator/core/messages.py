@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.core.failures import Failure
+from orchestrator.core.failures import Failure, Silence
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId, LeaseKind, Ticket
 from orchestrator.core.measurements import Measurement
 from orchestrator.core.refusals import Refusal
 from orchestrator.core.residents import Endpoint, InstanceId, Placement, Resident
-from orchestrator.core.specs import Catalogue, ModelName, ModelSpec
+from orchestrator.core.specs import Catalogue, ModelName, ModelSpec, ServiceName
 from orchestrator.core.vram import DeviceId, Reading
 
 # --- events: wishes of callers ---------------------------------------------------------------
@@ -155,12 +155,23 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimesHeard:
+    """Which services run on something that does not answer; the others' answer."""
+
+    silent: Mapping[ServiceName, Silence]
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
-    """What runs without our having started it in this life, and the leases that outlived us."""
+    """What runs without our having started it in this life, and the leases that outlived us.
+
+    `unseen` are those that nobody could look at: they are only believed to run.
+    """
 
     residents: Sequence[Resident]
     leases: Sequence[Lease] = ()
     why: str = "it outlived the daemon"
+    unseen: frozenset[InstanceId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +203,7 @@ Event = (
     | Died
     | UseSeen
     | Sampled
+    | RuntimesHeard
     | Recovered
     | Ticked
     | ShutdownBegan
@@ -329,6 +341,7 @@ class DecisionKind(StrEnum):
     ADOPT = "adopt"
     LEARN = "learn"
     DEVICE = "device"
+    RUNTIME = "runtime"
     PIN = "pin"
     CATALOGUE = "catalogue"
     SHUTDOWN = "shutdown"

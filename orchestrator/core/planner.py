@@ -28,7 +28,7 @@ from orchestrator.core.placement import (
 )
 from orchestrator.core.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.residents import Placement, Resident
-from orchestrator.core.specs import Fallback, ModelName, ModelSpec
+from orchestrator.core.specs import Fallback, ModelName, ModelSpec, ServiceName
 from orchestrator.core.victims import Candidate, least_regretted_set
 from orchestrator.core.vram import DeviceId, DeviceKind, to_mb
 
@@ -47,6 +47,7 @@ class Question:
     rules: Rules
     now_s: float
     pinned: frozenset[ModelName] = frozenset()
+    silent: frozenset[ServiceName] = frozenset()  # whose runtime does not answer: cannot be stopped
     policy: Policy = least_regretted
     evicts: bool = True  # False: only into room that is free anyway
 
@@ -214,6 +215,7 @@ def _stance(question: Question, resident: Resident) -> Stance:
         question.rules,
         question.now_s,
         pinned=resident.name in question.pinned,
+        silent=resident.spec.service in question.silent,
     )
 
 

@@ -73,6 +73,22 @@ def reconcile(
     return Verdict(residents=tuple(residents.values()), remove=tuple(remove), forget=tuple(forget))
 
 
+def come_back(
+    life: Resident, sight: Sight, present: Resident | None, now_s: float, *, wanted_gone: bool
+) -> Resident | None:
+    """A thing of ours had ended, and somebody has started it again: the same life goes on.
+
+    `present` is who is in the table under its name. None: nobody should want this one, because
+    another copy has taken its place or it is known to run.
+    """
+    if present is not None and (
+        present.instance != sight.instance or present.state is not ResidentState.RELEASING
+    ):
+        return None
+    leaving = ResidentState.UNLOADING if wanted_gone else ResidentState.READY
+    return _continued(replace(life, state=leaving, ready_s=None), sight, now_s)
+
+
 def _continued(resident: Resident, sight: Sight, now_s: float) -> Resident:
     """The same life, in the state that it can go on from."""
     leaving = resident.state not in _SERVING and resident.state not in _COMING

@@ -22,6 +22,7 @@ class RefusalCode(StrEnum):
     PINNED = "pinned"
     CONFLICT = "conflict"
     SHUTTING_DOWN = "shutting_down"
+    RUNTIME_UNAVAILABLE = "runtime_unavailable"  # what it runs on does not answer now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ Rule 2: every ticket ends in exactly one Grant, Finish or Deny, or in its own Wi
 from dataclasses import replace
 from typing import assert_never
 
-from orchestrator.core import arrivals, departures, grants, setbacks, timing
+from orchestrator.core import arrivals, departures, grants, setbacks, silences, timing
 from orchestrator.core.eviction import Policy, Rules, least_regretted
 from orchestrator.core.footprints import UNKNOWN
 from orchestrator.core.ledger import Ledger
@@ -29,6 +29,7 @@ from orchestrator.core.messages import (
     Released,
     Renewed,
     Requested,
+    RuntimesHeard,
     Sampled,
     SavePin,
     ShutdownBegan,
@@ -86,8 +87,8 @@ class Scheduler:
                 return _change_lease(state, event, now_s)
             case UnloadRequested():
                 return departures.begin_unload(state, event, now_s)
-            case Sampled(readings, held):
-                return timing.observe(state, readings, held)
+            case Sampled() | RuntimesHeard():
+                return _observe(state, event, now_s)
             case Ticked():
                 return timing.tick(state, now_s)
             case PinChanged(model, pinned):
@@ -150,6 +151,12 @@ def _hear(
             return []
         case _:
             assert_never(event)
+
+
+def _observe(state: State, event: Sampled | RuntimesHeard, now_s: float) -> list[Effect]:
+    if isinstance(event, RuntimesHeard):
+        return silences.hear(state, event, now_s)
+    return timing.observe(state, event.readings, event.held)
 
 
 def _see_use(state: State, resident: Resident, event: UseSeen, now_s: float) -> None:
@@ -222,13 +229,17 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
     effects: list[Effect] = []
     for resident in event.residents:
         state.ledger.put(resident)
+        state.repayments.pop(resident.instance, None)
         for device in resident.placement.devices:
             state.ledger.unsettle(device)
         effects.append(
             Decide(
                 kind=DecisionKind.ADOPT,
                 model=resident.name,
-                text=f"{resident.name} was found as {resident.state} and taken over.",
+                text=f"{resident.name} could not be looked at; it is believed to be as it was last "
+                f"seen, {resident.state}."
+                if resident.instance in event.unseen
+                else f"{resident.name} was found as {resident.state} and taken over.",
                 why=event.why,
             )
         )

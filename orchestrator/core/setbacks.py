@@ -183,7 +183,7 @@ def _restore(
 
 def _refused(model: ModelName, failure: Failure, breaker: Breaker, now_s: float) -> Refusal:
     return Refusal(
-        code=RefusalCode.LOAD_FAILED,
+        code=RefusalCode.RUNTIME_UNAVAILABLE if failure.transient else RefusalCode.LOAD_FAILED,
         detail=f"{model} did not come up ({failure.reason}): {failure.detail}",
         remedy=failure.remedy,
         retry_after_s=breaker.retry_after_s(now_s) or None,
@@ -229,7 +229,9 @@ def died(state: State, resident: Resident, failure: Failure, now_s: float) -> li
         Decide(
             kind=DecisionKind.DIED,
             model=resident.name,
-            text=f"{resident.name} ended by itself ({failure.reason}): {failure.detail}",
+            text=f"{resident.name} has ended: {failure.detail}"
+            if failure.reason is FailureReason.STOPPED
+            else f"{resident.name} ended by itself ({failure.reason}): {failure.detail}",
             why=failure.reason,
             remedy=failure.remedy,
         ),

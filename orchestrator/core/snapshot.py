@@ -1,12 +1,12 @@
 """The whole state at one moment, as a value: what status, dashboards and the terminal show."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from orchestrator.core.failures import Breaker
+from orchestrator.core.failures import Breaker, Silence
 from orchestrator.core.leases import Lease
 from orchestrator.core.residents import Resident
-from orchestrator.core.specs import ModelName
+from orchestrator.core.specs import ModelName, ServiceName
 from orchestrator.core.vram import Reading
 
 
@@ -43,3 +43,6 @@ class Snapshot:
     queue: tuple[Waiting, ...]
     pinned: frozenset[ModelName]
     breakers: Mapping[ModelName, Breaker]
+    silent: Mapping[ServiceName, Silence] = field(
+        default_factory=dict
+    )  # its runtime does not answer

@@ -108,6 +108,7 @@ class ModelSpec:
     mmproj: str | None = None
     lora: tuple[str, ...] = ()
     serving: Serving = field(default_factory=Serving)
+    settings_ours: bool = True  # False: whoever defined its server chose them, not `serving`
     profile: Profile | None = None
     fake: FakeBehaviour | None = None
     url: str | None = None  # where a server that we do not own answers
@@ -163,7 +164,7 @@ class ModelSpec:
             and self.hub == other.hub
             and (self.awaits_file or other.awaits_file or self.files == other.files)
             and self.lora == other.lora
-            and self.wanted == other.wanted
+            and (self.wanted == other.wanted or not other.settings_ours)
             and self.fake == other.fake
             and self.url == other.url
             and self.devices == other.devices

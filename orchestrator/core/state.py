@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.core.eviction import Policy, Rules, least_regretted
-from orchestrator.core.failures import Breaker, Failure
+from orchestrator.core.failures import Breaker, Failure, Silence
 from orchestrator.core.leases import Lease, LeaseId, LeaseKind, Ticket
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.messages import (
@@ -18,7 +18,7 @@ from orchestrator.core.messages import (
 )
 from orchestrator.core.queue import Queue
 from orchestrator.core.residents import InstanceId, Resident, ResidentState
-from orchestrator.core.specs import Catalogue, ModelName
+from orchestrator.core.specs import Catalogue, ModelName, ServiceName
 from orchestrator.core.vram import DeviceId
 
 
@@ -72,6 +72,9 @@ class State:
     retried: dict[ModelName, Failure] = field(default_factory=dict)  # after an out-of-memory
     repayments: dict[InstanceId, Repayment] = field(default_factory=dict)
     baselines: dict[InstanceId, Baseline] = field(default_factory=dict)  # of loads under way
+    silent: dict[ServiceName, Silence] = field(
+        default_factory=dict
+    )  # whose runtime does not answer
     shutting_down: bool = False
     ticked_s: float | None = None
     instance_count: int = 0

@@ -23,6 +23,7 @@ def survey(state: State, now_s: float) -> Snapshot:
         ),
         pinned=frozenset(state.pinned),
         breakers=dict(state.breakers),
+        silent=dict(state.silent),
     )
 
 

@@ -9,19 +9,19 @@ keeps no list of what runs.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+import signal
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from orchestrator.core.failures import Failure
-from orchestrator.core.residents import Endpoint, InstanceId
+from orchestrator.core.failures import Failure, Silence
+from orchestrator.core.residents import InstanceId
 from orchestrator.core.specs import ModelName, ServiceName
 from orchestrator.errors import Failed, StartFailed, StopFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.docker_create import (
-    CONTAINER_PORT,
     LABEL_IDENTITY,
     LABEL_INSTANCE,
     LABEL_MODEL,
@@ -30,6 +30,8 @@ from orchestrator.runtimes.docker_create import (
     container_name,
     requested_gpus,
 )
+from orchestrator.runtimes.docker_debris import Debris
+from orchestrator.runtimes.docker_endpoints import named_endpoint, own_endpoint
 from orchestrator.runtimes.docker_engine import Container, Deadlines, DockerEngine, EngineRefused
 from orchestrator.runtimes.docker_events import SETTLE_S, ContainerEvents
 from orchestrator.runtimes.docker_failures import (
@@ -48,9 +50,10 @@ T = TypeVar("T")
 
 NAME_ATTEMPTS_MAX = 5  # names taken by other people's containers before we give up
 EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
+# A server that ends at SIGTERM, one that does not catch it, and SIGKILL: for memory, the engine
+# says so.
+STOPPED_CODES = frozenset({0, 128 + signal.SIGTERM, 128 + signal.SIGKILL})
 GONE_POLL_S = 0.05  # while a killed container ends
-BURY_RETRY_S = 1.0  # between looks for what a hanging engine may still make of a call
-BURY_S_MAX = 3600.0  # then it is left to the next `discover`
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class DockerRuntime:
         self._named = named or {}
         self.images: dict[str, str] = {}  # what names of images were last seen to stand for
         self._starting: set[InstanceId] = set()  # not running yet, but not debris either
-        self._background: set[asyncio.Task[None]] = set()
+        self._debris = Debris(self._engine, self._ours)
 
     async def start(self, launch: Launch) -> Running:
         begun = asyncio.create_task(self._begin(launch), name=f"start {launch.instance}")
@@ -90,29 +93,32 @@ class DockerRuntime:
             return (await asyncio.shield(begun)).running
         except asyncio.CancelledError:
             # A call in a thread cannot be taken back: let it end, then undo what came of it.
-            await asyncio.shield(self._later(self._undo(begun, launch)))
+            await asyncio.shield(self._debris.later(self._undo(begun, launch)))
             raise
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
         thing = Thing.of(handle)
         try:
             await self._halt(thing, grace_s)
+            if thing.id and await self._runs(by_name := replace(thing, id="")):
+                await self._halt(by_name, grace_s)  # created anew meanwhile, under its name
         except Unreachable as silent:
             raise StopFailed(f"{thing.name} is not verified gone: {silent}") from silent
         if thing.ours:
-            # It has ended and holds nothing. If the engine cannot remove it now, `discover` will.
+            # It has ended and holds nothing; by force, should somebody start it again meanwhile.
+            # If the engine cannot remove it now, `discover` will.
             with suppress(Failed):
-                await self._engine.remove(thing.container)
+                await self._engine.remove(thing.container, force=True)
 
     async def wait(self, handle: Handle) -> Exit:
         thing = Thing.of(handle)
         events = self._events if thing.ours else self._named_events
         first: Container | None = None
-        with events.vigil(thing.container) as vigil:
+        with events.vigil(thing.reference) as vigil:
             woken = False
             while True:
                 with suppress(Failed):  # nobody can tell now: it keeps its last known state
-                    seen = await self._engine.inspect(thing.container)
+                    seen = await self._engine.inspect(thing.reference)
                     first = first or seen
                     if seen is None or vigil.died or not seen.running:
                         return await self._exit(thing, seen, vigil.exit_code)
@@ -122,7 +128,7 @@ class DockerRuntime:
                 woken = await vigil.pause(SETTLE_S if woken else events.poll_s)
 
     async def alive(self, handle: Handle) -> bool:
-        seen = await _answer(self._engine.inspect(Thing.of(handle).container))
+        seen = await _answer(self._engine.inspect(Thing.of(handle).reference))
         return seen is not None and seen.running
 
     async def discover(self) -> Sequence[Found]:
@@ -130,7 +136,7 @@ class DockerRuntime:
         found = []
         for container in await _answer(self._engine.list_ids(self._ours)):
             seen = await _answer(self._engine.inspect(container))
-            if seen is None or _instance(seen) in self._starting:
+            if seen is None or self._unsettled(_instance(seen)):
                 continue
             if seen.running:
                 running = self._running(seen)
@@ -141,6 +147,22 @@ class DockerRuntime:
                     await self._engine.remove(seen.id)
         return found
 
+    async def stirred(self) -> None:
+        await self._events.stirred()
+
+    async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
+        """A `docker restart` or `docker start` by hand gives a life back that had ended."""
+        found = []
+        for container, labels in (await _answer(self._engine.list_running(self._ours))).items():
+            instance = InstanceId(labels.get(LABEL_INSTANCE, ""))
+            if instance in known or self._unsettled(instance):
+                continue
+            seen = await _answer(self._engine.inspect(container))
+            if seen is not None and seen.running:
+                model = ModelName(labels.get(LABEL_MODEL, ""))
+                found.append(Found(instance=instance, model=model, running=self._running(seen)))
+        return found
+
     async def already(self, launch: Launch) -> Running | None:
         if launch.container is None:
             return None
@@ -149,25 +171,28 @@ class DockerRuntime:
             return None
         return self._named_running(launch.container, seen)
 
+    def silence(self) -> Silence | None:
+        return self._engine.answers.silence()
+
     async def pids(self, handle: Handle) -> frozenset[int]:
         thing = Thing.of(handle)
         try:
-            return await self._engine.processes(thing.container)
+            return await self._engine.processes(thing.reference)
         except EngineRefused:  # it does not run, or the engine's host has no `ps`
-            seen = await _answer(self._engine.inspect(thing.container))
+            seen = await _answer(self._engine.inspect(thing.reference))
             return frozenset({seen.pid}) if seen is not None and seen.pid else frozenset()
 
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
         """Empty once the container is gone. Raise Unreachable if nobody can tell."""
         try:
-            return await self._engine.log(Thing.of(handle).container, lines)
+            return await self._engine.log(Thing.of(handle).reference, lines)
         except EngineRefused:
             return ()
 
     async def log_size(self, handle: Handle) -> int:
         """The instant of the last line: it grows with every line, and costs one line to read."""
         try:
-            last = await self._engine.log(Thing.of(handle).container, 1, timestamps=True)
+            last = await self._engine.log(Thing.of(handle).reference, 1, timestamps=True)
         except EngineRefused:
             return 0
         return _nanoseconds(last[0].split(" ", 1)[0]) if last else 0
@@ -198,9 +223,7 @@ class DockerRuntime:
         """Leave everything running; end our own threads and tasks."""
         self._events.close()
         self._named_events.close()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._debris.close()
         self._engine.close()
 
     # --- starting ----------------------------------------------------------------------------
@@ -213,7 +236,7 @@ class DockerRuntime:
             return _Begun(await self._begin_ours(launch), fresh=True)
         except Unreachable as silent:
             # The engine may still carry out what it has not answered.
-            self._later(self._bury(launch.instance))
+            self._debris.bury_later(launch.instance)
             raise StartFailed(engine_gone(silent)) from silent
         finally:
             self._starting.discard(launch.instance)
@@ -221,7 +244,7 @@ class DockerRuntime:
     async def _begin_ours(self, launch: Launch) -> Running:
         body = container_body(launch, self._settings)
         try:
-            await self._clear_dead(launch.model)
+            await self._clear_earlier(launch.model)
             container = await self._create(launch, body)
         except EngineRefused as refused:
             raise StartFailed(refused_create(launch, refused)) from refused
@@ -229,12 +252,12 @@ class DockerRuntime:
             await self._engine.start(container)
             seen = await self._engine.inspect(container)
         except EngineRefused as refused:
-            await self._discard(launch.instance)
+            await self._debris.discard(launch.instance)
             raise StartFailed(refused_start(launch, refused)) from refused
         if seen is None:
             raise StartFailed(vanished(launch))
         if missing := set(requested_gpus(launch.devices)) - seen.gpus:
-            await self._discard(launch.instance)
+            await self._debris.discard(launch.instance)
             raise StartFailed(gpu_ignored(launch, missing))
         return self._running(seen)
 
@@ -248,12 +271,12 @@ class DockerRuntime:
                     raise
         raise StartFailed(names_taken(launch, name))
 
-    async def _clear_dead(self, model: ModelName) -> None:
-        """Remove earlier lives of this model that have ended: only the last log is kept."""
+    async def _clear_earlier(self, model: ModelName) -> None:
+        """Remove earlier lives of this model: only the last log is kept, and of two copies none
+        may run, though somebody has just started the first one again.
+        """
         for container in await self._engine.list_ids({**self._ours, LABEL_MODEL: model}):
-            seen = await self._engine.inspect(container)
-            if seen is not None and not seen.running:
-                await self._engine.remove(container)
+            await self._engine.remove(container, force=True)
 
     async def _begin_named(self, launch: Launch, name: str) -> _Begun:
         try:
@@ -272,78 +295,28 @@ class DockerRuntime:
         return _Begun(self._named_running(name, seen), fresh=not before.running)
 
     def _named_running(self, name: str, seen: Container) -> Running:
-        thing = Thing(container=name, name=name, ours=False)
-        return Running(handle=thing.handle(), endpoint=self._named_endpoint(seen))
+        thing = Thing(container=name, name=name, ours=False, id=seen.id)
+        endpoint = named_endpoint(seen, self._settings.network, self._named.get(seen.name))
+        return Running(handle=thing.handle(), endpoint=endpoint)
+
+    def _unsettled(self, instance: InstanceId) -> bool:
+        """On its way in, or out: it is nobody's to find."""
+        return instance in self._starting or instance in self._debris.burying
 
     def _running(self, seen: Container) -> Running:
         thing = Thing(container=seen.id, name=seen.name, ours=True)
-        return Running(handle=thing.handle(), endpoint=self._endpoint(seen))
-
-    def _endpoint(self, seen: Container) -> Endpoint:
-        # A server that ended at once has no port any more, and port 0 never answers: what ended
-        # it is told by `wait`, with its log.
-        port = seen.ports.get(CONTAINER_PORT) or 0
-        host, network = self._settings.direct, self._settings.network
-        return Endpoint(
-            f"http://127.0.0.1:{port}"
-            if network is None
-            else f"http://{seen.name}:{CONTAINER_PORT}",
-            direct=None if host is None else f"http://{host}:{port}",
-        )
-
-    def _named_endpoint(self, seen: Container) -> Endpoint:
-        """Where a container that we did not define answers, as far as it can be told from here."""
-        configured = self._named.get(seen.name)
-        if configured is not None:
-            return Endpoint(configured)
-        inside, published = next(iter(seen.ports.items()), (80, None))
-        if self._settings.network in seen.addresses:
-            return Endpoint(f"http://{seen.name}:{inside}")
-        if published is not None:
-            return Endpoint(f"http://127.0.0.1:{published}")
-        address = next(iter(seen.addresses.values()), seen.name)
-        return Endpoint(f"http://{address}:{inside}")
+        return Running(handle=thing.handle(), endpoint=own_endpoint(seen, self._settings))
 
     # --- undoing -----------------------------------------------------------------------------
-
-    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
 
     async def _undo(self, begun: "asyncio.Task[_Begun]", launch: Launch) -> None:
         with suppress(StartFailed):  # then it has cleaned up after itself
             done = await begun
             if launch.container is None:
-                await self._discard(launch.instance)
+                await self._debris.discard(launch.instance)
             elif done.fresh:
                 with suppress(StopFailed):  # somebody else's: not ours to insist on
                     await self.stop(done.running.handle, grace_s=launch.stop_grace_s)
-
-    async def _discard(self, instance: InstanceId) -> None:
-        """Remove what a start left. What cannot be removed now is seen to in the background."""
-        try:
-            await self._remove_instance(instance)
-        except Failed:
-            self._later(self._bury(instance))
-
-    async def _bury(self, instance: InstanceId) -> None:
-        """Remove what the engine may yet make of calls it did not answer, until it is quiet."""
-        loop = asyncio.get_running_loop()
-        ends_s = loop.time() + BURY_S_MAX
-        quiet = 0
-        while quiet < 2 and loop.time() < ends_s:  # twice: a late call may follow the first look
-            with suppress(Failed):
-                removed = await self._remove_instance(instance)
-                quiet = 0 if removed else quiet + 1
-            await asyncio.sleep(BURY_RETRY_S)
-
-    async def _remove_instance(self, instance: InstanceId) -> int:
-        containers = await self._engine.list_ids({**self._ours, LABEL_INSTANCE: instance})
-        for container in containers:
-            await self._engine.remove(container, force=True)
-        return len(containers)
 
     # --- stopping ----------------------------------------------------------------------------
 
@@ -352,7 +325,7 @@ class DockerRuntime:
         if not await self._runs(thing):
             return
         try:
-            await self._engine.stop(thing.container, math.ceil(grace_s))
+            await self._engine.stop(thing.reference, math.ceil(grace_s))
         except EngineRefused as refused:
             complaint = str(refused)
         else:
@@ -361,7 +334,7 @@ class DockerRuntime:
             return
         patience_s = self._engine.deadlines.kill_s
         try:
-            await self._engine.kill(thing.container)
+            await self._engine.kill(thing.reference)
         except EngineRefused as refused:  # after some ten seconds of its own
             complaint, patience_s = str(refused), SETTLE_S
         ends_s = asyncio.get_running_loop().time() + patience_s
@@ -371,16 +344,21 @@ class DockerRuntime:
             await asyncio.sleep(GONE_POLL_S)
 
     async def _runs(self, thing: Thing) -> bool:
-        seen = await _answer(self._engine.inspect(thing.container))
+        seen = await _answer(self._engine.inspect(thing.reference))
         return seen is not None and seen.running
 
     async def _exit(self, thing: Thing, seen: Container | None, told: int | None) -> Exit:
         tail: tuple[str, ...] = ()
         with suppress(Failed):  # an exit without its log is still an exit
-            tail = await self._engine.log(thing.container, EXIT_LOG_LINES)
+            tail = await self._engine.log(thing.reference, EXIT_LOG_LINES)
+        code = seen.exit_code if seen is not None and not seen.running else told
+        out_of_memory = seen is not None and seen.out_of_memory
+        # Ours are never restarted or removed by the engine: without a code, it was done by hand.
+        by_hand = code in STOPPED_CODES or (code is None and thing.ours)
         return Exit(
-            code=seen.exit_code if seen is not None and not seen.running else told,
-            out_of_memory=seen is not None and seen.out_of_memory,
+            code=code,
+            out_of_memory=out_of_memory,
+            stopped=by_hand and not out_of_memory,
             log_tail=tail,
         )
 

@@ -19,6 +19,7 @@ import requests
 import urllib3.exceptions
 
 from orchestrator.errors import Failed, Unreachable
+from orchestrator.runtimes.docker_answers import Answers
 from orchestrator.runtimes.docker_create import Json
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ THREADS_MAX = 16  # calls under way at once; a hanging engine cannot take more o
 UNIX = "unix://"
 # What a proxy in front of the engine (our guard) says when the engine is gone.
 GATEWAY_STATUSES = frozenset({502, 503, 504})
-WAITED_FOR = ("die", "oom", "destroy")
+WAITED_FOR = ("die", "oom", "destroy", "start")
 
 
 class EngineRefused(Failed):
@@ -130,6 +131,7 @@ class DockerEngine:
         self.url = url
         self.deadlines = deadlines or Deadlines()
         self._client: docker.APIClient | None = None
+        self.answers = Answers(f"Docker at {url}")
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="docker")
 
     async def create(self, name: str, body: Mapping[str, Json]) -> str:
@@ -180,6 +182,15 @@ class DockerEngine:
         listed = await self._read(lambda client: client.containers(all=True, filters=filters))
         return [str(each["Id"]) for each in listed]
 
+    async def list_running(self, labels: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
+        """Containers that run and carry all these labels, each with all that it carries."""
+        filters = {
+            "label": [f"{name}={value}" for name, value in labels.items()],
+            "status": ["running"],
+        }
+        listed = await self._read(lambda client: client.containers(filters=filters))
+        return {str(each["Id"]): each["Labels"] or {} for each in listed}
+
     async def image_id(self, image: str) -> str | None:
         """What the name stands for now; None: there is no such image. Raise as `inspect` does."""
         try:
@@ -228,9 +239,18 @@ class DockerEngine:
     async def _read(self, do: Callable[[docker.APIClient], T]) -> T:
         """A call that changes nothing, so a connection that has gone stale costs a second try."""
         try:
-            return await self._call(do, self.deadlines.call_s)
+            return await self._call(self._awaited(do), self.deadlines.call_s)
         except _ConnectionLost:
-            return await self._call(do, self.deadlines.call_s)
+            return await self._call(self._awaited(do), self.deadlines.call_s)
+
+    def _awaited(self, do: Callable[[docker.APIClient], T]) -> Callable[[docker.APIClient], T]:
+        """The same, as a question that is answered within milliseconds."""
+
+        def ask(client: docker.APIClient) -> T:
+            with self.answers.awaited():
+                return do(client)
+
+        return ask
 
     async def _call(self, do: Callable[[docker.APIClient], T], deadline_s: float) -> T:
         loop = asyncio.get_running_loop()
@@ -249,12 +269,15 @@ class DockerEngine:
     def _guarded(self, do: Callable[[docker.APIClient], T]) -> T:
         """Run in a thread; what the SDK raises becomes one of our own errors here, once."""
         try:
-            return do(self._connected())
+            answer = do(self._connected())
         except docker.errors.APIError as error:
             status = error.response.status_code if error.response is not None else 500
             text = str(error.explanation or error)
             if status in GATEWAY_STATUSES:
-                raise Unreachable(f"Docker behind {self.url} does not answer: {text}") from error
+                problem = f"Docker behind {self.url} does not answer: {text}"
+                self.answers.lost(problem)
+                raise Unreachable(problem) from error
+            self.answers.came()
             raise EngineRefused(status, text) from error
         except (
             requests.RequestException,
@@ -263,10 +286,14 @@ class DockerEngine:
             OSError,
         ) as error:
             self._drop_client()
-            raise _ConnectionLost(
+            problem = (
                 f"Docker at {self.url} cannot be reached: {error}. "
                 "Is the engine running, and may this process use its socket?"
-            ) from error
+            )
+            self.answers.lost(problem)
+            raise _ConnectionLost(problem) from error
+        self.answers.came()
+        return answer
 
     def _connected(self) -> docker.APIClient:
         client = self._client

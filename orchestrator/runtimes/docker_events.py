@@ -50,6 +50,7 @@ class ContainerEvents:
         self._closed = threading.Event()
         self._stream: Happenings | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stirred = asyncio.Event()
 
     @property
     def poll_s(self) -> float:
@@ -65,6 +66,12 @@ class ContainerEvents:
             yield vigil
         finally:
             self._vigils.discard(vigil)
+
+    async def stirred(self) -> None:
+        """Return when a container was started, or may have been while nobody listened."""
+        self._ensure_listening()
+        await self._stirred.wait()
+        self._stirred.clear()
 
     def close(self) -> None:
         self._closed.set()
@@ -97,10 +104,13 @@ class ContainerEvents:
 
     def _set_listening(self, listening: bool) -> None:
         self._listening = listening
+        self._stirred.set()
         for vigil in self._vigils:
             vigil.wake()
 
     def _notice(self, happening: Happening) -> None:
+        if happening.action == "start":
+            self._stirred.set()
         for vigil in self._vigils:
             if vigil.container in (happening.container, happening.name):
                 if happening.action == "die":

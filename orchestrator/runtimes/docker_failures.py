@@ -79,7 +79,12 @@ def image_missing(service: ServiceName, image: str) -> Failure:
 
 
 def engine_gone(silent: Unreachable) -> Failure:
-    return Failure(reason=FailureReason.RUNTIME_UNAVAILABLE, detail=str(silent))
+    return Failure(
+        reason=FailureReason.RUNTIME_UNAVAILABLE,
+        detail=str(silent),
+        remedy="Retry when the engine answers again; models that run go on meanwhile.",
+        transient=True,
+    )
 
 
 def gpu_ignored(launch: Launch, missing: Collection[str]) -> Failure:
@@ -110,7 +115,8 @@ def named_missing(name: str) -> Failure:
     return Failure(
         reason=FailureReason.ARGUMENTS,
         detail=f"The engine has no container {name}, and it is not ours to create.",
-        remedy=f"Create it without starting it: `docker compose up --no-start {name}`.",
+        remedy="Create it without starting it, e.g. `docker compose create` with its profile; "
+        f"the container itself must be called {name} (`container_name`).",
     )
 
 

@@ -14,6 +14,12 @@ class Thing:
     container: str  # ours: the id; named: the name, which survives being created anew
     name: str
     ours: bool
+    id: str = ""  # named: which one of that name it is, and whatever it is called later
+
+    @property
+    def reference(self) -> str:
+        """What this very container is found by."""
+        return self.id or self.container
 
     @staticmethod
     def of(handle: Handle) -> "Thing":
@@ -28,6 +34,8 @@ class Thing:
             container=str(fields["container"]),
             name=str(fields["name"]),
             ours=bool(fields["ours"]),
+            # Not in handles that were written before it was kept: they go by the name.
+            id=str(fields.get("id", "")),
         )
 
     def handle(self) -> Handle:
@@ -36,4 +44,6 @@ class Thing:
             "name": self.name,
             "ours": int(self.ours),
         }
+        if self.id:
+            fields["id"] = self.id
         return Handle(runtime=RUNTIME, version=HANDLE_VERSION, fields=fields)

@@ -13,6 +13,7 @@ from orchestrator.core.failures import Failure, FailureReason
 from orchestrator.core.residents import Endpoint
 from orchestrator.errors import StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
+from orchestrator.runtimes.unshared import Unshared
 
 EXTERNAL = "external"  # the first word of the argv, where others name a program
 HANDLE_VERSION = 1
@@ -22,7 +23,7 @@ PROBES_LOST_MAX = 3  # in a row: a server that is being restarted by its owner i
 _PORTS = {"http": 80, "https": 443}
 
 
-class ExternalRuntime:
+class ExternalRuntime(Unshared):
     name = "external"
 
     def __init__(self, *, probe_interval_s: float = PROBE_INTERVAL_S) -> None:
@@ -60,9 +61,6 @@ class ExternalRuntime:
 
     async def discover(self) -> Sequence[Found]:
         return ()
-
-    async def already(self, launch: Launch) -> Running | None:  # noqa: ARG002
-        return None
 
     async def pids(self, handle: Handle) -> frozenset[int]:  # noqa: ARG002
         return frozenset()

@@ -8,10 +8,10 @@ device than fits, or a model twice, whatever the daemon believes.
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.core.failures import Failure, FailureReason
+from orchestrator.core.failures import Failure, FailureReason, Silence
 from orchestrator.core.residents import Endpoint, InstanceId
 from orchestrator.core.specs import FakeFailure, ModelName
 from orchestrator.core.vram import Device, DeviceId, DeviceKind, DeviceState, ProcessUse, Reading
@@ -95,6 +95,9 @@ class FakeWorld:
         self._faults: dict[DeviceId, tuple[DeviceState, str]] = {}
         self._lagging: list[_Lagging] = []
         self._exits: dict[InstanceId, Exit] = {}
+        self._ended: dict[InstanceId, _Thing] = {}
+        self.silence: Silence | None = None  # what the runtime is told to say of itself
+        self.stirred = asyncio.Event()  # somebody has started a thing again
         self._pids = FIRST_PID
 
     # --- the port of devices -----------------------------------------------------------------
@@ -120,6 +123,13 @@ class FakeWorld:
         if line:
             thing.log.append(line)
         self.end(thing, code)
+
+    def start_again(self, instance: InstanceId) -> None:
+        """Somebody gives a life back that had ended, as `docker start` does by hand."""
+        ended = self._ended[instance]
+        self.runtime.let_live(self.begin(ended.launch, ended.script))
+        self.starts.pop()  # nobody here asked for it
+        self.stirred.set()
 
     def free_bytes(self, device: DeviceId) -> int:
         """What is really free now, with what loads counted as it is so far."""
@@ -181,8 +191,10 @@ class FakeWorld:
         del self.running[thing.launch.instance]
         if thing.death is not None:
             thing.death.cancel()
-        exit_ = Exit(code=code, log_tail=tuple(thing.log))
+        stopped = code in (0, TERMINATED)
+        exit_ = Exit(code=code, stopped=stopped, log_tail=tuple(thing.log))
         self._exits[thing.launch.instance] = exit_
+        self._ended[thing.launch.instance] = thing
         for waiting in thing.waiting:
             if not waiting.done():
                 waiting.set_result(exit_)
@@ -267,7 +279,7 @@ class FakeRuntime:
         except BaseException:  # cancelled too: nothing is left behind
             world.end(thing, None)
             raise
-        self._let_it_live(thing, fate)
+        self.let_live(thing)
         return _running(launch.instance)
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
@@ -307,8 +319,18 @@ class FakeRuntime:
             if thing.up_s is not None
         ]
 
+    async def stirred(self) -> None:
+        await self._world.stirred.wait()
+        self._world.stirred.clear()
+
+    async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
+        return [found for found in await self.discover() if found.instance not in known]
+
     async def already(self, launch: Launch) -> Running | None:  # noqa: ARG002
         return None
+
+    def silence(self) -> Silence | None:
+        return self._world.silence
 
     async def pids(self, handle: Handle) -> frozenset[int]:
         thing = self._thing(handle)
@@ -325,9 +347,10 @@ class FakeRuntime:
     def _thing(self, handle: Handle) -> _Thing | None:
         return self._world.running.get(_instance(handle))
 
-    def _let_it_live(self, thing: _Thing, fate: Fate) -> None:
+    def let_live(self, thing: _Thing) -> None:
         """Decide when it is ready and when it dies, if ever."""
         world, script, model = self._world, thing.script, thing.launch.model
+        fate = world.fate_of(model)
         loop, behaviour = asyncio.get_running_loop(), script.behaviour
         thing.up_s = world.now_s()
         thing.log.extend(f"line {number}" for number in range(script.log_lines))

@@ -49,6 +49,7 @@ from orchestrator.runtimes.process_table import (
     seniority,
     wait_until_ended,
 )
+from orchestrator.runtimes.unshared import Unshared
 
 T = TypeVar("T")
 
@@ -137,7 +138,7 @@ class _Watch:
             self.ended.cancel()
 
 
-class ProcessRuntime:
+class ProcessRuntime(Unshared):
     name = "process"
 
     def __init__(self, state_dir: Path, identity: str, environment: Mapping[str, str]) -> None:
@@ -197,6 +198,8 @@ class ProcessRuntime:
                 await self._kill(thing)
         return Exit(
             code=code,
+            # A SIGKILL may also be the kernel's, for memory.
+            stopped=code in (0, -signal.SIGTERM),
             out_of_memory=watch is not None and watch.out_of_memory,
             log_tail=await self.log_tail(handle, EXIT_LOG_LINES),
         )
@@ -214,9 +217,6 @@ class ProcessRuntime:
         except OSError as error:
             raise Unreachable(f"the kernel does not tell what runs: {error}") from error
         return [Found(instance=t.instance, model=t.model, running=t.running) for t in things]
-
-    async def already(self, launch: Launch) -> Running | None:  # noqa: ARG002
-        return None
 
     async def pids(self, handle: Handle) -> frozenset[int]:
         """As of two seconds ago at most, but for the server itself."""

@@ -33,13 +33,13 @@ async def health() -> Response:
 @router.get(
     "/health/ready",
     summary="The daemon can do its work",
-    responses=answers(shapes.Ready, {"status": "ready"}, 503),
+    responses=answers(shapes.Ready, {"status": "ready", "reasons": []}, 503),
 )
 async def ready(desk: DeskOf) -> Response:
     """503 with `reasons` where work should not be sent here now."""
     reasons = desk.degraded()
     if not reasons:
-        return answer({"status": "ready"})
+        return answer({"status": "ready", "reasons": list(desk.doubts())})
     raise Declined(
         Denial(
             code=WebCode.NOT_READY,

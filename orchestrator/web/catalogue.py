@@ -19,7 +19,7 @@ from orchestrator.web.wire import (
     instant_or_none,
     loaded,
     residents_by_name,
-    serving,
+    serving_of,
 )
 
 # llama.cpp's router knows only these; a model that drains still answers.
@@ -79,7 +79,7 @@ def _entry(
         "vram_provenance": spec.footprint.provenance,
         "ttl_seconds": spec.ttl_s,
         "load_seconds": round(spec.load_s, 3),
-        "context_size": spec.serving.context_size,
+        "context_size": spec.serving.context_size if spec.settings_ours else None,
         "profile": spec.profile,
         "devices": list(spec.devices),
         "hub": spec.hub,
@@ -104,7 +104,7 @@ def model_answer(spec: ModelSpec, snapshot: Snapshot) -> shapes.ModelAnswer:
     leases = [each for each in snapshot.leases if resident and each.instance == resident.instance]
     return {
         **entry(spec, resident, snapshot),
-        "serving": serving(spec.serving),
+        "serving": serving_of(spec),
         "resident": loaded(resident, snapshot, leases, host) if resident else None,
     }
 

@@ -151,6 +151,8 @@ def _running(resident: Resident) -> dict[str, object]:
 
 def _ollama(resident: Resident) -> dict[str, object]:
     held_bytes = resident.placement.total_bytes
+    serving = wire.serving_of(resident.spec)
+    context = {"context_length": serving["context_size"]} if serving is not None else {}
     return {
         "name": resident.name,
         "model": resident.name,
@@ -166,5 +168,5 @@ def _ollama(resident: Resident) -> dict[str, object]:
         },
         "expires_at": wire.expiry(resident) or FOR_EVER,
         "size_vram": held_bytes,
-        "context_length": resident.spec.serving.context_size,
+        **context,
     }

@@ -61,6 +61,7 @@ MEANINGS: Mapping[str, Meaning] = {
     _R.BREAKER_OPEN: Meaning(503, "Failed too often"),
     _R.DEVICE_UNREADABLE: Meaning(503, "Device unreadable"),
     _R.SHUTTING_DOWN: Meaning(503, "Shutting down"),
+    _R.RUNTIME_UNAVAILABLE: Meaning(503, "Runtime does not answer"),
     _W.NOT_READY: Meaning(503, "Not ready"),
     _W.TOO_MANY_LISTENERS: Meaning(503, "Too many listeners"),
     _W.UNAVAILABLE: Meaning(503, "Unavailable"),

@@ -122,6 +122,9 @@ class Desk(Protocol):
     def degraded(self) -> tuple[str, ...]:
         """Why this daemon should not be sent work now; empty: it should."""
 
+    def doubts(self) -> tuple[str, ...]:
+        """What is amiss, although it does part of its work."""
+
     async def reload(self) -> ReloadOutcome:
         """Raise ConfigInvalid; nothing has changed then."""
 

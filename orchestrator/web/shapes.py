@@ -57,7 +57,7 @@ class LoadedModel(TypedDict):
     expires_at: str | None
     endpoint: str | None
     devices: list[Share]
-    serving: dict[str, object]
+    serving: dict[str, object] | None  # null: somebody else chose its settings
     why_leaving: str
     problem: str  # it serves, but not as it should
     given_up: list[str]  # what it had to do without, as its `degrade` list allows
@@ -243,7 +243,7 @@ class CatalogueEntry(TypedDict):
     vram_provenance: str
     ttl_seconds: float | None
     load_seconds: float
-    context_size: int
+    context_size: int | None  # null: somebody else chose it
     profile: str | None
     devices: list[str]
     hub: str | None  # where its file comes from
@@ -257,7 +257,7 @@ class Catalogue(TypedDict):
 
 
 class ModelAnswer(CatalogueEntry):
-    serving: dict[str, object]
+    serving: dict[str, object] | None  # null: somebody else chose its settings
     resident: LoadedModel | None
 
 
@@ -349,6 +349,7 @@ class Health(TypedDict):
 
 class Ready(TypedDict):
     status: Literal["ready"]
+    reasons: list[str]  # what is amiss all the same, such as one of several runtimes
 
 
 class OpenAiError(TypedDict):

@@ -10,8 +10,9 @@ from orchestrator.appraisal import Appraisal
 from orchestrator.core.leases import Lease, LeaseKind
 from orchestrator.core.refusals import Refusal
 from orchestrator.core.residents import Placement, Resident, ResidentState
+from orchestrator.core.silences import mark
 from orchestrator.core.snapshot import DeviceAccount, Snapshot, Waiting
-from orchestrator.core.specs import ModelName, Serving
+from orchestrator.core.specs import ModelName, ModelSpec, Serving
 from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, to_mb
 from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
 from orchestrator.ports import Operation
@@ -157,11 +158,16 @@ def loaded(
         "expires_at": None if pinned else expiry(resident),
         "endpoint": resident.endpoint.named if resident.endpoint else None,
         "devices": shares(resident.placement),
-        "serving": serving(resident.spec.serving),
+        "serving": serving_of(resident.spec),
         "why_leaving": resident.why_leaving,
-        "problem": resident.problem,
+        "problem": _problem(resident, snapshot),
         "given_up": list(resident.spec.given_up),
     }
+
+
+def _problem(resident: Resident, snapshot: Snapshot) -> str:
+    silence = snapshot.silent.get(resident.spec.service)
+    return resident.problem if silence is None else mark(silence)
 
 
 def _expected(resident: Resident, now_s: float) -> str | None:
@@ -182,6 +188,11 @@ def _vram_mb(placement: Placement, host: frozenset[DeviceId]) -> int:
 
 def shares(placement: Placement) -> list[shapes.Share]:
     return [{"device": at, "vram_mb": to_mb(share)} for at, share in placement.shares]
+
+
+def serving_of(spec: ModelSpec) -> dict[str, object] | None:
+    """What it is served with; None where that was for others to choose, and we do not know."""
+    return serving(spec.serving) if spec.settings_ours else None
 
 
 def serving(values: Serving) -> dict[str, object]:

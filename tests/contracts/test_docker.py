@@ -19,7 +19,7 @@ from orchestrator.core.failures import FailureReason
 from orchestrator.core.residents import InstanceId
 from orchestrator.core.specs import ModelName, ServiceName
 from orchestrator.core.vram import DeviceId
-from orchestrator.errors import StartFailed
+from orchestrator.errors import StartFailed, StopFailed
 from orchestrator.ports import Handle, Launch
 from orchestrator.runtimes.docker import DockerRuntime
 from orchestrator.runtimes.docker_create import ContainerSettings, models_dir
@@ -436,6 +436,45 @@ def test_processes_and_log_of_a_container_can_be_seen(url: str) -> None:
     on(url, play)
 
 
+# --- what others start again --------------------------------------------------------------------
+
+
+def test_a_restart_by_hand_is_an_end_and_a_return(url: str, engine: docker.APIClient) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch("--serve", "{port}"))
+        assert await docker_runtime.returned(()) != []
+        assert await docker_runtime.returned({InstanceId(INSTANCE)}) == []
+        waiting = asyncio.create_task(docker_runtime.wait(running.handle))
+        await until(lambda: listening(docker_runtime))
+        await docker_runtime.stirred()
+        await asyncio.to_thread(engine.restart, container_of(running.handle), 1)
+        assert (await asyncio.wait_for(waiting, 5)).code == 0
+        await asyncio.wait_for(docker_runtime.stirred(), 5)
+        (found,) = await docker_runtime.returned(())
+        assert found.instance == INSTANCE
+        assert found.running.handle == running.handle
+        again = asyncio.create_task(docker_runtime.wait(running.handle))
+        await asyncio.sleep(0.3)
+        assert not again.done(), "it is a life like any other"
+        await docker_runtime.stop(running.handle, grace_s=1)
+        await asyncio.wait_for(again, 5)
+        assert await docker_runtime.returned(()) == []
+
+    on(url, play)
+
+
+def test_an_earlier_life_that_runs_again_makes_way_for_a_new_one(
+    url: str, engine: docker.APIClient
+) -> None:
+    async def play(docker_runtime: DockerRuntime) -> None:
+        first = await docker_runtime.start(launch("--serve", "{port}"))
+        second = await docker_runtime.start(launch("--serve", "{port}", instance=f"{INSTANCE}-2"))
+        (left,) = engine.containers(all=True, filters={"label": f"{LABEL}={IDENTITY}"})
+        assert left["Id"] == container_of(second.handle) != container_of(first.handle)
+
+    on(url, play)
+
+
 # --- containers that somebody else defined ------------------------------------------------------
 
 
@@ -490,7 +529,7 @@ def test_a_missing_container_is_told_before_a_start(url: str, engine: docker.API
         service = launch().service
         told = await docker_runtime.lacking(service, image=None, container=NAMED)
         assert told is not None
-        assert "docker compose up --no-start" in told.remedy
+        assert "docker compose create" in told.remedy
         make_named(engine)
         assert await docker_runtime.lacking(service, image=None, container=NAMED) is None
 
@@ -522,7 +561,7 @@ def test_a_named_container_that_does_not_exist_says_how_to_make_it(url: str) -> 
     async def play(docker_runtime: DockerRuntime) -> None:
         with pytest.raises(StartFailed) as caught:
             await docker_runtime.start(launch(container=NAMED))
-        assert "docker compose up --no-start" in caught.value.failure.remedy
+        assert "docker compose create" in caught.value.failure.remedy
 
     on(url, play)
 
@@ -538,6 +577,67 @@ def test_a_cancelled_start_of_a_named_container_leaves_it_as_it_was(
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
+        assert not engine.inspect_container(container)["State"]["Running"]
+
+    on(url, play)
+
+
+def test_a_named_container_is_stopped_whatever_it_is_called_now(engine: docker.APIClient) -> None:
+    container = make_named(engine)
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch(container=NAMED, image=None))
+        engine.rename(container, f"{NAMED}-renamed")
+        assert await docker_runtime.alive(running.handle)
+        await docker_runtime.stop(running.handle, grace_s=1)
+        assert not engine.inspect_container(container)["State"]["Running"]
+
+    on(parts.need_engine(), play)
+
+
+def test_the_guard_does_not_let_a_renamed_one_be_stopped_and_nobody_says_it_was(
+    engine: docker.APIClient,
+) -> None:
+    container = make_named(engine)
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch(container=NAMED, image=None))
+        engine.rename(container, f"{NAMED}-renamed")
+        with pytest.raises(StopFailed, match="not verified gone"):
+            await docker_runtime.stop(running.handle, grace_s=1)
+        assert engine.inspect_container(container)["State"]["Running"]
+
+    with parts.guard(parts.need_engine(), GUARD_CONTAINERS=NAMED) as guarded:
+        on(guarded, play)
+
+
+def test_one_that_was_created_anew_under_its_name_is_stopped(
+    url: str, engine: docker.APIClient
+) -> None:
+    first = make_named(engine)
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        running = await docker_runtime.start(launch(container=NAMED, image=None))
+        engine.remove_container(first, force=True)
+        second = make_named(engine)
+        engine.start(second)
+        await docker_runtime.stop(running.handle, grace_s=1)
+        assert not engine.inspect_container(second)["State"]["Running"]
+
+    on(url, play)
+
+
+def test_a_handle_from_before_the_id_was_kept_goes_by_the_name(
+    url: str, engine: docker.APIClient
+) -> None:
+    container = make_named(engine)
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        handle = (await docker_runtime.start(launch(container=NAMED, image=None))).handle
+        fields = {key: each for key, each in handle.fields.items() if key != "id"}
+        older = replace(handle, fields=fields)
+        assert await docker_runtime.alive(older)
+        await docker_runtime.stop(older, grace_s=1)
         assert not engine.inspect_container(container)["State"]["Running"]
 
     on(url, play)

@@ -171,7 +171,7 @@ def test_what_a_frozen_engine_creates_late_is_removed(
             body = container_body(launch(instance="late-1"), SETTINGS)
             with pytest.raises(Unreachable):
                 await docker_runtime._engine.create("vram-late-1", body)
-            burial = asyncio.create_task(docker_runtime._bury(InstanceId("late-1")))
+            burial = asyncio.create_task(docker_runtime._debris.bury(InstanceId("late-1")))
         await asyncio.wait_for(burial, 15)
         assert labelled(engine) == []
         assert was_created(engine, "vram-late-1", begun_s)

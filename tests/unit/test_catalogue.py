@@ -397,3 +397,21 @@ def test_nobody_can_have_files_downloaded_from_outside(hub_book):
     body = {"service": "local", "file": "org/repo:new.gguf", "auto_download": True}
     with pytest.raises(ConfigInvalid, match="auto_download"):
         asyncio.run(book.put("new", body))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"context_size": 8192}, {"profile": "fast"}, {"gpu_layers": 0}, {"cache_type": "q8_0"}],
+)
+def test_nobody_chooses_settings_for_a_server_that_others_defined(file, opened, asked):
+    named = "  theirs: {engine: llama_cpp, runtime: docker, container: llama-cpp, url: http://a:1}"
+    model = "  named: {service: theirs, vram_mb: 100}"
+    file.write_text(FILE.replace("models:", f"{named}\nmodels:\n{model}"))
+    book = opened()
+    assert book.spec_for(LoadOrder(model="named")).name == "named"
+    with pytest.raises(Denied) as caught:
+        book.spec_for(LoadOrder(model="named", **asked))
+    refusal = caught.value.refusal
+    assert refusal.code is RefusalCode.CONFLICT
+    assert next(iter(asked)) in refusal.detail
+    assert "container llama-cpp is defined" in refusal.remedy

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.catalogue import Book
 from orchestrator.config import load_config
+from orchestrator.core.failures import Silence
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.messages import Decide, DecisionKind, ShutdownBegan, UnloadStatus
 from orchestrator.core.refusals import RefusalCode
@@ -20,6 +21,7 @@ from orchestrator.experience import Experience
 from orchestrator.orders import LoadOrder, RoomOrder, UnloadOrder
 from orchestrator.predictor import Unpredicting
 from orchestrator.registry.memory import MemoryRegistry
+from orchestrator.runtimes.unshared import Unshared
 from tests import machine
 from tests.asynchronous import eventually, run
 
@@ -402,5 +404,33 @@ def test_the_log_of_a_model_is_found_by_its_alias(office):
         (thing,) = office.world.running.values()
         thing.log.append("a word")
         assert await desk.log_tail("talk", 5) == ("a word",)
+
+    play(office, scene)
+
+
+def test_a_daemon_whose_only_runtime_is_silent_is_not_ready_and_says_so(office):
+    async def scene(desk, conductor):
+        assert desk.doubts() == ()
+        office.world.silence = Silence(who="Docker", for_s=7.0, problem="Docker is silent.")
+        await asyncio.sleep(2)
+        said = "Docker has not answered for 7 s; nothing is started there."
+        assert desk.doubts() == desk.degraded() == (said,)
+        forecast = await desk.forecast(LoadOrder(model="chat"))
+        assert forecast.refusal.code is RefusalCode.RUNTIME_UNAVAILABLE
+        with pytest.raises(Denied, match="Docker is silent"):
+            await load(desk, "chat")
+
+    play(office, scene)
+
+
+def test_with_another_runtime_it_is_ready_all_the_same(office):
+    async def scene(desk, conductor):
+        conductor.drivers["elsewhere"] = replace(
+            conductor.drivers[machine.SERVICE], runtime=Unshared()
+        )
+        office.world.silence = Silence(who="Docker", for_s=7.0, problem="Docker is silent.")
+        await asyncio.sleep(2)
+        assert desk.doubts() != ()
+        assert desk.degraded() == ()
 
     play(office, scene)

@@ -18,8 +18,8 @@ from orchestrator.execution import (
     how_it_ended,
     take_down,
 )
-from orchestrator.ports import Readiness, ReadyState
-from orchestrator.runtimes.fake import FakeRuntime
+from orchestrator.ports import Exit, Readiness, ReadyState
+from orchestrator.runtimes.fake import OUT_OF_MEMORY_LINE, FakeRuntime
 from orchestrator.runtimes.fake_engine import FakeWorldEngine
 from orchestrator.runtimes.fake_script import Fate, Mishap
 from tests import factories, machine
@@ -270,3 +270,34 @@ def test_a_runtime_that_is_silent_meanwhile_fails_no_load():
     never = Trial(FakeBehaviour(fail=FakeFailure.NEVER_READY), runtime=Mute)
     failure = run(never.bring_up())
     assert (failure.reason, failure.log_tail) == (FailureReason.NOT_READY_IN_TIME, ())
+
+
+@pytest.mark.parametrize(
+    ("exit_", "reason", "says"),
+    [
+        (Exit(code=0, stopped=True), FailureReason.STOPPED, "exit code 0"),
+        (Exit(code=-15, stopped=True), FailureReason.STOPPED, "SIGTERM"),
+        (Exit(code=137, stopped=True), FailureReason.STOPPED, "SIGKILL"),
+        (Exit(code=None, stopped=True), FailureReason.STOPPED, "removed"),
+        (Exit(code=-9), FailureReason.EXITED, "-9"),
+        (
+            Exit(code=0, stopped=True, log_tail=(OUT_OF_MEMORY_LINE,)),
+            FailureReason.OUT_OF_MEMORY,
+            "",
+        ),
+    ],
+)
+def test_an_end_by_other_hands_is_told_from_one_by_itself(exit_, reason, says):
+    class Ending(FakeRuntime):
+        async def wait(self, handle):
+            return exit_
+
+    async def scene():
+        there = machine.world()
+        there.runtime = Ending(there)
+        (drivers,) = machine.drivers(there).values()
+        failure = await how_it_ended(machine.running("a-1"), drivers)
+        assert failure.reason is reason
+        assert says in failure.detail
+
+    run(scene())

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from orchestrator.core.failures import Silence
 from orchestrator.core.leases import LeaseKind
 from orchestrator.core.messages import Requested
 from orchestrator.core.vram import DeviceId, GiB
@@ -192,5 +193,21 @@ def test_the_most_that_each_held_is_remembered_for_as_long_as_it_runs():
         del conductor.running[instance]
         await conductor.lookout.sample()
         assert conductor.lookout.peaks == {}
+
+    play(scene)
+
+
+def test_a_silence_is_told_with_every_tick_until_it_ends():
+    async def scene(conductor, there, _):
+        def silent():
+            return {each.for_s for each in conductor.snapshot().silent.values()}
+
+        for seconds in (4.0, 5.0):
+            there.silence = Silence(who="Docker", for_s=seconds, problem="Docker is silent.")
+            await asyncio.sleep(2)
+            assert silent() == {seconds}
+        there.silence = None
+        await asyncio.sleep(2)
+        assert silent() == set()
 
     play(scene)

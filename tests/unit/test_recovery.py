@@ -7,12 +7,13 @@ import pytest
 
 from orchestrator.core.footprints import Footprint
 from orchestrator.core.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.messages import UnloadRequested
 from orchestrator.core.residents import Placement, ResidentState
 from orchestrator.core.specs import FakeBehaviour, FakeFailure, ServiceName
 from orchestrator.core.vram import DeviceId, GiB
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Readiness, ReadyState
-from orchestrator.recovery import adopt, recover
+from orchestrator.recovery import adopt, recover, take_back
 from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake import FakeRuntime
 from orchestrator.runtimes.fake_engine import FakeWorldEngine
@@ -396,3 +397,108 @@ def test_what_only_we_start_is_not_looked_for():
         assert resident(conductor, "b") is None
 
     play(a_is_ready, scene)
+
+
+# --- what others start again ---------------------------------------------------------------------
+
+
+async def taken_back(conductor, there):
+    await take_back(conductor, conductor.scheduler.state.catalogue, there.runtime)
+
+
+def play_again(scene, *specs, world=None):
+    async def played():
+        there = world or machine.world()
+        async with machine.conducting(there, *specs) as conductor:
+            await scene(conductor, there)
+
+    run(played())
+
+
+async def loaded_and_killed(conductor, there, spec):
+    async with conductor.lease(spec):
+        instance = resident(conductor, spec.name).instance
+    there.kill(instance)
+    return instance
+
+
+def test_a_life_that_somebody_starts_again_goes_on():
+    async def scene(conductor, there):
+        instance = await loaded_and_killed(conductor, there, A)
+        await machine.until(lambda: resident(conductor, "a") is None)
+        await taken_back(conductor, there)
+        assert resident(conductor, "a") is None, "it does not run"
+        there.start_again(instance)
+        await there.runtime.stirred()
+        await taken_back(conductor, there)
+        assert resident(conductor, "a").state is ResidentState.LOADING
+        async with conductor.lease(A) as granted:
+            assert granted.resident.instance == instance
+        assert there.starts == ["a"], "no second copy"
+        await taken_back(conductor, there)
+        assert resident(conductor, "a").state is ResidentState.READY, "once"
+
+    play_again(scene, A)
+
+
+def test_it_is_charged_all_along_where_its_bytes_were_not_back_yet():
+    async def scene(conductor, there):
+        instance = await loaded_and_killed(conductor, there, A)
+        await machine.until(lambda: resident(conductor, "a").state is ResidentState.RELEASING)
+        there.start_again(instance)
+        await taken_back(conductor, there)
+        assert resident(conductor, "a").state is ResidentState.LOADING
+        await machine.until(lambda: resident(conductor, "a").state is ResidentState.READY)
+
+    play_again(scene, A, world=machine.world(release_lag_s=(1.0, 1.0)))
+
+
+def test_who_waits_for_it_to_be_gone_still_sees_it_go():
+    async def scene(conductor, there):
+        instance = await loaded_and_killed(conductor, there, A)
+        await machine.until(lambda: resident(conductor, "a").state is ResidentState.RELEASING)
+        ticket = conductor.next_ticket()
+        gone = conductor.ask(
+            ticket, UnloadRequested(ticket=ticket, model=A.name, deadline_s=conductor.clock() + 60)
+        )
+        there.start_again(instance)
+        await taken_back(conductor, there)
+        assert (await gone).verified
+        assert dict(there.running) == {}
+
+    play_again(scene, A, world=machine.world(release_lag_s=(1.0, 1.0)))
+
+
+def test_of_two_copies_the_one_that_is_known_stays():
+    async def scene(conductor, there):
+        instance = await loaded_and_killed(conductor, there, A)
+        await machine.until(lambda: resident(conductor, "a") is None)
+        async with conductor.lease(A) as granted:
+            there.start_again(instance)
+            await taken_back(conductor, there)
+            assert list(there.running) == [granted.resident.instance]
+
+    play_again(scene, A, world=machine.world(strict=False))
+
+
+def test_what_the_configuration_does_not_want_any_more_is_removed():
+    async def scene(conductor, there):
+        instance = await loaded_and_killed(conductor, there, A)
+        await machine.until(lambda: resident(conductor, "a") is None)
+        there.start_again(instance)
+        await take_back(conductor, {}, there.runtime)
+        assert dict(there.running) == {}
+
+    play_again(scene, A)
+
+
+def test_a_silent_runtime_is_asked_again():
+    class Silent(FakeRuntime):
+        async def returned(self, known):
+            raise Unreachable("the engine does not answer.")
+
+    async def scene(conductor, there):
+        await take_back(conductor, {A.name: A}, Silent(there))
+        assert resident(conductor, "a") is None
+
+    play_again(scene, A)

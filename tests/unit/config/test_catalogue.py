@@ -278,3 +278,23 @@ def test_what_does_not_go_together_with_direct(changes, key):
 def test_a_direct_service_in_a_network_says_what_it_is_called():
     service = replace(DOCKER, direct=True, network="stack", host="box.lan")
     assert list(service_mistakes(service)) == []
+
+
+NAMED = ServiceEntry(
+    engine=EngineName.LLAMA_CPP, runtime=RuntimeName.DOCKER, container="llama-cpp", url="http://a:1"
+)
+
+
+@pytest.mark.parametrize(("service", "home"), [(NAMED, "llama-cpp"), (ELSEWHERE, "external")])
+def test_settings_of_a_server_that_others_defined_are_refused(service, home):
+    keys = {"context_size": 8192, "profile": Profile.FAST, "gpu_layers": 0, "jinja": False}
+    said = complaints(entry(**keys), service)
+    assert set(said) == set(keys)
+    assert all("would change nothing" in each and home in each for each in said.values())
+
+
+def test_whose_settings_they_are_is_known_of_every_model():
+    file = {"file": "/models/a.gguf"}
+    assert not built(entry(priority=9, ttl_seconds=60), NAMED).settings_ours
+    assert not built(entry(), ELSEWHERE).settings_ours
+    assert built(entry(**file, context_size=8192), WHEEL).settings_ours

@@ -66,6 +66,12 @@ def test_stance(there, wish, taken):
     assert check(there, **wish) is taken
 
 
+def test_what_cannot_be_stopped_does_not_give_way():
+    urgent = Urgency(priority=9, due=True)
+    taken = stance(LONG_IDLE, urgent, RULES, NOW_S, pinned=False, silent=True)
+    assert (taken, YIELDS[taken]) == (Stance.UNREACHABLE, Yielding.NO)
+
+
 def test_protection_of_the_idle_ends_on_the_second():
     idle = replace(LONG_IDLE, last_used_s=NOW_S - RULES.protect_idle_s)
     assert check(idle, priority=4) is Stance.IDLE

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.grants import room_spec
-from orchestrator.core.reconcile import Health, Sight, reconcile
+from orchestrator.core.reconcile import Health, Sight, come_back, reconcile
 from orchestrator.core.residents import Endpoint, InstanceId, ResidentState
 from orchestrator.core.specs import ModelName
 from orchestrator.core.vram import GiB
@@ -116,3 +116,32 @@ def test_what_became_ready_while_nobody_looked_is_ready_from_now():
     known = replace(resident("a", gib=8, state=S.LOADING), ready_s=None)
     (goes_on,) = reconcile([known], [sight()], {}, NOW_S).residents
     assert goes_on.ready_s == NOW_S
+
+
+# --- a life that had ended and goes on -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("health", "wanted_gone", "goes_on_as"),
+    [
+        (Health.STARTING, False, S.LOADING),
+        (Health.READY, False, S.READY),
+        (Health.BROKEN, False, S.UNLOADING),
+        (Health.STARTING, True, S.UNLOADING),
+    ],
+)
+def test_who_comes_back_goes_on_as_it_is_found(health, wanted_gone, goes_on_as):
+    life = replace(resident("a", gib=8, state=S.LOADING), ready_s=3.0)
+    releasing = replace(life, state=S.RELEASING)
+    for present in (None, releasing):
+        seen = sight(health=health)
+        back = come_back(life, seen, present, NOW_S, wanted_gone=wanted_gone)
+        assert (back.state, back.endpoint) == (goes_on_as, NEW_PLACE)
+        assert back.ready_s in (None, NOW_S), "it is ready anew, or not yet"
+
+
+def test_nobody_comes_back_whose_place_is_taken():
+    life = resident("a", gib=8)
+    another = replace(life, instance=InstanceId("a-2"))
+    for present in (life, another, replace(another, state=S.RELEASING)):
+        assert come_back(life, sight(), present, NOW_S, wanted_gone=False) is None

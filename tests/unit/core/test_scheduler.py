@@ -1114,3 +1114,28 @@ def test_a_file_that_was_found_meanwhile_is_no_change_of_the_operators():
     assert play.scheduler.state.pinned == {"b"}
     play.tell(CatalogueChanged({"b": replace(BROUGHT, priority=9)}))
     assert play.scheduler.state.pinned == set()
+
+
+def test_a_server_that_somebody_stops_by_hand_is_not_the_models_fault():
+    by_hand = Failure(
+        reason=FailureReason.STOPPED, detail="it was stopped by somebody else (SIGTERM)."
+    )
+    play = Play(A)
+    for turn in range(BREAKER_FAILURES + 1):
+        play.bring_up(turn, A)
+        instance = play.resident("a").instance
+        del play.running[instance]
+        play.tell(Died(instance, by_hand))
+        play.sample()
+    said = [each.text for each in play.said if each.kind is DecisionKind.DIED]
+    assert set(said) == {"a has ended: it was stopped by somebody else (SIGTERM)."}
+    assert len(said) == BREAKER_FAILURES + 1
+
+
+def test_what_could_not_be_looked_at_is_not_said_to_be_ready():
+    play = Play(A, B)
+    seen, unseen = resident("a", gib=8), resident("b", gib=8)
+    play.tell(Recovered((seen, unseen), unseen=frozenset({unseen.instance})))
+    texts = [each.text for each in play.said]
+    assert texts[0] == "a was found as ready and taken over."
+    assert texts[1] == "b could not be looked at; it is believed to be as it was last seen, ready."

@@ -125,3 +125,30 @@ def test_nobody_listens_before_somebody_watches() -> None:
     begun_s = time.monotonic()
     run(play, [])
     assert time.monotonic() - begun_s < 1
+
+
+def test_a_start_stirs_who_looks_for_what_others_start() -> None:
+    stream = Stream()
+
+    async def play(events: ContainerEvents) -> None:
+        await events.stirred()  # the stream has opened: nobody knows what was before
+        looking = asyncio.create_task(events.stirred())
+        stream.say(DIED)
+        await asyncio.sleep(0.05)
+        assert not looking.done()
+        stream.say(Happening("abc", "vram-x", "start", None))
+        await looking
+
+    run(play, [stream])
+
+
+def test_a_stream_that_comes_back_stirs_too() -> None:
+    first, second = Stream(), Stream()
+
+    async def play(events: ContainerEvents) -> None:
+        await events.stirred()
+        first.say(BROKEN)
+        await events.stirred()
+        await until_poll(events, POLL_S_LISTENING)
+
+    run(play, [first, second])

@@ -136,6 +136,7 @@ class FakeDesk:
         self.left = []  # operations whose callers did not wait for the end
         self.slow = None  # an Event: loads wait for it
         self.reasons = ()
+        self.amiss = ()
         self.reload_mistakes = ()
         self.records = []
         self.numbers = itertools.count(1)
@@ -348,6 +349,9 @@ class FakeDesk:
 
     def degraded(self):
         return self.reasons
+
+    def doubts(self):
+        return self.amiss
 
     async def reload(self):
         if self.reload_mistakes:

@@ -16,7 +16,10 @@ def test_health_is_the_contracts(desk):
 
 
 def test_ready_says_why_not(desk):
-    assert asked(desk, "GET", "/health/ready").json() == {"status": "ready"}
+    assert asked(desk, "GET", "/health/ready").json() == {"status": "ready", "reasons": []}
+    desk.amiss = ("Docker does not answer.",)
+    answer = asked(desk, "GET", "/health/ready")
+    assert (answer.status_code, answer.json()["reasons"]) == (200, list(desk.amiss))
     desk.reasons = ("No device can be read.", "The registry's disk is full.")
     answer = asked(desk, "GET", "/health/ready")
     assert (answer.status_code, answer.json()["reasons"]) == (503, list(desk.reasons))

@@ -12,7 +12,7 @@ from orchestrator.core.snapshot import Waiting
 from orchestrator.core.vram import DeviceId, DeviceKind, DeviceState, MiB
 from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.orders import Forecast
-from orchestrator.web import wire
+from orchestrator.web import catalogue, wire
 from tests.unit.web.desk import GPU, NOW_S, FakeDesk, account, resident, spec
 
 
@@ -222,3 +222,11 @@ def test_what_several_gpus_hold_together_is_told():
     parts = Estimate("llama", Method.HEADER, (Share(MiB), Share(MiB)), Share())
     wide = Appraisal(spec("a", file="/a.gguf", span=2), parts, footprint)
     assert wire.estimate_answer(wide)["vram_mb"] == 1600
+
+
+def test_settings_that_others_chose_are_not_made_up(desk):
+    theirs = replace(spec("a"), settings_ours=False)
+    desk.residents["a"] = resident(theirs)
+    answer = catalogue.model_answer(theirs, desk.snapshot())
+    assert (answer["serving"], answer["context_size"]) == (None, None)
+    assert answer["resident"]["serving"] is None
