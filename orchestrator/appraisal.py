@@ -19,10 +19,19 @@ from orchestrator.gguf.footprint import Estimate, Method
 from orchestrator.gguf.header import Header
 from orchestrator.gguf.settings import GPU_OVERHEAD_BYTES, Settings
 
-# A server process beside its model: code, threads, and the vocabulary as strings and tables.
-# Measured with xllamacpp on x86-64: 57 MiB with 49 152 words, 105 MiB with 262 144.
-PROCESS_BYTES = 48 * MiB
-WORD_BYTES = 240
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """What a server holds beside its model: code, threads, the vocabulary as strings and tables."""
+
+    own_bytes: int
+    word_bytes: int  # of each word of the vocabulary
+
+
+# Measured on x86-64 with 49 152 and with 262 144 words, after long prompts: the resident set less
+# what the model's files tell (bench/bench_footprints.py).
+LLAMA_SERVER = ServerProcess(own_bytes=32 * MiB, word_bytes=170)
+IN_PYTHON = ServerProcess(own_bytes=49 * MiB, word_bytes=190)  # xllamacpp
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +45,18 @@ class Appraisal:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The headers of everything that one server loads."""
+    """The headers of everything that one server loads, and the server."""
 
     model: Header
-    projector: Header | None
-    adapters: tuple[Header, ...]
+    projector: Header | None = None
+    adapters: tuple[Header, ...] = ()
+    server: ServerProcess = LLAMA_SERVER
 
     @property
     def identity(self) -> tuple[object, ...]:
         others = (self.projector,) if self.projector is not None else ()
-        return tuple(each.parts for each in (self.model, *others, *self.adapters))
+        headers = (self.model, *others, *self.adapters)
+        return (*(each.parts for each in headers), self.server)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +93,8 @@ def settings_of(files: Files, serving: Serving, gpus: int) -> Settings:
 
 def process_bytes(files: Files, serving: Serving) -> int:
     """Host RAM of the server itself, and of the prompt cache that it is allowed."""
-    words = architecture_of(files.model).vocabulary
-    return PROCESS_BYTES + words * WORD_BYTES + serving.host_cache_mb * MiB
+    server, words = files.server, architecture_of(files.model).vocabulary
+    return server.own_bytes + words * server.word_bytes + serving.host_cache_mb * MiB
 
 
 def understood(files: Files) -> bool:

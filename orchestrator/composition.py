@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import assert_never
 
+from orchestrator.appraisal import IN_PYTHON
 from orchestrator.config import Config
 from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName, ServiceEntry
 from orchestrator.core.failures import Failure
@@ -187,7 +188,12 @@ def make_predictions(services: Mapping[str, ServiceEntry]) -> Predictions:
     search_path = os.environ.get("PATH")  # noqa: TID251 - where programs are looked for
     on_path = shutil.which("llama-server", path=search_path)
     others = beside((Path(on_path),)) if on_path is not None else None
-    return Predictions(Headers(), dry_runs=others, of_services=launched)
+    in_python = {
+        ServiceName(name): IN_PYTHON
+        for name, entry in services.items()
+        if entry.engine is EngineName.XLLAMACPP
+    }
+    return Predictions(Headers(), dry_runs=others, of_services=launched, servers=in_python)
 
 
 def _dry_runs(directory: Path) -> DryRuns | None:

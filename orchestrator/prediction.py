@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.appraisal import (
+    LLAMA_SERVER,
     Appraisal,
     Files,
     Predicted,
+    ServerProcess,
     estimated,
     process_bytes,
     settings_of,
@@ -46,11 +48,15 @@ class Predictions:
         *,
         dry_runs: DryRuns | None = None,
         of_services: Mapping[ServiceName, DryRuns | None] | None = None,
+        servers: Mapping[ServiceName, ServerProcess] | None = None,
     ) -> None:
-        """`dry_runs` is the planner of all services that are not named in `of_services`."""
+        """`dry_runs` is the planner of all services that are not named in `of_services`; `servers`
+        names those that run something else than llama-server.
+        """
         self._headers = headers
         self._dry_runs = dry_runs
         self._of_services = of_services or {}
+        self._servers = servers or {}
         self._known: OrderedDict[object, Predicted] = OrderedDict()
         self._prepared: OrderedDict[object, None] = OrderedDict()
         self._remarks: dict[ModelName, Decide] = {}  # of models that were asked for so far
@@ -215,6 +221,7 @@ class Predictions:
             model=_read(read, spec.file, "file"),
             projector=None if spec.mmproj is None else _read(read, spec.mmproj, "mmproj"),
             adapters=tuple(_read(read, each, "lora", i) for i, each in enumerate(spec.lora)),
+            server=self._servers.get(spec.service, LLAMA_SERVER),
         )
 
     def _planner(self, spec: ModelSpec, files: Files) -> DryRuns | None:

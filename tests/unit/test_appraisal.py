@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.appraisal import PROCESS_BYTES, WORD_BYTES
+from orchestrator.appraisal import IN_PYTHON, LLAMA_SERVER
 from orchestrator.core.footprints import UNKNOWN, Provenance
 from orchestrator.core.residents import Placement
 from orchestrator.core.specs import ModelName, ModelSpec, ServiceName, Serving
@@ -48,10 +48,23 @@ def test_the_footprint_is_the_estimate_with_the_drivers_part_and_the_process(pre
     asked = estimate(header("llama31-8b"), Settings(context_size=8192))
     assert found.provenance is Provenance.ESTIMATED
     assert found.device_bytes == asked.on_devices.planned_bytes + GPU_OVERHEAD_BYTES
-    process = PROCESS_BYTES + WORDS * WORD_BYTES
+    process = LLAMA_SERVER.own_bytes + WORDS * LLAMA_SERVER.word_bytes
     assert found.host_bytes == asked.host.planned_bytes + process
     alone = estimate(header("llama31-8b"), Settings(context_size=8192, tensor_split=()))
     assert found.host_only_bytes == alone.host.planned_bytes + process
+
+
+def test_a_server_in_python_holds_more_beside_the_same_model(predictions):
+    service = LLAMA.service
+    wheel = of(Predictions(Headers(), servers={service: IN_PYTHON}))
+    plain = of(predictions)
+    more = (
+        IN_PYTHON.own_bytes
+        - LLAMA_SERVER.own_bytes
+        + WORDS * (IN_PYTHON.word_bytes - LLAMA_SERVER.word_bytes)
+    )
+    assert wheel.device_bytes == plain.device_bytes
+    assert wheel.without_gpu_bytes - plain.without_gpu_bytes == more > 0
 
 
 def test_the_prompt_cache_in_host_ram_is_charged(predictions):
