@@ -6,12 +6,14 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 CONFIG ?=
 JOBS ?= 2
+# Contracts and scenarios mostly wait: for containers, for time, for bytes.
+WAITING_JOBS ?= 3
 READY := $(VENV)/.ready
 
 # Real processes on a shared machine: what fails beside others is run once more, alone, and said.
 # A defect fails twice.
 define pytest
-	$(BIN)/pytest -q -rs -n $(JOBS) $(2) $(1) || { \
+	$(BIN)/pytest -q -rs $(2) $(1) || { \
 		echo "== once more, alone, what failed"; \
 		$(BIN)/pytest -q -rs --last-failed --last-failed-no-failures none $(1); }
 endef
@@ -43,10 +45,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(call pytest,tests/unit tests/simulation tests/test_tidy.py)
+	$(call pytest,tests/unit tests/simulation tests/test_tidy.py,-n $(JOBS))
 
 test: check
-	$(call pytest,tests/contracts tests/scenarios,--dist loadfile)
+	$(call pytest,tests/contracts tests/scenarios,-n $(WAITING_JOBS) --dist loadfile)
 
 format: $(READY)
 	$(BIN)/ruff format .

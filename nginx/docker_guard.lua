@@ -247,7 +247,7 @@ function M.decide()
         checked_pull(args)
     elseif call.about == "image" then
         if next(settings.images) and not settings.images[call.ref] then
-            return refuse("the image " .. call.ref .. " is not one that may be run")
+            return refuse("the image " .. call.ref .. " is not one that GUARD_IMAGES names")
         end
     elseif call.about == "list" then
         checked_list(args)

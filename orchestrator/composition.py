@@ -1,4 +1,9 @@
-"""Names the concrete drivers, and nothing else does: which module stands behind each port."""
+"""Names the concrete drivers, and nothing else does: which module stands behind each port.
+
+Docker's are imported where a service uses them: its SDK takes a tenth of a daemon's start.
+"""
+
+# ruff: noqa: PLC0415 - see above
 
 import asyncio
 import logging
@@ -10,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from orchestrator.appraisal import IN_PYTHON
 from orchestrator.config import Config
@@ -41,13 +46,14 @@ from orchestrator.gpu.nvml import NvmlDevices
 from orchestrator.hub import Access, access_from
 from orchestrator.ports import Clock, Devices, Engine, Runtime, Supply
 from orchestrator.prediction import Predictions
-from orchestrator.runtimes.docker import DockerRuntime
 from orchestrator.runtimes.docker_create import ContainerSettings, ModelsDir, models_dir
-from orchestrator.runtimes.docker_engine import DockerEngine
-from orchestrator.runtimes.docker_images import ImageSupply
 from orchestrator.runtimes.external import ExternalRuntime
 from orchestrator.runtimes.process import ProcessRuntime
 from orchestrator.supply import HubSupply
+
+if TYPE_CHECKING:
+    from orchestrator.runtimes.docker import DockerRuntime
+    from orchestrator.runtimes.docker_images import ImageSupply
 
 log = logging.getLogger("orchestrator")
 
@@ -233,7 +239,7 @@ class ServerVersions(Mapping[ServiceName, str]):
     async def look(self) -> None:
         """Ask for the ids. An engine that says nothing soon is asked again before a load."""
 
-        async def ask(runtime: DockerRuntime, image: str) -> None:
+        async def ask(runtime: "DockerRuntime", image: str) -> None:
             with suppress(Failed):
                 await runtime.look_at_image(image)
 
@@ -275,6 +281,9 @@ class Runtimes:
 
     def supplies(self, entry: ServiceEntry) -> Iterator[Supply]:
         if entry.auto_pull and entry.image is not None:
+            from orchestrator.runtimes.docker_engine import DockerEngine
+            from orchestrator.runtimes.docker_images import ImageSupply
+
             supply = ImageSupply(DockerEngine(_docker_url()), entry.image)
             self._images.append(supply)
             yield supply
@@ -302,7 +311,7 @@ class Runtimes:
             case _:
                 assert_never(entry.runtime)
 
-    def docker(self, entry: ServiceEntry) -> DockerRuntime:
+    def docker(self, entry: ServiceEntry) -> "DockerRuntime":
         if entry not in self._docker:
             self._docker[entry] = _docker_runtime(entry, self._config)
         return self._docker[entry]
@@ -312,7 +321,9 @@ def _docker_url() -> str:
     return os.environ.get("DOCKER_HOST") or DOCKER_SOCKET  # noqa: TID251 - as every Docker client
 
 
-def _docker_runtime(entry: ServiceEntry, config: Config) -> DockerRuntime:
+def _docker_runtime(entry: ServiceEntry, config: Config) -> "DockerRuntime":
+    from orchestrator.runtimes.docker import DockerRuntime
+
     return DockerRuntime(
         _docker_url(),
         ContainerSettings(

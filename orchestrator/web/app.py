@@ -58,7 +58,8 @@ def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
     _explain_errors(app)
     # FastAPI puts off most of its work until somebody asks. The first caller, and whoever is
     # served beside it, would wait for that.
-    app.openapi()
+    for route in app.routes:
+        route.matches({"type": "http", "method": "GET", "path": "/", "headers": []})
     return app
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import TypeAdapter
+from typing_extensions import is_typeddict
 
 from orchestrator.web import shapes
 from orchestrator.web.denials import Declined, Denial, WebCode, clip, encode
@@ -23,7 +25,8 @@ EVERY_WRITE = (403, 413, 415, 421, 422)
 EVENT_STREAM: dict[str, Any] = {
     "text/event-stream": {"schema": {"type": "string"}, "example": "data: {…}\n\n"}
 }
-ERROR_SCHEMA = {"$ref": "#/components/schemas/ErrorBody"}
+_SCHEMAS = "#/components/schemas/"
+_SHAPES: dict[str, Any] = {}  # what routes answer with, by the name it has in the document
 
 router = APIRouter(include_in_schema=False)
 
@@ -32,13 +35,9 @@ def answers(
     shape: Any, example: object, *errors: int, status: int = 200, **more: dict[str, Any]
 ) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: its answer, and the errors it may give instead."""
-    json_content: dict[str, Any] = {"example": example}
+    content = {"application/json": _content(shape, example), **more}
     documented: dict[int | str, dict[str, Any]] = {
-        status: {
-            "model": shape,
-            "description": "As asked",
-            "content": {"application/json": json_content, **more},
-        }
+        status: {"description": "As asked", "content": content}
     }
     return documented | denied(*errors)
 
@@ -46,29 +45,42 @@ def answers(
 def denied(*errors: int) -> dict[int | str, dict[str, Any]]:
     return {
         each: {
-            "model": shapes.ErrorBody,
             "description": ERRORS[each][0],
-            "content": {"application/json": {"example": ERRORS[each][1]}},
+            "content": {"application/json": _content(shapes.ErrorBody, ERRORS[each][1])},
         }
         for each in sorted({*errors, *EVERY_ROUTE})
     }
 
 
 def streamed(*errors: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that only streams; FastAPI would call its errors events too."""
-    documented: dict[int | str, dict[str, Any]] = {
-        status: {
-            "description": ERRORS[status][0],
-            "content": {"application/json": {"schema": ERROR_SCHEMA, "example": ERRORS[status][1]}},
-        }
-        for status in sorted({*errors, *EVERY_ROUTE})
-    }
-    return documented | {200: {"description": "Events", "content": EVENT_STREAM}}
+    """The `responses` of a route that only streams."""
+    return denied(*errors) | {200: {"description": "Events", "content": EVENT_STREAM}}
+
+
+def _content(shape: Any, example: object) -> dict[str, Any]:
+    """By name: a schema is worked out when somebody reads the document, not at every start."""
+    if not is_typeddict(shape):
+        return {"schema": {"type": "object"}, "example": example}
+    _SHAPES[shape.__name__] = shape
+    return {"schema": {"$ref": _SCHEMAS + shape.__name__}, "example": example}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document. Blocking: some tenths of a second the first time."""
+    if app.openapi_schema is None:
+        described = app.openapi()
+        mode: Literal["serialization"] = "serialization"
+        adapters = [(name, mode, TypeAdapter(each)) for name, each in _SHAPES.items()]
+        _, defined = TypeAdapter.json_schemas(adapters, ref_template=f"{_SCHEMAS}{{model}}")
+        components = described.setdefault("components", {}).setdefault("schemas", {})
+        components.update(sorted(defined["$defs"].items()))
+    assert app.openapi_schema is not None
+    return app.openapi_schema
 
 
 @router.get("/openapi.json")
-async def openapi(request: Request) -> Response:
-    return Response(encode(request.app.openapi()), media_type="application/json")
+def openapi(request: Request) -> Response:
+    return Response(encode(document(request.app)), media_type="application/json")
 
 
 @router.get("/docs")

@@ -73,9 +73,11 @@ def test_impossible_request_downloads_nothing(tmp_path, hub):
 
 def test_nobody_leaves_before_the_download_has_ended(tmp_path, hub):
     hub.behaviour.stall_after = 40 << 20
-    models = {"far": far(vram_mb=30_000), "resident": model(20_000)}
+    models = {"far": far(), "resident": model(32_300)}
     with daemon(tmp_path, hub, models) as started:
         started.load("resident")
+        plan = started.post("/models/plan", {"model": "far"}).json()
+        assert [each["model"] for each in plan["evict"]] == ["resident"]
         first = started.post("/models/load", {"model": "far", "wait": False})
         assert first.status_code == 202
         assert hub.stalled.wait(20)

@@ -2,9 +2,10 @@ import re
 
 import pytest
 
+from orchestrator.web.docs import document
 from tests.unit.web.desk import APP, FakeDesk, asked, routes_of
 
-DOCUMENT = APP.openapi()
+DOCUMENT = document(APP)
 OPERATIONS = [
     (method, path, operation)
     for path, item in DOCUMENT["paths"].items()
