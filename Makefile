@@ -45,10 +45,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(call pytest,tests/unit tests/simulation tests/test_tidy.py,-n $(JOBS))
+	$(call pytest,tests/unit tests/simulation tests/test_tidy.py,-n $(JOBS) -m 'not more_seeds')
 
 test: check
-	$(call pytest,tests/contracts tests/scenarios,-n $(WAITING_JOBS) --dist loadfile)
+	$(call pytest,tests/simulation,-n $(JOBS) -m more_seeds)
+	$(call pytest,tests/contracts tests/scenarios,-n $(WAITING_JOBS) --dist loadfile --no-loadscope-reorder)
 
 format: $(READY)
 	$(BIN)/ruff format .

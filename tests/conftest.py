@@ -14,6 +14,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: needs {name} ({part.remedy})")
 
 
+# A file is one worker's: what takes minutes begins first, or the others wait for it in the end.
+LONGEST_FIRST = ("test_workflows.py", "test_docker.py", "test_compose.py", "test_ourselves.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in parts.PARTS:

@@ -42,6 +42,7 @@ from tests.simulation.virtual_time import run
 CLIENTS = 40
 DAY_S = 900.0
 SEEDS = 300
+SEEDS_QUICK = 100  # of them in `make check`; `make test` lives through the others as well
 RULES = Rules(
     patience_s=30,
     patience_loads=2,
@@ -274,6 +275,12 @@ async def check_the_end(day: Day, conductor: Conductor, clients: list[asyncio.Ta
         assert waited_s <= promised_s + 30, f"waited {waited_s:.0f} s of {promised_s:.0f}"
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(seed, marks=[pytest.mark.more_seeds] if seed >= SEEDS_QUICK else [])
+        for seed in range(SEEDS)
+    ],
+)
 def test_busy_day(seed: int) -> None:
     run(busy_day(Day(random.Random(seed), visible=seed % 2 == 0)))
