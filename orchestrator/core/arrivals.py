@@ -185,19 +185,19 @@ def _bringing(state: State, line: Line, event: Bringing, now_s: float) -> list[E
 
 def _checked(state: State, line: Line, event: Checked, now_s: float) -> list[Effect]:
     """Its line goes on from here, or hears at once why it never will."""
-    came, line.bringing = bool(line.bringing), ""
     if event.failure is not None:
         return cannot_start(state, line, event.failure, now_s)
     found = event.spec or line.spec
     if found.footprint.unknown:
         return cannot_start(state, line, _SIZE_UNKNOWN, now_s)
-    # What a model takes was found out first: before it is brought, room for it is looked for.
-    line.check_began = line.checked = not line.spec.footprint.unknown
+    # What a model takes is found out first: before it is brought, room for it is looked for.
+    line.checked = not line.spec.footprint.unknown
+    line.check_began = line.checked
     state.queue.supply(found)
     state.ledger.touch()
-    if not came:
+    if not (line.checked and line.bringing):
         return []
-    line.brought_s = now_s
+    line.bringing, line.brought_s = "", now_s
     return [
         Decide(kind=DecisionKind.BRING, model=event.model, text=f"{event.model} has all it needs.")
     ]

@@ -1139,3 +1139,17 @@ def test_what_could_not_be_looked_at_is_not_said_to_be_ready():
     texts = [each.text for each in play.said]
     assert texts[0] == "a was found as ready and taken over."
     assert texts[1] == "b could not be looked at; it is believed to be as it was last seen, ready."
+
+
+def test_a_model_that_was_only_sized_is_not_said_to_have_all_it_needs():
+    play = far_play()
+    play.tell(request(1, UNSIZED))
+    play.tell(Bringing("b", "asking"))
+    assert play.tell(Checked("b", None, BROUGHT)) == [Check(BROUGHT)]
+    play.tell(Bringing("b", "half of it"))
+    play.tell(Checked("b", None, BROUGHT))
+    said = [each.text for each in play.said if each.kind is DecisionKind.BRING]
+    assert said == [
+        "b is not complete: org/repo:b.gguf is brought here first.",
+        "b has all it needs.",
+    ]
