@@ -90,11 +90,6 @@ class Predictions:
         self._said = dict(self._remarks)
         return tuple(fresh)
 
-    def remembered(self, spec: ModelSpec) -> Footprint | None:
-        """Never blocks: as far as the files have been read and the planner has been asked."""
-        predicted = self._remembered(spec)
-        return None if predicted is None else predicted.footprint
-
     def changed(self, spec: ModelSpec, serving: Serving) -> Footprint | None:
         """What the same model takes under other settings; None if that cannot be told.
 
@@ -241,6 +236,7 @@ class Predictions:
         return known
 
     def _remembered(self, spec: ModelSpec) -> Predicted | None:
+        """Never blocks: as far as the files have been read and the planner has been asked."""
         if spec.file is None:
             return None
         try:

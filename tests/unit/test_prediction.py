@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.catalogue import Unpredictable
-from orchestrator.core.footprints import UNKNOWN, Footprint
-from orchestrator.core.specs import Degrading, ModelName, ModelSpec, ServiceName, Serving
+from orchestrator.core.footprints import Footprint
+from orchestrator.core.specs import Degrading
 from orchestrator.core.vram import GiB, MiB, to_mb
 from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.estimate import estimate
@@ -15,15 +15,7 @@ from orchestrator.gguf.footprint import Method, Share
 from orchestrator.gguf.headers import Headers
 from orchestrator.prediction import Predictions
 from tests.unit.gguf.gguf_files import unknown_architecture
-from tests.unit.gguf.shapes import FOOTPRINTS
-
-LLAMA = ModelSpec(
-    name=ModelName("llama"),
-    service=ServiceName("local"),
-    footprint=UNKNOWN,
-    file=str(FOOTPRINTS / "llama31-8b.gguf"),
-    serving=Serving(context_size=8192),
-)
+from tests.unit.test_appraisal import LLAMA, of, served
 
 
 @pytest.fixture
@@ -31,14 +23,10 @@ def predictions():
     return Predictions(Headers())
 
 
-def of(predictions, **changes):
-    footprint = predictions.footprint(replace(LLAMA, **changes))
-    assert footprint is not None
-    return footprint
-
-
-def served(**changes):
-    return {"serving": replace(LLAMA.serving, **changes)}
+def known(predictions, spec):
+    """What can be told of it without looking again."""
+    found = predictions._remembered(spec)
+    return found and found.footprint
 
 
 @pytest.fixture
@@ -147,7 +135,7 @@ def test_where_the_engine_can_be_asked_it_is_and_once(predictions, asking, plann
     assert asking.footprint(odd).device_bytes == guessed + GiB // 2
     assert said(asking) == []
     asked = len(planning.asked)
-    assert asking.footprint(odd) == asking.remembered(odd)
+    assert asking.footprint(odd) == known(asking, odd)
     assert len(planning.asked) == asked
     assert {len(each.tensor_split) for each in planning.asked} == {0, 1}, "the host is planned too"
 
@@ -175,10 +163,10 @@ def test_a_guess_does_not_hide_what_is_planned_later(asking, planning, odd):
     planning.silent = True
     guessed = asking.footprint(odd)
     assert "does not answer" in said(asking)[0][1]
-    assert asking.remembered(odd) == guessed
+    assert known(asking, odd) == guessed
     planning.silent = False
     assert asking.footprint(odd).device_bytes == guessed.device_bytes + GiB // 2
-    assert asking.remembered(odd).device_bytes == guessed.device_bytes + GiB // 2
+    assert known(asking, odd).device_bytes == guessed.device_bytes + GiB // 2
 
 
 def test_a_planner_that_falls_silent_never_makes_a_model_smaller(asking, planning, odd):
@@ -231,7 +219,7 @@ def test_a_model_without_a_file_must_be_declared(predictions):
     assert predictions.footprint(replace(LLAMA, file=None)) is None
     assert predictions.footprint(declared(replace(LLAMA, file=None), 7)).device_bytes == 7 * MiB
     assert predictions.prepared(replace(LLAMA, file=None))
-    assert predictions.remembered(replace(LLAMA, file=None)) is None
+    assert known(predictions, replace(LLAMA, file=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -254,12 +242,12 @@ def test_orders_are_answered_from_memory_without_a_look_at_the_disk(predictions,
     copy = tmp_path / "m.gguf"
     copy.write_bytes(Path(LLAMA.file).read_bytes())
     here = replace(LLAMA, file=str(copy))
-    assert predictions.remembered(here) is None, "not read yet"
+    assert known(predictions, here) is None, "not read yet"
     first = predictions.footprint(here)
     copy.unlink()
     longer = replace(here, **served(context_size=16384))
-    assert predictions.remembered(here) == first
-    assert predictions.remembered(longer) == of(predictions, **served(context_size=16384))
+    assert known(predictions, here) == first
+    assert known(predictions, longer) == of(predictions, **served(context_size=16384))
 
 
 # --- lesser settings ---------------------------------------------------------------------------

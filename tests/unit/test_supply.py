@@ -91,8 +91,7 @@ def test_what_was_sized_is_brought_the_next_time_to_where_it_was_expected(bench)
 
 def test_other_settings_of_what_was_looked_at_need_no_second_look(bench):
     sized = bench.brought(spec())
-    wider = replace(sized, serving=replace(sized.serving, context_size=32768))
-    told = bench.predictions.remembered(wider)
+    told = bench.predictions.changed(sized, replace(sized.serving, context_size=32768))
     assert told.device_bytes > sized.footprint.device_bytes
 
 
