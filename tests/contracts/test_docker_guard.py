@@ -36,6 +36,13 @@ FOREIGN_NAME = f"guard-test-foreign-{parts.RUN}"
 WATCHED_NAME = f"guard-test-watched-{parts.RUN}"
 MODELS = f"/tmp/vram-guard-models-{parts.RUN}"  # not /models: that is what the fixtures name
 VOLUME = f"guard-test-volume-{parts.RUN}"
+LAUNCH = Launch(
+    instance=InstanceId("guarded-1"),
+    model=ModelName("guarded"),
+    service=ServiceName("standin"),
+    argv=("/sleeper",),
+    image=parts.IMAGE,
+)
 REFUSED = frozenset({400, 403, 404, 405, 411, 413, 414})
 
 
@@ -351,14 +358,7 @@ def test_a_port_on_all_interfaces_needs_the_operators_word(
     settings = ContainerSettings(
         identity=parts.GUARD_IDENTITY, version="0.1.0", network=network, direct="here"
     )
-    launch = Launch(
-        instance=InstanceId("guarded-1"),
-        model=ModelName("guarded"),
-        service=ServiceName("standin"),
-        argv=("/sleeper",),
-        image=parts.IMAGE,
-    )
-    body = container_body(launch, settings)
+    body = container_body(LAUNCH, settings)
     with parts.guard(scene.engine, GUARD_NETWORK=network or "", GUARD_DIRECT=allowed) as url:
         here = replace(scene, guard=url)
         target = f"/v1.41/containers/create?name=vram-guard-{parts.RUN}-direct"
@@ -389,12 +389,8 @@ def test_what_the_orchestrator_makes_passes_where_both_are_set_up_alike(
         network="none",
         models=(models_dir(Path("/models"), VOLUME),),
     )
-    launch = Launch(
-        instance=InstanceId("guarded-1"),
-        model=ModelName("guarded"),
-        service=ServiceName("standin"),
-        argv=("/sleeper",),
-        image=parts.IMAGE,
+    launch = replace(
+        LAUNCH,
         mounts=(Path("/models/a.gguf"),),
         devices=(DeviceId("GPU-1b9c2f7e-5a0d-4c1e-9f3a-0d6f2e7b8c11"),),
     )
