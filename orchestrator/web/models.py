@@ -50,6 +50,9 @@ async def load(
     `wait: false` or `Prefer: respond-async` answers 202 at once, with an operation to look up. At
     the deadline the answer is 503 `load_deadline`; the load goes on and a retry joins it, as it
     does when the caller leaves. Numbers may be sent as strings.
+
+    A model whose file is on a hub (`auto_download`) is brought first; `queue[]` of the status says
+    how far it is, and nobody leaves before it is here.
     """
     order = body.order()
     pending = await desk.begin_load(order)
