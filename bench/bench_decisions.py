@@ -8,16 +8,30 @@ import statistics
 import time
 from dataclasses import replace
 
-from orchestrator.core.eviction import Rules, Urgency, least_regretted
-from orchestrator.core.footprints import Footprint
-from orchestrator.core.leases import LeaseId, LeaseKind, Ticket
-from orchestrator.core.ledger import Ledger
-from orchestrator.core.messages import Check, Checked, Released, Requested, Ticked
-from orchestrator.core.planner import Question, find
-from orchestrator.core.residents import Endpoint, InstanceId, Placement, Resident, ResidentState
-from orchestrator.core.scheduler import Scheduler
-from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
-from orchestrator.core.vram import Device, DeviceId, DeviceKind, DeviceState, GiB, MiB, Reading
+from orchestrator.core.life.scheduler import Scheduler
+from orchestrator.core.room.eviction import Rules, Urgency, least_regretted
+from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.room.planner import Question, find
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.leases import LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.messages import Check, Checked, Released, Requested, Ticked
+from orchestrator.core.values.residents import (
+    Endpoint,
+    InstanceId,
+    Placement,
+    Resident,
+    ResidentState,
+)
+from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.vram import (
+    Device,
+    DeviceId,
+    DeviceKind,
+    DeviceState,
+    GiB,
+    MiB,
+    Reading,
+)
 
 
 def spec(name: str, size_bytes: int, devices: tuple[str, ...] = ()) -> ModelSpec:

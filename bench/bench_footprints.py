@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 from stage import Daemon, daemon
 
-from orchestrator.core.measurements import p95_bytes
+from orchestrator.core.values.measurements import p95_bytes
 
 MIB = 1 << 20
 TARGET_PERCENT = 5.0

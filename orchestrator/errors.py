@@ -5,11 +5,12 @@
 │   ├── StopFailed      the thing is not verified gone: it stays charged
 │   ├── Unreachable     the runtime or the server does not answer
 │   └── RegistryFailed  the disk does not take or give what was written
-└── ConfigInvalid     the operator's file has mistakes: all of them, with their places
+├── ConfigInvalid     the operator's file has mistakes: all of them, with their places
+└── Unpredictable     what a model takes cannot be told from its files
 """
 
-from orchestrator.core.failures import Failure
-from orchestrator.core.refusals import Refusal
+from orchestrator.core.values.failures import Failure
+from orchestrator.core.values.refusals import Refusal
 
 
 class OrchestratorError(Exception):
@@ -54,3 +55,11 @@ class ConfigInvalid(OrchestratorError):
     def __init__(self, mistakes: tuple[str, ...]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
+
+
+class Unpredictable(OrchestratorError):
+    """What a model takes cannot be told: what is wrong with it, and under which key."""
+
+    def __init__(self, where: tuple[str | int, ...], sentence: str) -> None:
+        super().__init__(sentence)
+        self.where = where

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.core.leases import Lease, LeaseId
-from orchestrator.core.messages import UnloadStatus
-from orchestrator.core.planner import Plan
-from orchestrator.core.refusals import Refusal
-from orchestrator.core.residents import Resident
-from orchestrator.core.specs import ModelName, ModelSpec, Profile
+from orchestrator.core.room.planner import Plan
+from orchestrator.core.values.leases import Lease, LeaseId
+from orchestrator.core.values.messages import UnloadStatus
+from orchestrator.core.values.refusals import Refusal
+from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.specs import ModelName, ModelSpec, Profile
 
 WAIT_S_DEFAULT = 240.0  # below the 300 s after which n8n gives up
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from orchestrator.core.failures import Failure, Silence
-from orchestrator.core.footprints import Footprint
-from orchestrator.core.leases import Lease, LeaseId
-from orchestrator.core.measurements import Measurement, Raised
-from orchestrator.core.messages import Decide
-from orchestrator.core.residents import Endpoint, InstanceId, Placement, Resident
-from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
-from orchestrator.core.vram import DeviceId, Reading
+from orchestrator.core.values.failures import Failure, Silence
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.leases import Lease, LeaseId
+from orchestrator.core.values.measurements import Measurement, Raised
+from orchestrator.core.values.messages import Decide
+from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, Resident
+from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.vram import DeviceId, Reading
 
 
 class Clock(Protocol):
@@ -34,6 +34,18 @@ class Devices(Protocol):
         """
 
     async def close(self) -> None: ...
+
+
+class ChangeableDevices(Protocol):
+    """Devices that do what they are told, for trials and tests."""
+
+    def set(
+        self, device_id: DeviceId, *, foreign_bytes: int | None = None, fault: Any = None
+    ) -> None:
+        """Change what is given. Raise KeyError: no such device, ValueError: no such amount.
+
+        `fault` is "unreadable", "lost" or None (mended).
+        """
 
 
 # --- engines and runtimes --------------------------------------------------------------------
@@ -200,6 +212,18 @@ class Supply(Protocol):
         and calls `tell` at least every few seconds meanwhile. If cancelled it soon ends; what has
         arrived is kept for the next time.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drivers:
+    """What one service runs on, with the operator's patience for it."""
+
+    engine: Engine
+    runtime: Runtime
+    supplies: tuple[Supply, ...] = ()  # of what may be missing here before a start
+    shared: bool = False  # what it runs may also be started by others: compose, or a person
+    stop_grace_s: float = 10.0
+    load_deadline_s: float = 600.0
 
 
 # --- registry --------------------------------------------------------------------------------

@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping
 
-from orchestrator.core.eviction import Rules, least_recently_used
-from orchestrator.core.footprints import Footprint
-from orchestrator.core.leases import LeaseKind, Ticket
-from orchestrator.core.ledger import Ledger
-from orchestrator.core.messages import Requested, Sampled, UnloadRequested
-from orchestrator.core.residents import Endpoint, InstanceId, Placement, Resident, ResidentState
-from orchestrator.core.scheduler import Scheduler
-from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
-from orchestrator.core.vram import Device, DeviceId, DeviceKind, DeviceState, GiB, Reading
+from orchestrator.core.life.scheduler import Scheduler
+from orchestrator.core.room.eviction import Rules, least_recently_used
+from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.leases import LeaseKind, Ticket
+from orchestrator.core.values.messages import Requested, Sampled, UnloadRequested
+from orchestrator.core.values.residents import (
+    Endpoint,
+    InstanceId,
+    Placement,
+    Resident,
+    ResidentState,
+)
+from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, GiB, Reading
 
 ENDPOINT = Endpoint("http://127.0.0.1:1")
 

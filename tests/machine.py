@@ -6,21 +6,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from orchestrator.conductor import Conductor
-from orchestrator.core.eviction import Rules
-from orchestrator.core.ledger import Ledger
-from orchestrator.core.residents import Endpoint, InstanceId
-from orchestrator.core.scheduler import Scheduler
-from orchestrator.core.specs import FakeBehaviour, ModelSpec, ServiceName
-from orchestrator.core.vram import DeviceId, GiB
-from orchestrator.execution import Drivers
-from orchestrator.experience import Experience
-from orchestrator.history import History
-from orchestrator.ports import Handle, Registry, Running
+from orchestrator.catalogue.learned import Experience
+from orchestrator.conductor.conductor import Conductor
+from orchestrator.conductor.history import History
+from orchestrator.core.life.scheduler import Scheduler
+from orchestrator.core.room.eviction import Rules
+from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.residents import Endpoint, InstanceId
+from orchestrator.core.values.specs import FakeBehaviour, ModelSpec, ServiceName
+from orchestrator.core.values.vram import DeviceId, GiB
+from orchestrator.ports import Drivers, Handle, Registry, Running
 from orchestrator.registry.memory import MemoryRegistry
-from orchestrator.runtimes.fake import HANDLE_VERSION, SCHEME, FakeWorld
-from orchestrator.runtimes.fake_engine import FakeWorldEngine
-from orchestrator.runtimes.fake_script import Fate
+from orchestrator.runtimes.fake.engine import FakeWorldEngine
+from orchestrator.runtimes.fake.runtime import HANDLE_VERSION, SCHEME, FakeWorld
+from orchestrator.runtimes.fake.script import Fate
 from tests.factories import spec
 
 SERVICE = ServiceName("rehearsal")

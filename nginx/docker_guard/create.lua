@@ -1,6 +1,6 @@
 -- What a container of the orchestrator may be: one shape per field, and no field without one.
 --
--- The orchestrator's side of this agreement is orchestrator/runtimes/docker_create.py; a field
+-- The orchestrator's side of this agreement is orchestrator/runtimes/docker/create.py; a field
 -- that is added there has to be added here, or the create is refused.
 
 local shapes = require("docker_guard.shapes")

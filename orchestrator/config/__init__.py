@@ -1,6 +1,5 @@
 """The operator's file, read once into a frozen Config. Nothing else reads the environment."""
 
-from orchestrator.config.catalogue import Estimate
 from orchestrator.config.loading import (
     DEFAULT_CONFIG,
     EXAMPLE_CONFIG,
@@ -12,6 +11,7 @@ from orchestrator.config.loading import (
     parse_model,
     to_catalogue,
 )
+from orchestrator.config.models import Estimate
 
 __all__ = [
     "DEFAULT_CONFIG",

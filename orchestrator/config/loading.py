@@ -9,22 +9,13 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from orchestrator.config.catalogue import (
+from orchestrator.config.environment import filled, unset
+from orchestrator.config.models import (
     Estimate,
     build_spec,
     declared_only,
     name_mistake,
     service_mistakes,
-)
-from orchestrator.config.environment import filled, unset
-from orchestrator.config.places import (
-    FILE_BYTES_MAX,
-    KeyPath,
-    Mistake,
-    Plain,
-    Written,
-    read_yaml,
-    show,
 )
 from orchestrator.config.sections import (
     DeviceSettings,
@@ -37,12 +28,21 @@ from orchestrator.config.sections import (
     ServiceEntry,
 )
 from orchestrator.config.validation import Schema, nearest, properties_at, shown, validate
-from orchestrator.core.specs import Catalogue, ModelName, ModelSpec, ServiceName
+from orchestrator.config.yaml_lines import (
+    FILE_BYTES_MAX,
+    KeyPath,
+    Mistake,
+    Plain,
+    Written,
+    read_yaml,
+    show,
+)
+from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec, ServiceName
 from orchestrator.errors import ConfigInvalid
 
-PACKAGE_DIR = Path(__file__).parents[1]
-DEFAULT_CONFIG = PACKAGE_DIR / "default.yaml"  # what `serve` runs without a file
-EXAMPLE_CONFIG = PACKAGE_DIR / "example.yaml"
+HERE = Path(__file__).parent
+DEFAULT_CONFIG = HERE / "default.yaml"  # what `serve` runs without a file
+EXAMPLE_CONFIG = HERE / "example.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,15 +10,15 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from orchestrator.core.eviction import Rules
-from orchestrator.core.specs import (
+from orchestrator.core.room.eviction import Rules
+from orchestrator.core.values.specs import (
     CONTEXT_CHECKPOINTS_DEFAULT,
     PRIORITY_DEFAULT,
     Degrading,
     FakeBehaviour,
     Profile,
 )
-from orchestrator.core.vram import DeviceId, DeviceKind, MiB
+from orchestrator.core.values.vram import DeviceId, DeviceKind, MiB
 
 MB_MAX = 1 << 30  # a pebibyte: more is a slip of the unit
 SECONDS_MAX = 366 * 86400.0

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.config.places import KeyPath, Mistake, Plain
+from orchestrator.config.yaml_lines import KeyPath, Mistake, Plain
 
 ROUNDS_MAX = 8  # each round cuts out all that is wrong; a second one is needed after a missing key
 SHOWN_CHARS_MAX = 60  # of a wrong value: enough to recognise it

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.core.failures import Failure
-from orchestrator.core.residents import Endpoint, InstanceId, Placement
-from orchestrator.core.specs import FakeBehaviour, ModelSpec
-from orchestrator.engines import llama_log
-from orchestrator.engines.llama_http import LlamaHttp
+from orchestrator.core.values.failures import Failure
+from orchestrator.core.values.residents import Endpoint, InstanceId, Placement
+from orchestrator.core.values.specs import FakeBehaviour, ModelSpec
+from orchestrator.engines.llama import log
+from orchestrator.engines.llama.http import LlamaHttp
 from orchestrator.engines.python_program import import_path, program
 from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Exit, Launch, Readiness, Use
 
@@ -29,7 +29,7 @@ class FakeEngine:
             model=spec.name,
             service=spec.service,
             argv=(
-                *program("orchestrator.engines.fake_server"),
+                *program("orchestrator.stand_in.server"),
                 *("--model", spec.name, "--host", HOST_TOKEN, "--port", PORT_TOKEN),
                 *_serving(spec),
                 *_behaviour(spec.fake or FakeBehaviour()),
@@ -58,7 +58,7 @@ class FakeEngine:
         return await self._http.use(endpoint)
 
     def classify(self, exit_: Exit) -> Failure:
-        return llama_log.classify(exit_)
+        return log.classify(exit_)
 
     async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
         """Nothing: its process is ours, and stopping it gives the bytes back."""

@@ -6,9 +6,9 @@ that it is not written down, and writes it down as soon as the disk takes it.
 
 from datetime import datetime
 
-from orchestrator.core.leases import Lease, LeaseId
-from orchestrator.core.residents import InstanceId
-from orchestrator.core.specs import ModelName
+from orchestrator.core.values.leases import Lease, LeaseId
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName
 from orchestrator.ports import (
     DecisionRecord,
     LearnedRecord,

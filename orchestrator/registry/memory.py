@@ -3,9 +3,9 @@
 import asyncio
 from datetime import datetime
 
-from orchestrator.core.leases import Lease, LeaseId
-from orchestrator.core.residents import InstanceId
-from orchestrator.core.specs import ModelName
+from orchestrator.core.values.leases import Lease, LeaseId
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName
 from orchestrator.errors import RegistryFailed
 from orchestrator.ports import DecisionRecord, LearnedRecord, Memory, Operation, ResidentRecord
 from orchestrator.registry.paging import FINISHED_OPERATIONS_KEPT_MAX, Page

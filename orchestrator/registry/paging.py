@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.core.specs import ModelName
+from orchestrator.core.values.specs import ModelName
 from orchestrator.ports import DecisionRecord
 
 # Beside their age. At one load a minute a week; an operation takes about 200 bytes.

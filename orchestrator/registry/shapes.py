@@ -14,8 +14,8 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from orchestrator.core.leases import Lease
-from orchestrator.core.specs import ModelName
+from orchestrator.core.values.leases import Lease
+from orchestrator.core.values.specs import ModelName
 from orchestrator.ports import DecisionRecord, LearnedRecord, Operation, ResidentRecord
 from orchestrator.registry.rows import (
     DecisionRow,

@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from orchestrator.core.leases import Lease, LeaseId
-from orchestrator.core.residents import InstanceId
-from orchestrator.core.specs import ModelName
+from orchestrator.core.values.leases import Lease, LeaseId
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName
 from orchestrator.errors import RegistryFailed
 from orchestrator.ports import DecisionRecord, LearnedRecord, Memory, Operation, ResidentRecord
 from orchestrator.registry import shapes, statements

@@ -12,8 +12,8 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, SQLModel, col, delete, func, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
-from orchestrator.core.leases import LeaseId
-from orchestrator.core.residents import InstanceId
+from orchestrator.core.values.leases import LeaseId
+from orchestrator.core.values.residents import InstanceId
 from orchestrator.ports import DecisionRecord, Memory, Operation, OperationState
 from orchestrator.registry import shapes
 from orchestrator.registry.paging import FINISHED_OPERATIONS_KEPT_MAX, Page

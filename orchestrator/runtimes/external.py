@@ -9,8 +9,8 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
-from orchestrator.core.failures import Failure, FailureReason
-from orchestrator.core.residents import Endpoint
+from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.residents import Endpoint
 from orchestrator.errors import StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.unshared import Unshared

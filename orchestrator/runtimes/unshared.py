@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Sequence
 
-from orchestrator.core.residents import InstanceId
+from orchestrator.core.values.residents import InstanceId
 from orchestrator.ports import Found, Launch, Running
 
 

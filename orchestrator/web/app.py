@@ -12,13 +12,13 @@ from starlette.exceptions import HTTPException
 
 from orchestrator.config.sections import ServerSettings
 from orchestrator.errors import ConfigInvalid, Denied, Failed
-from orchestrator.web import admin, compat, docs, events, leases, models
-from orchestrator.web.board import Board
-from orchestrator.web.denials import Declined, Denial, WebCode, clip, denial_of, respond
 from orchestrator.web.desk import Desk
-from orchestrator.web.feed import Feed
 from orchestrator.web.guard import Admission, Guard
-from orchestrator.web.mistakes import denial_of_config, denial_of_validation
+from orchestrator.web.live.cache import Board
+from orchestrator.web.live.feed import Feed
+from orchestrator.web.rest import admin, compat, docs, events, leases, models
+from orchestrator.web.rest.mistakes import denial_of_config, denial_of_validation
+from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, denial_of, respond
 
 log = logging.getLogger(__name__)
 

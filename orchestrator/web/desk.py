@@ -4,19 +4,18 @@ The web holds no state of its own and decides nothing; whatever it answers comes
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from orchestrator.appraisal import Appraisal
-from orchestrator.config.places import Plain
+from orchestrator.catalogue.sizing import Appraisal
+from orchestrator.conductor.history import History
 from orchestrator.config.sections import ServerSettings
-from orchestrator.core.leases import Lease, LeaseId
-from orchestrator.core.refusals import Refusal
-from orchestrator.core.snapshot import Snapshot
-from orchestrator.core.specs import ModelName, ModelSpec
-from orchestrator.core.vram import DeviceId
-from orchestrator.history import History
+from orchestrator.config.yaml_lines import Plain
+from orchestrator.core.values.leases import Lease, LeaseId
+from orchestrator.core.values.refusals import Refusal
+from orchestrator.core.values.snapshot import Snapshot
+from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.orders import (
     EstimateOrder,
     Forecast,
@@ -28,19 +27,7 @@ from orchestrator.orders import (
     UnloadOrder,
     UnloadOutcome,
 )
-from orchestrator.ports import Clock, DecisionRecord, Operation
-
-
-class FakeDevices(Protocol):
-    """Devices that do what they are told, for trials and tests."""
-
-    def set(
-        self, device_id: DeviceId, *, foreign_bytes: int | None = None, fault: Any = None
-    ) -> None:
-        """Change what is given. Raise KeyError: no such device, ValueError: no such amount.
-
-        `fault` is "unreadable", "lost" or None (mended).
-        """
+from orchestrator.ports import ChangeableDevices, Clock, DecisionRecord, Operation
 
 
 class Settings(Protocol):
@@ -66,7 +53,7 @@ class Desk(Protocol):
     def history(self) -> History: ...
 
     @property
-    def fake_devices(self) -> FakeDevices | None: ...
+    def fake_devices(self) -> ChangeableDevices | None: ...
 
     def snapshot(self) -> Snapshot:
         """From memory, at once."""

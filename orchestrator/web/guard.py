@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.web.denials import Declined, Denial, WebCode, clip, respond
+from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, respond
 
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})

@@ -93,7 +93,7 @@ def _build_images(scratch: Path, engine: str) -> None:
     build(context, "llama_service/Dockerfile.cpu", "LLAMA_IMAGE", "--target", "packed")
     build(
         _orchestrator_context(scratch),
-        "orchestrator/Dockerfile",
+        "deploy/Dockerfile",
         "ORCHESTRATOR_IMAGE",
         *argument,
     )
@@ -103,7 +103,8 @@ def _orchestrator_context(scratch: Path) -> Path:
     """With wheels of everything, so that no index is asked from within the build."""
     context = scratch / "orchestrator"
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "orchestrator", context / "orchestrator", ignore=ignored)
+    for folder in ("orchestrator", "deploy"):
+        shutil.copytree(ROOT / folder, context / folder, ignore=ignored)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, context)
     say(PYTHON, "-m", "pip", "wheel", "-q", "-w", context / "wheels", context)
@@ -251,7 +252,7 @@ def _own_models_dir(scratch: Path) -> Path:
 
 def _configuration(scratch: Path, profile: str) -> Path:
     """The stack's own, with one more model, and on two GPUs the one that llama-cpp is given."""
-    said = yaml.safe_load((ROOT / "orchestrator" / f"compose-{profile}.yaml").read_text())
+    said = yaml.safe_load((ROOT / "deploy" / f"compose-{profile}.yaml").read_text())
     said["services"]["llama"] |= {"image": IMAGES["LLAMA_IMAGE"]}
     if profile == "gpu":
         said["models"]["qwen3-vl-30b"]["devices"] = ["GPU-aaaa"]

@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from orchestrator.core.vram import DeviceId, MiB, Reading
-from orchestrator.gpu.claims import Fault
-from orchestrator.gpu.fake import FakeDevices, FakeDeviceSpec
-from orchestrator.gpu.host import HOST_ID, HostDevices
-from orchestrator.gpu.nvml import REOPEN_AFTER_S_MAX, NvmlDevices
+from orchestrator.core.values.vram import DeviceId, MiB, Reading
+from orchestrator.devices.fake import FakeDevices, FakeDeviceSpec
+from orchestrator.devices.host import HOST_ID, HostDevices
+from orchestrator.devices.nvml import REOPEN_AFTER_S_MAX, NvmlDevices
 from orchestrator.ports import Devices
+from orchestrator.stand_in.claims import Fault
 from tests.standins.nvml import NvmlChild, write_state
 
 ROOT = Path(__file__).parents[2]
 TAKEN_BYTES = 512 * MiB
 CLAIMS = (
-    "import sys; from pathlib import Path; from orchestrator.gpu.claims import Claims;"
+    "import sys; from pathlib import Path; from orchestrator.stand_in.claims import Claims;"
     "Claims(Path(sys.argv[1])).claim('fake-0', int(sys.argv[2]));"
 )
 ALLOCATES = "import sys; held = bytearray(b'w') * int(sys.argv[2]);"

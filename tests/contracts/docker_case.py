@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.residents import InstanceId
-from orchestrator.core.specs import ModelName, ServiceName
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.ports import Launch, Runtime
-from orchestrator.runtimes.docker import DockerRuntime
-from orchestrator.runtimes.docker_create import LABEL_IDENTITY, ContainerSettings
+from orchestrator.runtimes.docker.create import LABEL_IDENTITY, ContainerSettings
+from orchestrator.runtimes.docker.runtime import DockerRuntime
 from tests import asynchronous
 from tests.contracts import docker_parts as parts
 from tests.contracts.runtime_cases import RuntimeCase

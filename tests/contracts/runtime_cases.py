@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.residents import InstanceId
-from orchestrator.core.specs import FakeBehaviour, ModelName, ServiceName
-from orchestrator.core.vram import DeviceId
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import FakeBehaviour, ModelName, ServiceName
+from orchestrator.core.values.vram import DeviceId
 from orchestrator.ports import Launch, Runtime
-from orchestrator.runtimes.fake import FakeWorld
-from orchestrator.runtimes.fake_script import Script
-from orchestrator.runtimes.process import ProcessRuntime
+from orchestrator.runtimes.fake.runtime import FakeWorld
+from orchestrator.runtimes.fake.script import Script
+from orchestrator.runtimes.process.runtime import ProcessRuntime
 from tests import asynchronous
 from tests.simulation import virtual_time
 

@@ -35,7 +35,7 @@ PEOPLES = {
         *("MODEL", "HF_TOKEN", "HF_ENDPOINT"),
     )
 }
-DOCKERFILES = [ROOT / "orchestrator" / "Dockerfile", ROOT / "nginx" / "Dockerfile"]
+DOCKERFILES = [ROOT / "deploy" / "Dockerfile", ROOT / "nginx" / "Dockerfile"]
 CHAT = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
 
 
@@ -143,7 +143,7 @@ def test_every_variable_has_a_default_or_a_remedy_and_is_in_the_example():
 
 @pytest.mark.parametrize("name", ["compose-gpu.yaml", "compose-cpu.yaml"])
 def test_configuration_of_the_stack_loads_and_knows_its_names(name):
-    config = load_config(ROOT / "orchestrator" / name, environ={"MODELS_DIR": "/mnt/my models"})
+    config = load_config(ROOT / "deploy" / name, environ={"MODELS_DIR": "/mnt/my models"})
     assert config.services["llama"].models_dir == "/mnt/my models"
     assert "orchestrator.lan" in config.server.allowed_hosts
     assert config.services["llama-cpp"].container == "llama-cpp"
@@ -187,7 +187,7 @@ def test_compose_accepts_the_file(tmp_path):
 @pytest.mark.parametrize("name", ["compose-gpu.yaml", "compose-cpu.yaml"])
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
 def test_every_model_that_a_workflow_names_is_configured(file, name):
-    config = load_config(ROOT / "orchestrator" / name, environ={"MODELS_DIR": "/m"})
+    config = load_config(ROOT / "deploy" / name, environ={"MODELS_DIR": "/m"})
     services = {
         called: model.service
         for own, model in config.models.items()

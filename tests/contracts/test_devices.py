@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from orchestrator.core.vram import DeviceState, MiB
+from orchestrator.core.values.vram import DeviceState, MiB
 from tests.contracts.devices_parts import (
     TAKEN_BYTES,
     end,

@@ -15,15 +15,15 @@ from typing import Any
 import docker
 import pytest
 
-from orchestrator.core.failures import FailureReason
-from orchestrator.core.residents import InstanceId
-from orchestrator.core.specs import ModelName, ServiceName
-from orchestrator.core.vram import DeviceId
+from orchestrator.core.values.failures import FailureReason
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName, ServiceName
+from orchestrator.core.values.vram import DeviceId
 from orchestrator.errors import StartFailed, StopFailed
 from orchestrator.ports import Handle, Launch
-from orchestrator.runtimes.docker import DockerRuntime
-from orchestrator.runtimes.docker_create import ContainerSettings, models_dir
-from orchestrator.runtimes.docker_events import POLL_S_DEAF, POLL_S_LISTENING
+from orchestrator.runtimes.docker.create import ContainerSettings, models_dir
+from orchestrator.runtimes.docker.events import POLL_S_DEAF, POLL_S_LISTENING
+from orchestrator.runtimes.docker.runtime import DockerRuntime
 from tests.contracts import docker_parts as parts
 
 pytestmark = pytest.mark.docker

@@ -14,14 +14,14 @@ from typing import Any
 import docker
 import pytest
 
-from orchestrator.core.failures import FailureReason
-from orchestrator.core.residents import InstanceId
-from orchestrator.core.specs import ModelName, ServiceName
+from orchestrator.core.values.failures import FailureReason
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.errors import StartFailed, StopFailed, Unreachable
 from orchestrator.ports import Launch
-from orchestrator.runtimes.docker import DockerRuntime
-from orchestrator.runtimes.docker_create import ContainerSettings, container_body
-from orchestrator.runtimes.docker_engine import Deadlines
+from orchestrator.runtimes.docker.create import ContainerSettings, container_body
+from orchestrator.runtimes.docker.engine import Deadlines
+from orchestrator.runtimes.docker.runtime import DockerRuntime
 from tests.contracts import docker_parts as parts
 
 pytestmark = [

@@ -20,11 +20,11 @@ from urllib.parse import quote
 import docker
 import pytest
 
-from orchestrator.core.residents import InstanceId
-from orchestrator.core.specs import ModelName, ServiceName
-from orchestrator.core.vram import DeviceId
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName, ServiceName
+from orchestrator.core.values.vram import DeviceId
 from orchestrator.ports import Launch
-from orchestrator.runtimes.docker_create import ContainerSettings, container_body, models_dir
+from orchestrator.runtimes.docker.create import ContainerSettings, container_body, models_dir
 from tests.contracts import docker_parts as parts
 
 pytestmark = [pytest.mark.docker, pytest.mark.nginx]

@@ -15,10 +15,10 @@ import docker
 import docker.errors
 import pytest
 
-from orchestrator.core.failures import FailureReason
-from orchestrator.core.footprints import UNKNOWN
-from orchestrator.runtimes.docker_engine import DockerEngine
-from orchestrator.runtimes.docker_images import ImageSupply
+from orchestrator.core.values.failures import FailureReason
+from orchestrator.core.values.footprints import UNKNOWN
+from orchestrator.runtimes.docker.engine import DockerEngine
+from orchestrator.runtimes.docker.images import ImageSupply
 from tests.asynchronous import eventually, run
 from tests.contracts import docker_parts as parts
 from tests.factories import spec

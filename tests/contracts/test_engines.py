@@ -14,14 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from orchestrator.core.failures import FailureReason
-from orchestrator.core.specs import FakeBehaviour, ModelSpec, Serving
-from orchestrator.engines.cores import physical_cores
+from orchestrator.config.cores import physical_cores
+from orchestrator.core.values.failures import FailureReason
+from orchestrator.core.values.specs import FakeBehaviour, ModelSpec, Serving
 from orchestrator.engines.fake import FakeEngine
-from orchestrator.engines.llama_binary import Binary, candidates, probe
-from orchestrator.engines.llama_cpp import LlamaCpp
-from orchestrator.engines.llama_http import LlamaHttp
-from orchestrator.engines.xllamacpp import XLlamaCpp
+from orchestrator.engines.llama.binary import Binary, candidates, probe
+from orchestrator.engines.llama.http import LlamaHttp
+from orchestrator.engines.llama.local import LlamaCpp
+from orchestrator.engines.xllamacpp.engine import XLlamaCpp
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Engine, ReadyState
 from tests.parts import require

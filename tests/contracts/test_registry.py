@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from orchestrator.core.messages import DecisionKind
-from orchestrator.core.residents import ResidentState
+from orchestrator.core.values.messages import DecisionKind
+from orchestrator.core.values.residents import ResidentState
 from orchestrator.errors import RegistryFailed
 from orchestrator.ports import OperationState, Registry
 from orchestrator.registry.durable import SteadyRegistry

@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from orchestrator.web import admin, events, leases, models
+from orchestrator.web.rest import admin, events, leases, models
 from tests.scenarios.daemon import ROOT
 
 FILES = sorted((ROOT / "workflows").glob("*.json"))

@@ -14,7 +14,7 @@ from typing import Any
 import docker
 import docker.errors
 
-from orchestrator.runtimes.docker_create import LABEL_IDENTITY, LABEL_MODEL
+from orchestrator.runtimes.docker.create import LABEL_IDENTITY, LABEL_MODEL
 from tests.contracts import docker_parts as parts
 from tests.scenarios.daemon import ROOT, Daemon, config, free_port
 from tests.scenarios.world import smollm_file

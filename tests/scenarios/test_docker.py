@@ -11,7 +11,7 @@ import docker.errors
 import httpx
 import pytest
 
-from orchestrator.runtimes.docker_create import LABEL_IDENTITY
+from orchestrator.runtimes.docker.create import LABEL_IDENTITY
 from tests.contracts import docker_parts as parts
 from tests.scenarios.containers import (
     CARD_MB,

@@ -103,7 +103,7 @@ def import_s(daemon):
     """How long this machine takes at this moment to do no more than read the program."""
     began = time.monotonic()
     subprocess.run(
-        [sys.executable, "-c", "import orchestrator.daemon"],
+        [sys.executable, "-c", "import orchestrator.daemon.serve"],
         env=daemon.environment | {"PYTHONPATH": str(ROOT)},
         check=True,
     )

@@ -87,7 +87,7 @@ def test_seed_workflow_leaves_the_video_model_where_there_is_room(scenes):
 @pytest.mark.parametrize("name", ["compose-gpu.yaml", "compose-cpu.yaml"])
 def test_seed_workflow_runs_with_the_configurations_of_the_stack(scenes, name):
     """Every name that it calls is there; only what runs the models is a stand-in."""
-    said = yaml.safe_load((ROOT / "orchestrator" / name).read_text())
+    said = yaml.safe_load((ROOT / "deploy" / name).read_text())
     models = {called: each | {"fake": QUICK} for called, each in said["models"].items()}
     services = {each: {"engine": "fake", "runtime": "process"} for each in said["services"]}
     short = {"fake": [{"name": "Fake 17 GB", "total_mb": 17990}]}

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.conductor import Conductor
-from orchestrator.core.eviction import Rules
-from orchestrator.core.grants import bound_s, room_spec
-from orchestrator.core.leases import LeaseKind, Ticket
-from orchestrator.core.ledger import Ledger
-from orchestrator.core.messages import (
+from orchestrator.catalogue.learned import Experience
+from orchestrator.conductor.conductor import Conductor
+from orchestrator.conductor.history import History
+from orchestrator.core.life.grants import bound_s
+from orchestrator.core.life.scheduler import Scheduler
+from orchestrator.core.room.eviction import Rules
+from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.leases import LeaseKind, Ticket
+from orchestrator.core.values.messages import (
     Effect,
     Event,
     Finish,
@@ -24,18 +27,15 @@ from orchestrator.core.messages import (
     Requested,
     UnloadRequested,
 )
-from orchestrator.core.residents import ResidentState
-from orchestrator.core.scheduler import Scheduler
-from orchestrator.core.specs import ModelName, ModelSpec
-from orchestrator.core.vram import DeviceId, DeviceState, GiB
+from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import ModelName, ModelSpec, room_spec
+from orchestrator.core.values.vram import DeviceId, DeviceState, GiB
 from orchestrator.errors import Denied
-from orchestrator.execution import Drivers
-from orchestrator.experience import Experience
-from orchestrator.history import History
+from orchestrator.ports import Drivers
 from orchestrator.registry.memory import MemoryRegistry
-from orchestrator.runtimes.fake import FakeWorld
-from orchestrator.runtimes.fake_engine import FakeWorldEngine
-from orchestrator.runtimes.fake_script import Fate
+from orchestrator.runtimes.fake.engine import FakeWorldEngine
+from orchestrator.runtimes.fake.runtime import FakeWorld
+from orchestrator.runtimes.fake.script import Fate
 from tests.factories import spec
 from tests.simulation.virtual_time import run
 

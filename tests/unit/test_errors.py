@@ -1,8 +1,8 @@
 """What is raised carries what an operator reads."""
 
 import orchestrator.errors as module
-from orchestrator.core.failures import Failure, FailureReason
-from orchestrator.core.refusals import Refusal, RefusalCode
+from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.errors import ConfigInvalid, Denied, OrchestratorError, StartFailed
 
 

@@ -13,7 +13,14 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from orchestrator.core.vram import Device, DeviceId, DeviceKind, DeviceState, ProcessUse, Reading
+from orchestrator.core.values.vram import (
+    Device,
+    DeviceId,
+    DeviceKind,
+    DeviceState,
+    ProcessUse,
+    Reading,
+)
 
 SOURCE = Path(__file__).with_name("nvml.c")
 ROOT = Path(__file__).parents[3]

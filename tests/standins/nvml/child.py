@@ -8,8 +8,8 @@ import threading
 import time
 from dataclasses import asdict
 
-from orchestrator.gpu.machine import detect
-from orchestrator.gpu.nvml import NvmlDevices
+from orchestrator.devices.machine import detect
+from orchestrator.devices.nvml import NvmlDevices
 
 
 class MovedClock:

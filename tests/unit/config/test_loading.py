@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.catalogue.predictions import Predictions
 from orchestrator.config import (
     DEFAULT_CONFIG,
     EXAMPLE_CONFIG,
@@ -17,12 +18,11 @@ from orchestrator.config import (
     parse_model,
     to_catalogue,
 )
-from orchestrator.config.places import read_yaml
-from orchestrator.core.footprints import Footprint
-from orchestrator.core.vram import MiB
+from orchestrator.config.yaml_lines import read_yaml
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.vram import MiB
 from orchestrator.errors import ConfigInvalid
 from orchestrator.gguf.headers import Headers
-from orchestrator.prediction import Predictions
 
 SMALL = """
 devices: {source: fake, fake: [{name: A, total_mb: 8192}]}

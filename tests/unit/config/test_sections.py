@@ -1,10 +1,6 @@
-from orchestrator.config.sections import (
-    AbandonedLoad,
-    DeviceSettings,
-    SchedulingSettings,
-)
-from orchestrator.core.eviction import Rules
-from orchestrator.core.vram import DeviceId, MiB
+from orchestrator.config.sections import AbandonedLoad, DeviceSettings, SchedulingSettings
+from orchestrator.core.room.eviction import Rules
+from orchestrator.core.values.vram import DeviceId, MiB
 
 GPU = DeviceId("GPU-1")
 

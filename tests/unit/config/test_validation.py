@@ -1,8 +1,8 @@
 from pydantic import TypeAdapter
 
-from orchestrator.config.places import show
 from orchestrator.config.sections import Document, ModelEntry
 from orchestrator.config.validation import nearest, properties_at, shown, validate
+from orchestrator.config.yaml_lines import show
 
 DOCUMENT = TypeAdapter(Document)
 MODEL = TypeAdapter(ModelEntry)

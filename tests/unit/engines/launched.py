@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.core.footprints import Footprint
-from orchestrator.core.residents import Endpoint, InstanceId, Placement
-from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
-from orchestrator.core.vram import DeviceId, MiB
-from orchestrator.engines.llama_http import LlamaHttp
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.residents import Endpoint, InstanceId, Placement
+from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.vram import DeviceId, MiB
+from orchestrator.engines.llama.http import LlamaHttp
 from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Engine, Exit, Launch, Readiness, ReadyState
 
 READY_S_MAX = 60.0  # a real model on two busy cores; usually one second

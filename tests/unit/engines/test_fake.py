@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from orchestrator.core.residents import Placement
-from orchestrator.core.specs import FakeBehaviour, FakeFailure, Serving
-from orchestrator.core.vram import DeviceId, MiB
+from orchestrator.core.values.residents import Placement
+from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, Serving
+from orchestrator.core.values.vram import DeviceId, MiB
 from orchestrator.engines.fake import FakeEngine
 from tests.unit.engines.launched import INSTANCE, ON_HOST, spec_of, with_http
 

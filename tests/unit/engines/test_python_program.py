@@ -7,7 +7,7 @@ from tests.unit.engines.launched import scrubbed
 def test_a_module_of_ours_starts_anywhere_with_a_scrubbed_environment(tmp_path):
     (tmp_path / "orchestrator.py").write_text("raise SystemExit('imported what lay about')")
     done = subprocess.run(
-        [*program("orchestrator.engines.fake_server"), "--help"],
+        [*program("orchestrator.stand_in.server"), "--help"],
         cwd=tmp_path,
         env=scrubbed(import_path()),
         capture_output=True,

@@ -2,18 +2,18 @@
 
 from datetime import UTC, datetime, timedelta
 
-from orchestrator.core.footprints import Footprint, Provenance
-from orchestrator.core.leases import Lease, LeaseId, LeaseKind, Ticket
-from orchestrator.core.messages import Decide, DecisionKind
-from orchestrator.core.residents import (
+from orchestrator.core.values.footprints import Footprint, Provenance
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.messages import Decide, DecisionKind
+from orchestrator.core.values.residents import (
     Endpoint,
     InstanceId,
     Placement,
     Resident,
     ResidentState,
 )
-from orchestrator.core.specs import ModelName, ModelSpec, ServiceName
-from orchestrator.core.vram import DeviceId, GiB
+from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.ports import (
     DecisionRecord,
     Handle,

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from orchestrator.core.residents import ResidentState
+from orchestrator.core.values.residents import ResidentState
 from orchestrator.registry import durable
 from orchestrator.registry.durable import SteadyRegistry
 from orchestrator.registry.memory import MemoryRegistry

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.leases import Lease
-from orchestrator.core.messages import Decide, DecisionKind
-from orchestrator.core.residents import ResidentState
+from orchestrator.core.values.leases import Lease
+from orchestrator.core.values.messages import Decide, DecisionKind
+from orchestrator.core.values.residents import ResidentState
 from orchestrator.ports import DecisionRecord, LearnedRecord, ResidentRecord
 from orchestrator.registry import shapes
 from tests.unit.registry.records import (

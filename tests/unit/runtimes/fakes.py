@@ -3,12 +3,12 @@
 import random
 from typing import Any
 
-from orchestrator.core.residents import InstanceId
-from orchestrator.core.specs import ModelName, ServiceName
-from orchestrator.core.vram import DeviceId
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName, ServiceName
+from orchestrator.core.values.vram import DeviceId
 from orchestrator.ports import Launch
-from orchestrator.runtimes.fake import FakeWorld
-from orchestrator.runtimes.fake_script import Fate, Script
+from orchestrator.runtimes.fake.runtime import FakeWorld
+from orchestrator.runtimes.fake.script import Fate, Script
 
 G0, G1 = DeviceId("g0"), DeviceId("g1")
 TOTAL = 100

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator.core.residents import InstanceId
-from orchestrator.core.specs import ModelName, ServiceName
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.ports import Launch
-from orchestrator.runtimes.process import ProcessRuntime
-from orchestrator.runtimes.process_table import read_process, read_table
+from orchestrator.runtimes.process.runtime import ProcessRuntime
+from orchestrator.runtimes.process.table import read_process, read_table
 
 PATH = "/usr/bin:/bin"
 GRACE_S = 5.0

@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
-from orchestrator.core.failures import FailureReason
+from orchestrator.core.values.failures import FailureReason
 from orchestrator.errors import StartFailed, Unreachable
 from orchestrator.ports import Handle
 from orchestrator.runtimes import external

@@ -9,26 +9,26 @@ from datetime import UTC, datetime
 
 import httpx
 
-from orchestrator.appraisal import Appraisal
+from orchestrator.catalogue.sizing import Appraisal
+from orchestrator.conductor.history import History
 from orchestrator.config.sections import ServerSettings
-from orchestrator.core.footprints import Footprint
-from orchestrator.core.leases import Lease, LeaseId, LeaseKind, Ticket
-from orchestrator.core.messages import Decide, DecisionKind, UnloadStatus
-from orchestrator.core.planner import Plan
-from orchestrator.core.refusals import Refusal, RefusalCode
-from orchestrator.core.residents import (
+from orchestrator.core.room.planner import Plan
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.messages import Decide, DecisionKind, UnloadStatus
+from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.residents import (
     Endpoint,
     InstanceId,
     Placement,
     Resident,
     ResidentState,
 )
-from orchestrator.core.snapshot import DeviceAccount, Snapshot
-from orchestrator.core.specs import PLAIN_ROOM, ModelName, ModelSpec, ServiceName
-from orchestrator.core.vram import Device, DeviceId, DeviceKind, DeviceState, MiB, Reading
+from orchestrator.core.values.snapshot import DeviceAccount, Snapshot
+from orchestrator.core.values.specs import PLAIN_ROOM, ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, MiB, Reading
 from orchestrator.errors import ConfigInvalid, Denied
 from orchestrator.gguf.footprint import Estimate, Method, Share
-from orchestrator.history import History
 from orchestrator.orders import (
     EstimateOrder,
     Forecast,
@@ -42,8 +42,8 @@ from orchestrator.orders import (
 )
 from orchestrator.ports import DecisionRecord, Operation, OperationState
 from orchestrator.web.app import create_app
-from orchestrator.web.board import Board
-from orchestrator.web.feed import Feed
+from orchestrator.web.live.cache import Board
+from orchestrator.web.live.feed import Feed
 
 NOW_S = 1_768_473_000.0  # 2026-01-15T10:30:00Z
 GPU = DeviceId("fake-0")

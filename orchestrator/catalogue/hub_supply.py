@@ -1,0 +1,191 @@
+"""Has a model's files brought from a hub when it is first wanted.
+
+Beforehand the first megabytes of them tell what the model will take, so that one that does not
+fit is refused before anything is downloaded.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from orchestrator import hub
+from orchestrator.catalogue.predictions import Predictions
+from orchestrator.config.yaml_lines import show
+from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.footprints import UNKNOWN, Provenance
+from orchestrator.core.values.specs import ModelSpec
+from orchestrator.errors import Unpredictable
+from orchestrator.gguf.errors import GgufError
+from orchestrator.gguf.header import Header
+from orchestrator.gguf.reader import header_suffices, read_header
+from orchestrator.ports import Tell
+from orchestrator.progress import TELL_S, Unwanted, Words, told
+
+DOWNLOADS_MAX = 2  # at once: more would only share the same line, and end later
+
+# Nobody but the operator can mend these, so nobody is asked again at once.
+_LASTING = frozenset({hub.Cause.INVALID, hub.Cause.NOT_FOUND, hub.Cause.GATED})
+# Nothing that was learned from loads is replaced by what the files tell.
+_TOLD_BY_FILES = frozenset({Provenance.UNKNOWN, Provenance.DECLARED, Provenance.ESTIMATED})
+
+T = TypeVar("T")
+
+
+def located(spec: ModelSpec, file: Path) -> ModelSpec:
+    """With the files that lie there: the projector that came with them is used."""
+    projector = hub.projector_beside(file) if spec.mmproj is None else None
+    return replace(spec, file=str(file), mmproj=str(projector) if projector else spec.mmproj)
+
+
+class HubSupply:
+    """Keeps `ports.Supply`. What it found out is believed by `take_in` from then on."""
+
+    def __init__(
+        self,
+        access: hub.Access,
+        predictions: Predictions,
+        take_in: Callable[[ModelSpec], ModelSpec],
+        *,
+        patience: hub.Patience | None = None,
+    ) -> None:
+        self._access = access
+        self._predictions = predictions
+        self._take_in = take_in
+        self._patience = patience
+        self._turns = asyncio.Semaphore(DOWNLOADS_MAX)
+
+    async def bring(self, spec: ModelSpec, tell: Tell) -> ModelSpec | Failure:
+        if spec.hub is None:
+            return spec
+        try:
+            return self._take_in(await self._supplied(spec, spec.hub, tell))
+        except hub.PullFailed as failed:
+            return _failure(spec, failed)
+        except Unpredictable as unclear:
+            return Failure(
+                reason=FailureReason.MODEL_FILE,
+                detail=f"{show(unclear.where)} {unclear}.",
+                remedy=f"Say what {spec.name} takes (vram_mb), or choose another file.",
+            )
+
+    async def _supplied(self, spec: ModelSpec, reference: str, tell: Tell) -> ModelSpec:
+        home = self._access.home
+        here = await asyncio.to_thread(hub.cached, reference, home=home)
+        if here is None and not spec.auto_download:
+            raise hub.PullFailed(
+                hub.Cause.NOT_FOUND,
+                f"{reference} is not in {home} yet.",
+                f"Run `orchestrator pull {reference}`, or set auto_download: true for {spec.name}.",
+            )
+        if here is None and spec.footprint.unknown:
+            return await self._in_thread(lambda report: self._glanced(spec, report), tell)
+        if here is None:
+            here = await self._pulled(reference, tell)
+        return await asyncio.to_thread(self._sized, located(spec, here))
+
+    def _sized(self, spec: ModelSpec) -> ModelSpec:
+        """Blocking. Raise Unpredictable."""
+        if spec.footprint.provenance not in _TOLD_BY_FILES:
+            return spec
+        declared = spec.footprint.provenance is Provenance.DECLARED
+        draft = spec if declared else replace(spec, footprint=UNKNOWN)
+        footprint = self._predictions.footprint(draft)
+        assert footprint is not None, "its file is known"
+        return replace(spec, footprint=footprint)
+
+    def _glanced(self, spec: ModelSpec, report: hub.Report) -> ModelSpec:
+        assert spec.hub is not None
+        access = self._access
+        with hub.glance(
+            spec.hub,
+            header_suffices,
+            home=access.home,
+            endpoint=access.endpoint,
+            token=access.token,
+            progress=report,
+            patience=self._patience,
+        ) as seen:
+            first = seen.parts[0]
+            self._expect(first, seen.parts)
+            will_be = replace(spec, file=str(first.later))
+            if seen.projector is not None and spec.mmproj is None:
+                self._expect(seen.projector, (seen.projector,))
+                will_be = replace(will_be, mmproj=str(seen.projector.later))
+        return self._sized(will_be)
+
+    def _expect(self, first: hub.Glanced, parts: tuple[hub.Glanced, ...]) -> None:
+        """Have the header believed under the path that the file will have."""
+        try:
+            header = read_header(first.here)
+        except GgufError as error:
+            raise Unpredictable(("file",), f"cannot be used: {error}") from error
+        self._predictions.expect(first.later, _moved(header, parts))
+
+    async def _pulled(self, reference: str, tell: Tell) -> Path:
+        while self._turns.locked():
+            tell(f"waits for {DOWNLOADS_MAX} other downloads")
+            await asyncio.sleep(TELL_S)
+        access = self._access
+        async with self._turns:
+            return await self._in_thread(
+                lambda report: hub.pull(
+                    reference,
+                    home=access.home,
+                    endpoint=access.endpoint,
+                    token=access.token,
+                    progress=report,
+                    patience=self._patience,
+                ),
+                tell,
+                first=f"asking for {reference}",
+            )
+
+    async def _in_thread(self, work: Callable[[hub.Report], T], tell: Tell, first: str = "") -> T:
+        """Work in a thread of its own that nobody waits for when the daemon ends."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        words = Words(first)
+
+        def run() -> None:
+            with suppress(Unwanted, RuntimeError):  # RuntimeError: the loop is gone, and we with it
+                try:
+                    found = work(lambda progress: words.say(progress.in_words()))
+                except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                    loop.call_soon_threadsafe(_fail, answer, error)
+                else:
+                    loop.call_soon_threadsafe(_settle, answer, found)
+
+        threading.Thread(target=run, name="hub", daemon=True).start()
+        return await told(answer, words, tell)
+
+
+def _settle(answer: "asyncio.Future[T]", found: T) -> None:
+    if not answer.done():
+        answer.set_result(found)
+
+
+def _fail(answer: "asyncio.Future[T]", error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+
+
+def _moved(header: Header, parts: tuple[hub.Glanced, ...]) -> Header:
+    later = {each.here: each.later for each in parts}
+    return replace(
+        header,
+        path=later[header.path],
+        parts=tuple(replace(part, path=later[part.path]) for part in header.parts),
+    )
+
+
+def _failure(spec: ModelSpec, failed: hub.PullFailed) -> Failure:
+    lasting = failed.cause in _LASTING
+    return Failure(
+        reason=FailureReason.MODEL_FILE if lasting else FailureReason.DOWNLOAD,
+        detail=f"{spec.name} is not here: {failed.detail}",
+        remedy=failed.remedy,
+    )

@@ -1,0 +1,1 @@
+"""The command line: what works alone, and what asks a running daemon."""

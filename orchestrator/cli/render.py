@@ -1,0 +1,370 @@
+"""What the API answers, as lines for a terminal. Pure: no clock, no width, no output."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # shapes of the answers; at run time the terminal starts without the web
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from orchestrator.web.wire.shapes import (
+        Accepted,
+        Catalogue,
+        Decision,
+        DeviceShape,
+        LoadAnswer,
+        LoadedModel,
+        ModelLeases,
+        Pinned,
+        PlanAnswer,
+        Reloaded,
+        RoomLeases,
+        Status,
+        UnloadAnswer,
+        Waiter,
+    )
+
+UNKNOWN = "?"
+NOTHING = "-"
+LOG_LINES_SHOWN_MAX = 20  # of a server that failed: the cause is among the last ones
+
+
+def plain(text: str) -> str:
+    """Without what would move the cursor or colour the terminal of whoever reads it."""
+    return "".join(c if c.isprintable() else "�" for c in text.expandtabs(4))
+
+
+def size(mb: int | None) -> str:
+    return UNKNOWN if mb is None else f"{mb / 1024:.1f} GB"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return UNKNOWN
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> list[str]:
+    """Columns as wide as their widest cell; those named in `right` are aligned to the right."""
+    cells = [list(head), *([plain(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    flush = {at for at, name in enumerate(head) if name in right.split()}
+    return [
+        "  ".join(
+            cell.rjust(width) if at in flush else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def device_name(device: str) -> str:
+    """A GPU's UUID as far as anybody compares it."""
+    return device[:12] if device.startswith(("GPU-", "MIG-")) else device
+
+
+def joined(words: Iterable[str]) -> str:
+    return ", ".join(words) or NOTHING
+
+
+# --- status ----------------------------------------------------------------------------------
+
+
+def status_lines(status: Status) -> list[str]:
+    now = _instant(status["now"])
+    lines = [line for device in status["devices"] for line in _device(device)]
+    lines.append("")
+    if status["loaded_models"]:
+        models = list(status["loaded_models"].values())
+        head = ("MODEL", "STATE", "VRAM", "KNOWN AS", "PRIORITY", "IN USE", "IDLE", "DEVICES")
+        titles, *others = table(
+            (*head, "ENDPOINT"),
+            (_loaded(model, now) for model in models),
+            right="VRAM PRIORITY IDLE",
+        )
+        lines.append(titles)
+        for model, line in zip(models, others, strict=True):
+            lines += [line, *_reservations(model)]
+    else:
+        lines.append("No model is loaded.")
+    if status["leases"]:
+        lines += ["", *room_lines({"leases": status["leases"]})]
+    if status["queue"]:
+        waiting = ("WAITING FOR", "PRIORITY", "CALLERS", "WAITED", "AT MOST", "BECAUSE")
+        rows = (_waiter(waiter) for waiter in status["queue"])
+        lines += ["", *table(waiting, rows, right="PRIORITY CALLERS")]
+    return lines
+
+
+def _device(device: DeviceShape) -> Iterator[str]:
+    name = f"{device['id']} ({device['name']})" if device["id"] != device["name"] else device["id"]
+    if device["state"] != "ok":
+        yield plain(f"{name}: {device['state']}: {device['problem']}")
+        return
+    words = [
+        f"{size(device['used_mb'])} of {size(device['total_mb'])} used",
+        f"{size(device['available_mb'])} available",
+        f"{size(device['foreign_mb'])} held by others",
+    ]
+    if device["utilization_percent"] is not None:
+        words.append(f"{device['utilization_percent']:.0f} % busy")
+    if device["temperature_c"] is not None:
+        words.append(f"{device['temperature_c']:.0f} °C")
+    yield plain(f"{name}: {', '.join(words)}")
+
+
+def _loaded(model: LoadedModel, now: datetime) -> Sequence[str]:
+    users = [lease["owner"] or NOTHING for lease in model["leases"]]
+    if model["in_flight"]:
+        users.append(f"{model['in_flight']} request{'s' if model['in_flight'] > 1 else ''}")
+    if model["busy"] and not model["in_flight"]:
+        users.append("directly")
+    if model["pinned"]:
+        users.append("pinned")
+    idle_s = max(0.0, (now - _instant(model["last_used_at"])).total_seconds())
+    return (
+        model["model"],
+        model["status"],
+        size(model["vram_mb"]),
+        model["vram_provenance"],
+        str(model["priority"]),
+        joined(users),
+        duration(idle_s) if model["status"] == "loaded" else NOTHING,
+        joined(device_name(share["device"]) for share in model["devices"]),
+        model["endpoint"] or NOTHING,
+    )
+
+
+def _reservations(model: LoadedModel) -> Iterator[str]:
+    """In what it is not as it should be, or as it was asked for."""
+    if model["problem"]:
+        yield plain(f"  {model['problem']}")
+    if model["given_up"]:
+        yield plain(f"  It had to give up: {joined(model['given_up'])}.")
+
+
+def _waiter(waiter: Waiter) -> Sequence[str]:
+    return (
+        waiter["model"],
+        str(waiter["priority"]),
+        str(waiter["callers"]),
+        duration(waiter["waited_seconds"]),
+        duration(waiter["bound_seconds"]),
+        waiter["waits_for"],
+    )
+
+
+def waiting_words(status: Status, model: str) -> str:
+    """What a caller of the model waits for; empty if nothing is known."""
+    for waiter in status["queue"]:
+        if waiter["model"] == model and waiter["waits_for"]:
+            return plain(waiter["waits_for"])
+    loaded = status["loaded_models"].get(model)
+    return "" if loaded is None else f"{model} is {loaded['status']}"
+
+
+# --- lists -----------------------------------------------------------------------------------
+
+
+def needs(vram_mb: int | None, host_mb: int | None) -> str:
+    return UNKNOWN if vram_mb is None or host_mb is None else size(vram_mb + host_mb)
+
+
+def models_lines(catalogue: Catalogue) -> list[str]:
+    if not catalogue["data"]:
+        return ["The catalogue is empty: add models to the configuration."]
+    rows = (
+        (
+            model["id"],
+            f"failed: {model['breaker']['detail']}" if model["breaker"] else model["state"],
+            needs(model["vram_mb"], model["host_mb"]),
+            model["vram_provenance"],
+            str(model["priority"]),
+            str(model["context_size"] or NOTHING),
+            model["service"],
+            joined(model["aliases"]),
+        )
+        for model in catalogue["data"]
+    )
+    head = ("MODEL", "STATE", "NEEDS", "KNOWN AS", "PRIORITY", "CONTEXT", "SERVICE", "ALIASES")
+    return table(head, rows, right="NEEDS PRIORITY CONTEXT")
+
+
+def lease_lines(leases: ModelLeases) -> list[str]:
+    if not leases["leases"]:
+        return ["No model is leased."]
+    rows = (
+        (
+            each["model"],
+            each["owner"] or NOTHING,
+            each["kind"],
+            until(each["expires_at"]),
+            each["lease_id"],
+        )
+        for each in leases["leases"]
+    )
+    return table(("MODEL", "OWNER", "KIND", "UNTIL", "LEASE"), rows)
+
+
+def room_lines(leases: RoomLeases) -> list[str]:
+    if not leases["leases"]:
+        return ["No VRAM is leased."]
+    rows = (
+        (
+            size(each["vram_mb"]),
+            each["device"] or NOTHING,
+            each["owner"] or NOTHING,
+            until(each["expires_at"]),
+            each["lease_id"],
+        )
+        for each in leases["leases"]
+    )
+    return table(("VRAM", "DEVICE", "OWNER", "UNTIL", "LEASE"), rows, right="VRAM")
+
+
+def until(at: str | None) -> str:
+    return "released" if at is None else f"{_instant(at).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def decision_line(decision: Decision) -> str:
+    at = f"{_instant(decision['at']).astimezone():%m-%d %H:%M:%S}"
+    text = decision["text"]
+    if decision["why"] and decision["why"] not in text:
+        text += f" ({decision['why']})"
+    if decision["remedy"]:
+        text += f" {decision['remedy']}"
+    return plain(f"{at}  {decision['kind']:<9} {text}")
+
+
+# --- answers to orders -----------------------------------------------------------------------
+
+
+def load_lines(answer: LoadAnswer) -> list[str]:
+    if answer["already_loaded"]:
+        said = f"{answer['model']} was loaded already"
+    else:
+        said = f"{answer['model']} is loaded after {duration(answer['waited_seconds'])}"
+    where = joined(device_name(share["device"]) for share in answer["devices"])
+    lines = [f"{said}: {size(answer['vram_mb'])} on {where}."]
+    if given_up := answer.get("given_up"):
+        lines.append(f"It had to give up: {joined(given_up)}.")
+    if answer["evicted"]:
+        lines.append(f"Evicted for it: {joined(answer['evicted'])}.")
+    if answer["endpoint"]:
+        lines.append(f"It answers at {answer['endpoint']}")
+    if lease := answer.get("lease_id"):
+        lines.append(f"Leased until {until(answer.get('expires_at'))}: {lease}")
+    return [plain(line) for line in lines]
+
+
+def accepted_lines(answer: Accepted) -> list[str]:
+    eta = answer["eta_seconds"]
+    soon = "" if eta is None else f", ready in about {duration(eta)}"
+    return [plain(f"{answer['model']} is {answer['status']}{soon}: {answer['operation_id']}")]
+
+
+def unload_lines(answer: UnloadAnswer) -> list[str]:
+    name, status = answer["model"], answer["status"]
+    if status == "not_loaded":
+        return [plain(f"{name} was not loaded.")]
+    if status == "released":
+        left = answer["remaining_leases"]
+        return [plain(f"{name}: released; {left} other lease{'s' if left != 1 else ''} on it.")]
+    verified = "" if answer["verified"] else ", but the device does not show it yet"
+    return [plain(f"{name} is unloaded: {size(answer['freed_mb'])} freed{verified}.")]
+
+
+def plan_lines(answer: PlanAnswer) -> list[str]:
+    name = answer["model"]
+    need = f"{size(answer['vram_mb'])}, {size(answer['available_mb'])} available"
+    if answer["already_loaded"]:
+        return [plain(f"{name} is loaded already.")]
+    refusal = answer["refusal"]
+    if refusal is not None:
+        words = (refusal["detail"], refusal["remedy"])
+        return [plain(f"{name} would be refused ({refusal['code']}): needs {need}.")] + [
+            plain(word) for word in words if word
+        ]
+    shares = (
+        f"{size(each['vram_mb'])} on {device_name(each['device'])}" for each in answer["placement"]
+    )
+    lines = [f"{name} would be loaded: {joined(shares)}; needs {need}."]
+    if given_up := answer.get("given_up"):
+        lines.append(f"It would have to give up: {joined(given_up)}.")
+    lines += [
+        f"{each['model']} would be evicted ({size(each['vram_mb'])}): {each['reason']}"
+        for each in answer["evict"]
+    ]
+    if answer["drains"]:
+        lines.append("Requests that run on them would be finished first.")
+    if answer["eta_seconds"] is not None:
+        lines.append(f"Ready in about {duration(answer['eta_seconds'])}.")
+    return [plain(line) for line in lines]
+
+
+def estimate_lines(told: Mapping[str, object]) -> list[str]:
+    """Of `orchestrator estimate`: what goes where, and what is not certain about it."""
+
+    def mib(key: str) -> str:
+        amount = told[key]
+        return f"{amount:,.1f} MiB" if isinstance(amount, float) else UNKNOWN
+
+    rows = [
+        ("weights", mib("weights_mib")),
+        ("context", mib("context_mib")),
+        ("compute", mib("compute_mib")),
+        ("on the GPU", mib("device_mib")),
+        ("the driver's part", mib("overhead_mib")),
+        ("on the host", mib("host_mib")),
+    ]
+    doubts = told["doubts"]
+    said = [str(each) for each in doubts] if isinstance(doubts, list) else []
+    return [
+        plain(f"{told['architecture']}, by its {told['method']}"),
+        *table(("", "needs"), rows, right="needs"),
+        *(plain(f"Not certain: {each}.") for each in said),
+    ]
+
+
+def pinned_lines(answer: Pinned) -> list[str]:
+    return [
+        plain(f"{answer['model']} is {'pinned' if answer['pinned'] else 'not pinned any more'}.")
+    ]
+
+
+def reloaded_lines(answer: Reloaded) -> list[str]:
+    changed = answer["changed"]
+    lines = [f"Changed: {joined(changed)}." if changed else "Nothing has changed."]
+    if answer["restart_needed"]:
+        lines.append(f"Needs a restart of the daemon: {joined(answer['restart_needed'])}.")
+    return [plain(line) for line in lines]
+
+
+def error_lines(body: Mapping[str, object]) -> list[str]:
+    """Whatever an error body holds that helps: cause, who is in the way, log, way out."""
+    lines = [str(body.get("detail") or body.get("title") or "The daemon refused.")]
+    blockers = body.get("blockers")
+    for blocker in blockers if isinstance(blockers, list) else []:
+        if isinstance(blocker, dict):
+            held = blocker.get("held_mb")
+            held = size(held) if isinstance(held, int) else UNKNOWN
+            who = blocker.get("model") or "others"
+            lines.append(f"  {who}: {held} on {blocker.get('device')}: {blocker.get('why')}")
+    log_tail = body.get("log_tail")
+    if isinstance(log_tail, list) and log_tail:
+        lines.append("The last lines of its log:")
+        lines += [f"  {line}" for line in log_tail[-LOG_LINES_SHOWN_MAX:]]
+    if remedy := body.get("remedy"):
+        lines.append(str(remedy))
+    return [plain(line) for line in lines]
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,394 @@
+"""The imperative shell round the scheduler: carries out effects, reports what came of them.
+
+The scheduler decides; the conductor acts. Only `tell` calls `Scheduler.handle`, and `handle`
+cannot await: whatever happens meanwhile is told afterwards, as an event.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, assert_never
+
+from orchestrator.catalogue.learned import Experience
+from orchestrator.conductor.execution import Up, bring_up, how_it_ended, take_down, wait_until_ready
+from orchestrator.conductor.history import History
+from orchestrator.conductor.journal import Chronicle
+from orchestrator.conductor.preflight import Checks
+from orchestrator.conductor.sensors import Lookout
+from orchestrator.core.life.scheduler import Scheduler
+from orchestrator.core.life.survey import survey
+from orchestrator.core.room.eviction import Rules
+from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.leases import LeaseKind, Ticket
+from orchestrator.core.values.messages import (
+    Check,
+    Decide,
+    Deny,
+    Died,
+    DropLease,
+    Effect,
+    Event,
+    Evict,
+    Finish,
+    Forget,
+    Grant,
+    KeepLease,
+    Learn,
+    Load,
+    Loaded,
+    LoadFailed,
+    Released,
+    Remember,
+    Requested,
+    SavePin,
+    StopFailed,
+    Stopped,
+    Uncheck,
+    Withdrawn,
+)
+from orchestrator.core.values.residents import SERVING, InstanceId, Resident, ResidentState
+from orchestrator.core.values.snapshot import Snapshot
+from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.errors import Denied
+from orchestrator.errors import StopFailed as StopFailedError
+from orchestrator.ports import (
+    Clock,
+    Devices,
+    Drivers,
+    Memory,
+    Operation,
+    Registry,
+    ResidentRecord,
+    Running,
+)
+
+log = logging.getLogger("orchestrator")
+
+NOTE_S = 0.1  # a burst of events is one change to those who watch
+SNAPSHOT_AGE_S_MAX = 0.25  # waiting times in a status are at most so old
+
+
+class Conductor:
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        devices: Devices,
+        drivers: Mapping[ServiceName, Drivers],
+        registry: Registry,
+        history: History,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        experience: Experience,
+    ) -> None:
+        self.scheduler = scheduler
+        self.drivers = drivers
+        self.registry = registry
+        self.history = history
+        self.clock = clock
+        self._tasks = tasks
+        self._experience = experience
+        # Tickets name leases, and leases outlive the daemon: numbers are not used again.
+        self._tickets = itertools.count(int(clock() * 1000))
+        self._callers: dict[Ticket, asyncio.Future[Grant | Finish]] = {}
+        self.running: dict[InstanceId, Running] = {}
+        self._loads: dict[InstanceId, asyncio.Task[None]] = {}
+        self._checks = Checks(drivers, self._spawn, self.tell)
+        self._watches: dict[InstanceId, asyncio.Task[None]] = {}
+        self._last_lives: dict[ModelName, tuple[Resident, Running]] = {}  # whose logs are kept
+        self._snapshot: Snapshot | None = None
+        self._noting: asyncio.TimerHandle | None = None
+        self._chronicle = Chronicle(registry, history, clock, self._spawn)
+        self.lookout = Lookout(
+            devices=devices,
+            drivers=drivers,
+            scheduler=scheduler,
+            running=self.running,
+            tell=self.tell,
+        )
+
+    # --- callers -------------------------------------------------------------------------------
+
+    def next_ticket(self) -> Ticket:
+        return Ticket(next(self._tickets))
+
+    def ask(self, ticket: Ticket, event: Event) -> asyncio.Future[Grant | Finish]:
+        """Tell an event that ends in a grant, a finish or a denial; the future says which."""
+        answer = asyncio.get_running_loop().create_future()
+        self._callers[ticket] = answer
+        self.tell(event)
+        return answer
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """The caller left. The grant may have landed before it woke: the scheduler knows which."""
+        self._callers.pop(ticket, None)
+        self.tell(Withdrawn(ticket))
+
+    @asynccontextmanager
+    async def lease(self, spec: ModelSpec, *, priority: int | None = None) -> AsyncIterator[Grant]:
+        """Hold `spec` ready for the length of the block, loading it first if need be."""
+        ticket = self.next_ticket()
+        wish = Requested(
+            ticket=ticket,
+            spec=spec,
+            priority=spec.priority if priority is None else priority,
+            hold=LeaseKind.REQUEST,
+        )
+        answer = self.ask(ticket, wish)
+        try:
+            granted = await answer
+        except asyncio.CancelledError:
+            self.withdraw(ticket)
+            raise
+        assert isinstance(granted, Grant)
+        assert granted.lease is not None
+        try:
+            yield granted
+        finally:
+            self.tell(Released(granted.lease.id))
+
+    def snapshot(self) -> Snapshot:
+        """The whole state, from memory."""
+        now_s = self.clock()
+        state = self.scheduler.state
+        fresh = (
+            self._snapshot is not None
+            and self._snapshot.version == state.ledger.version
+            and now_s - self._snapshot.now_s < SNAPSHOT_AGE_S_MAX
+        )
+        if self._snapshot is None or not fresh:
+            self._snapshot = survey(state, now_s)
+        return self._snapshot
+
+    # --- events in, effects out ----------------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        version = self.scheduler.state.ledger.version
+        for effect in self.scheduler.handle(event, now_s=self.clock()):
+            self._perform(effect)
+        if self.scheduler.hurried:
+            self.lookout.hasten()
+        if self.scheduler.state.ledger.version != version and self._noting is None:
+            self._noting = asyncio.get_running_loop().call_later(NOTE_S, self._note)
+
+    def _note(self) -> None:
+        self._noting = None
+        self.history.note(self.snapshot())
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Grant() | Finish():
+                self._answer(effect.ticket, effect)
+            case Deny(ticket, refusal):
+                caller = self._callers.pop(ticket, None)
+                if caller is not None and not caller.done():
+                    caller.set_exception(Denied(refusal))
+            case Remember(resident):
+                self._write(resident)
+            case Forget(instance):
+                self._forget(instance)
+            case Check() | Uncheck():
+                self._checks.perform(effect)
+            case Load(resident):
+                self._loads[resident.instance] = self._spawn(
+                    self._load(resident), f"load {resident.instance}"
+                )
+            case Evict(resident):
+                self._spawn(self._evict(resident), f"evict {resident.instance}")
+            case KeepLease(lease):
+                self._spawn(self.registry.put_lease(lease), f"write lease {lease.id}")
+            case DropLease(lease_id):
+                self._spawn(self.registry.drop_lease(lease_id), f"drop lease {lease_id}")
+            case Learn():
+                self._learn(effect)
+            case SavePin(model, pinned):
+                self._spawn(self.registry.put_pin(model, pinned), f"write pin of {model}")
+            case Decide():
+                self.say(effect)
+            case _:
+                assert_never(effect)
+
+    def _answer(self, ticket: Ticket, answer: Grant | Finish) -> None:
+        caller = self._callers.pop(ticket, None)
+        if caller is not None and not caller.done():
+            caller.set_result(answer)
+
+    def say(self, decision: Decide) -> None:
+        self._chronicle.say(decision)
+
+    def start_from(self, memory: Memory) -> None:
+        """Go on where the last life of the daemon ended: numbers, and the operator's pins."""
+        self._chronicle.go_on_after(memory.last_decision_id)
+        pinned = self.scheduler.state.pinned
+        for model, is_pinned in memory.pins.items():
+            (pinned.add if is_pinned else pinned.discard)(model)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return self._tasks.create_task(work, name=name)
+
+    def _write(self, resident: Resident) -> None:
+        spec = resident.spec
+        runtime = "" if spec.plain_room else self.drivers[spec.service].runtime.name
+        runs = self.running.get(resident.instance)
+        self._chronicle.write(ResidentRecord(resident=resident, runtime=runtime, running=runs))
+
+    def _forget(self, instance: InstanceId) -> None:
+        peak = self.lookout.peaks.get(instance)
+        ended = self._experience.end(instance, peak, self._chronicle.now())
+        if ended is not None:
+            self._spawn(self.registry.put_learned(ended), f"write peak of {ended.model}")
+        self.running.pop(instance, None)
+        self._chronicle.forget(instance)
+
+    def _learn(self, effect: Learn) -> None:
+        record, said = self._experience.learn(effect, self._chronicle.now())
+        self._spawn(self.registry.put_learned(record), f"write footprint of {record.model}")
+        if said is not None:
+            self.say(said)
+
+    # --- effects on the world ------------------------------------------------------------------
+
+    async def _load(self, resident: Resident) -> None:
+        await self._chronicle.until_written(resident.instance)  # first: the write-ahead log
+        await self._report_load(
+            resident,
+            bring_up(
+                resident,
+                self.drivers[resident.spec.service],
+                self.clock,
+                self._note_running(resident),
+            ),
+        )
+
+    def _note_running(self, resident: Resident) -> Callable[[Running], Coroutine[Any, Any, None]]:
+        async def note(running: Running) -> None:
+            self.know(resident, running)
+            self._write(resident)
+
+        return note
+
+    def know(self, resident: Resident, running: Running) -> None:
+        """What a resident runs as, from now on."""
+        self.running[resident.instance] = running
+        self._last_lives[resident.name] = (resident, running)
+
+    def life(self, instance: InstanceId) -> Resident | None:
+        """As it came up, also after its end; of each model the last one."""
+        return next((r for r, _ in self._last_lives.values() if r.instance == instance), None)
+
+    async def _report_load(
+        self, resident: Resident, work: Coroutine[Any, Any, Up | Failure]
+    ) -> None:
+        instance = resident.instance
+        try:
+            outcome = await work
+        except StopFailedError as error:
+            self.tell(StopFailed(instance, str(error)))
+            return
+        except Exception as error:
+            log.exception("load %s", instance)
+            outcome = Failure(reason=FailureReason.EXITED, detail=f"internal error: {error!r}")
+        finally:
+            self._loads.pop(instance, None)
+        if isinstance(outcome, Failure):
+            await self.lookout.sample()
+            self.tell(LoadFailed(instance, outcome))
+            return
+        await self.lookout.sample()  # what it takes is measured before anybody plans on it
+        self.tell(
+            Loaded(
+                instance=instance,
+                endpoint=outcome.running.endpoint,
+                load_s=outcome.load_s,
+                measured=self.lookout.held.get(instance),
+                peak=self.lookout.peaks.get(instance),
+            )
+        )
+        self._watch(resident, outcome.running)
+
+    async def _evict(self, resident: Resident) -> None:
+        instance = resident.instance
+        await self._chronicle.until_written(instance)
+        load = self._loads.pop(instance, None)
+        if load is not None:
+            load.cancel()
+            await asyncio.wait({load})
+        watch = self._watches.pop(instance, None)
+        if watch is not None:
+            watch.cancel()
+        drivers = self.drivers[resident.spec.service]
+        try:
+            await take_down(resident, self.running.get(instance), drivers)
+        except StopFailedError as error:
+            self.tell(StopFailed(instance, str(error)))
+        except Exception as error:
+            log.exception("evict %s", instance)
+            self.tell(StopFailed(instance, f"internal error: {error!r}"))
+        else:
+            self.tell(Stopped(instance))
+
+    # --- what is watched -----------------------------------------------------------------------
+
+    def _watch(self, resident: Resident, running: Running) -> None:
+        """Notice the death of a ready server at once."""
+        state = self.scheduler.state.by_instance(resident.instance)
+        if state is not None and state.state in SERVING:
+            self._watches[resident.instance] = self._spawn(
+                self._wait_for_death(resident, running), f"watch {resident.instance}"
+            )
+
+    async def _wait_for_death(self, resident: Resident, running: Running) -> None:
+        failure = await how_it_ended(running, self.drivers[resident.spec.service])
+        self._watches.pop(resident.instance, None)
+        await self.lookout.sample()
+        self.tell(Died(resident.instance, failure))
+
+    def resume(self, resident: Resident) -> None:
+        """Go on with an adopted resident: watch it, or wait until it is ready."""
+        running = self.running.get(resident.instance)
+        if running is None:
+            return
+        self._write(resident)
+        if resident.state is ResidentState.READY:
+            self._experience.resume(resident)
+            self._watch(resident, running)
+        elif resident.state is ResidentState.LOADING:
+            self._loads[resident.instance] = self._spawn(
+                self._report_load(resident, self._resumed(resident, running)),
+                f"resume {resident.instance}",
+            )
+
+    async def _resumed(self, resident: Resident, running: Running) -> Up | Failure:
+        drivers = self.drivers[resident.spec.service]
+        failure = await wait_until_ready(running, drivers, self.clock)
+        if failure is None:
+            return Up(running, resident.spec.load_s)
+        await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
+        return failure
+
+    async def log_tail(self, model: ModelName, lines: int) -> tuple[str, ...]:
+        """Of the resident, or of its last life; empty if it has not run since the start."""
+        if (last := self._last_lives.get(model)) is None:
+            return ()
+        resident, running = last
+        return await self.drivers[resident.spec.service].runtime.log_tail(running.handle, lines)
+
+    def write_operation(self, operation: Operation) -> None:
+        self._spawn(self.registry.put_operation(operation), f"write operation {operation.id}")
+
+    def take_rules(
+        self, rules: Rules, *, headroom_bytes: int, budget_bytes: Mapping[str, int] | int | None
+    ) -> None:
+        """The operator changed the numbers: they hold from the next decision on."""
+        self.scheduler.state.rules = rules
+        self.scheduler.state.ledger.rule(headroom_bytes=headroom_bytes, budget_bytes=budget_bytes)
+
+    def close(self) -> None:
+        """Leave what runs running; only stop looking at it."""
+        if self._noting is not None:
+            self._noting.cancel()
+        self._checks.close()
+        for task in (*self._loads.values(), *self._watches.values()):
+            task.cancel()

@@ -1,0 +1,178 @@
+"""Brings one resident up or takes one down, end to end, and returns what came of it."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.specs import ModelSpec
+from orchestrator.errors import StartFailed, StopFailed, Unreachable
+from orchestrator.ports import (
+    Clock,
+    Drivers,
+    Exit,
+    Handle,
+    ReadyState,
+    Running,
+    Tell,
+)
+
+# Probes are cheap: half a millisecond on both sides. A model is told ready soon after it is.
+POLL_S_MIN = 0.025
+POLL_S_MAX = 0.25
+POLL_FRACTION = 0.01  # of the time waited so far: a long load is polled less often
+LOG_LOOK_S = 0.5  # of a container it takes some milliseconds; the deadline is minutes
+# A large file from a slow disk loads for as long as it moves; but nothing loads for ever.
+STRETCH_MAX = 10
+LOG_LINES = 40  # of the log in an answer: enough for a stack of allocations that failed
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    running: Running
+    load_s: float
+
+
+async def look_at(spec: ModelSpec, drivers: Drivers, tell: Tell) -> ModelSpec | Failure:
+    """Return the spec with all that it needs at hand, or why it could not start."""
+    was_unknown = spec.footprint.unknown
+    for supply in drivers.supplies:
+        supplied = await supply.bring(spec, tell)
+        if isinstance(supplied, Failure):
+            return supplied
+        spec = supplied
+    if was_unknown:
+        return spec  # what it takes is all that was asked
+    return await drivers.engine.check(spec) or spec
+
+
+async def bring_up(
+    resident: Resident,
+    drivers: Drivers,
+    clock: Clock,
+    on_running: Callable[[Running], Awaitable[None]],
+) -> Up | Failure:
+    """Return when it answers, or why it does not; in the latter case nothing is left behind.
+
+    Raise StopFailed if something is left behind after all. If cancelled, the thing is left
+    running for `take_down`, which knows it by what `on_running` was told.
+    """
+    began_s = clock()
+    failure = await drivers.engine.check(resident.spec)
+    if failure is not None:
+        return failure
+    launch = drivers.engine.launch(resident.instance, resident.spec, resident.placement)
+    try:
+        running = await drivers.runtime.start(launch)
+    except StartFailed as error:
+        return error.failure
+    except Unreachable as error:
+        return Failure(
+            reason=FailureReason.RUNTIME_UNAVAILABLE,
+            detail=str(error),
+            remedy="Nothing is started until the runtime answers again.",
+            transient=True,
+        )
+    await on_running(running)
+    ready = await wait_until_ready(running, drivers, clock)
+    if ready is not None:
+        await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
+        return ready
+    return Up(running, clock() - began_s)
+
+
+async def wait_until_ready(running: Running, drivers: Drivers, clock: Clock) -> Failure | None:
+    """None when it answers; else why it never will. Its death is noticed at once."""
+    ended = asyncio.create_task(drivers.runtime.wait(running.handle), name="wait for the end")
+    began_s = moved_s = clock()
+    log_size, size, look_s = -1, -1, began_s
+    try:
+        while True:
+            probe = await drivers.engine.readiness(running.endpoint)
+            if probe.state is ReadyState.READY and not ended.done():
+                return None
+            if probe.state is ReadyState.BROKEN:
+                tail = await _tail(running.handle, drivers)
+                return Failure(reason=FailureReason.EXITED, detail=probe.detail, log_tail=tail)
+            now_s = clock()
+            if now_s >= look_s:
+                look_s = now_s + LOG_LOOK_S
+                with suppress(Unreachable):  # `wait` tells of its end, a silent runtime does not
+                    size = await drivers.runtime.log_size(running.handle)
+                if size != log_size:  # the deadline stands still while the log moves
+                    log_size, moved_s = size, now_s
+            if now_s - moved_s >= drivers.load_deadline_s or (
+                now_s - began_s >= STRETCH_MAX * drivers.load_deadline_s
+            ):
+                return await _too_late(running.handle, drivers, now_s - began_s)
+            pause_s = min(max(POLL_S_MIN, POLL_FRACTION * (now_s - began_s)), POLL_S_MAX)
+            await asyncio.wait({ended}, timeout=pause_s)
+            if ended.done():
+                return drivers.engine.classify(await _with_tail(ended.result(), running, drivers))
+    finally:
+        ended.cancel()
+
+
+async def _with_tail(exit_: Exit, running: Running, drivers: Drivers) -> Exit:
+    if exit_.log_tail:
+        return exit_
+    tail = await _tail(running.handle, drivers)
+    return replace(exit_, log_tail=tail)
+
+
+async def _tail(handle: Handle, drivers: Drivers) -> tuple[str, ...]:
+    """What the log says; a failure whose log nobody can read now is told without it."""
+    try:
+        return await drivers.runtime.log_tail(handle, LOG_LINES)
+    except Unreachable:
+        return ()
+
+
+async def _too_late(handle: Handle, drivers: Drivers, waited_s: float) -> Failure:
+    return Failure(
+        reason=FailureReason.NOT_READY_IN_TIME,
+        detail=f"it did not answer within {waited_s:.0f} s, and its log stood still.",
+        log_tail=await _tail(handle, drivers),
+        remedy="Look at its log; raise scheduling.load_deadline_s if it needs longer.",
+    )
+
+
+async def how_it_ended(running: Running, drivers: Drivers) -> Failure:
+    """Wait for the end of a ready server and say why it came."""
+    exit_ = await _with_tail(await drivers.runtime.wait(running.handle), running, drivers)
+    failure = drivers.engine.classify(exit_)
+    # Its log says why, if anything was wrong; else whoever has ended it knows.
+    if exit_.stopped and failure.reason is FailureReason.EXITED:
+        return _stopped(exit_)
+    return failure
+
+
+def _stopped(exit_: Exit) -> Failure:
+    return Failure(
+        reason=FailureReason.STOPPED,
+        detail=f"it was stopped by somebody else ({_ending(exit_.code)}).",
+        log_tail=exit_.log_tail,
+        remedy="Whoever asks for it next starts it again; POST /models/unload makes it leave.",
+    )
+
+
+def _ending(code: int | None) -> str:
+    """A process tells a signal as -n, a container engine as 128 + n."""
+    if code is None:
+        return "removed, or started again"
+    number = -code if code < 0 else code - 128
+    return signal.Signals(number).name if number > 0 else f"exit code {code}"
+
+
+async def take_down(resident: Resident, running: Running | None, drivers: Drivers) -> None:
+    """Return when it is verified gone. Raise StopFailed if it is not (R10)."""
+    if running is None:
+        return  # it never got so far as to run
+    try:
+        await drivers.engine.unload(running.endpoint, resident.spec)
+        await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
+    except Unreachable as error:
+        raise StopFailed(str(error)) from error

@@ -1,0 +1,163 @@
+"""What the daemon sees by itself: what the devices say, and who is in use without asking us.
+
+Looks are told to the scheduler as facts. Nobody's request ever waits for one (R12).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from orchestrator.core.life.scheduler import Scheduler
+from orchestrator.core.values.messages import Event, RuntimesHeard, Sampled, Ticked, UseSeen
+from orchestrator.core.values.residents import SERVING, InstanceId, Resident
+from orchestrator.core.values.specs import ServiceName
+from orchestrator.core.values.vram import DeviceId
+from orchestrator.errors import Unreachable
+from orchestrator.ports import Devices, Drivers, Running
+
+LOOK_APART_S = 0.02  # one look costs a millisecond, many at once would hold up a status
+LOOK_ROUND_S = 1.0  # all of them have begun by then, however many there are
+PIDS_S_MAX = 0.5  # a container engine takes some 20 ms, a machine under load ten times that
+HURRY_S = 0.05  # between readings while somebody waits for a device (R3 asks for <= 0.1)
+
+
+class Lookout:
+    def __init__(
+        self,
+        *,
+        devices: Devices,
+        drivers: Mapping[ServiceName, Drivers],
+        scheduler: Scheduler,
+        running: Mapping[InstanceId, Running],
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._devices = devices
+        self._drivers = drivers
+        self._scheduler = scheduler
+        self._running = running
+        self._tell = tell
+        self._reading = asyncio.Lock()  # readings are taken one after the other
+        self._hurry = asyncio.Event()
+        self._served: dict[InstanceId, float] = {}  # the servers' own counters, as last seen
+        self.held: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
+        self.peaks: Mapping[InstanceId, Mapping[DeviceId, int]] = {}  # the most that each held
+
+    def hasten(self) -> None:
+        """Read the devices now rather than at the next turn."""
+        self._hurry.set()
+
+    async def keep_up(self) -> None:
+        """Read the devices many times a second while somebody waits for them; else sleep."""
+        while True:
+            await self._hurry.wait()
+            await self.sample()
+            if not self._scheduler.hurried:
+                self._hurry.clear()
+            await asyncio.sleep(HURRY_S)
+
+    async def tick(self) -> None:
+        """Time has passed, and what we run things on answers or does not."""
+        silent = {
+            service: silence
+            for service, drivers in self._drivers.items()
+            if (silence := drivers.runtime.silence()) is not None
+        }
+        if silent or self._scheduler.state.silent:
+            self._tell(RuntimesHeard(silent))
+        self._tell(Ticked())
+
+    async def until_nobody_is_left(self, timeout_s: float) -> bool:
+        """Whether every resident leaves within that time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while any(True for _ in self._scheduler.state.ledger.residents):
+                    self.hasten()
+                    await asyncio.sleep(HURRY_S)
+        except TimeoutError:
+            return False
+        return True
+
+    async def sample(self) -> None:
+        """Read the devices once, with what our own processes hold there."""
+        async with self._reading:
+            pids = await self._pids()
+            wanted = frozenset(pid for own in pids.values() for pid in own)
+            readings = await self._devices.read(wanted)
+        used = {
+            reading.device.id: {each.pid: each.used_bytes for each in reading.processes}
+            for reading in readings
+            if reading.processes is not None
+        }
+        self.held = {
+            instance: {
+                device: held
+                for device, by_pid in used.items()
+                # A process that the driver does not list holds an unknown amount, not none.
+                if (held := sum(by_pid.get(pid, 0) for pid in own))
+            }
+            for instance, own in pids.items()
+            if own
+        }
+        self.peaks = self._peaks()
+        self._tell(Sampled(readings, self.held))
+
+    def _peaks(self) -> dict[InstanceId, Mapping[DeviceId, int]]:
+        """Of those who run; who could not be seen this time keeps what was seen before."""
+        peaks = {each: of for each, of in self.peaks.items() if each in self._running}
+        for instance, held in self.held.items():
+            before = peaks.get(instance, {})
+            peaks[instance] = {
+                device: max(held.get(device, 0), before.get(device, 0))
+                for device in {*held, *before}
+            }
+        return peaks
+
+    async def _pids(self) -> dict[InstanceId, frozenset[int]]:
+        """Who cannot be seen, or not in time, is left out: its charge accounts for it."""
+        pids: dict[InstanceId, frozenset[int]] = {}
+
+        async def look(resident: Resident, running: Running) -> None:
+            runtime = self._drivers[resident.spec.service].runtime
+            with suppress(Unreachable):
+                pids[resident.instance] = await runtime.pids(running.handle)
+
+        looks = [
+            look(resident, self._running[resident.instance])
+            for resident in self._scheduler.state.ledger.residents
+            if resident.instance in self._running
+        ]
+        with suppress(TimeoutError):  # an engine that hangs must not keep us from the devices
+            async with asyncio.timeout(PIDS_S_MAX):
+                await asyncio.gather(*looks)
+        return dict(pids)
+
+    async def look_at_use(self) -> None:
+        """See requests that reach the servers directly (R13). Our own looks never count."""
+        residents = [
+            resident
+            for resident in self._scheduler.state.ledger.residents
+            if resident.state in SERVING and resident.instance in self._running
+        ]
+        here = {resident.instance for resident in residents}
+        self._served = {each: total for each, total in self._served.items() if each in here}
+        apart_s = min(LOOK_APART_S, LOOK_ROUND_S / max(1, len(residents)))
+        await asyncio.gather(
+            *(
+                self._look_at(resident, self._running[resident.instance], turn * apart_s)
+                for turn, resident in enumerate(residents)
+            )
+        )
+
+    async def _look_at(self, resident: Resident, running: Running, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        try:
+            use = await self._drivers[resident.spec.service].engine.use(running.endpoint)
+        except Unreachable:
+            return  # its end is noticed by who watches it; a busy one answers next time
+        before = self._served.get(resident.instance)
+        if use.served_total is not None:
+            self._served[resident.instance] = use.served_total
+        used = None not in (before, use.served_total) and before != use.served_total
+        busy = bool(use.busy_slots)
+        if used or busy or resident.busy:
+            self._tell(UseSeen(instance=resident.instance, busy=busy, used=used))

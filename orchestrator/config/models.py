@@ -1,0 +1,346 @@
+"""From what the operator wrote about services and models to the specs that are scheduled."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from orchestrator.config.cores import physical_cores
+from orchestrator.config.paths import Misplaced, Roots, locate, on_a_hub
+from orchestrator.config.profiles import with_profile
+from orchestrator.config.sections import (
+    SECONDS_MAX,
+    CacheType,
+    EngineName,
+    ModelEntry,
+    RuntimeName,
+    ServiceEntry,
+)
+from orchestrator.config.validation import shown
+from orchestrator.config.yaml_lines import Mistake
+from orchestrator.core.values.footprints import UNKNOWN, Footprint
+from orchestrator.core.values.specs import FakeBehaviour, ModelName, ModelSpec, ServiceName, Serving
+from orchestrator.core.values.vram import MiB
+from orchestrator.errors import Unpredictable
+
+# Given a spec whose footprint is what was declared, or UNKNOWN, what is to be believed; None if
+# that cannot be told. Raises Unpredictable where a file is at fault.
+Estimate = Callable[[ModelSpec], Footprint | None]
+
+# A name is one segment of a URL, part of a file name and an argument: no slash, no space, no dash
+# in front. `..` would climb.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+# What follows /models/ in the API already.
+RESERVED_NAMES = frozenset({"status", "load", "unload", "plan", "estimate", "sse"})
+
+RUNTIMES: Mapping[EngineName, tuple[RuntimeName, ...]] = {
+    EngineName.LLAMA_CPP: (RuntimeName.PROCESS, RuntimeName.DOCKER, RuntimeName.EXTERNAL),
+    EngineName.XLLAMACPP: (RuntimeName.PROCESS,),
+    EngineName.CONTAINER: (RuntimeName.DOCKER,),
+    EngineName.FAKE: (RuntimeName.PROCESS,),
+}
+_FILELESS = frozenset({EngineName.FAKE, EngineName.CONTAINER})
+PLAIN_CACHES = frozenset({CacheType.F32, CacheType.F16, CacheType.BF16})
+_DOCKER_KEYS = (
+    *("image", "auto_pull", "container", "network", "direct", "host", "cdi", "memory_mb"),
+    "hub_volume",
+)
+# What a server is started with: of one that somebody else defined, it is theirs to say.
+_SETTINGS = (
+    *("profile", "context_size", "slots", "unified_cache", "gpu_layers", "cache_type_k"),
+    *("cache_type_v", "batch", "ubatch", "threads", "flash_attention", "load_mode"),
+    *("host_cache_mb", "context_checkpoints", "jinja", "embeddings", "max_tokens", "degrade"),
+)
+_DEFAULTS = {field.name: field.default for field in fields(ModelEntry)}
+LOAD_S_DEFAULT = 10.0  # until it has been measured
+
+
+def declared_only(spec: ModelSpec) -> Footprint | None:  # noqa: ARG001 - an Estimate
+    """The estimate of somebody who cannot estimate."""
+    return None
+
+
+def name_mistake(name: str) -> str | None:
+    """Why it is no name for a model, an alias or a service; None if it is one."""
+    if _NAME.fullmatch(name) and ".." not in name:
+        if name in RESERVED_NAMES:
+            return f"cannot be a name: /models/{name} is something else in the API"
+        return None
+    return (
+        f"{shown(name)} is no name: 1 to 128 letters, digits and . _ : @ -, "
+        "beginning with a letter or digit, without `..`"
+    )
+
+
+def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
+    """What does not go together in one service."""
+    runtimes = RUNTIMES.get(entry.engine)
+    if runtimes is None:
+        known = ", ".join(RUNTIMES)
+        sentence = f"{entry.engine} is not supported by this version; it knows {known}"
+        yield Mistake(("engine",), sentence)
+    elif entry.runtime not in runtimes:
+        sentence = f"must be {' or '.join(runtimes)} with engine {entry.engine}"
+        yield Mistake(("runtime",), sentence)
+        return
+    if entry.runtime is RuntimeName.DOCKER:
+        if (entry.image is None) == (entry.container is None):
+            sentence = "docker needs either an image to make containers of or a container, one only"
+            yield Mistake(("image",), sentence)
+        if entry.auto_pull and entry.image is None:
+            yield Mistake(("auto_pull",), "is only for an image that containers are made of")
+        yield from _direct_mistakes(entry)
+    else:
+        for key in _DOCKER_KEYS:
+            if getattr(entry, key):
+                yield Mistake((key,), "is only for runtime docker")
+    if entry.engine is EngineName.CONTAINER and entry.container is None:
+        sentence = "is required with engine container: the name of one that exists"
+        yield Mistake(("container",), sentence)
+    if entry.health and entry.engine is not EngineName.CONTAINER:
+        yield Mistake(("health",), "is only for engine container: of others we know what to ask")
+    if entry.binary and (entry.engine, entry.runtime) != (
+        EngineName.LLAMA_CPP,
+        RuntimeName.PROCESS,
+    ):
+        yield Mistake(("binary",), "is only for engine llama_cpp with runtime process")
+    if entry.url and entry.runtime is not RuntimeName.EXTERNAL and entry.container is None:
+        sentence = "is only for runtime external or a named container: we choose ours"
+        yield Mistake(("url",), sentence)
+
+
+def _direct_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
+    if entry.direct and entry.container is not None:
+        sentence = "is only for containers that we make: publish its port where it is defined"
+        yield Mistake(("direct",), sentence)
+    elif entry.direct and entry.network is not None and entry.host is None:
+        # Whoever shares a network with containers is one, and its own name is its id.
+        yield Mistake(("host",), "is required with direct and network: what clients call us")
+    if entry.host is not None and not entry.direct:
+        yield Mistake(("host",), "is only for direct: true")
+
+
+def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake]:
+    """What does not go together in one model, files and footprint apart."""
+    if service.engine in _FILELESS:
+        for key in ("file", "mmproj", "lora"):
+            if getattr(entry, key):
+                yield Mistake((key,), f"is not read by engine {service.engine}: remove it")
+    if service.engine is EngineName.FAKE:
+        yield from _fake_mistakes(entry.fake or FakeBehaviour())
+    elif entry.fake is not None:
+        yield Mistake(("fake",), "is only for models of a service with engine fake")
+    elif entry.file is None and _launched_by_us(service):
+        yield Mistake(("file",), f"is required: engine {service.engine} loads a GGUF file")
+    if service.runtime is RuntimeName.EXTERNAL:
+        if entry.url is None and service.url is None:
+            yield Mistake(("url",), "is required here or in the service: the server is not ours")
+    elif entry.url is not None:
+        yield Mistake(("url",), "is only for models of a service with runtime external")
+    yield from _setting_mistakes(entry, settings_home(service))
+    if entry.cache_type_v not in PLAIN_CACHES and not entry.flash_attention:
+        yield Mistake(("cache_type_v",), f"{entry.cache_type_v} needs flash_attention: true")
+    if entry.batch is not None and entry.ubatch is not None and entry.ubatch > entry.batch:
+        yield Mistake(("ubatch",), f"must be at most batch, which is {entry.batch}")
+    if entry.degrade and not (entry.file and _launched_by_us(service)):
+        reason = "needs a GGUF file whose server we start: what may be given up are its settings"
+        yield Mistake(("degrade",), reason)
+    yield from _alias_mistakes(entry.aliases)
+
+
+def _alias_mistakes(aliases: tuple[str, ...]) -> Iterator[Mistake]:
+    for index, alias in enumerate(aliases):
+        if (sentence := name_mistake(alias)) is not None:
+            yield Mistake(("aliases", index), sentence)
+
+
+def _setting_mistakes(entry: ModelEntry, home: str | None) -> Iterator[Mistake]:
+    for key in _SETTINGS if home is not None else ():
+        if getattr(entry, key) != _DEFAULTS[key]:
+            yield Mistake((key,), f"would change nothing: set it where {home}")
+
+
+def _launched_by_us(service: ServiceEntry) -> bool:
+    return settings_home(service) is None
+
+
+def settings_home(service: ServiceEntry) -> str | None:
+    """Where a server that somebody else defined has its settings; None if we choose them."""
+    if service.container is not None:
+        return f"container {service.container} is defined (its compose file, or its .env)"
+    if service.runtime is RuntimeName.EXTERNAL:
+        return "the external server is started"
+    return None
+
+
+def _fake_mistakes(fake: FakeBehaviour) -> Iterator[Mistake]:
+    for key in ("load_s", "stop_s", "dies_after_s", "peak_mb"):
+        number = getattr(fake, key)
+        if number is not None and not 0 <= number <= SECONDS_MAX:
+            yield Mistake(("fake", key), f"must be 0 to {SECONDS_MAX:g}, not {shown(number)}")
+    if fake.tokens_per_s <= 0:
+        sentence = f"must be more than 0, not {shown(fake.tokens_per_s)}"
+        yield Mistake(("fake", "tokens_per_s"), sentence)
+
+
+def roots_of(service: ServiceEntry) -> Roots:
+    return Roots(
+        models_dir=None if service.models_dir is None else Path(service.models_dir),
+        others=tuple(Path(root) for root in service.allowed_roots),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    spec: ModelSpec | None  # None: there are mistakes
+    mistakes: tuple[Mistake, ...]
+
+
+def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Estimate) -> Built:
+    """The spec of one model, or everything that keeps it from being one."""
+    mistakes = list(model_mistakes(entry, service))
+    located, misplaced = _files(entry, service)
+    mistakes += misplaced
+    if entry.auto_download and located.hub is None:
+        sentence = "needs a file that comes from a hub: file: ORG/REPO:FILE.gguf"
+        mistakes.append(Mistake(("auto_download",), sentence))
+    if located.hub is not None and not _launched_by_us(service):
+        mistakes.append(Mistake(("file",), "comes from a hub: only for servers that we start"))
+    declared = _declared(entry)
+    draft = replace(
+        _draft(name, entry, service),
+        file=located.file,
+        hub=located.hub,
+        auto_download=entry.auto_download,
+        supplied=located.hub is not None or service.auto_pull,
+        mmproj=located.mmproj,
+        lora=located.lora,
+        footprint=declared or UNKNOWN,
+    )
+    footprint = declared
+    if declared is not None and declared.total_bytes == 0:
+        mistakes.append(Mistake(("vram_mb",), "must be more than 0 if host_mb is not given"))
+    elif located.hub is not None:
+        footprint = declared or UNKNOWN  # until somebody looks at the file there
+    elif not misplaced:
+        footprint, unknown = _believed(draft, declared, estimate)
+        mistakes += unknown
+    if mistakes or footprint is None:
+        return Built(None, tuple(mistakes))
+    return Built(replace(draft, footprint=footprint), ())
+
+
+def _believed(
+    draft: ModelSpec, declared: Footprint | None, estimate: Estimate
+) -> tuple[Footprint | None, tuple[Mistake, ...]]:
+    """The file knows better than whoever declared it; where it cannot be read, that stands."""
+    try:
+        footprint = estimate(draft) if draft.file is not None else None
+    except Unpredictable as error:
+        return declared, () if declared else (Mistake(error.where, str(error)),)
+    if footprint is not None or declared is not None:
+        return footprint or declared, ()
+    sentence = "is required: what the model takes cannot be told from its file"
+    return None, (Mistake(("vram_mb",), sentence),)
+
+
+def _declared(entry: ModelEntry) -> Footprint | None:
+    if entry.vram_mb is None:
+        return None
+    return Footprint(device_bytes=entry.vram_mb * MiB, host_bytes=(entry.host_mb or 0) * MiB)
+
+
+def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
+    """Everything but the files and the footprint."""
+    is_fake = service.engine is EngineName.FAKE
+    fake = (entry.fake or FakeBehaviour()) if is_fake else None
+    load_s = entry.load_seconds or (fake.load_s if fake is not None else None)
+    return ModelSpec(
+        name=ModelName(name),
+        service=ServiceName(entry.service),
+        footprint=UNKNOWN,
+        priority=entry.priority,
+        ttl_s=entry.ttl_seconds,
+        devices=entry.devices,
+        span=entry.span,
+        load_s=LOAD_S_DEFAULT if load_s is None else load_s,
+        serving=serving_of(entry),
+        settings_ours=_launched_by_us(service),
+        profile=entry.profile,
+        fake=fake,
+        url=entry.url or service.url,
+        aliases=entry.aliases,
+        preload=entry.preload,
+        pinned=entry.pinned,
+        degrade=entry.degrade,
+    )
+
+
+def serving_of(entry: ModelEntry) -> Serving:
+    """Defaults, then the profile over them, then what was written for this model."""
+    serving = Serving(
+        slots=entry.slots,
+        unified_cache=entry.unified_cache,
+        gpu_layers=entry.gpu_layers,
+        cache_type_k=entry.cache_type_k.value,
+        cache_type_v=entry.cache_type_v.value,
+        flash_attention=entry.flash_attention,
+        load_mode=None if entry.load_mode is None else entry.load_mode.value,
+        host_cache_mb=entry.host_cache_mb,
+        context_checkpoints=entry.context_checkpoints,
+        embeddings=entry.embeddings,
+        jinja=entry.jinja,
+    )
+    if entry.profile is not None:
+        serving = with_profile(serving, entry.profile, physical_cores=physical_cores())
+    batch = entry.batch or serving.batch
+    return replace(
+        serving,
+        context_size=entry.context_size or serving.context_size,
+        batch=batch,
+        ubatch=entry.ubatch or min(serving.ubatch, batch),
+        threads=entry.threads or serving.threads,
+        max_tokens=entry.max_tokens or serving.max_tokens,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    file: str | None = None
+    hub: str | None = None  # where the file comes from, if from there
+    mmproj: str | None = None
+    lora: tuple[str, ...] = ()
+
+
+def _files(entry: ModelEntry, service: ServiceEntry) -> tuple[_Located, list[Mistake]]:
+    mistakes: list[Mistake] = []
+    if service.engine in _FILELESS:  # what files it names is a mistake already
+        return _Located(), mistakes
+    roots = roots_of(service)
+
+    def find(file: str | None, *where: str | int) -> str | None:
+        if file is None:
+            return None
+        try:
+            return locate(file, roots)
+        except Misplaced as error:
+            mistakes.append(Mistake(where, str(error)))
+            return None
+
+    adapters = (find(file, "lora", index) for index, file in enumerate(entry.lora))
+    hub = _hub(entry.file, mistakes)
+    located = _Located(
+        lora=tuple(path for path in adapters if path is not None),
+        file=None if hub else find(entry.file, "file"),
+        hub=hub,
+        mmproj=find(entry.mmproj, "mmproj"),
+    )
+    return located, mistakes
+
+
+def _hub(file: str | None, mistakes: list[Mistake]) -> str | None:
+    try:
+        return file if file is not None and on_a_hub(file) else None
+    except Misplaced as error:
+        mistakes.append(Mistake(("file",), str(error)))
+        return file

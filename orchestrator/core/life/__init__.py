@@ -1,0 +1,1 @@
+"""How residents come, serve and leave: the scheduler and its parts."""

@@ -1,0 +1,392 @@
+"""How residents come: considered, reserved, started, ready (R1, R4, R6)."""
+
+from dataclasses import replace
+
+from orchestrator.core.life import outages
+from orchestrator.core.life.attribution import attribute, baseline, silent_fallback
+from orchestrator.core.life.evictions import depart, drain, evict
+from orchestrator.core.life.grants import bound_s, deny_line, grant
+from orchestrator.core.life.queue import Line
+from orchestrator.core.life.setbacks import cannot_start, give_up, out_of_memory_for_good
+from orchestrator.core.life.state import Reservation, State
+from orchestrator.core.room.eviction import Urgency
+from orchestrator.core.room.planner import Plan, Question, explain, find, fitting, out_of_reach
+from orchestrator.core.values.failures import Breaker, Failure, FailureReason
+from orchestrator.core.values.messages import (
+    Bringing,
+    Check,
+    Checked,
+    Decide,
+    DecisionKind,
+    Effect,
+    Learn,
+    Load,
+    Loaded,
+    Remember,
+)
+from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.residents import Resident, ResidentState
+from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.vram import to_mb
+
+# One decision looks at so many lines at most; the others are looked at when they have moved up.
+LINES_CONSIDERED_MAX = 32
+
+
+_SIZE_UNKNOWN = Failure(
+    reason=FailureReason.MODEL_FILE,
+    detail="What it takes could not be found out.",
+    remedy="Say it: vram_mb of the model.",
+)
+
+
+def consider_lines(state: State, now_s: float) -> list[Effect]:
+    """Ask the same question of every line, the most important and the oldest first."""
+    effects: list[Effect] = []
+    considered = 0
+    for line in state.queue.lines():
+        if state.ledger.resident(line.model) is None:
+            considered += 1
+            if considered > LINES_CONSIDERED_MAX and line.explained:
+                continue
+        effects += consider(state, line, now_s)
+    return effects
+
+
+def consider(state: State, line: Line, now_s: float) -> list[Effect]:
+    resident = state.ledger.resident(line.model)
+    if resident is not None:
+        return _meet(state, line, resident, now_s)
+    return _place(state, line, now_s)
+
+
+def _meet(state: State, line: Line, resident: Resident, now_s: float) -> list[Effect]:
+    """The model is there, or on its way in or out."""
+    if resident.state is not ResidentState.READY:
+        return []
+    effects: list[Effect] = []
+    for wish in list(line.wishes.values()):
+        if resident.serves(wish.request.spec):
+            state.queue.remove(wish.request.ticket)
+            effects += grant(state, wish, resident, now_s, already_loaded=False)
+            resident = state.current(resident)
+    state.retried.pop(line.model, None)
+    state.stubborn.pop(line.model, None)
+    if line.wishes:
+        effects += _replace(state, line, resident, now_s)
+    return effects
+
+
+def _replace(state: State, line: Line, resident: Resident, now_s: float) -> list[Effect]:
+    """It runs with other settings than are asked for: it leaves as any victim would."""
+    if resident.name in state.pinned:
+        return deny_line(
+            state,
+            line,
+            Refusal(
+                code=RefusalCode.PINNED,
+                detail=f"{resident.name} is pinned with other settings.",
+                remedy="Unpin it, or ask for the settings it runs with.",
+            ),
+        )
+    if not resident.in_use:
+        return evict(state, resident, now_s, "it is asked for with other settings")
+    if line.priority > resident.priority or is_due(state, line, now_s):
+        return drain(state, resident, now_s, "it is asked for with other settings")
+    return []
+
+
+def is_due(state: State, line: Line, now_s: float) -> bool:
+    waited_s = now_s - line.waits_for_others_since_s
+    return waited_s >= state.rules.patience_for(line.spec.load_s)
+
+
+def question(state: State, line: Line, now_s: float) -> Question:
+    return Question(
+        spec=line.spec,
+        urgency=Urgency(
+            priority=line.priority,
+            due=is_due(state, line, now_s),
+            ignores=frozenset(state.stubborn.get(line.model, ())),
+        ),
+        rules=state.rules,
+        now_s=now_s,
+        pinned=frozenset(state.pinned),
+        silent=frozenset(state.silent),
+        policy=state.policy,
+        evicts=line.evicts,
+    )
+
+
+def _place(state: State, line: Line, now_s: float) -> list[Effect]:
+    silence = state.silent.get(line.spec.service)
+    if silence is not None:
+        return deny_line(state, line, outages.refusal(line.model, silence))
+    breaker = state.breakers.get(line.model)
+    if breaker is not None and breaker.refuses(now_s):
+        return deny_line(state, line, _breaker_open(line.model, breaker, now_s))
+    if line.check_began and not line.checked:
+        return []  # goes on when its file has been looked at
+    if line.spec.footprint.unknown:
+        return _check_first(line)
+    asked = question(state, line, now_s)
+    if line.explained and out_of_reach(asked, state.ledger):
+        return []
+    found = find(asked, state.ledger)
+    if found is not None:
+        if (found.evict or line.spec.supplied) and not line.checked and not line.spec.plain_room:
+            return _check_first(line)
+        return _reserve(state, line, found, now_s)
+    if line.explained:
+        return []
+    line.explained = True
+    refusal = explain(asked, state.ledger)
+    if refusal.lasting and (fallback := fitting(asked, state.ledger)) is not None:
+        effects = give_up(state, line.spec, fallback, refusal.detail)
+        return effects + _place(state, line, now_s)
+    if refusal.lasting and line.model in state.retried:
+        return out_of_memory_for_good(state, line, now_s)
+    return deny_line(state, line, refusal) if refusal.lasting else []
+
+
+def _check_first(line: Line) -> list[Effect]:
+    """Nobody leaves for a model that could not start anyway."""
+    line.check_began, line.checked = True, False
+    return [Check(line.spec)]
+
+
+def hear_of_files(state: State, event: Bringing | Checked, now_s: float) -> list[Effect]:
+    line = state.queue.line(event.model)
+    if line is None or state.ledger.resident(event.model) is not None:
+        return []
+    if isinstance(event, Bringing):
+        return _bringing(state, line, event, now_s)
+    return _checked(state, line, event, now_s)
+
+
+def _bringing(state: State, line: Line, event: Bringing, now_s: float) -> list[Effect]:
+    """Who waits for it sees how far it is, and is not refused for it meanwhile."""
+    first = not line.bringing
+    line.bringing = event.progress
+    state.queue.bear_with(event.model, now_s + bound_s(state, line.spec))
+    state.ledger.touch()
+    if not first:
+        return []
+    return [
+        Decide(
+            kind=DecisionKind.BRING,
+            model=event.model,
+            text=f"{event.model} is not complete: {line.spec.hub or event.progress} is brought "
+            "here first.",
+            why="nobody leaves for it before it is here",
+        )
+    ]
+
+
+def _checked(state: State, line: Line, event: Checked, now_s: float) -> list[Effect]:
+    """Its line goes on from here, or hears at once why it never will."""
+    if event.failure is not None:
+        return cannot_start(state, line, event.failure, now_s)
+    found = event.spec or line.spec
+    if found.footprint.unknown:
+        return cannot_start(state, line, _SIZE_UNKNOWN, now_s)
+    # What a model takes is found out first: before it is brought, room for it is looked for.
+    line.checked = not line.spec.footprint.unknown
+    line.check_began = line.checked
+    state.queue.supply(found)
+    state.ledger.touch()
+    if not (line.checked and line.bringing):
+        return []
+    line.bringing, line.brought_s = "", now_s
+    return [
+        Decide(kind=DecisionKind.BRING, model=event.model, text=f"{event.model} has all it needs.")
+    ]
+
+
+def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect]:
+    """Promise the room, then ask the victims to leave."""
+    newcomer = Resident(
+        instance=state.new_instance(line.model, now_s),
+        spec=found.spec,
+        placement=found.placement,
+        state=ResidentState.RESERVED,
+        state_since_s=now_s,
+        last_used_s=now_s,
+        priority=max(line.priority, found.spec.priority) if line.evicts else found.spec.priority,
+        ttl_s=found.spec.ttl_s,
+    )
+    state.ledger.put(newcomer)
+    evicted = tuple(each.name for each in found.evict)
+    state.evicted_for[line.model] = evicted
+    reservation = Reservation(
+        victims={each.instance: each.name for each in found.evict},
+        drain_until_s=now_s + state.rules.drain_timeout_s,
+    )
+    state.reservations[line.model] = reservation
+    where = " and ".join(
+        f"{to_mb(share)} MB on {device}" for device, share in found.placement.shares
+    )
+    leaving = "; ".join(f"{name} leaves ({why})" for name, why in found.reasons.items())
+    effects: list[Effect] = [
+        Remember(newcomer),
+        Decide(
+            kind=DecisionKind.RESERVE,
+            model=line.model,
+            text=f"{line.model} gets {where}"
+            + (f"; {leaving}." if leaving else "; nobody has to leave."),
+            why=leaving or "there is room",
+            evicted=evicted,
+        ),
+    ]
+    for victim in found.evict:
+        state.ledger.put(replace(state.current(victim), why_leaving=found.reasons[victim.name]))
+    if not found.drains:
+        return effects + depart(state, line.model, reservation, now_s)
+    for victim in found.evict:
+        why = f"{line.model} needs the room; {found.reasons[victim.name]}"
+        effects += drain(state, state.current(victim), now_s, why)
+    return effects
+
+
+def start_cleared(state: State, now_s: float) -> list[Effect]:
+    """Start every newcomer whose victims are gone and whose bytes are really there (R2, R3)."""
+    effects: list[Effect] = []
+    for model, reservation in list(state.reservations.items()):
+        if reservation.waiting_for or not reservation.departing:
+            continue
+        newcomer = state.ledger.resident(model)
+        assert newcomer is not None, "a reservation has its resident"
+        if not _read_since_reserved(state, newcomer):
+            continue
+        if state.ledger.has_now(newcomer):
+            del state.reservations[model]
+            effects += _start(state, newcomer, now_s)
+        elif _taken_by_others(state, newcomer):
+            del state.reservations[model]
+            effects += state.forget(newcomer)
+            effects.append(
+                Decide(
+                    kind=DecisionKind.RESERVE,
+                    model=model,
+                    text=f"The room kept for {model} was taken by processes that are not ours; "
+                    "planning again.",
+                    why="foreign bytes grew",
+                )
+            )
+    return effects
+
+
+def _read_since_reserved(state: State, newcomer: Resident) -> bool:
+    """A reading from before the promise does not know who has helped himself since."""
+    return all(
+        state.ledger.reading(device).read_s >= newcomer.state_since_s
+        for device in newcomer.placement.devices
+    )
+
+
+def _taken_by_others(state: State, newcomer: Resident) -> bool:
+    """Not a matter of waiting for a load or a release beside it: the account is overdrawn."""
+    return any(state.ledger.free_bytes(device) < 0 for device in newcomer.placement.devices)
+
+
+def _start(state: State, newcomer: Resident, now_s: float) -> list[Effect]:
+    if newcomer.spec.plain_room:
+        ready = state.move(newcomer, ResidentState.READY, now_s)
+        state.ledger.put(replace(ready, ready_s=now_s))
+        line = state.queue.line(newcomer.name)
+        return [Remember(ready), *(_meet_room(state, line, ready, now_s) if line else [])]
+    loading = state.move(newcomer, ResidentState.LOADING, now_s)
+    state.baselines[loading.instance] = baseline(state, loading)
+    return [
+        Remember(loading),
+        Decide(
+            kind=DecisionKind.LOAD,
+            model=loading.name,
+            text=f"Loading {loading.name} on {', '.join(loading.placement.devices)}.",
+        ),
+        Load(loading),
+    ]
+
+
+def _meet_room(state: State, line: Line, ready: Resident, now_s: float) -> list[Effect]:
+    effects: list[Effect] = []
+    for wish in list(line.wishes.values()):
+        state.queue.remove(wish.request.ticket)
+        effects += grant(state, wish, state.current(ready), now_s, already_loaded=False)
+    return effects
+
+
+def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
+    """It answers: charge what it was seen to take, and learn it."""
+    resident = state.by_instance(event.instance)
+    if resident is None or resident.state is not ResidentState.LOADING:
+        return []  # told to go while it came up: what takes it down also ends this
+    name = resident.name
+    evicted = state.evicted_for.get(name, ())
+    seen = attribute(state, resident, event)
+    problem = silent_fallback(state, resident, event)
+    footprint, placement = (
+        (resident.spec.footprint, resident.placement) if problem else (seen.footprint, seen.charge)
+    )
+    ready = replace(
+        resident.become(ResidentState.READY, now_s),
+        spec=replace(
+            resident.spec,
+            footprint=footprint,
+            predicted=resident.spec.predicted or resident.spec.footprint,
+            load_s=event.load_s,
+        ),
+        placement=placement,
+        endpoint=event.endpoint,
+        ready_s=now_s,
+        last_used_s=now_s,
+        settled_until_s=now_s + state.rules.min_residency_s if evicted else 0.0,
+        problem=problem.text if problem else "",
+    )
+    state.ledger.put(ready)
+    state.baselines.pop(ready.instance, None)
+    for device in placement.devices:
+        state.ledger.settle(device)
+    effects: list[Effect] = [
+        Remember(ready),
+        Learn(
+            model=name,
+            spec=resident.spec,
+            footprint=footprint,
+            placement=placement,
+            load_s=event.load_s,
+            measured=None if problem else seen.measurement,
+            sighted=None if problem else seen.sighting,
+            instance=ready.instance,
+            layers=seen.layers,
+        ),
+        Decide(
+            kind=DecisionKind.LOADED,
+            model=name,
+            text=f"{name} is ready after {event.load_s:.1f} s and takes "
+            f"{to_mb(placement.total_bytes)} MB ({footprint.provenance}{seen.doubt})."
+            + _given_up(ready),
+            why=", ".join(ready.spec.given_up),
+            evicted=evicted,
+        ),
+    ]
+    return [*effects, problem] if problem else effects
+
+
+def _given_up(resident: Resident) -> str:
+    given_up = resident.spec.given_up
+    return f" It had to give up: {', '.join(given_up)}." if given_up else ""
+
+
+def _breaker_open(model: ModelName, breaker: Breaker, now_s: float) -> Refusal:
+    cause = breaker.cause
+    assert cause is not None, "a breaker opens for a cause"
+    wait_s = breaker.retry_after_s(now_s)
+    return Refusal(
+        code=RefusalCode.BREAKER_OPEN,
+        detail=f"{model} failed {breaker.failures} time(s) in a row, last with {cause.reason}: "
+        f"{cause.detail} It is tried again in {wait_s:.0f} s.",
+        remedy=cause.remedy or "Mend the cause; a changed configuration is tried at once.",
+        retry_after_s=wait_s,
+        failure=cause,
+    )

@@ -1,0 +1,76 @@
+"""A runtime that does not answer: what runs there is believed in and marked, nothing is started."""
+
+from collections.abc import Mapping
+
+from orchestrator.core.life.evictions import retry_stop
+from orchestrator.core.life.state import State
+from orchestrator.core.values.failures import Failure, FailureReason, Silence
+from orchestrator.core.values.messages import Decide, DecisionKind, Effect, RuntimesHeard
+from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import ModelName, ServiceName
+
+RETRY_S = 5.0  # an engine that is restarted is back in about as long
+
+
+def hear(state: State, event: RuntimesHeard, now_s: float) -> list[Effect]:
+    """Say once who fell silent and who answers again; stops that failed meanwhile are retried."""
+    before, state.silent = state.silent, dict(event.silent)
+    if before or state.silent:
+        state.ledger.touch()  # for how long shows in the status
+    was, now = _by_who(before), _by_who(state.silent)
+    effects: list[Effect] = [_say_silent(now[who]) for who in now if who not in was]
+    effects += [
+        Decide(kind=DecisionKind.RUNTIME, text=f"{who} answers again.")
+        for who in was
+        if who not in now
+    ]
+    for resident in list(state.ledger.residents):
+        service = resident.spec.service
+        answers_again = service in before and service not in state.silent
+        if answers_again and resident.state is ResidentState.STUCK:
+            effects += retry_stop(state, resident, now_s)
+    return effects
+
+
+def mark(silence: Silence) -> str:
+    """What is said of each resident whose runtime does not answer."""
+    return f"{silence.who} {_for_how_long(silence)}; this is its last known state."
+
+
+def reason(silence: Silence) -> str:
+    """Why work that needs it should not be sent."""
+    return f"{silence.who} {_for_how_long(silence)}; nothing is started there."
+
+
+def refusal(model: ModelName, silence: Silence) -> Refusal:
+    """Nobody leaves, and nobody waits, for what cannot be started now."""
+    detail = f"{model} cannot be started: {silence.problem}"
+    return Refusal(
+        code=RefusalCode.RUNTIME_UNAVAILABLE,
+        detail=detail,
+        remedy="Retry when it answers again; models that run go on meanwhile.",
+        retry_after_s=RETRY_S,
+        failure=Failure(
+            reason=FailureReason.RUNTIME_UNAVAILABLE, detail=silence.problem, transient=True
+        ),
+    )
+
+
+def _for_how_long(silence: Silence) -> str:
+    return f"has not answered for {silence.for_s:.0f} s"
+
+
+def _by_who(silent: Mapping[ServiceName, Silence]) -> dict[str, Silence]:
+    """Several services may run on one engine."""
+    return {silence.who: silence for silence in silent.values()}
+
+
+def _say_silent(silence: Silence) -> Decide:
+    return Decide(
+        kind=DecisionKind.RUNTIME,
+        text=f"{silence.who} does not answer. What runs there keeps its last known state; "
+        "nothing is started there until it answers again.",
+        why=silence.problem,
+        remedy="It is asked all the time, and found again by itself.",
+    )

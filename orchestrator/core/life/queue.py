@@ -1,0 +1,142 @@
+"""Who waits for what, in order: priority, then arrival (R6). One line per model (R4)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from orchestrator.core.values.leases import Ticket
+from orchestrator.core.values.messages import Requested
+from orchestrator.core.values.specs import ModelName, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One ticket with the instant of its arrival and the instant by which it must end."""
+
+    request: Requested
+    arrived_s: float
+    ends_by_s: float
+    restores: bool = False  # ours: brings a victim back, into free room only
+
+    @property
+    def model(self) -> ModelName:
+        return self.request.spec.name
+
+
+class Line:
+    """All wishes for one model. They join the same load."""
+
+    def __init__(self, model: ModelName) -> None:
+        self.model = model
+        self.wishes: dict[Ticket, Wish] = {}
+        self.explained = False  # whether it was told already why it waits
+        self.check_began = False
+        self.checked = False  # whether it could start, as far as its files tell
+        self.bringing = ""  # what it needs and is on its way here, in words
+        self.brought_s = 0.0  # when that had arrived: its patience with others counts from then
+        self.priority = 0  # of the most important wish
+
+    @property
+    def first(self) -> Wish:
+        return next(iter(self.wishes.values()))
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.first.request.spec
+
+    @property
+    def arrived_s(self) -> float:
+        return self.first.arrived_s
+
+    @property
+    def waits_for_others_since_s(self) -> float:
+        return max(self.arrived_s, self.brought_s)
+
+    def rank(self) -> None:
+        """Its place depends on who stands in it now."""
+        self.priority = max(wish.request.priority for wish in self.wishes.values())
+
+    @property
+    def evicts(self) -> bool:
+        return not all(wish.restores for wish in self.wishes.values())
+
+
+class Queue:
+    def __init__(self) -> None:
+        self._lines: dict[ModelName, Line] = {}
+        self._model_of: dict[Ticket, ModelName] = {}
+
+    def __len__(self) -> int:
+        return len(self._model_of)
+
+    def __contains__(self, ticket: Ticket) -> bool:
+        return ticket in self._model_of
+
+    @property
+    def line_count(self) -> int:
+        return len(self._lines)
+
+    def line(self, model: ModelName) -> Line | None:
+        return self._lines.get(model)
+
+    def lines(self) -> list[Line]:
+        """Most important first, then longest waiting."""
+        return sorted(
+            self._lines.values(), key=lambda line: (-line.priority, line.arrived_s, line.model)
+        )
+
+    def wishes(self) -> Iterator[Wish]:
+        for line in self._lines.values():
+            yield from line.wishes.values()
+
+    def add(self, wish: Wish) -> None:
+        line = self._lines.setdefault(wish.model, Line(wish.model))
+        first = not line.wishes
+        line.wishes[wish.request.ticket] = wish
+        priority = wish.request.priority
+        line.priority = priority if first else max(line.priority, priority)
+        self._model_of[wish.request.ticket] = wish.model
+
+    def remove(self, ticket: Ticket) -> Wish | None:
+        model = self._model_of.pop(ticket, None)
+        if model is None:
+            return None
+        line = self._lines[model]
+        wish = line.wishes.pop(ticket)
+        if not line.wishes:
+            del self._lines[model]
+        elif wish.request.priority == line.priority:
+            line.rank()
+        return wish
+
+    def dissolve(self, model: ModelName) -> list[Ticket]:
+        """Take everybody out of the model's line; none if there is no line."""
+        line = self._lines.pop(model, None)
+        tickets = list(line.wishes) if line is not None else []
+        for ticket in tickets:
+            del self._model_of[ticket]
+        return tickets
+
+    def bear_with(self, model: ModelName, until_s: float) -> None:
+        """No wish for the model ends before that by itself."""
+        line = self._lines[model]
+        for ticket, wish in line.wishes.items():
+            line.wishes[ticket] = replace(wish, ends_by_s=max(wish.ends_by_s, until_s))
+
+    def supply(self, spec: ModelSpec) -> None:
+        """The model's files were found. What wishes for other settings take is not known yet."""
+        line = self._lines[spec.name]
+        for ticket, wish in line.wishes.items():
+            wanted = wish.request.spec
+            found = (
+                spec
+                if wanted.wanted == spec.wanted
+                else replace(wanted, file=spec.file, mmproj=spec.mmproj)
+            )
+            line.wishes[ticket] = replace(wish, request=replace(wish.request, spec=found))
+
+    def respecify(self, model: ModelName, spec: ModelSpec) -> None:
+        """The model's footprint was learned while its callers waited."""
+        line = self._lines.get(model)
+        if line is not None:
+            for ticket, wish in line.wishes.items():
+                line.wishes[ticket] = replace(wish, request=replace(wish.request, spec=spec))

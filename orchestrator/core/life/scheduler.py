@@ -1,0 +1,275 @@
+"""Turns events into effects. Holds the state; touches nothing.
+
+Rule 1: every change of state happens inside `handle`, which cannot await.
+Rule 2: every ticket ends in exactly one Grant, Finish or Deny, or in its own Withdrawn.
+"""
+
+from dataclasses import replace
+from typing import assert_never
+
+from orchestrator.core.life import (
+    evictions,
+    grants,
+    loads,
+    outages,
+    releases,
+    setbacks,
+    ticks,
+    unloads,
+)
+from orchestrator.core.life.state import State
+from orchestrator.core.room.eviction import Policy, Rules, least_regretted
+from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.footprints import UNKNOWN
+from orchestrator.core.values.messages import (
+    Bringing,
+    CatalogueChanged,
+    Checked,
+    Decide,
+    DecisionKind,
+    Died,
+    Effect,
+    Event,
+    Evict,
+    KeepLease,
+    Loaded,
+    LoadFailed,
+    PinChanged,
+    Recovered,
+    Released,
+    Renewed,
+    Requested,
+    RuntimesHeard,
+    Sampled,
+    SavePin,
+    ShutdownBegan,
+    StopFailed,
+    Stopped,
+    Ticked,
+    Uncheck,
+    UnloadRequested,
+    UseSeen,
+    Withdrawn,
+)
+from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.residents import LEAVING, SERVING, Resident, ResidentState
+from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec
+
+
+class Scheduler:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        ledger: Ledger,
+        rules: Rules,
+        policy: Policy = least_regretted,
+    ) -> None:
+        self.state = State(rules=rules, ledger=ledger, policy=policy, catalogue=catalogue)
+        self.state.pinned = {name for name, spec in catalogue.items() if spec.pinned}
+
+    def handle(self, event: Event, *, now_s: float) -> list[Effect]:
+        """Everything that follows from one fact. Ready models are served in this very call."""
+        effects = self._take(event, now_s)
+        if not isinstance(event, Requested):
+            return effects + settle(self.state, now_s)
+        line = self.state.queue.line(event.spec.name)
+        if event.ticket not in self.state.queue or line is None:
+            return effects  # granted or denied at once: nothing changed for those who wait
+        effects += loads.consider(self.state, line, now_s)  # nor has it for the other lines
+        return effects + loads.start_cleared(self.state, now_s)
+
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody waits for the devices: then they are read many times a second."""
+        return bool(self.state.reservations) or any(
+            resident.state is ResidentState.RELEASING for resident in self.state.ledger.residents
+        )
+
+    def _take(self, event: Event, now_s: float) -> list[Effect]:
+        state = self.state
+        match event:
+            case Requested():
+                return grants.receive(state, event, now_s)
+            case Withdrawn(ticket):
+                return grants.withdraw(state, ticket, now_s)
+            case Released() | Renewed():
+                return _change_lease(state, event, now_s)
+            case UnloadRequested():
+                return unloads.begin_unload(state, event, now_s)
+            case Sampled() | RuntimesHeard():
+                return _observe(state, event, now_s)
+            case Ticked():
+                return ticks.tick(state, now_s)
+            case PinChanged(model, pinned):
+                return _pin(state, model, pinned=pinned)
+            case CatalogueChanged(specs):
+                return _take_catalogue(state, specs)
+            case Bringing() | Checked():
+                return loads.hear_of_files(state, event, now_s)
+            case Recovered():
+                return _recover(state, event, now_s)
+            case ShutdownBegan(stop_residents):
+                return _shut_down(state, now_s, stop_residents=stop_residents)
+            case Loaded() | LoadFailed() | Stopped() | StopFailed() | Died() | UseSeen():
+                return _hear(state, event, now_s)
+            case _:
+                assert_never(event)
+
+
+def settle(state: State, now_s: float) -> list[Effect]:
+    """Ask what follows now: who has gone, who may go, who may come, who may start."""
+    effects = releases.release_returned(state, now_s)
+    effects += unloads.progress_unloads(state, now_s)
+    effects += evictions.progress_drains(state, now_s)
+    effects += loads.consider_lines(state, now_s)
+    effects += releases.release_rooms(state)
+    return effects + loads.start_cleared(state, now_s)
+
+
+def _hear(
+    state: State,
+    event: Loaded | LoadFailed | Stopped | StopFailed | Died | UseSeen,
+    now_s: float,
+) -> list[Effect]:
+    """What came of an effect. Facts about a life that is over already change nothing."""
+    resident = state.by_instance(event.instance)
+    if resident is None:
+        return []
+    match event:
+        case Loaded():
+            return loads.loaded(state, event, now_s)
+        case LoadFailed(_, failure):
+            if resident.state is not ResidentState.LOADING:
+                return []
+            return setbacks.load_failed(state, resident, failure, now_s)
+        case Stopped():
+            expected = resident.state in (ResidentState.UNLOADING, ResidentState.STUCK)
+            return releases.stopped(state, resident, now_s) if expected else []
+        case StopFailed(_, detail):
+            if resident.state is ResidentState.LOADING:
+                return setbacks.load_stuck(state, resident, detail, now_s)
+            if resident.state is not ResidentState.UNLOADING:
+                return []
+            return releases.stop_failed(state, resident, detail, now_s)
+        case Died(_, failure):
+            if resident.state in LEAVING:
+                return []
+            return setbacks.died(state, resident, failure, now_s)
+        case UseSeen():
+            _see_use(state, resident, event, now_s)
+            return []
+        case _:
+            assert_never(event)
+
+
+def _observe(state: State, event: Sampled | RuntimesHeard, now_s: float) -> list[Effect]:
+    if isinstance(event, RuntimesHeard):
+        return outages.hear(state, event, now_s)
+    return ticks.observe(state, event.readings, event.held)
+
+
+def _see_use(state: State, resident: Resident, event: UseSeen, now_s: float) -> None:
+    """Use that did not come through us counts like any other (R13)."""
+    if resident.state not in SERVING:
+        return
+    seen = resident.used(now_s) if event.used or event.busy else resident
+    if seen is not resident or seen.busy != event.busy:
+        state.ledger.put(replace(seen, busy=event.busy))
+
+
+def _change_lease(state: State, event: Released | Renewed, now_s: float) -> list[Effect]:
+    if isinstance(event, Released):
+        return state.end_lease(event.lease, now_s)
+    lease = state.leases.get(event.lease)
+    if lease is None:
+        return []
+    renewed = replace(lease, expires_s=event.expires_s)
+    state.leases[lease.id] = renewed
+    return [KeepLease(renewed)]
+
+
+def _pin(state: State, model: ModelName, *, pinned: bool) -> list[Effect]:
+    (state.pinned.add if pinned else state.pinned.discard)(model)
+    state.ledger.touch()
+    said = "is pinned: it leaves only by force or its own unload" if pinned else "is unpinned"
+    return [
+        SavePin(model, pinned),
+        Decide(kind=DecisionKind.PIN, model=model, text=f"{model} {said}."),
+    ]
+
+
+def _take_catalogue(state: State, specs: Catalogue) -> list[Effect]:
+    """What runs goes on; a model that changed is started anew when it is next asked for."""
+    changed = [
+        name
+        for name in {*specs, *state.catalogue}
+        if not _says_the_same(specs.get(name), state.catalogue.get(name))
+    ]
+    state.pinned -= {name for name in changed if name not in specs or not specs[name].pinned}
+    state.pinned |= {name for name in changed if name in specs and specs[name].pinned}
+    for name in changed:
+        state.breakers.pop(name, None)
+    state.catalogue = specs
+    effects: list[Effect] = []
+    for line in state.queue.lines():
+        if line.model in changed and line.model not in specs and not line.spec.plain_room:
+            refusal = Refusal(
+                code=RefusalCode.UNKNOWN_MODEL,
+                detail=f"{line.model} was taken out of the catalogue.",
+                remedy="GET /models lists what there is.",
+            )
+            effects += [*grants.deny_line(state, line, refusal), Uncheck(line.model)]
+    return effects
+
+
+def _says_the_same(now: ModelSpec | None, before: ModelSpec | None) -> bool:
+    """That a model's file was found on its hub meanwhile is nothing that the operator changed."""
+    if now is None or before is None:
+        return now is before
+    if now.awaits_file or before.awaits_file:
+        now, before = (replace(each, file=None, mmproj=None) for each in (now, before))
+    if now.footprint.unknown or before.footprint.unknown:
+        now, before = (replace(each, footprint=UNKNOWN) for each in (now, before))
+    return now == before
+
+
+def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
+    """Take over what outlived us. Who was on the way out goes on its way out (R11)."""
+    effects: list[Effect] = []
+    for resident in event.residents:
+        state.ledger.put(resident)
+        state.repayments.pop(resident.instance, None)
+        for device in resident.placement.devices:
+            state.ledger.unsettle(device)
+        effects.append(
+            Decide(
+                kind=DecisionKind.ADOPT,
+                model=resident.name,
+                text=f"{resident.name} could not be looked at; it is believed to be as it was last "
+                f"seen, {resident.state}."
+                if resident.instance in event.unseen
+                else f"{resident.name} was found as {resident.state} and taken over.",
+                why=event.why,
+            )
+        )
+        if resident.state is ResidentState.UNLOADING:
+            effects.append(Evict(resident, force=True))
+    for lease in event.leases:
+        holder = state.by_instance(lease.instance)
+        if holder is not None and holder.state not in LEAVING:
+            effects += state.add_lease(lease, holder)
+    state.ticked_s = now_s
+    return effects
+
+
+def _shut_down(state: State, now_s: float, *, stop_residents: bool) -> list[Effect]:
+    state.shutting_down = True
+    effects: list[Effect] = []
+    for line in state.queue.lines():
+        effects += grants.deny_line(state, line, grants.shutting_down())
+    if stop_residents:
+        for resident in list(state.ledger.residents):
+            if resident.state not in LEAVING:
+                why = "the orchestrator shuts down"
+                effects += evictions.evict(state, resident, now_s, why, force=True)
+    return effects

@@ -1,0 +1,237 @@
+"""What happens when a load fails: told, learned, tried once more, the victims brought back (R9)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.core.learning.shortfall import Shortfall
+from orchestrator.core.life.grants import deny_line
+from orchestrator.core.life.queue import Line, Wish
+from orchestrator.core.life.releases import stop_failed, stopped
+from orchestrator.core.life.state import State
+from orchestrator.core.room.placement import layer_devices
+from orchestrator.core.values.failures import Breaker, Failure, FailureReason
+from orchestrator.core.values.leases import Ticket
+from orchestrator.core.values.messages import Decide, DecisionKind, Effect, Learn, Requested
+from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.residents import Resident, ResidentState
+from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec
+from orchestrator.core.values.vram import DeviceId
+
+RESTORE_WAIT_S = 60.0  # a victim that could not come back by then waits to be asked for again
+
+
+def load_failed(state: State, resident: Resident, failure: Failure, now_s: float) -> list[Effect]:
+    """Nothing of it runs. Tell those who waited, or try once more with more room (R9)."""
+    effects = stopped(state, resident, now_s)
+    name = resident.name
+    line = state.queue.line(name)
+    victims = state.evicted_for.pop(name, ())
+    if failure.reason is FailureReason.CANCELLED:
+        return effects + _restore(state, victims, name, now_s)
+    retry = failure.reason is FailureReason.OUT_OF_MEMORY and name not in state.retried
+    learned = _learn_out_of_memory(state, resident, failure)
+    again = _again(resident, learned) if retry and line is not None else ""
+    effects += [_say_failed(resident, failure, again), *learned]
+    if retry and line is not None:
+        state.retried[name] = failure
+        state.evicted_for[name] = victims
+        return effects
+    if line is not None and failure.reason is FailureReason.OUT_OF_MEMORY and line.spec.fallbacks:
+        state.retried[name] = failure
+        state.evicted_for[name] = victims
+        relief = _relief(state, line.spec, resident)
+        return effects + give_up(state, line.spec, relief, failure.detail)
+    state.retried.pop(name, None)
+    breaker = state.breakers.get(name, Breaker()).after(failure, now_s)
+    state.breakers[name] = breaker
+    if line is not None:
+        effects += deny_line(state, line, _refused(name, failure, breaker, now_s))
+    return effects + _restore(state, victims, name, now_s)
+
+
+def _again(resident: Resident, learned: Sequence[Learn]) -> str:
+    if not learned:
+        return " Others took of its room meanwhile: trying once more."
+    grew = any(each.footprint != resident.spec.footprint for each in learned)
+    return " Trying once more with more room." if grew else " Trying once more."
+
+
+def _say_failed(resident: Resident, failure: Failure, again: str) -> Decide:
+    return Decide(
+        kind=DecisionKind.FAIL,
+        model=resident.name,
+        text=f"{resident.name} did not come up ({failure.reason}): {failure.detail}{again}",
+        why=failure.reason,
+        remedy=failure.remedy,
+    )
+
+
+def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> list[Learn]:
+    """Reserve more next time, but never more than there is: then it could not even be tried.
+
+    Nothing is learned where its devices did not have what it was promised: then others took of
+    its room, and what was believed of it may be right.
+    """
+    if failure.reason is not FailureReason.OUT_OF_MEMORY:
+        return []
+    layers = layer_devices(resident.placement, state.ledger)
+    shortfall = _shortfall(state, resident, layers, failure)
+    if not shortfall.promise_kept:
+        return []
+    believed = resident.spec.footprint
+    in_use = resident.ready_s is not None
+    lacked_bytes = shortfall.lacked_bytes * len(layers)
+    left_bytes = min(state.ledger.limit_bytes(on) - resident.placement.on(on) for on in layers)
+    more_bytes = min(lacked_bytes, max(left_bytes, 0) * len(layers))
+    footprint = believed.raised(more_bytes, in_use=in_use)
+    spec = replace(
+        resident.spec,
+        footprint=footprint,
+        predicted=resident.spec.predicted or believed,
+        # What the prediction did not know of, it did not know of with lesser settings either.
+        fallbacks=tuple(
+            replace(each, footprint=each.footprint.raised(lacked_bytes, in_use=in_use))
+            for each in resident.spec.fallbacks
+        ),
+    )
+    state.queue.respecify(resident.name, spec)
+    return [
+        Learn(
+            model=resident.name,
+            spec=spec,
+            footprint=footprint,
+            placement=resident.placement,
+            load_s=None,
+        )
+    ]
+
+
+def _shortfall(
+    state: State, resident: Resident, layers: Sequence[DeviceId], failure: Failure
+) -> Shortfall:
+    """Where the layers are spread, the device that held most must do, as everywhere else."""
+    ledger, began = state.ledger, state.baselines.get(resident.instance)
+    held = {on: ledger.last_held_bytes(resident, on) for on in layers}
+    seen = [(size, on) for on, size in held.items() if size]
+    spare_bytes = None
+    if began is not None and all(on in began.free_bytes for on in layers):
+        spare_bytes = min(
+            began.free_bytes[on] - began.taken_bytes.get(on, 0) - resident.placement.on(on)
+            for on in layers
+        )
+    return Shortfall(
+        promised_bytes=resident.placement.on(max(seen)[1] if seen else layers[0]),
+        raised_bytes=resident.spec.footprint.raised_bytes // len(layers),
+        held_bytes=max(seen)[0] if seen else None,
+        asked_bytes=failure.asked_bytes,
+        spare_bytes=spare_bytes,
+    )
+
+
+def _relief(state: State, spec: ModelSpec, failed: Resident) -> Fallback:
+    """The first lesser settings that do with what did not suffice; else the least of all."""
+    kind = state.ledger.reading(failed.placement.devices[0]).device.kind
+    had_bytes = failed.spec.footprint.layer_bytes(kind)
+    enough = (each for each in spec.fallbacks if each.footprint.layer_bytes(kind) <= had_bytes)
+    return next(enough, spec.fallbacks[-1])
+
+
+def give_up(state: State, spec: ModelSpec, fallback: Fallback, because: str) -> list[Effect]:
+    """Go on with lesser settings, as the operator allows, and say so."""
+    state.queue.respecify(spec.name, spec.degraded(fallback))
+    given_up = ", ".join(fallback.given_up)
+    return [
+        Decide(
+            kind=DecisionKind.DEGRADE,
+            model=spec.name,
+            text=f"{spec.name} goes on with less ({given_up}): {because}",
+            why=given_up,
+            remedy="Its `degrade` list allows it; without it, the load would be refused.",
+        )
+    ]
+
+
+def _restore(
+    state: State, victims: Sequence[ModelName], newcomer: ModelName, now_s: float
+) -> list[Effect]:
+    """Bring back who was evicted in vain, if there is still room without evicting anybody."""
+    if not state.rules.restore_victims or state.shutting_down:
+        return []
+    effects: list[Effect] = []
+    for name in victims:
+        spec = state.catalogue.get(name)
+        if spec is None or state.ledger.resident(name) is not None:
+            continue
+        state.internal_tickets -= 1
+        request = Requested(
+            ticket=Ticket(state.internal_tickets), spec=spec, priority=spec.priority
+        )
+        wish = Wish(request, now_s, now_s + RESTORE_WAIT_S, restores=True)
+        if state.queue.line(name) is None:
+            state.queue.add(wish)
+            effects.append(
+                Decide(
+                    kind=DecisionKind.RESTORE,
+                    model=name,
+                    text=f"Bringing {name} back: {newcomer}, for which it left, did not come up.",
+                )
+            )
+    return effects
+
+
+def _refused(model: ModelName, failure: Failure, breaker: Breaker, now_s: float) -> Refusal:
+    return Refusal(
+        code=RefusalCode.RUNTIME_UNAVAILABLE if failure.transient else RefusalCode.LOAD_FAILED,
+        detail=f"{model} did not come up ({failure.reason}): {failure.detail}",
+        remedy=failure.remedy,
+        retry_after_s=breaker.retry_after_s(now_s) or None,
+        failure=failure,
+    )
+
+
+def cannot_start(state: State, line: Line, failure: Failure, now_s: float) -> list[Effect]:
+    """It was looked at before anybody left for it: the callers hear the cause, nobody else does."""
+    breaker = state.breakers.get(line.model, Breaker()).after(failure, now_s)
+    state.breakers[line.model] = breaker
+    return deny_line(state, line, _refused(line.model, failure, breaker, now_s))
+
+
+def out_of_memory_for_good(state: State, line: Line, now_s: float) -> list[Effect]:
+    """The second try would need more than there is: the callers hear the cause, not a size."""
+    failure = state.retried.pop(line.model)
+    breaker = state.breakers.get(line.model, Breaker()).after(failure, now_s)
+    state.breakers[line.model] = breaker
+    return deny_line(state, line, _refused(line.model, failure, breaker, now_s))
+
+
+def load_stuck(state: State, resident: Resident, detail: str, now_s: float) -> list[Effect]:
+    """It did not come up and cannot be stopped either: charged, and its callers are told."""
+    failure = Failure(reason=FailureReason.NOT_READY_IN_TIME, detail=detail)
+    breaker = state.breakers.get(resident.name, Breaker()).after(failure, now_s)
+    state.breakers[resident.name] = breaker
+    line = state.queue.line(resident.name)
+    effects = (
+        deny_line(state, line, _refused(resident.name, failure, breaker, now_s)) if line else []
+    )
+    return effects + stop_failed(state, resident, detail, now_s)
+
+
+def died(state: State, resident: Resident, failure: Failure, now_s: float) -> list[Effect]:
+    """A server that was ready is gone. Whoever asks next starts it anew, unless it keeps dying."""
+    if resident.state is ResidentState.LOADING:
+        return load_failed(state, resident, failure, now_s)
+    breaker = state.breakers.get(resident.name, Breaker()).after(failure, now_s)
+    state.breakers[resident.name] = breaker
+    return [
+        *_learn_out_of_memory(state, resident, failure),
+        Decide(
+            kind=DecisionKind.DIED,
+            model=resident.name,
+            text=f"{resident.name} has ended: {failure.detail}"
+            if failure.reason is FailureReason.STOPPED
+            else f"{resident.name} ended by itself ({failure.reason}): {failure.detail}",
+            why=failure.reason,
+            remedy=failure.remedy,
+        ),
+        *stopped(state, resident, now_s),
+    ]

@@ -1,0 +1,165 @@
+"""Everything the scheduler knows. Changed only inside `Scheduler.handle`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from orchestrator.core.life.queue import Queue
+from orchestrator.core.room.eviction import Policy, Rules, least_regretted
+from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.failures import Breaker, Failure, Silence
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.messages import (
+    Decide,
+    DecisionKind,
+    DropLease,
+    Effect,
+    Forget,
+    KeepLease,
+    UnloadRequested,
+)
+from orchestrator.core.values.residents import InstanceId, Resident, ResidentState
+from orchestrator.core.values.specs import Catalogue, ModelName, ServiceName
+from orchestrator.core.values.vram import DeviceId
+
+
+@dataclass(slots=True)
+class Reservation:
+    """Room promised to a model whose victims have not all left yet."""
+
+    victims: dict[InstanceId, ModelName]
+    drain_until_s: float
+    departing: bool = False  # the victims were told to go: too late to change our mind
+    waiting_for: set[InstanceId] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Repayment:
+    """How a device gives back the bytes of a resident that is gone."""
+
+    owed_bytes: int
+    since_s: float  # when it was last seen to fall
+    told: bool = False  # that it takes long
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What devices read before a load began: with nobody else moving, the rest is its own."""
+
+    version: int  # of the ledger
+    used_bytes: Mapping[DeviceId, int]
+    free_bytes: Mapping[DeviceId, int] = field(default_factory=dict)  # for it alone
+    foreign_bytes: Mapping[DeviceId, int] = field(default_factory=dict)
+    # While it loads: the most that was in use, and how many more bytes became foreign.
+    highest_bytes: Mapping[DeviceId, int] = field(default_factory=dict)
+    taken_bytes: Mapping[DeviceId, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class State:
+    rules: Rules
+    ledger: Ledger
+    policy: Policy = least_regretted
+    catalogue: Catalogue = field(default_factory=dict)
+    queue: Queue = field(default_factory=Queue)
+    leases: dict[LeaseId, Lease] = field(default_factory=dict)
+    lease_of: dict[Ticket, LeaseId] = field(default_factory=dict)  # granted, not yet released
+    reservations: dict[ModelName, Reservation] = field(default_factory=dict)
+    evicted_for: dict[ModelName, tuple[ModelName, ...]] = field(default_factory=dict)
+    unloads: dict[Ticket, UnloadRequested] = field(default_factory=dict)
+    breakers: dict[ModelName, Breaker] = field(default_factory=dict)
+    pinned: set[ModelName] = field(default_factory=set)
+    stubborn: dict[ModelName, set[InstanceId]] = field(default_factory=dict)
+    retried: dict[ModelName, Failure] = field(default_factory=dict)  # after an out-of-memory
+    repayments: dict[InstanceId, Repayment] = field(default_factory=dict)
+    baselines: dict[InstanceId, Baseline] = field(default_factory=dict)  # of loads under way
+    silent: dict[ServiceName, Silence] = field(
+        default_factory=dict
+    )  # whose runtime does not answer
+    shutting_down: bool = False
+    ticked_s: float | None = None
+    instance_count: int = 0
+    internal_tickets: int = 0
+
+    # --- residents -----------------------------------------------------------------------------
+
+    def by_instance(self, instance: InstanceId) -> Resident | None:
+        """The resident of that life, if it is still the one in the table."""
+        model = ModelName(instance.rpartition("-")[0])
+        resident = self.ledger.resident(model)
+        return resident if resident is not None and resident.instance == instance else None
+
+    def new_instance(self, model: ModelName, now_s: float) -> InstanceId:
+        """A name that no earlier life of the model had, also before a restart."""
+        self.instance_count += 1
+        return InstanceId(f"{model}-{int(now_s * 1000):x}{self.instance_count:x}")
+
+    def move(self, resident: Resident, to: ResidentState, now_s: float, why: str = "") -> Resident:
+        moved = resident.become(to, now_s)
+        if why:
+            moved = replace(moved, why_leaving=why)
+        self.ledger.put(moved)
+        return moved
+
+    def current(self, resident: Resident) -> Resident:
+        """The same life as it stands in the table now."""
+        found = self.by_instance(resident.instance)
+        assert found is not None, f"{resident.instance} has left the table"
+        return found
+
+    def forget(self, resident: Resident) -> list[Effect]:
+        """It is gone, bytes and all."""
+        effects = self.drop_leases(resident)
+        self.ledger.drop(resident.name)
+        for device in resident.placement.devices:
+            self.ledger.settle(device)
+        self.repayments.pop(resident.instance, None)
+        self.baselines.pop(resident.instance, None)
+        for reservation in self.reservations.values():
+            reservation.waiting_for.discard(resident.instance)
+        return [*effects, Forget(resident.instance)]
+
+    # --- leases --------------------------------------------------------------------------------
+
+    def leases_on(self, instance: InstanceId) -> Iterator[Lease]:
+        return (lease for lease in self.leases.values() if lease.instance == instance)
+
+    def add_lease(self, lease: Lease, resident: Resident) -> list[Effect]:
+        known = lease.id in self.leases
+        self.leases[lease.id] = lease
+        if not known:
+            self.lease_of[lease.ticket] = lease.id
+            self.ledger.put(replace(resident, lease_count=resident.lease_count + 1))
+        return [] if lease.kind is LeaseKind.REQUEST else [KeepLease(lease)]
+
+    def end_lease(self, lease_id: LeaseId, now_s: float) -> list[Effect]:
+        """Ending what has ended already is not an error."""
+        lease = self.leases.pop(lease_id, None)
+        if lease is None:
+            return []
+        self.lease_of.pop(lease.ticket, None)
+        resident = self.by_instance(lease.instance)
+        if resident is not None:
+            used = resident.used(now_s)
+            self.ledger.put(replace(used, lease_count=resident.lease_count - 1))
+        return [] if lease.kind is LeaseKind.REQUEST else [DropLease(lease_id)]
+
+    def drop_leases(self, resident: Resident) -> list[Effect]:
+        """The resident goes, whoever held it."""
+        ended = list(self.leases_on(resident.instance))
+        for lease in ended:
+            del self.leases[lease.id]
+            self.lease_of.pop(lease.ticket, None)
+        if ended:
+            self.ledger.put(replace(resident, lease_count=0))
+        effects: list[Effect] = [
+            DropLease(lease.id) for lease in ended if lease.kind is not LeaseKind.REQUEST
+        ]
+        if effects:
+            effects.append(
+                Decide(
+                    kind=DecisionKind.EXPIRE,
+                    model=resident.name,
+                    text=f"{resident.name}: {len(effects)} lease(s) ended with it.",
+                )
+            )
+        return effects

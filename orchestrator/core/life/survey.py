@@ -1,0 +1,67 @@
+"""The scheduler's state as a value that can be shown."""
+
+from orchestrator.core.life.loads import is_due, question
+from orchestrator.core.life.queue import Line
+from orchestrator.core.life.state import State
+from orchestrator.core.room.planner import explain
+from orchestrator.core.values.residents import Resident, ResidentState
+from orchestrator.core.values.snapshot import Snapshot, Waiting
+
+LINES_EXPLAINED_MAX = 16  # what a person reads; the lines behind them wait for those before
+
+
+def survey(state: State, now_s: float) -> Snapshot:
+    return Snapshot(
+        now_s=now_s,
+        version=state.ledger.version,
+        accounts=tuple(state.ledger.accounts()),
+        residents=tuple(state.ledger.residents),
+        leases=tuple(state.leases.values()),
+        queue=tuple(
+            _waiting(state, line, position, now_s)
+            for position, line in enumerate(state.queue.lines())
+        ),
+        pinned=frozenset(state.pinned),
+        breakers=dict(state.breakers),
+        silent=dict(state.silent),
+    )
+
+
+def _waiting(state: State, line: Line, position: int, now_s: float) -> Waiting:
+    return Waiting(
+        model=line.model,
+        priority=line.priority,
+        callers=sum(1 for wish in line.wishes.values() if not wish.restores),
+        waited_s=now_s - line.arrived_s,
+        bound_s=line.first.ends_by_s - line.arrived_s,
+        waits_for=_waits_for(state, line, position, now_s),
+    )
+
+
+def _waits_for(state: State, line: Line, position: int, now_s: float) -> str:
+    resident = state.ledger.resident(line.model)
+    if resident is not None:
+        return _waits_for_resident(state, resident)
+    if line.check_began and not line.checked:
+        return line.bringing or "its files to be looked at"
+    if position >= LINES_EXPLAINED_MAX:
+        return "those before it in the queue"
+    due = " It is due: those in its way drain." if is_due(state, line, now_s) else ""
+    return explain(question(state, line, now_s), state.ledger).detail + due
+
+
+def _waits_for_resident(state: State, resident: Resident) -> str:
+    reservation = state.reservations.get(resident.name)
+    if resident.state is ResidentState.LOADING:
+        return "its load"
+    if resident.state is not ResidentState.RESERVED or reservation is None:
+        return f"its earlier instance, which is {resident.state}"
+    if not reservation.departing:
+        names = sorted(reservation.victims.values())
+        return f"{', '.join(names)} to finish what they serve"
+    waited_for = sorted(
+        name
+        for instance, name in reservation.victims.items()
+        if instance in reservation.waiting_for
+    )
+    return f"{', '.join(waited_for)} to leave" if waited_for else "the device to give bytes back"

@@ -1,0 +1,140 @@
+"""Unloads that callers asked for: begun, waited for, finished or refused."""
+
+from orchestrator.core.life.evictions import STOP_RETRIED, drain, evict, resume_all, retry_stop
+from orchestrator.core.life.state import State
+from orchestrator.core.values.leases import Ticket
+from orchestrator.core.values.messages import (
+    Deny,
+    Effect,
+    Finish,
+    Uncheck,
+    UnloadRequested,
+    UnloadStatus,
+)
+from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
+from orchestrator.core.values.residents import SERVING, Resident, ResidentState
+from orchestrator.core.values.specs import ModelName
+
+
+def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Effect]:
+    """Release the owner's lease first; leave only if nobody else holds the model."""
+    resident = state.ledger.resident(unload.model)
+    if resident is None:
+        nobody_here = _finish(unload.ticket, UnloadStatus.NOT_LOADED)
+        if not unload.force:
+            return [nobody_here]
+        return [*_deny_waiting(state, unload.model, "came"), Uncheck(unload.model), nobody_here]
+    if resident.state is ResidentState.RELEASING:
+        state.unloads[unload.ticket] = unload
+        return []
+    effects: list[Effect] = []
+    if unload.owner is not None or unload.lease is not None:
+        for lease in list(state.leases_on(resident.instance)):
+            if lease.id == unload.lease or (
+                lease.owner is not None and lease.owner == unload.owner
+            ):
+                effects += state.end_lease(lease.id, now_s)
+        resident = state.current(resident)
+        if resident.in_use and not unload.force:
+            left = sum(1 for _ in state.leases_on(resident.instance))
+            return [*effects, _finish(unload.ticket, UnloadStatus.RELEASED, left)]
+    state.unloads[unload.ticket] = unload
+    if unload.force:
+        effects += _force_out(state, resident, now_s)
+    elif resident.state is ResidentState.STUCK:
+        effects += retry_stop(state, resident, now_s)
+    return effects
+
+
+def _force_out(state: State, resident: Resident, now_s: float) -> list[Effect]:
+    if resident.state is ResidentState.STUCK:
+        return retry_stop(state, resident, now_s)
+    if resident.state is ResidentState.UNLOADING:
+        return []
+    effects: list[Effect] = []
+    if resident.state in (ResidentState.RESERVED, ResidentState.LOADING):
+        effects += _deny_waiting(state, resident.name, "loaded")
+    return effects + evict(state, resident, now_s, "unloaded by force", force=True)
+
+
+def _deny_waiting(state: State, model: ModelName, did: str) -> list[Effect]:
+    refusal = Refusal(
+        code=RefusalCode.CONFLICT,
+        detail=f"{model} was unloaded by force while it {did}.",
+        remedy="Load it again.",
+    )
+    return [Deny(ticket, refusal) for ticket in state.queue.dissolve(model)]
+
+
+def progress_unloads(state: State, now_s: float) -> list[Effect]:
+    """Move every pending unload on: drain, evict, or give up at its deadline."""
+    effects: list[Effect] = []
+    for ticket, unload in list(state.unloads.items()):
+        resident = state.ledger.resident(unload.model)
+        if resident is None:
+            continue  # finished where it was forgotten
+        if resident.state is ResidentState.READY and resident.in_use:
+            effects += drain(state, resident, now_s, "it was asked to unload")
+            resident = state.current(resident)
+        if now_s >= unload.deadline_s and resident.state is not ResidentState.RELEASING:
+            del state.unloads[ticket]
+            effects.append(Deny(ticket, still_in_use(state, resident)))
+            effects += resume_all(state, {resident.instance: resident.name})
+            continue
+        if _may_go(state, resident):
+            effects += evict(state, resident, now_s, "it was asked to unload")
+    return effects
+
+
+def _may_go(state: State, resident: Resident) -> bool:
+    """Nobody uses it; and while it is on its way in, nobody waits for it either."""
+    if resident.state in (ResidentState.RESERVED, ResidentState.LOADING):
+        return state.queue.line(resident.name) is None and not resident.in_use
+    return resident.state in SERVING and not resident.in_use
+
+
+def still_in_use(state: State, resident: Resident) -> Refusal:
+    holders = sorted({lease.owner or "a request" for lease in state.leases_on(resident.instance)})
+    stuck = resident.state in (ResidentState.STUCK, ResidentState.UNLOADING)
+    why = (
+        f"it is {resident.state}: {resident.why_leaving.rstrip('.')}"
+        if stuck
+        else f"in use by {', '.join(holders) or 'a caller that reaches its server directly'}"
+    )
+    return Refusal(
+        code=RefusalCode.CONFLICT if stuck else RefusalCode.IN_USE,
+        detail=f"{resident.name} was not unloaded in time: {why}.",
+        remedy=STOP_RETRIED if stuck else "Wait for them, release their leases, or force it.",
+        blockers=tuple(
+            Blocker(device=device, held_bytes=share, why=why, model=resident.name)
+            for device, share in resident.placement.shares
+        ),
+    )
+
+
+def finish_unloads(state: State, resident: Resident, *, verified: bool) -> list[Effect]:
+    """Tell everybody who waited for this resident to be gone."""
+    done = [ticket for ticket, each in state.unloads.items() if each.model == resident.name]
+    for ticket in done:
+        del state.unloads[ticket]
+    freed = resident.placement.total_bytes
+    return [
+        Finish(
+            ticket=ticket,
+            status=UnloadStatus.UNLOADED,
+            freed_bytes=freed,
+            verified=verified,
+            remaining_leases=0,
+        )
+        for ticket in done
+    ]
+
+
+def _finish(ticket: Ticket, status: UnloadStatus, remaining_leases: int = 0) -> Finish:
+    return Finish(
+        ticket=ticket,
+        status=status,
+        freed_bytes=0,
+        verified=True,
+        remaining_leases=remaining_leases,
+    )

@@ -1,0 +1,103 @@
+"""The least regretted set of residents that frees enough where it is short (R8).
+
+Exact for a dozen candidates, greedy with pruning beyond. Nobody leaves who is not needed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.vram import DeviceId
+
+EXACT_CANDIDATES_MAX = 12
+
+Shortage = Mapping[DeviceId, int]  # bytes that are missing, per device that is short
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    resident: Resident
+    regret: float
+    frees: Mapping[DeviceId, int]
+
+
+def least_regretted_set(
+    candidates: Sequence[Candidate], shortage: Shortage
+) -> tuple[Candidate, ...] | None:
+    """Who should leave, or None if all of them together would not be enough.
+
+    Lowest priority first: a higher one is touched only if all the lower ones do not suffice.
+    """
+    useful = sorted(
+        (each for each in candidates if any(each.frees.get(device) for device in shortage)),
+        key=lambda each: (each.resident.priority, each.regret, each.resident.name),
+    )
+    for priority in sorted({each.resident.priority for each in useful}):
+        allowed = [each for each in useful if each.resident.priority <= priority]
+        if _covers(allowed, shortage):
+            exact = len(allowed) <= EXACT_CANDIDATES_MAX
+            return _exact(allowed, shortage) if exact else _greedy(allowed, shortage)
+    return None
+
+
+def _covers(chosen: Sequence[Candidate], shortage: Shortage) -> bool:
+    return all(
+        sum(each.frees.get(device, 0) for each in chosen) >= missing
+        for device, missing in shortage.items()
+    )
+
+
+def _exact(allowed: Sequence[Candidate], shortage: Shortage) -> tuple[Candidate, ...]:
+    """Branch and bound over subsets; ties go to the set that frees least, then to the names."""
+    ordered = sorted(allowed, key=lambda each: (each.regret, each.resident.name))
+    devices = tuple(shortage)
+    frees = [tuple(each.frees.get(device, 0) for device in devices) for each in ordered]
+    rest = [tuple(0 for _ in devices)]  # what all the candidates from here on would free
+    for freed in reversed(frees):
+        rest.append(tuple(a + b for a, b in zip(rest[-1], freed, strict=True)))
+    rest.reverse()
+    best: tuple[float, int, tuple[int, ...]] | None = None
+
+    def explore(
+        at: int, missing: tuple[int, ...], regret: float, freed: int, taken: tuple[int, ...]
+    ) -> None:
+        nonlocal best
+        if all(each <= 0 for each in missing):
+            found = (regret, freed, taken)
+            best = found if best is None or found < best else best
+            return
+        hopeless = at == len(ordered) or any(
+            lack > more for lack, more in zip(missing, rest[at], strict=True)
+        )
+        if hopeless or (best is not None and regret > best[0]):
+            return
+        less = tuple(lack - gain for lack, gain in zip(missing, frees[at], strict=True))
+        explore(at + 1, less, regret + ordered[at].regret, freed + sum(frees[at]), (*taken, at))
+        explore(at + 1, missing, regret, freed, taken)
+
+    explore(0, tuple(shortage.values()), 0.0, 0, ())
+    assert best is not None, "asked only when all of them together suffice"
+    return tuple(ordered[index] for index in best[2])
+
+
+def _greedy(allowed: Sequence[Candidate], shortage: Shortage) -> tuple[Candidate, ...]:
+    """Cheapest regret per byte first; then drop everybody who turns out not to be needed."""
+
+    def price(each: Candidate) -> tuple[float, str]:
+        useful = sum(min(each.frees.get(device, 0), lack) for device, lack in shortage.items())
+        return (each.regret / max(useful, 1), each.resident.name)
+
+    missing = dict(shortage)
+    chosen: list[Candidate] = []
+    for each in sorted(allowed, key=price):
+        if all(lack <= 0 for lack in missing.values()):
+            break
+        if any(missing[device] > 0 and each.frees.get(device, 0) for device in missing):
+            chosen.append(each)
+            for device in missing:
+                missing[device] -= each.frees.get(device, 0)
+    for each in sorted(chosen, key=lambda each: (-each.regret, each.resident.name)):
+        without = [other for other in chosen if other is not each]
+        if _covers(without, shortage):
+            chosen = without
+    return tuple(chosen)

@@ -1,0 +1,1 @@
+"""Values, no decisions: bytes, models, residents, leases, refusals, events and effects."""

@@ -1,0 +1,377 @@
+"""Everything that can happen, and everything that can be done about it, on one page.
+
+Events are facts, named in the past tense. Effects are orders, named in the imperative.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.core.values.failures import Failure, Silence
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.measurements import Measurement
+from orchestrator.core.values.refusals import Refusal
+from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, Resident
+from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.vram import DeviceId, Reading
+
+# --- events: wishes of callers ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """Somebody wants `spec` ready. `hold` says what lease the grant comes with."""
+
+    ticket: Ticket
+    spec: ModelSpec
+    priority: int
+    hold: LeaseKind | None = None  # None: no lease is kept afterwards (a plain load)
+    lease_s: float | None = None
+    owner: str | None = None
+    ttl_s: float | None = None
+    pin: bool = False
+    deadline_s: float | None = None  # instant after which the wish is refused; None: the bound
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The caller left; whether it had been granted yet is for the scheduler to know."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A lease was given back. Giving back what has ended already is not an error."""
+
+    lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    lease: LeaseId
+    expires_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadRequested:
+    ticket: Ticket
+    model: ModelName
+    force: bool = False
+    owner: str | None = None  # release this owner's lease; leave only if nobody else holds one
+    lease: LeaseId | None = None
+    deadline_s: float  # instant until which users may finish, then IN_USE
+
+
+@dataclass(frozen=True, slots=True)
+class PinChanged:
+    model: ModelName
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueChanged:
+    specs: Catalogue
+
+
+# --- events: what came of effects, and what the world did -----------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """It answers. `measured` is what its processes hold, `peak` the most that they held: of the
+    devices whose driver tells.
+    """
+
+    instance: InstanceId
+    endpoint: Endpoint
+    load_s: float
+    measured: Mapping[DeviceId, int] | None = None
+    peak: Mapping[DeviceId, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bringing:
+    """Something that the model needs is on its way here: how far it is, in words."""
+
+    model: ModelName
+    progress: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a model's files and binary looked like before anybody was asked to leave for it."""
+
+    model: ModelName
+    failure: Failure | None
+    spec: ModelSpec | None = None  # the one that was looked at, with what was found out or brought
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """Nothing of it is left running; its bytes may still be on their way back."""
+
+    instance: InstanceId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The thing is verified gone (R10). Its bytes may still be on their way back (R3)."""
+
+    instance: InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class StopFailed:
+    instance: InstanceId
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A server that was ready ended without being told to."""
+
+    instance: InstanceId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseSeen:
+    """The server's own counters: `busy` now, `used` since the last look (R13)."""
+
+    instance: InstanceId
+    busy: bool
+    used: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Fresh readings; `held` is what our residents' own processes were seen to hold."""
+
+    readings: Sequence[Reading]
+    held: Mapping[InstanceId, Mapping[DeviceId, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimesHeard:
+    """Which services run on something that does not answer; the others' answer."""
+
+    silent: Mapping[ServiceName, Silence]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What runs without our having started it in this life, and the leases that outlived us.
+
+    `unseen` are those that nobody could look at: they are only believed to run.
+    """
+
+    residents: Sequence[Resident]
+    leases: Sequence[Lease] = ()
+    why: str = "it outlived the daemon"
+    unseen: frozenset[InstanceId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time passed. Deadlines, expiries and patience are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownBegan:
+    """No new wishes are granted; those that wait are refused."""
+
+    stop_residents: bool
+
+
+Event = (
+    Requested
+    | Withdrawn
+    | Released
+    | Renewed
+    | UnloadRequested
+    | PinChanged
+    | CatalogueChanged
+    | Bringing
+    | Checked
+    | Loaded
+    | LoadFailed
+    | Stopped
+    | StopFailed
+    | Died
+    | UseSeen
+    | Sampled
+    | RuntimesHeard
+    | Recovered
+    | Ticked
+    | ShutdownBegan
+)
+
+
+# --- effects ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The wish came true: `resident` serves, and `lease` (if one was asked for) holds it."""
+
+    ticket: Ticket
+    resident: Resident
+    lease: Lease | None
+    evicted: tuple[ModelName, ...]  # who left so that this one could come
+    already_loaded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    ticket: Ticket
+    refusal: Refusal
+
+
+class UnloadStatus(StrEnum):
+    UNLOADED = "unloaded"
+    NOT_LOADED = "not_loaded"
+    RELEASED = "released"  # the owner's lease ended; others still hold the model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """An unload came to its end."""
+
+    ticket: Ticket
+    status: UnloadStatus
+    freed_bytes: int
+    verified: bool
+    remaining_leases: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Write the resident down before anything is done about it: the write-ahead log."""
+
+    resident: Resident
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    instance: InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLease:
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class DropLease:
+    lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Look whether it could start at all. Sent before anybody has to leave for it (R1).
+
+    Of a spec whose footprint is unknown only that is found out; of another one, what it needs and
+    is not here is brought.
+    """
+
+    spec: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Uncheck:
+    """Nobody wants it any more: end a check that is still under way."""
+
+    model: ModelName
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Bring it up. Sent once its evictions are done and the device has the bytes."""
+
+    resident: Resident
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Take it down, also out of a load in progress."""
+
+    resident: Resident
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learn:
+    """A footprint or a load time was learned: remember it for the next time."""
+
+    model: ModelName
+    spec: ModelSpec
+    footprint: Footprint
+    placement: Placement
+    load_s: float | None
+    measured: Measurement | None = None  # None: it could not be told what it took
+    instance: InstanceId | None = None  # whose life this is, if it goes on
+    layers: tuple[DeviceId, ...] = ()  # the devices that were measured
+    sighted: Measurement | None = None  # what it seems to have taken, where that is not sure
+
+
+@dataclass(frozen=True, slots=True)
+class SavePin:
+    model: ModelName
+    pinned: bool
+
+
+class DecisionKind(StrEnum):
+    BRING = "bring"
+    RESERVE = "reserve"
+    LOAD = "load"
+    LOADED = "loaded"
+    EVICT = "evict"
+    DRAIN = "drain"
+    EVICTED = "evicted"
+    REFUSE = "refuse"
+    FAIL = "fail"
+    DIED = "died"
+    STUCK = "stuck"
+    EXPIRE = "expire"
+    RESTORE = "restore"
+    DEGRADE = "degrade"
+    ADOPT = "adopt"
+    LEARN = "learn"
+    DEVICE = "device"
+    RUNTIME = "runtime"
+    PIN = "pin"
+    CATALOGUE = "catalogue"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decide:
+    """A decision said in words, once: log line, API, terminal and page say the same (R17)."""
+
+    kind: DecisionKind
+    text: str
+    model: ModelName | None = None
+    why: str = ""
+    evicted: tuple[ModelName, ...] = ()
+    remedy: str = ""
+
+
+Effect = (
+    Grant
+    | Deny
+    | Finish
+    | Remember
+    | Forget
+    | KeepLease
+    | DropLease
+    | Check
+    | Uncheck
+    | Load
+    | Evict
+    | Learn
+    | SavePin
+    | Decide
+)

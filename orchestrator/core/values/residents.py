@@ -1,0 +1,114 @@
+"""A resident is a model that occupies, or is promised, VRAM. This file owns its life."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NewType
+
+from orchestrator.core.values.specs import ModelName, ModelSpec
+from orchestrator.core.values.vram import DeviceId
+
+InstanceId = NewType("InstanceId", str)  # one life of one model: "qwen-7f3a91"
+
+
+class ResidentState(StrEnum):
+    RESERVED = "reserved"  # bytes promised; evictions still under way
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"  # no new leases; leaves when the last one ends
+    UNLOADING = "unloading"  # the runtime has been told to stop it
+    RELEASING = "releasing"  # gone, but the device has not given the bytes back yet (R3)
+    STUCK = "stuck"  # the stop failed: still charged, nothing starts on top (R10)
+
+
+_S = ResidentState
+# Leaving the table means that the bytes are free. Anything may die, so RELEASING is everywhere.
+TRANSITIONS: Mapping[ResidentState, frozenset[ResidentState]] = {
+    _S.RESERVED: frozenset({_S.LOADING, _S.READY}),  # READY at once: a lease of plain room
+    _S.LOADING: frozenset({_S.READY, _S.UNLOADING, _S.RELEASING, _S.STUCK}),
+    _S.READY: frozenset({_S.DRAINING, _S.UNLOADING, _S.RELEASING}),
+    _S.DRAINING: frozenset({_S.READY, _S.UNLOADING, _S.RELEASING}),
+    _S.UNLOADING: frozenset({_S.RELEASING, _S.STUCK}),
+    _S.RELEASING: frozenset(),
+    _S.STUCK: frozenset({_S.UNLOADING, _S.RELEASING}),
+}
+
+LEAVING = frozenset({_S.UNLOADING, _S.RELEASING, _S.STUCK})
+SERVING = frozenset({_S.READY, _S.DRAINING})
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which devices, how many bytes on each. Order matters: it is the order of the split."""
+
+    shares: tuple[tuple[DeviceId, int], ...]
+
+    def on(self, device: DeviceId) -> int:
+        return sum(share for at, share in self.shares if at == device)
+
+    @property
+    def devices(self) -> tuple[DeviceId, ...]:
+        return tuple(device for device, _ in self.shares)
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(share for _, share in self.shares)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a ready resident answers: us, and those who are told of it."""
+
+    url: str
+    direct: str | None = None  # where clients beyond this machine reach it; None: nowhere else
+
+    @property
+    def named(self) -> str:
+        return self.direct or self.url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    instance: InstanceId
+    spec: ModelSpec
+    placement: Placement
+    state: ResidentState
+    state_since_s: float
+    last_used_s: float
+    priority: int  # the spec's, or that of the most important wish that brought it here
+    ttl_s: float | None = None
+    ready_s: float | None = None
+    endpoint: Endpoint | None = None
+    lease_count: int = 0
+    busy: bool = False  # its server works for somebody who did not come through us (R13)
+    use_gap_s: float | None = None  # running mean of the time between uses
+    settled_until_s: float = 0.0  # after a switch it keeps its place against equals until then
+    why_leaving: str = ""
+    problem: str = ""  # it serves, but not as it should: said once, shown until it leaves
+
+    @property
+    def name(self) -> ModelName:
+        return self.spec.name
+
+    @property
+    def in_use(self) -> bool:
+        return self.lease_count > 0 or self.busy
+
+    def become(self, state: ResidentState, now_s: float) -> "Resident":
+        assert state in TRANSITIONS[self.state], f"{self.instance}: {self.state} -> {state}"
+        return replace(self, state=state, state_since_s=now_s)
+
+    def used(self, now_s: float) -> "Resident":
+        """Note one use; the mean gap is what tells how likely the next one is."""
+        gap_s = max(now_s - self.last_used_s, 0.0)
+        mean_s = gap_s if self.use_gap_s is None else 0.7 * self.use_gap_s + 0.3 * gap_s
+        return replace(self, last_used_s=now_s, use_gap_s=mean_s)
+
+    def serves(self, spec: ModelSpec) -> bool:
+        """Whether the running server is what is asked for; a larger context does as well."""
+        if self.spec.plain_room:
+            return False
+        running, wanted = self.spec.wanted, spec.wanted
+        if running.context_size > wanted.context_size:
+            spec = replace(spec, asked=replace(wanted, context_size=running.context_size))
+        return self.spec.launches_like(spec)

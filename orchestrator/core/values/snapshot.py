@@ -1,0 +1,48 @@
+"""The whole state at one moment, as a value: what status, dashboards and the terminal show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.core.values.failures import Breaker, Silence
+from orchestrator.core.values.leases import Lease
+from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.specs import ModelName, ServiceName
+from orchestrator.core.values.vram import Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceAccount:
+    """One device with its account. `available_bytes` is what a load may really use."""
+
+    reading: Reading
+    foreign_bytes: int | None  # None: the device cannot be read
+    headroom_bytes: int
+    available_bytes: int | None
+    charged_bytes: int  # to our residents, promised bytes included
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The tickets that wait for one model."""
+
+    model: ModelName
+    priority: int
+    callers: int
+    waited_s: float
+    bound_s: float  # after so many seconds of waiting it is granted or refused
+    waits_for: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    now_s: float
+    version: int  # grows with every change: equal versions, equal snapshots
+    accounts: tuple[DeviceAccount, ...]
+    residents: tuple[Resident, ...]  # plain room included
+    leases: tuple[Lease, ...]
+    queue: tuple[Waiting, ...]
+    pinned: frozenset[ModelName]
+    breakers: Mapping[ModelName, Breaker]
+    silent: Mapping[ServiceName, Silence] = field(
+        default_factory=dict
+    )  # its runtime does not answer

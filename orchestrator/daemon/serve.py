@@ -1,0 +1,358 @@
+"""Composition root: the only module that names concrete drivers. Starts everything, ends it.
+
+Order of a start: lock and read the registry, read the devices, find what outlived us, serve.
+Order of an end: refuse new wishes, stop models only if the operator wants that, write, close.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from orchestrator.catalogue.catalogue import Book
+from orchestrator.catalogue.learned import Experience
+from orchestrator.catalogue.predictions import Predictions
+from orchestrator.conductor.conductor import Conductor
+from orchestrator.conductor.history import History
+from orchestrator.config import Config, Overrides, load_config, load_services
+from orchestrator.config.sections import OnShutdown, ServerSettings
+from orchestrator.core.life.scheduler import Scheduler
+from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.messages import Decide, DecisionKind, ShutdownBegan
+from orchestrator.daemon.adoption import adopt, recover, take_back
+from orchestrator.daemon.timers import Job, Periodic
+from orchestrator.daemon.wiring import (
+    Runtimes,
+    ServerVersions,
+    hub_access,
+    hub_supply,
+    make_devices,
+    make_drivers,
+    make_predictions,
+)
+from orchestrator.desk.desk import Desk
+from orchestrator.engines.llama.http import LlamaHttp
+from orchestrator.errors import ConfigInvalid
+from orchestrator.hub import cached
+from orchestrator.orders import LoadOrder
+from orchestrator.ports import Clock, Memory, Runtime
+from orchestrator.registry.durable import SteadyRegistry
+from orchestrator.registry.sqlite import SqliteRegistry
+from orchestrator.web.app import create_app
+
+log = logging.getLogger("orchestrator")
+
+TICK_S = 1.0
+ADOPT_S = 2.0  # a container that others start is a resident so long after it answers
+LOOK_SOON_S = 0.1  # for what others start again: their order may be seen before the end of it
+USE_LOOK_S = 2.0  # a direct request counts as use at the latest so long after it began
+PRUNE_S = 3600.0
+TRIM_LOGS_S = 60.0  # a server that writes a megabyte a second is cut back before it fills a disk
+KEEP_DAYS = 30
+KEEP_DECISIONS = 20_000  # about 10 MB of sentences
+STOP_ALL_S = 120.0  # how long `on_shutdown: stop` waits for models to leave
+BACKLOG = 2048  # callers that connect at the same moment, as after a restart
+GRACEFUL_S = 5  # for requests that are being answered when the daemon ends
+
+
+def steady_clock() -> Clock:
+    """Wall time at the start, and from there on by the clock that never steps back."""
+    offset_s = time.time() - time.monotonic()
+    return lambda: offset_s + time.monotonic()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the daemon has its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(slots=True)
+class Daemon:
+    """Everything that was put together, for who runs it."""
+
+    conductor: Conductor
+    desk: Desk
+    server: uvicorn.Server
+    listener: socket.socket
+
+
+def serve(path: Path, overrides: Overrides | None = None) -> None:
+    """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start."""
+    gc.disable()  # until it serves: a start makes much and drops little
+    chosen = overrides or Overrides()
+    predictions = make_predictions(load_services(path))
+
+    def load() -> Config:
+        return load_config(path, overrides=chosen, estimate=predictions.footprint)
+
+    config = load()
+    _set_up_logging()
+    if os.environ.get("ORCHESTRATOR_API_KEY"):  # noqa: TID251 - said, not used
+        log.warning("ORCHESTRATOR_API_KEY is set, but this version checks no keys")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(config, load, predictions))
+
+
+async def run(config: Config, load: Callable[[], Config], predictions: Predictions) -> None:
+    async with running(config, load, predictions) as daemon:
+        _handle_signals(daemon)
+        gc.freeze()  # what the start made stays: a collection that looks at it stops us for 50 ms
+        gc.enable()
+        log.info("listening on http://%s:%d", *daemon.listener.getsockname()[:2])
+        await daemon.server.serve([daemon.listener])
+
+
+def _listener(server: ServerSettings) -> socket.socket:
+    """Who connects before we are ready waits, and is not refused. Raise OSError."""
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    try:
+        return socket.create_server((server.host, server.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(
+            f"{server.host}:{server.port} cannot be listened on: {error.strerror or error}. "
+            "Choose another with --port and --host, or server.port and server.host"
+        ) from error
+
+
+@asynccontextmanager
+async def running(
+    config: Config, load: Callable[[], Config], predictions: Predictions
+) -> AsyncIterator[Daemon]:
+    """The whole daemon, not serving yet; ended when the block ends.
+
+    Nothing is begun by a daemon that could not serve: the directory and the port come first.
+    """
+    async with AsyncExitStack() as stack:
+        registry = await asyncio.to_thread(SqliteRegistry.open, config.state_dir)
+        stack.push_async_callback(registry.close)
+        listener = stack.enter_context(_listener(config.server))
+        together = _put_together(config, load, registry, listener, predictions)
+        yield await stack.enter_async_context(together)
+
+
+@asynccontextmanager
+async def _put_together(
+    config: Config,
+    load: Callable[[], Config],
+    inner: SqliteRegistry,
+    listener: socket.socket,
+    predictions: Predictions,
+) -> AsyncIterator[Daemon]:
+    clock = steady_clock()
+    registry = SteadyRegistry(inner)
+    memory = await registry.recall()
+    devices, fake = await make_devices(config, clock)
+    http = LlamaHttp()
+    ledger = Ledger()
+    runtimes = Runtimes(config)
+    versions = ServerVersions(config, runtimes)
+    experience = _experience(versions, memory, ledger)
+    book = _book(config, load, experience, predictions)
+    history = History(epoch=uuid.uuid4().hex[:8])
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(registry.close)
+        stack.push_async_callback(devices.close)
+        stack.push_async_callback(http.close)
+        stack.push_async_callback(runtimes.close)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        conductor = Conductor(
+            scheduler=Scheduler(book.catalogue, ledger, config.scheduling.rules),
+            devices=devices,
+            drivers=make_drivers(config, http, runtimes, hub_supply(predictions, book.take_in)),
+            registry=registry,
+            history=history,
+            clock=clock,
+            tasks=tasks,
+            experience=experience,
+        )
+        desk = Desk(
+            conductor=conductor,
+            book=book,
+            problems=lambda: tuple(each for each in (registry.problem,) if each),
+            fake_devices=fake,
+        )
+        desk.apply_rules()
+        conductor.start_from(memory)
+        _say_problems(conductor, inner)
+        desk.say_news()
+        await _take_over(conductor, memory, book, versions)
+        server = _server(desk)
+        daemon = Daemon(conductor, desk, server, listener)
+        background = _begin_looking(conductor, book, tasks)
+        periodic = Periodic(*_jobs(book, conductor, registry, runtimes))
+        periodic.start()
+        await _preload(desk)
+        try:
+            yield daemon
+        finally:
+            await _end(config, conductor, history)
+            periodic.stop()
+            for task in background:
+                task.cancel()
+            conductor.close()
+
+
+async def _take_over(
+    conductor: Conductor, memory: Memory, book: Book, versions: ServerVersions
+) -> None:
+    """Go on with what outlived us, on devices that have been read."""
+    await asyncio.gather(conductor.lookout.sample(), versions.look())
+    await recover(conductor, memory, book.catalogue)
+    await adopt(conductor, book.catalogue)
+    await conductor.lookout.sample()  # again, now that we know which bytes are ours
+
+
+def _begin_looking(
+    conductor: Conductor, book: Book, tasks: asyncio.TaskGroup
+) -> list[asyncio.Task[None]]:
+    runtimes = {drivers.runtime for drivers in conductor.drivers.values()}
+    return [
+        tasks.create_task(conductor.lookout.keep_up(), name="keep up"),
+        *(
+            tasks.create_task(_take_back(conductor, book, each), name=f"take back {each.name}")
+            for each in runtimes
+        ),
+    ]
+
+
+async def _take_back(conductor: Conductor, book: Book, runtime: Runtime) -> None:
+    """What others start again of ours is a resident at once, or soon where nobody tells us."""
+    pause_s = ADOPT_S
+    while True:
+        pause_s = min(2 * pause_s, ADOPT_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await runtime.stirred()
+                pause_s = LOOK_SOON_S
+        try:
+            await take_back(conductor, book.catalogue, runtime)
+        except Exception:
+            log.exception("take back %s", runtime.name)  # looked at again soon
+        await asyncio.sleep(LOOK_SOON_S)
+
+
+async def _end(config: Config, conductor: Conductor, history: History) -> None:
+    stops = config.on_shutdown is OnShutdown.STOP
+    conductor.tell(ShutdownBegan(stop_residents=stops))
+    if stops and not await conductor.lookout.until_nobody_is_left(STOP_ALL_S):
+        log.warning("some models did not leave within %.0f s; they keep running", STOP_ALL_S)
+    history.close()
+
+
+# --- parts -----------------------------------------------------------------------------------
+
+
+def _experience(versions: ServerVersions, memory: Memory, ledger: Ledger) -> Experience:
+    return Experience(
+        memory.learned,
+        versions=versions,
+        devices=lambda: [ledger.reading(device).device for device in ledger.devices],
+    )
+
+
+def _book(
+    config: Config, load: Callable[[], Config], experience: Experience, predictions: Predictions
+) -> Book:
+    home = hub_access().home
+    return Book(
+        config=config,
+        load=load,
+        experience=experience,
+        predictor=predictions,
+        cached=lambda reference: cached(reference, home=home),
+    )
+
+
+def _say_problems(conductor: Conductor, registry: SqliteRegistry) -> None:
+    for problem in registry.problems:
+        conductor.say(Decide(kind=DecisionKind.DEVICE, text=problem, remedy="See the log."))
+
+
+def _jobs(
+    book: Book, conductor: Conductor, registry: SteadyRegistry, runtimes: Runtimes
+) -> Iterator[Job]:
+    async def prune() -> None:
+        before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
+        await registry.prune(before=before, keep_decisions=KEEP_DECISIONS)
+
+    async def adopt_named() -> None:
+        await adopt(conductor, book.catalogue)
+
+    yield Job("sample", book.config.devices.sample_interval_s, conductor.lookout.sample)
+    yield Job("tick", TICK_S, conductor.lookout.tick)
+    if any(drivers.shared for drivers in conductor.drivers.values()):
+        yield Job("adopt", ADOPT_S, adopt_named)
+    yield Job("look at use", USE_LOOK_S, conductor.lookout.look_at_use)
+    yield Job("retry writes", TICK_S, registry.retry)
+    yield Job("prune", PRUNE_S, prune)
+    yield Job("trim logs", TRIM_LOGS_S, runtimes.trim_logs)
+
+
+async def _preload(desk: Desk) -> None:
+    for spec in desk.catalogue.values():
+        if spec.preload:
+            await desk.begin_load(LoadOrder(model=spec.name))
+
+
+def _server(desk: Desk) -> uvicorn.Server:
+    return _Server(
+        uvicorn.Config(
+            create_app(desk),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            proxy_headers=False,  # believed only from an edge of ours, and there is none yet
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=GRACEFUL_S,
+        )
+    )
+
+
+def _handle_signals(daemon: Daemon) -> None:
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        # Who waits hears it now, while there is still somebody to tell it.
+        daemon.conductor.tell(ShutdownBegan(stop_residents=False))
+        daemon.desk.history.close()  # listeners would keep their connections open for ever
+        daemon.server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_reload(daemon.desk)))
+
+
+async def _reload(desk: Desk) -> None:
+    try:
+        outcome = await desk.reload()
+    except ConfigInvalid as error:
+        log.error("the configuration was not reloaded, nothing has changed:\n%s", error)  # noqa: TRY400
+    else:
+        log.info("reloaded; changed: %s", ", ".join(outcome.changed) or "nothing")
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+    )
+    for noisy in ("httpx", "httpcore", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""Takes orders from HTTP and the command line, and hands out what came of them."""

@@ -1,0 +1,308 @@
+"""Takes orders, tells the conductor, and hands out what came of them.
+
+Everything a person or a workflow can ask of this daemon is one method here; HTTP, the terminal
+and tests differ only in what they do with the answer.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable, Mapping
+
+from orchestrator.catalogue.catalogue import Body, Book
+from orchestrator.catalogue.sizing import Appraisal
+from orchestrator.conductor.conductor import Conductor
+from orchestrator.conductor.history import History
+from orchestrator.config import Config
+from orchestrator.core.life.outages import reason
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
+from orchestrator.core.values.messages import (
+    CatalogueChanged,
+    Finish,
+    Grant,
+    PinChanged,
+    Released,
+    Renewed,
+    Requested,
+    UnloadRequested,
+)
+from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.snapshot import Snapshot
+from orchestrator.core.values.specs import PRIORITY_DEFAULT, ModelName, ModelSpec, room_spec
+from orchestrator.core.values.vram import MiB
+from orchestrator.desk.loads import Operations
+from orchestrator.desk.previews import Forecasts
+from orchestrator.errors import Denied, RegistryFailed
+from orchestrator.orders import (
+    EstimateOrder,
+    Forecast,
+    LoadOrder,
+    LoadOutcome,
+    ReloadOutcome,
+    RoomOrder,
+    RoomOutcome,
+    UnloadOrder,
+    UnloadOutcome,
+)
+from orchestrator.ports import ChangeableDevices, Clock, DecisionRecord, Operation
+
+OWNER_SHOWN_MAX = 32
+
+
+class Desk:
+    def __init__(
+        self,
+        *,
+        conductor: Conductor,
+        book: Book,
+        problems: Callable[[], tuple[str, ...]],
+        fake_devices: ChangeableDevices | None = None,
+    ) -> None:
+        self._conductor = conductor
+        self._book = book
+        self._problems = problems
+        self._fake_devices = fake_devices
+        self._operations = Operations(conductor)
+        self._forecasts = Forecasts(conductor, book)
+
+    # --- what is ---------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        return self._book.config
+
+    @property
+    def clock(self) -> Clock:
+        return self._conductor.clock
+
+    @property
+    def catalogue(self) -> Mapping[ModelName, ModelSpec]:
+        """Every model, with the footprint that is believed in."""
+        return self._book.believed
+
+    @property
+    def history(self) -> History:
+        return self._conductor.history
+
+    @property
+    def fake_devices(self) -> ChangeableDevices | None:
+        """Devices that do what they are told; only with `devices.source: fake`."""
+        return self._fake_devices
+
+    def snapshot(self) -> Snapshot:
+        return self._conductor.snapshot()
+
+    def degraded(self) -> tuple[str, ...]:
+        """Why this daemon should not be sent work now; empty: it should."""
+        problems = list(self._problems())
+        if self._conductor.scheduler.state.shutting_down:
+            problems.append("the orchestrator is shutting down")
+        accounts = self.snapshot().accounts
+        if not accounts:
+            problems.append("no device has been read yet")
+        elif all(account.available_bytes is None for account in accounts):
+            problems += [f"{a.reading.device.id}: {a.reading.problem}" for a in accounts]
+        if self._conductor.drivers.keys() <= self.snapshot().silent.keys():
+            problems += self.doubts()
+        return tuple(problems)
+
+    def doubts(self) -> tuple[str, ...]:
+        """What is amiss, although it does part of its work."""
+        return tuple(dict.fromkeys(map(reason, self.snapshot().silent.values())))
+
+    # --- loads -----------------------------------------------------------------------------------
+
+    async def begin_load(self, order: LoadOrder) -> Operation:
+        """Register the wish. Raise Denied at once where no waiting is needed to know."""
+        await self._book.foresee(order)
+        return self._operations.begin(self._forecasts.startable(order), order)
+
+    async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
+        """Raise Denied, or TimeoutError at the deadline: the load goes on then."""
+        return await self._operations.outcome(operation_id, timeout_s)
+
+    def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
+        """The operation and the seconds it may still take. Raise KeyError if not known."""
+        return self._operations.progress(operation_id)
+
+    async def operation(self, operation_id: str) -> Operation | None:
+        return await self._operations.find(operation_id)
+
+    # --- unloads ---------------------------------------------------------------------------------
+
+    async def unload(self, order: UnloadOrder) -> UnloadOutcome:
+        """Return when it is gone, or the owner's lease is. Raise Denied if it is in use."""
+        spec = self._here_or_named(order.model)
+        ticket = self._conductor.next_ticket()
+        answer = self._conductor.ask(
+            ticket,
+            UnloadRequested(
+                ticket=ticket,
+                model=spec.name,
+                force=order.force,
+                owner=order.owner,
+                lease=order.lease,
+                deadline_s=self.clock() + order.wait_s,
+            ),
+        )
+        try:
+            finished = await answer
+        except asyncio.CancelledError:
+            self._conductor.withdraw(ticket)
+            raise
+        assert isinstance(finished, Finish)
+        return UnloadOutcome(
+            spec=spec,
+            status=finished.status,
+            freed_bytes=finished.freed_bytes,
+            verified=finished.verified,
+            remaining_leases=finished.remaining_leases,
+        )
+
+    # --- plans -----------------------------------------------------------------------------------
+
+    async def forecast(self, order: LoadOrder) -> Forecast:
+        """What a load would do, without doing it: the scheduler's own plan."""
+        return await self._forecasts.of(order)
+
+    async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
+        """The refusal with what the caller could send instead, worked out beside the loop."""
+        return await self._forecasts.with_suggestions(order, refusal)
+
+    async def estimate(self, order: EstimateOrder) -> Appraisal:
+        """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
+        return await self._forecasts.estimate(order)
+
+    # --- leases ----------------------------------------------------------------------------------
+
+    async def lease_room(self, order: RoomOrder) -> RoomOutcome:
+        """Room for work that is not ours. If the caller is cancelled, nothing stays leased."""
+        ticket = self._conductor.next_ticket()
+        name = ModelName(f"lease-{_slug(order.owner)}-{uuid.uuid4().hex[:8]}")
+        priority = PRIORITY_DEFAULT if order.priority is None else order.priority
+        spec = room_spec(name, order.vram_bytes, order.device, priority)
+        answer = self._conductor.ask(
+            ticket,
+            Requested(
+                ticket=ticket,
+                spec=spec,
+                priority=spec.priority,
+                hold=LeaseKind.ROOM,
+                lease_s=order.lease_s,
+                owner=order.owner,
+                deadline_s=self.clock() + order.wait_s,
+            ),
+        )
+        try:
+            granted = await answer
+        except asyncio.CancelledError:
+            self._conductor.withdraw(ticket)
+            raise
+        assert isinstance(granted, Grant)
+        assert granted.lease is not None
+        return RoomOutcome(lease=granted.lease, resident=granted.resident, evicted=granted.evicted)
+
+    def renew_lease(self, lease: LeaseId, lease_s: float) -> Lease:
+        """Raise KeyError if it is not known, or has ended."""
+        leases = self._conductor.scheduler.state.leases
+        if lease not in leases:
+            raise KeyError(lease)
+        self._conductor.tell(Renewed(lease, self.clock() + lease_s))
+        return leases[lease]
+
+    def release_lease(self, lease: LeaseId) -> bool:
+        """False if it had ended already."""
+        known = lease in self._conductor.scheduler.state.leases
+        self._conductor.tell(Released(lease))
+        return known
+
+    # --- the catalogue ---------------------------------------------------------------------------
+
+    def set_pin(self, model: str, pinned: bool) -> ModelSpec:
+        spec = self._book.named(model)
+        self._conductor.tell(PinChanged(spec.name, pinned))
+        return spec
+
+    async def put_model(self, name: str, body: Body) -> ModelSpec:
+        """Raise ConfigInvalid with every mistake in it."""
+        spec = await self._book.put(name, body)
+        self._conductor.tell(CatalogueChanged(self._book.catalogue))
+        self.say_news()
+        return self._book.believed[spec.name]
+
+    async def delete_model(self, name: str) -> None:
+        """Raise Denied while it is resident: unload it first."""
+        spec = self._book.named(name)
+        if self._conductor.scheduler.state.ledger.resident(spec.name) is not None:
+            raise Denied(
+                Refusal(
+                    code=RefusalCode.CONFLICT,
+                    detail=f"{spec.name} is resident.",
+                    remedy="Unload it first (POST /models/unload).",
+                )
+            )
+        await self._book.delete(spec.name)
+        self._conductor.tell(CatalogueChanged(self._book.catalogue))
+
+    async def reload(self) -> ReloadOutcome:
+        """Raise ConfigInvalid; nothing has changed then."""
+        outcome = await self._book.reload()
+        self.apply_rules()
+        self._conductor.tell(CatalogueChanged(self._book.catalogue))
+        self.say_news()
+        return outcome
+
+    def say_news(self) -> None:
+        """What the catalogue's files have to say about what was declared, once."""
+        for said in self._book.predictor.news():
+            self._conductor.say(said)
+
+    def apply_rules(self) -> None:
+        """What the configuration says about waiting and about room holds from now on."""
+        devices = self._book.config.devices
+        budget = devices.budget_mb
+        self._conductor.take_rules(
+            self._book.config.scheduling.rules,
+            headroom_bytes=devices.headroom_mb * MiB,
+            budget_bytes=(
+                {name: each * MiB for name, each in budget.items()}
+                if isinstance(budget, dict)
+                else None
+                if budget is None
+                else budget * MiB
+            ),
+        )
+
+    # --- the past --------------------------------------------------------------------------------
+
+    async def decisions(
+        self, *, before_id: int | None, after_id: int | None, model: ModelName | None, limit: int
+    ) -> tuple[DecisionRecord, ...]:
+        """From the registry; from memory where the disk does not answer."""
+        try:
+            return await self._conductor.registry.decisions(
+                before_id=before_id, after_id=after_id, model=model, limit=limit
+            )
+        except RegistryFailed:
+            recent = [
+                record
+                for record in self.history.decisions()
+                if model is None or record.decision.model == model
+            ]
+            return tuple(reversed(recent))[:limit]
+
+    async def log_tail(self, model: str, lines: int) -> tuple[str, ...]:
+        """Empty if it never ran."""
+        return await self._conductor.log_tail(self._here_or_named(model).name, lines)
+
+    def _here_or_named(self, model: str) -> ModelSpec:
+        """A model that was taken out of the catalogue while it runs can still be told to go."""
+        resident = self._conductor.scheduler.state.ledger.resident(ModelName(model))
+        if resident is not None and not resident.spec.plain_room:
+            return resident.spec
+        return self._book.named(model)
+
+
+def _slug(owner: str) -> str:
+    """The owner as part of a name that people read in the log."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", owner)[:OWNER_SHOWN_MAX].strip("-") or "nobody"

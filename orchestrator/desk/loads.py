@@ -1,0 +1,147 @@
+"""Loads that somebody asked for: under way, to be waited for, and looked up afterwards."""
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from orchestrator.conductor.conductor import Conductor
+from orchestrator.core.values.leases import LeaseKind
+from orchestrator.core.values.messages import Finish, Grant, Released, Requested
+from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import ModelSpec
+from orchestrator.errors import Denied
+from orchestrator.orders import LoadOrder, LoadOutcome
+from orchestrator.ports import Operation, OperationState
+
+OPERATIONS_MAX = 1000  # ended ones kept in memory; the registry keeps the rest
+
+
+@dataclass(slots=True)
+class Loading:
+    """One load with those who wait for it."""
+
+    operation: Operation
+    spec: ModelSpec
+    began_s: float
+    answer: asyncio.Future[Grant | Finish]
+    named: bool  # somebody can still find the lease: by its owner, or by the operation
+    listeners: int = 0
+
+
+class Operations:
+    """A load belongs to the model, not to its caller: it goes on when the caller leaves (R4)."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self._conductor = conductor
+        self._known: dict[str, Loading] = {}  # under way, and so many that have ended
+        self._ended: deque[str] = deque()
+
+    def begin(self, spec: ModelSpec, order: LoadOrder) -> Operation:
+        ticket = self._conductor.next_ticket()
+        rules = self._conductor.scheduler.state.rules
+        hold = LeaseKind.OWNER if order.owner or order.lease_s is not None else None
+        lease_s = order.lease_s if order.lease_s is not None else rules.lease_s_default
+        now_s = self._conductor.clock()
+        operation = Operation(
+            id=uuid.uuid4().hex,
+            kind="load",
+            model=spec.name,
+            state=OperationState.QUEUED,
+            created_at=datetime.fromtimestamp(now_s, UTC),
+        )
+        answer = self._conductor.ask(
+            ticket,
+            Requested(
+                ticket=ticket,
+                spec=spec,
+                priority=spec.priority if order.priority is None else order.priority,
+                hold=hold,
+                lease_s=lease_s if hold is not None else None,
+                owner=order.owner,
+                ttl_s=order.ttl_s,
+                pin=order.pin,
+            ),
+        )
+        loading = Loading(operation, spec, now_s, answer, named=order.owner is not None)
+        self._keep(loading)
+        answer.add_done_callback(lambda _: self._finish(loading))
+        return operation
+
+    async def outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
+        """Raise Denied, or TimeoutError at the deadline: the load goes on then."""
+        loading = self._known[operation_id]
+        loading.listeners += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                granted = await asyncio.shield(loading.answer)
+        except TimeoutError:
+            loading.named = True  # the caller is told the operation, and finds the lease there
+            raise
+        except asyncio.CancelledError:
+            self._give_back_unheard(loading)
+            raise
+        finally:
+            loading.listeners -= 1
+        assert isinstance(granted, Grant)
+        return LoadOutcome(
+            resident=granted.resident,
+            lease=granted.lease,
+            evicted=granted.evicted,
+            already_loaded=granted.already_loaded,
+            waited_s=self._conductor.clock() - loading.began_s,
+        )
+
+    def progress(self, operation_id: str) -> tuple[Operation, float | None]:
+        """The operation and the seconds it may still take. Raise KeyError if not known."""
+        loading = self._known[operation_id]
+        loading.named = True
+        if loading.answer.done():
+            return loading.operation, 0.0
+        resident = self._conductor.scheduler.state.ledger.resident(loading.spec.name)
+        if resident is None or resident.state is not ResidentState.LOADING:
+            return loading.operation, None
+        left_s = loading.spec.load_s - (self._conductor.clock() - resident.state_since_s)
+        return replace(loading.operation, state=OperationState.LOADING), max(left_s, 0.0)
+
+    async def find(self, operation_id: str) -> Operation | None:
+        if operation_id in self._known:
+            return self.progress(operation_id)[0]
+        return await self._conductor.registry.operation(operation_id)
+
+    def _keep(self, loading: Loading) -> None:
+        self._known[loading.operation.id] = loading
+        self._conductor.write_operation(loading.operation)
+
+    def _finish(self, loading: Loading) -> None:
+        error = None if loading.answer.cancelled() else loading.answer.exception()
+        refusal = error.refusal if isinstance(error, Denied) else None
+        loading.operation = replace(
+            loading.operation,
+            state=OperationState.SUCCEEDED if error is None else OperationState.FAILED,
+            finished_at=datetime.fromtimestamp(self._conductor.clock(), UTC),
+            code=refusal.code if refusal else None,
+            detail=str(error or ""),
+        )
+        self._conductor.write_operation(loading.operation)
+        self._ended.append(loading.operation.id)
+        if len(self._ended) > OPERATIONS_MAX:
+            del self._known[self._ended.popleft()]
+
+    def _give_back_unheard(self, loading: Loading) -> None:
+        """The only caller left before it heard of its lease: the load goes on, unleased."""
+        if not loading.named and loading.listeners <= 1:
+            loading.answer.add_done_callback(_give_back(self._conductor))
+
+
+def _give_back(conductor: Conductor) -> Callable[[asyncio.Future[Grant | Finish]], None]:
+    def give_back(answer: asyncio.Future[Grant | Finish]) -> None:
+        if answer.cancelled() or answer.exception() is not None:
+            return
+        granted = answer.result()
+        if isinstance(granted, Grant) and granted.lease is not None:
+            conductor.tell(Released(granted.lease.id))
+
+    return give_back

@@ -1,0 +1,99 @@
+"""llama.cpp's own `llama-server`, as a binary of this machine."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.residents import Endpoint, InstanceId, Placement
+from orchestrator.core.values.specs import ModelSpec
+from orchestrator.engines.llama import binary, log
+from orchestrator.engines.llama.argv import device_environment, server_arguments
+from orchestrator.engines.llama.binary import Binary
+from orchestrator.engines.llama.files import FileProblem, broken_file, gguf_problem
+from orchestrator.engines.llama.http import LlamaHttp
+from orchestrator.errors import StartFailed
+from orchestrator.ports import Exit, Launch, Readiness, Use
+
+STOP_GRACE_S = 10.0  # it ends its running answers first; then it is killed
+
+
+class LlamaCpp:
+    """Launches the first candidate that survives a probe start, with the flags it accepts."""
+
+    name = "llama_cpp"
+
+    def __init__(
+        self,
+        candidates: Sequence[Path],
+        http: LlamaHttp,
+        *,
+        physical_cores: int,
+        file_problem: FileProblem = gguf_problem,
+    ) -> None:
+        self._candidates = tuple(candidates)
+        self._http = http
+        self._physical_cores = physical_cores
+        self._file_problem = file_problem
+        self._binary: Binary | None = None
+
+    @property
+    def binary(self) -> Binary | None:
+        """The server that launches use; None until one has been found to work."""
+        return self._binary
+
+    async def prepare(self) -> Failure | None:
+        """Find a server that works, or say why there is none. Cheap while the file stays."""
+        if self._binary is not None:
+            if binary.identity_of(self._binary.path) == self._binary.identity:
+                return None
+            self._binary = None
+        failures = []
+        for path in self._candidates:
+            answer = await binary.probe(path)
+            if isinstance(answer, Binary):
+                self._binary = answer
+                return None
+            failures.append(answer)
+        return failures[0] if failures else _NO_SERVER
+
+    def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
+        """Pure, once a server is known. Raise StartFailed before that: `prepare` finds one."""
+        if self._binary is None:
+            raise StartFailed(_NO_SERVER)
+        arguments = server_arguments(
+            spec, placement, self._binary.flags, physical_cores=self._physical_cores
+        )
+        return Launch(
+            instance=instance,
+            model=spec.name,
+            service=spec.service,
+            argv=(str(self._binary.path), *arguments),
+            env=device_environment(placement),
+            devices=placement.devices,
+            stop_grace_s=STOP_GRACE_S,
+        )
+
+    async def check(self, spec: ModelSpec) -> Failure | None:
+        return await self.prepare() or await asyncio.to_thread(
+            broken_file, spec, self._file_problem
+        )
+
+    async def readiness(self, endpoint: Endpoint) -> Readiness:
+        return await self._http.readiness(endpoint)
+
+    async def use(self, endpoint: Endpoint) -> Use:
+        return await self._http.use(endpoint)
+
+    def classify(self, exit_: Exit) -> Failure:
+        return log.classify(exit_)
+
+    async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
+        """Nothing: its process is ours, and stopping it gives the bytes back."""
+
+
+_NO_SERVER = Failure(
+    reason=FailureReason.BINARY_MISSING,
+    detail="No llama-server was found that starts on this machine.",
+    remedy=binary.REMEDY,
+)

@@ -1,0 +1,1 @@
+"""llama.cpp inside a Python wheel: no compiler, no binary."""

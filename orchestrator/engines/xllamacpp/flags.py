@@ -1,0 +1,90 @@
+"""The command line of `xllamacpp_server`: a llama-server's, as far as the wheel can follow it.
+
+The engine reads here which flags there are, and the program parses with the same table, so that
+neither can promise what the other does not know. It imports nothing that is heavy.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from orchestrator.engines.llama.flags import Flags
+
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+LOAD_MODES = ("none", "mmap", "mlock", "mmap+mlock", "dio")
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    names: tuple[str, ...]
+    kind: type = str
+    default: object = None
+    choices: tuple[str, ...] | None = None
+    many: bool = False
+
+
+_VALUED = (
+    _Option(("-m", "--model")),
+    _Option(("--alias",), default=""),
+    _Option(("--mmproj",)),
+    _Option(("--lora",), many=True, default=[]),
+    _Option(("-c", "--ctx-size"), int, 4096),
+    _Option(("-np", "--parallel"), int, 1),
+    _Option(("-ctk", "--cache-type-k"), choices=CACHE_TYPES, default="f16"),
+    _Option(("-ctv", "--cache-type-v"), choices=CACHE_TYPES, default="f16"),
+    _Option(("-b", "--batch-size"), int, 2048),
+    _Option(("-ub", "--ubatch-size"), int, 512),
+    _Option(("-ngl", "--gpu-layers"), int, 0),
+    _Option(("-sm", "--split-mode"), choices=("layer",), default="layer"),
+    _Option(("-ts", "--tensor-split"), default=""),
+    _Option(("-t", "--threads"), int, 1),
+    _Option(("-n", "--predict"), int, -1),
+    _Option(("-fa", "--flash-attn"), choices=("on", "off"), default="on"),
+    _Option(("--fit",), choices=("off",), default="off"),
+    _Option(("--load-mode",), choices=LOAD_MODES, default="mmap"),
+    _Option(("--cache-ram",), int, 0),
+    _Option(("--ctx-checkpoints",), int, 0),
+    _Option(("--cors-origins",), default="localhost"),
+    _Option(("--host",), default="127.0.0.1"),
+    _Option(("--port",), int, 0),
+)
+# Given as they are, or with "no-" before the name. /metrics, /slots and no web page: always.
+_SWITCHES = (
+    _Option(("--kv-unified",), bool, default=False),
+    _Option(("--mmproj-offload",), bool, default=True),
+    _Option(("--jinja",), bool, default=True),
+    _Option(("--metrics",), bool, default=True),
+    _Option(("--slots",), bool, default=True),
+    _Option(("--embeddings",), bool, default=False),
+    _Option(("--ui",), bool, default=False),
+)
+
+_valued = frozenset(chain.from_iterable(option.names for option in _VALUED))
+_switches = frozenset(chain.from_iterable(option.names for option in _SWITCHES))
+
+FLAGS = Flags(
+    names=_valued | _switches | {f"--no-{name.removeprefix('--')}" for name in _switches},
+    valued=_valued,
+)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line. Exits with code 2 and a line that says what is wrong with it."""
+    parser = argparse.ArgumentParser(prog="xllamacpp_server", allow_abbrev=False)
+    for option in _VALUED:
+        if option.many:
+            parser.add_argument(*option.names, action="append", default=list[str]())
+            continue
+        parser.add_argument(
+            *option.names,
+            type=option.kind,
+            default=option.default,
+            choices=option.choices,
+            required="--model" in option.names,
+        )
+    for option in _SWITCHES:
+        parser.add_argument(
+            *option.names, action=argparse.BooleanOptionalAction, default=option.default
+        )
+    return parser.parse_args(argv)

@@ -1,0 +1,1 @@
+"""Runs servers in Docker containers."""

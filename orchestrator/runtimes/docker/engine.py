@@ -1,0 +1,379 @@
+"""The Docker Engine as we use it: the only module that knows the Docker SDK.
+
+The SDK blocks, so every call runs in a thread and has a deadline: an engine that hangs costs the
+caller that long and the event loop nothing. A client that lost its engine is thrown away; the
+next call makes a new one, so an engine that comes back is found without being asked to.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import docker
+import docker.errors
+import requests
+import urllib3.exceptions
+
+from orchestrator.errors import Failed, Unreachable
+from orchestrator.runtimes.docker.create import Json
+from orchestrator.runtimes.docker.liveness import Answers
+
+T = TypeVar("T")
+
+THREADS_MAX = 16  # calls under way at once; a hanging engine cannot take more of us than this
+UNIX = "unix://"
+# What a proxy in front of the engine (our guard) says when the engine is gone.
+GATEWAY_STATUSES = frozenset({502, 503, 504})
+WAITED_FOR = ("die", "oom", "destroy", "start")
+
+
+class EngineRefused(Failed):
+    """The engine answered, and the answer was no."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+    @property
+    def not_there(self) -> bool:
+        return self.status == 404
+
+    @property
+    def conflict(self) -> bool:
+        return self.status == 409
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long one call may take before the engine counts as unreachable."""
+
+    call_s: float = 10.0  # reads take milliseconds; ten seconds are a hang
+    create_s: float = 30.0  # a cold disk
+    start_s: float = 60.0  # the GPU hook may have to load a driver first
+    stop_margin_s: float = 15.0  # beyond the grace period: the engine's own kill and clean-up
+    kill_s: float = 15.0
+    remove_s: float = 30.0  # unmounts a file system
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What an inspection says, as far as we care."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    running: bool
+    exit_code: int | None
+    out_of_memory: bool
+    pid: int | None
+    started_at: str  # changes when the engine starts it again
+    gpus: frozenset[str]  # ids in its device requests
+    ports: Mapping[int, int | None]  # inside → on the host; None: not published
+    addresses: Mapping[str, str]  # network → address
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One event of the engine's stream about one container."""
+
+    container: str
+    name: str
+    action: str
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PullWord:
+    """One word of the engine's about a pull; the bytes are of one layer."""
+
+    layer: str
+    status: str
+    done_bytes: int
+    total_bytes: int
+
+
+class Happenings:
+    """An open event stream. Iterating blocks; closing from another thread ends it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[Happening]:
+        """Ends when the stream does. Raise Unreachable if it never was one."""
+        try:
+            yield from self._events()
+        except (requests.RequestException, docker.errors.DockerException) as error:
+            raise Unreachable(f"Docker's event stream broke: {error}") from error
+
+    def _events(self) -> Iterator[Happening]:
+        for event in self._stream:
+            attributes = event["Actor"]["Attributes"]
+            code = attributes.get("exitCode")
+            yield Happening(
+                container=event["Actor"]["ID"],
+                name=attributes.get("name", ""),
+                action=event["Action"],
+                exit_code=int(code) if code is not None else None,
+            )
+
+    def close(self) -> None:
+        # The stream may have ended a moment ago: then there is nothing left to close.
+        with suppress(OSError, AttributeError):
+            self._stream.close()
+
+
+class DockerEngine:
+    def __init__(self, url: str, deadlines: Deadlines | None = None) -> None:
+        self.url = url
+        self.deadlines = deadlines or Deadlines()
+        self._client: docker.APIClient | None = None
+        self.answers = Answers(f"Docker at {url}")
+        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="docker")
+
+    async def create(self, name: str, body: Mapping[str, Json]) -> str:
+        """Return the id of a new container. Raise EngineRefused if the engine does not want it."""
+        created = await self._call(
+            lambda client: client.create_container_from_config(dict(body), name),  # type: ignore[no-untyped-call]
+            self.deadlines.create_s,
+        )
+        return str(created["Id"])
+
+    async def start(self, container: str) -> None:
+        await self._call(lambda client: client.start(container), self.deadlines.start_s)
+
+    async def stop(self, container: str, grace_s: int) -> None:
+        """Return when the engine says that it has stopped, by force once the grace is over."""
+        await self._call(
+            lambda client: client.stop(container, timeout=grace_s),
+            grace_s + self.deadlines.stop_margin_s,
+        )
+
+    async def kill(self, container: str) -> None:
+        await self._call(lambda client: client.kill(container), self.deadlines.kill_s)
+
+    async def remove(self, container: str, *, force: bool = False) -> None:
+        """Return when it is gone from the engine's books; removing what is gone is not an error."""
+        try:
+            await self._call(
+                lambda client: client.remove_container(container, v=True, force=force),
+                self.deadlines.remove_s,
+            )
+        except EngineRefused as refused:
+            if not refused.not_there:
+                raise
+
+    async def inspect(self, container: str) -> Container | None:
+        """None: there is no such container. Raise Unreachable if nobody can tell."""
+        try:
+            seen = await self._read(lambda client: client.inspect_container(container))
+        except EngineRefused as refused:
+            if refused.not_there:
+                return None
+            raise
+        return _container(seen)
+
+    async def list_ids(self, labels: Mapping[str, str]) -> list[str]:
+        """Containers in any state that carry all these labels."""
+        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+        listed = await self._read(lambda client: client.containers(all=True, filters=filters))
+        return [str(each["Id"]) for each in listed]
+
+    async def list_running(self, labels: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
+        """Containers that run and carry all these labels, each with all that it carries."""
+        filters = {
+            "label": [f"{name}={value}" for name, value in labels.items()],
+            "status": ["running"],
+        }
+        listed = await self._read(lambda client: client.containers(filters=filters))
+        return {str(each["Id"]): each["Labels"] or {} for each in listed}
+
+    async def image_id(self, image: str) -> str | None:
+        """What the name stands for now; None: there is no such image. Raise as `inspect` does."""
+        try:
+            seen = await self._read(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
+        except EngineRefused as refused:
+            if refused.not_there:
+                return None
+            raise
+        return str(seen["Id"])
+
+    async def pull(self, image: str, hear: Callable[[PullWord], None]) -> None:
+        """Return when the image is here. Raise EngineRefused if its registry does not give it.
+
+        `hear` is called in a thread; what it raises ends the pull. An engine that says nothing for
+        a minute counts as unreachable.
+        """
+
+        def do(client: docker.APIClient) -> None:
+            for said in client.pull(image, stream=True, decode=True):
+                hear(_pull_word(said))
+
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, do)
+
+    async def processes(self, container: str) -> frozenset[int]:
+        """Ids of all its processes, as the engine's host counts them."""
+        table = await self._read(lambda client: client.top(container))
+        column = table["Titles"].index("PID")
+        return frozenset(int(row[column]) for row in table["Processes"] or ())
+
+    async def log(self, container: str, lines: int, *, timestamps: bool = False) -> tuple[str, ...]:
+        text = await self._read(
+            lambda client: client.logs(container, tail=lines, timestamps=timestamps)
+        )
+        return tuple(text.decode(errors="replace").splitlines())
+
+    def happenings(self, filters: Mapping[str, str | list[str]]) -> Happenings:
+        """Open the engine's event stream. Blocks: for a thread of its own."""
+        wanted = {"type": "container", "event": list(WAITED_FOR), **filters}
+        return Happenings(self._guarded(lambda client: client.events(decode=True, filters=wanted)))
+
+    def close(self) -> None:
+        """Calls under way end by their own deadlines; nothing new begins."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._drop_client()
+
+    async def _read(self, do: Callable[[docker.APIClient], T]) -> T:
+        """A call that changes nothing, so a connection that has gone stale costs a second try."""
+        try:
+            return await self._call(self._awaited(do), self.deadlines.call_s)
+        except _ConnectionLost:
+            return await self._call(self._awaited(do), self.deadlines.call_s)
+
+    def _awaited(self, do: Callable[[docker.APIClient], T]) -> Callable[[docker.APIClient], T]:
+        """The same, as a question that is answered within milliseconds."""
+
+        def ask(client: docker.APIClient) -> T:
+            with self.answers.awaited():
+                return do(client)
+
+        return ask
+
+    async def _call(self, do: Callable[[docker.APIClient], T], deadline_s: float) -> T:
+        loop = asyncio.get_running_loop()
+        answer = loop.run_in_executor(self._threads, self._guarded, do)
+        try:
+            # Not wait_for: in Python 3.11 it may lose a cancellation that comes with the answer.
+            async with asyncio.timeout(deadline_s):
+                return await answer
+        except TimeoutError:
+            self._drop_client()
+            raise Unreachable(
+                f"Docker at {self.url} has not answered for {deadline_s:g} s. "
+                "Look at `docker info` and at the engine's log."
+            ) from None
+
+    def _guarded(self, do: Callable[[docker.APIClient], T]) -> T:
+        """Run in a thread; what the SDK raises becomes one of our own errors here, once."""
+        try:
+            answer = do(self._connected())
+        except docker.errors.APIError as error:
+            status = error.response.status_code if error.response is not None else 500
+            text = str(error.explanation or error)
+            if status in GATEWAY_STATUSES:
+                problem = f"Docker behind {self.url} does not answer: {text}"
+                self.answers.lost(problem)
+                raise Unreachable(problem) from error
+            self.answers.came()
+            raise EngineRefused(status, text) from error
+        except (
+            requests.RequestException,
+            docker.errors.DockerException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+        ) as error:
+            self._drop_client()
+            problem = (
+                f"Docker at {self.url} cannot be reached: {error}. "
+                "Is the engine running, and may this process use its socket?"
+            )
+            self.answers.lost(problem)
+            raise _ConnectionLost(problem) from error
+        self.answers.came()
+        return answer
+
+    def _connected(self) -> docker.APIClient:
+        client = self._client
+        if client is None:
+            self._knock()
+            # Negotiates the version: engines are older and newer than the SDK.
+            client = docker.APIClient(
+                base_url=self.url, version="auto", timeout=self._socket_timeout_s()
+            )
+            self._client = client
+        return client
+
+    def _knock(self) -> None:
+        """Raise OSError if nobody listens; the SDK would leave its own failed socket open."""
+        if self.url.startswith(UNIX):
+            with socket.socket(socket.AF_UNIX) as door:
+                door.settimeout(self.deadlines.call_s)
+                door.connect(self.url.removeprefix(UNIX))
+
+    def _socket_timeout_s(self) -> int:
+        # Frees the thread of a call that nobody waits for any more; never before its deadline.
+        longest_s = max(self.deadlines.start_s, self.deadlines.create_s, self.deadlines.remove_s)
+        return int(longest_s) + 1
+
+    def _drop_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+def _pull_word(said: Mapping[str, Any]) -> PullWord:
+    """Raise EngineRefused for what the engine says in the middle of an answer that began well."""
+    if "error" in said:
+        raise EngineRefused(500, str(said["error"]))
+    progress = said.get("progressDetail") or {}
+    return PullWord(
+        layer=str(said.get("id", "")),
+        status=str(said.get("status", "")),
+        done_bytes=int(progress.get("current") or 0),
+        total_bytes=int(progress.get("total") or 0),
+    )
+
+
+class _ConnectionLost(Unreachable):
+    """The connection broke, which an idle one does when the engine was restarted meanwhile."""
+
+
+def _container(seen: Mapping[str, Any]) -> Container:
+    state, host, network = seen["State"], seen["HostConfig"], seen["NetworkSettings"]
+    running = bool(state["Running"])
+    return Container(
+        id=seen["Id"],
+        name=seen["Name"].lstrip("/"),
+        labels=seen["Config"].get("Labels") or {},
+        running=running,
+        exit_code=None if running else state.get("ExitCode"),
+        out_of_memory=bool(state.get("OOMKilled")),
+        pid=state.get("Pid") or None,
+        started_at=state.get("StartedAt", ""),
+        gpus=frozenset(
+            gpu.removeprefix("nvidia.com/gpu=")
+            for request in host.get("DeviceRequests") or ()
+            for gpu in request.get("DeviceIDs") or ()
+        ),
+        ports=_ports(seen["Config"].get("ExposedPorts") or {}, network.get("Ports") or {}),
+        addresses={
+            name: joined["IPAddress"]
+            for name, joined in (network.get("Networks") or {}).items()
+            if joined.get("IPAddress")
+        },
+    )
+
+
+def _ports(
+    exposed: Mapping[str, Any], published: Mapping[str, list[Mapping[str, str]] | None]
+) -> dict[int, int | None]:
+    ports: dict[int, int | None] = {}
+    for key in sorted({*exposed, *published}):
+        number, _, protocol = key.partition("/")
+        if protocol == "tcp":
+            bindings = published.get(key)
+            ports[int(number)] = int(bindings[0]["HostPort"]) if bindings else None
+    return ports

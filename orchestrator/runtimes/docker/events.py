@@ -1,0 +1,118 @@
+"""Tells at once that something happened to a container: a thread that listens to the engine.
+
+What the stream says is a reason to look, never the truth itself: streams break, and an engine
+that restarts forgets to mention what died with it. So whoever waits is also woken whenever the
+stream breaks or comes back, and looks for itself now and then in between.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from orchestrator.errors import Failed
+from orchestrator.runtimes.docker.engine import Happening, Happenings
+
+RECONNECT_S = 0.5  # between attempts while the engine is gone
+POLL_S_LISTENING = 30.0  # a stream that hangs without breaking must not hide a death for ever
+POLL_S_DEAF = 1.0  # while there is no stream
+SETTLE_S = 0.1  # after an event, until the inspection agrees with it
+
+
+class Vigil:
+    """One waiter's view of one container."""
+
+    def __init__(self, container: str) -> None:
+        self.container = container
+        self.died = False  # as the stream told it, if it did
+        self.exit_code: int | None = None
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def pause(self, poll_s: float) -> bool:
+        """Return when there is a reason to look again; True if somebody said so."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(poll_s):
+                await self._woken.wait()
+        woken = self._woken.is_set()
+        self._woken.clear()
+        return woken
+
+
+class ContainerEvents:
+    def __init__(self, open_stream: Callable[[], Happenings]) -> None:
+        self._open_stream = open_stream
+        self._vigils: set[Vigil] = set()
+        self._listening = False
+        self._closed = threading.Event()
+        self._stream: Happenings | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stirred = asyncio.Event()
+
+    @property
+    def poll_s(self) -> float:
+        return POLL_S_LISTENING if self._listening else POLL_S_DEAF
+
+    @contextmanager
+    def vigil(self, container: str) -> Iterator[Vigil]:
+        """While the block runs, events about `container` (id or name) wake its vigil."""
+        self._ensure_listening()
+        vigil = Vigil(container)
+        self._vigils.add(vigil)
+        try:
+            yield vigil
+        finally:
+            self._vigils.discard(vigil)
+
+    async def stirred(self) -> None:
+        """Return when a container was started, or may have been while nobody listened."""
+        self._ensure_listening()
+        await self._stirred.wait()
+        self._stirred.clear()
+
+    def close(self) -> None:
+        self._closed.set()
+        stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def _ensure_listening(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            # A daemon thread: it may block for as long as the engine hangs.
+            threading.Thread(target=self._listen, name="docker-events", daemon=True).start()
+
+    def _listen(self) -> None:
+        while not self._closed.is_set():
+            with suppress(Failed):  # the engine is gone or does not let us listen: try again
+                self._stream = self._open_stream()
+                self._tell(partial(self._set_listening, True))
+                for happening in self._stream:
+                    self._tell(partial(self._notice, happening))
+            self._stream = None
+            self._tell(partial(self._set_listening, False))
+            self._closed.wait(RECONNECT_S)
+
+    def _tell(self, do: Callable[[], None]) -> None:
+        loop = self._loop
+        assert loop is not None
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            loop.call_soon_threadsafe(do)
+
+    def _set_listening(self, listening: bool) -> None:
+        self._listening = listening
+        self._stirred.set()
+        for vigil in self._vigils:
+            vigil.wake()
+
+    def _notice(self, happening: Happening) -> None:
+        if happening.action == "start":
+            self._stirred.set()
+        for vigil in self._vigils:
+            if vigil.container in (happening.container, happening.name):
+                if happening.action == "die":
+                    vigil.died, vigil.exit_code = True, happening.exit_code
+                vigil.wake()

@@ -1,0 +1,77 @@
+"""Pulls the image of a service from its registry, where the operator wants that."""
+
+from collections.abc import Mapping
+
+from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.specs import ModelSpec
+from orchestrator.errors import Unreachable
+from orchestrator.ports import Tell
+from orchestrator.progress import Words, told
+from orchestrator.runtimes.docker.engine import DockerEngine, EngineRefused, PullWord
+from orchestrator.runtimes.docker.failures import engine_gone
+
+_MIB = 1 << 20
+
+
+class ImageSupply:
+    """Keeps `ports.Supply` for one image."""
+
+    def __init__(self, engine: DockerEngine, image: str) -> None:
+        self._engine = engine
+        self._image = image
+
+    async def bring(self, spec: ModelSpec, tell: Tell) -> ModelSpec | Failure:
+        if spec.footprint.unknown:
+            return spec
+        try:
+            if await self._engine.image_id(self._image) is None:
+                await self._pull(tell)
+        except Unreachable as silent:
+            return engine_gone(silent)
+        except EngineRefused as refused:
+            return _not_pulled(self._image, refused)
+        return spec
+
+    async def close(self) -> None:
+        self._engine.close()
+
+    async def _pull(self, tell: Tell) -> None:
+        title = f"pulling image {self._image}"
+        words, layers = Words(title), Layers()
+
+        def hear(word: PullWord) -> None:
+            layers.hear(word)
+            words.say(title + layers.in_words())
+
+        await told(self._engine.pull(self._image, hear), words, tell)
+
+
+class Layers:
+    """What the engine says of the layers of one image, added up."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, int] = {}
+        self._total: dict[str, int] = {}
+
+    def hear(self, word: PullWord) -> None:
+        if word.status == "Downloading" and word.total_bytes:
+            self._done[word.layer] = word.done_bytes
+            self._total[word.layer] = word.total_bytes
+        elif word.status in ("Download complete", "Pull complete") and word.layer in self._total:
+            self._done[word.layer] = self._total[word.layer]
+
+    def in_words(self) -> str:
+        done, total = _sum(self._done), _sum(self._total)
+        return f": {100 * done // total} %, {done // _MIB} of {total // _MIB} MiB" if total else ""
+
+
+def _sum(layers: Mapping[str, int]) -> int:
+    return sum(layers.values())
+
+
+def _not_pulled(image: str, refused: EngineRefused) -> Failure:
+    return Failure(
+        reason=FailureReason.IMAGE_MISSING,
+        detail=f"The engine has no image {image}, and could not pull it: {refused}",
+        remedy=f"Try `docker pull {image}` on the engine's host: its registry may want a login.",
+    )

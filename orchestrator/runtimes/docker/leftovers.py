@@ -1,0 +1,66 @@
+"""Removes what a start that failed has left, or what a hanging engine may still make of it."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
+
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.errors import Failed
+from orchestrator.runtimes.docker.create import LABEL_INSTANCE
+from orchestrator.runtimes.docker.engine import DockerEngine
+
+BURY_RETRY_S = 1.0  # between looks for what a hanging engine may still make of a call
+BURY_S_MAX = 3600.0  # then it is left to the next `discover`
+
+
+class Debris:
+    def __init__(self, engine: DockerEngine, ours: Mapping[str, str]) -> None:
+        """`ours` are the labels without which nothing is removed."""
+        self._engine = engine
+        self._ours = ours
+        self._background: set[asyncio.Task[None]] = set()
+        self.burying: set[InstanceId] = set()  # what may still come to life, and must not
+
+    def later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do it in the background, until `close`."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def discard(self, instance: InstanceId) -> None:
+        """Remove what a start left. What cannot be removed now is seen to in the background."""
+        try:
+            await self._remove(instance)
+        except Failed:
+            self.bury_later(instance)
+
+    def bury_later(self, instance: InstanceId) -> None:
+        """The engine may still carry out what it has not answered."""
+        self.later(self.bury(instance))
+
+    async def bury(self, instance: InstanceId) -> None:
+        """Remove what the engine may yet make of calls it did not answer, until it is quiet."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + BURY_S_MAX
+        quiet = 0
+        self.burying.add(instance)
+        try:
+            while quiet < 2 and loop.time() < ends_s:  # twice: a late call may follow the first
+                with suppress(Failed):
+                    quiet = 0 if await self._remove(instance) else quiet + 1
+                await asyncio.sleep(BURY_RETRY_S)
+        finally:
+            self.burying.discard(instance)
+
+    async def close(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def _remove(self, instance: InstanceId) -> int:
+        containers = await self._engine.list_ids({**self._ours, LABEL_INSTANCE: instance})
+        for container in containers:
+            await self._engine.remove(container, force=True)
+        return len(containers)

@@ -1,0 +1,382 @@
+"""Runs model servers as containers, and starts and stops containers that somebody else defined.
+
+Two kinds: *ours* are created from a `Launch`, carry our labels and are removed when they are
+stopped; *named* ones belong to a compose file or a person, are started and stopped by name and
+never removed. What is ours is told by the label of our identity alone, so that two orchestrators
+on one engine do not see each other's. Rule: this module removes nothing without that label, and
+keeps no list of what runs.
+"""
+
+import asyncio
+import math
+import signal
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from orchestrator.core.values.failures import Failure, Silence
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName, ServiceName
+from orchestrator.errors import Failed, StartFailed, StopFailed, Unreachable
+from orchestrator.ports import Exit, Found, Handle, Launch, Running
+from orchestrator.runtimes.docker.create import (
+    LABEL_IDENTITY,
+    LABEL_INSTANCE,
+    LABEL_MODEL,
+    ContainerSettings,
+    container_body,
+    container_name,
+    requested_gpus,
+)
+from orchestrator.runtimes.docker.endpoints import named_endpoint, own_endpoint
+from orchestrator.runtimes.docker.engine import Container, Deadlines, DockerEngine, EngineRefused
+from orchestrator.runtimes.docker.events import SETTLE_S, ContainerEvents
+from orchestrator.runtimes.docker.failures import (
+    engine_gone,
+    gpu_ignored,
+    image_missing,
+    named_missing,
+    names_taken,
+    refused_create,
+    refused_start,
+    vanished,
+)
+from orchestrator.runtimes.docker.handle import RUNTIME, Thing
+from orchestrator.runtimes.docker.leftovers import Debris
+
+T = TypeVar("T")
+
+NAME_ATTEMPTS_MAX = 5  # names taken by other people's containers before we give up
+EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
+# A server that ends at SIGTERM, one that does not catch it, and SIGKILL: for memory, the engine
+# says so.
+STOPPED_CODES = frozenset({0, 128 + signal.SIGTERM, 128 + signal.SIGKILL})
+GONE_POLL_S = 0.05  # while a killed container ends
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    running: Running
+    fresh: bool  # it did not run before
+
+
+class DockerRuntime:
+    name = RUNTIME
+
+    def __init__(
+        self,
+        url: str,
+        settings: ContainerSettings,
+        *,
+        named: Mapping[str, str | None] | None = None,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        """`named` are containers of somebody else's, with the address they answer at if known."""
+        self._engine = DockerEngine(url, deadlines)
+        self._settings = settings
+        self._ours = {LABEL_IDENTITY: settings.identity}
+        ours = f"{LABEL_IDENTITY}={settings.identity}"
+        self._events = ContainerEvents(lambda: self._engine.happenings({"label": [ours]}))
+        self._named_events = ContainerEvents(
+            lambda: self._engine.happenings({"container": list(self._named)})
+        )
+        self._named = named or {}
+        self.images: dict[str, str] = {}  # what names of images were last seen to stand for
+        self._starting: set[InstanceId] = set()  # not running yet, but not debris either
+        self._debris = Debris(self._engine, self._ours)
+
+    async def start(self, launch: Launch) -> Running:
+        begun = asyncio.create_task(self._begin(launch), name=f"start {launch.instance}")
+        try:
+            return (await asyncio.shield(begun)).running
+        except asyncio.CancelledError:
+            # A call in a thread cannot be taken back: let it end, then undo what came of it.
+            await asyncio.shield(self._debris.later(self._undo(begun, launch)))
+            raise
+
+    async def stop(self, handle: Handle, *, grace_s: float) -> None:
+        thing = Thing.of(handle)
+        try:
+            await self._halt(thing, grace_s)
+            if thing.id and await self._runs(by_name := replace(thing, id="")):
+                await self._halt(by_name, grace_s)  # created anew meanwhile, under its name
+        except Unreachable as silent:
+            raise StopFailed(f"{thing.name} is not verified gone: {silent}") from silent
+        if thing.ours:
+            # It has ended and holds nothing; by force, should somebody start it again meanwhile.
+            # If the engine cannot remove it now, `discover` will.
+            with suppress(Failed):
+                await self._engine.remove(thing.container, force=True)
+
+    async def wait(self, handle: Handle) -> Exit:
+        thing = Thing.of(handle)
+        events = self._events if thing.ours else self._named_events
+        first: Container | None = None
+        with events.vigil(thing.reference) as vigil:
+            woken = False
+            while True:
+                with suppress(Failed):  # nobody can tell now: it keeps its last known state
+                    seen = await self._engine.inspect(thing.reference)
+                    first = first or seen
+                    if seen is None or vigil.died or not seen.running:
+                        return await self._exit(thing, seen, vigil.exit_code)
+                    if first is not None and first.started_at != seen.started_at:
+                        return await self._exit(thing, seen, None)  # the engine restarted it
+                # An event may arrive a moment before the inspection agrees with it.
+                woken = await vigil.pause(SETTLE_S if woken else events.poll_s)
+
+    async def alive(self, handle: Handle) -> bool:
+        seen = await _answer(self._engine.inspect(Thing.of(handle).reference))
+        return seen is not None and seen.running
+
+    async def discover(self) -> Sequence[Found]:
+        """What runs and carries our identity; what carries it and does not run is removed."""
+        found = []
+        for container in await _answer(self._engine.list_ids(self._ours)):
+            seen = await _answer(self._engine.inspect(container))
+            if seen is None or self._unsettled(_instance(seen)):
+                continue
+            if seen.running:
+                running = self._running(seen)
+                model = ModelName(seen.labels.get(LABEL_MODEL, ""))
+                found.append(Found(instance=_instance(seen), model=model, running=running))
+            else:
+                with suppress(EngineRefused):  # it is being removed already
+                    await self._engine.remove(seen.id)
+        return found
+
+    async def stirred(self) -> None:
+        await self._events.stirred()
+
+    async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
+        """A `docker restart` or `docker start` by hand gives a life back that had ended."""
+        found = []
+        for container, labels in (await _answer(self._engine.list_running(self._ours))).items():
+            instance = InstanceId(labels.get(LABEL_INSTANCE, ""))
+            if instance in known or self._unsettled(instance):
+                continue
+            seen = await _answer(self._engine.inspect(container))
+            if seen is not None and seen.running:
+                model = ModelName(labels.get(LABEL_MODEL, ""))
+                found.append(Found(instance=instance, model=model, running=self._running(seen)))
+        return found
+
+    async def already(self, launch: Launch) -> Running | None:
+        if launch.container is None:
+            return None
+        seen = await _answer(self._engine.inspect(launch.container))
+        if seen is None or not seen.running:
+            return None
+        return self._named_running(launch.container, seen)
+
+    def silence(self) -> Silence | None:
+        return self._engine.answers.silence()
+
+    async def pids(self, handle: Handle) -> frozenset[int]:
+        thing = Thing.of(handle)
+        try:
+            return await self._engine.processes(thing.reference)
+        except EngineRefused:  # it does not run, or the engine's host has no `ps`
+            seen = await _answer(self._engine.inspect(thing.reference))
+            return frozenset({seen.pid}) if seen is not None and seen.pid else frozenset()
+
+    async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
+        """Empty once the container is gone. Raise Unreachable if nobody can tell."""
+        try:
+            return await self._engine.log(Thing.of(handle).reference, lines)
+        except EngineRefused:
+            return ()
+
+    async def log_size(self, handle: Handle) -> int:
+        """The instant of the last line: it grows with every line, and costs one line to read."""
+        try:
+            last = await self._engine.log(Thing.of(handle).reference, 1, timestamps=True)
+        except EngineRefused:
+            return 0
+        return _nanoseconds(last[0].split(" ", 1)[0]) if last else 0
+
+    async def lacking(
+        self, service: ServiceName, *, image: str | None, container: str | None
+    ) -> Failure | None:
+        """What a launch would not find, told before anybody leaves for it."""
+        try:
+            if image is not None and not await self.look_at_image(image):
+                return image_missing(service, image)
+            if container is not None and await self._engine.inspect(container) is None:
+                return named_missing(container)
+        except Unreachable as silent:
+            return engine_gone(silent)
+        except EngineRefused:
+            return None  # the start says it better
+        return None
+
+    async def look_at_image(self, image: str) -> bool:
+        """Whether there is one. Raise Unreachable or EngineRefused if nobody can tell."""
+        seen = await self._engine.image_id(image)
+        if seen is not None:
+            self.images[image] = seen
+        return seen is not None
+
+    async def close(self) -> None:
+        """Leave everything running; end our own threads and tasks."""
+        self._events.close()
+        self._named_events.close()
+        await self._debris.close()
+        self._engine.close()
+
+    # --- starting ----------------------------------------------------------------------------
+
+    async def _begin(self, launch: Launch) -> _Begun:
+        if launch.container is not None:
+            return await self._begin_named(launch, launch.container)
+        self._starting.add(launch.instance)
+        try:
+            return _Begun(await self._begin_ours(launch), fresh=True)
+        except Unreachable as silent:
+            # The engine may still carry out what it has not answered.
+            self._debris.bury_later(launch.instance)
+            raise StartFailed(engine_gone(silent)) from silent
+        finally:
+            self._starting.discard(launch.instance)
+
+    async def _begin_ours(self, launch: Launch) -> Running:
+        body = container_body(launch, self._settings)
+        try:
+            await self._clear_earlier(launch.model)
+            container = await self._create(launch, body)
+        except EngineRefused as refused:
+            raise StartFailed(refused_create(launch, refused)) from refused
+        try:
+            await self._engine.start(container)
+            seen = await self._engine.inspect(container)
+        except EngineRefused as refused:
+            await self._debris.discard(launch.instance)
+            raise StartFailed(refused_start(launch, refused)) from refused
+        if seen is None:
+            raise StartFailed(vanished(launch))
+        if missing := set(requested_gpus(launch.devices)) - seen.gpus:
+            await self._debris.discard(launch.instance)
+            raise StartFailed(gpu_ignored(launch, missing))
+        return self._running(seen)
+
+    async def _create(self, launch: Launch, body: dict[str, Any]) -> str:
+        for attempt in range(NAME_ATTEMPTS_MAX):
+            name = container_name(launch, attempt)
+            try:
+                return await self._engine.create(name, body)
+            except EngineRefused as refused:
+                if not refused.conflict:
+                    raise
+        raise StartFailed(names_taken(launch, name))
+
+    async def _clear_earlier(self, model: ModelName) -> None:
+        """Remove earlier lives of this model: only the last log is kept, and of two copies none
+        may run, though somebody has just started the first one again.
+        """
+        for container in await self._engine.list_ids({**self._ours, LABEL_MODEL: model}):
+            await self._engine.remove(container, force=True)
+
+    async def _begin_named(self, launch: Launch, name: str) -> _Begun:
+        try:
+            before = await self._engine.inspect(name)
+            if before is None:
+                raise StartFailed(named_missing(name))
+            if not before.running:
+                await self._engine.start(name)
+            seen = await self._engine.inspect(name)
+        except EngineRefused as refused:
+            raise StartFailed(refused_start(launch, refused)) from refused
+        except Unreachable as silent:
+            raise StartFailed(engine_gone(silent)) from silent
+        if seen is None:
+            raise StartFailed(vanished(launch))
+        return _Begun(self._named_running(name, seen), fresh=not before.running)
+
+    def _named_running(self, name: str, seen: Container) -> Running:
+        thing = Thing(container=name, name=name, ours=False, id=seen.id)
+        endpoint = named_endpoint(seen, self._settings.network, self._named.get(seen.name))
+        return Running(handle=thing.handle(), endpoint=endpoint)
+
+    def _unsettled(self, instance: InstanceId) -> bool:
+        """On its way in, or out: it is nobody's to find."""
+        return instance in self._starting or instance in self._debris.burying
+
+    def _running(self, seen: Container) -> Running:
+        thing = Thing(container=seen.id, name=seen.name, ours=True)
+        return Running(handle=thing.handle(), endpoint=own_endpoint(seen, self._settings))
+
+    # --- undoing -----------------------------------------------------------------------------
+
+    async def _undo(self, begun: "asyncio.Task[_Begun]", launch: Launch) -> None:
+        with suppress(StartFailed):  # then it has cleaned up after itself
+            done = await begun
+            if launch.container is None:
+                await self._debris.discard(launch.instance)
+            elif done.fresh:
+                with suppress(StopFailed):  # somebody else's: not ours to insist on
+                    await self.stop(done.running.handle, grace_s=launch.stop_grace_s)
+
+    # --- stopping ----------------------------------------------------------------------------
+
+    async def _halt(self, thing: Thing, grace_s: float) -> None:
+        """Return when an inspection says that it has ended. Raise StopFailed if it has not."""
+        if not await self._runs(thing):
+            return
+        try:
+            await self._engine.stop(thing.reference, math.ceil(grace_s))
+        except EngineRefused as refused:
+            complaint = str(refused)
+        else:
+            complaint = "the engine says that it stopped it"
+        if not await self._runs(thing):
+            return
+        patience_s = self._engine.deadlines.kill_s
+        try:
+            await self._engine.kill(thing.reference)
+        except EngineRefused as refused:  # after some ten seconds of its own
+            complaint, patience_s = str(refused), SETTLE_S
+        ends_s = asyncio.get_running_loop().time() + patience_s
+        while await self._runs(thing):
+            if asyncio.get_running_loop().time() > ends_s:
+                raise StopFailed(f"{thing.name} still runs after a kill: {complaint}")
+            await asyncio.sleep(GONE_POLL_S)
+
+    async def _runs(self, thing: Thing) -> bool:
+        seen = await _answer(self._engine.inspect(thing.reference))
+        return seen is not None and seen.running
+
+    async def _exit(self, thing: Thing, seen: Container | None, told: int | None) -> Exit:
+        tail: tuple[str, ...] = ()
+        with suppress(Failed):  # an exit without its log is still an exit
+            tail = await self._engine.log(thing.reference, EXIT_LOG_LINES)
+        code = seen.exit_code if seen is not None and not seen.running else told
+        out_of_memory = seen is not None and seen.out_of_memory
+        # Ours are never restarted or removed by the engine: without a code, it was done by hand.
+        by_hand = code in STOPPED_CODES or (code is None and thing.ours)
+        return Exit(
+            code=code,
+            out_of_memory=out_of_memory,
+            stopped=by_hand and not out_of_memory,
+            log_tail=tail,
+        )
+
+
+def _instance(seen: Container) -> InstanceId:
+    return InstanceId(seen.labels.get(LABEL_INSTANCE, ""))
+
+
+async def _answer(asked: Awaitable[T]) -> T:
+    """For questions that a working engine never refuses: a refusal means that nobody can tell."""
+    try:
+        return await asked
+    except EngineRefused as refused:
+        raise Unreachable(f"Docker refused to tell: {refused}") from refused
+
+
+def _nanoseconds(instant: str) -> int:
+    """An RFC 3339 instant of up to nine decimals, as the engine writes it."""
+    seconds, _, fraction = instant.rstrip("Z").partition(".")
+    whole = datetime.fromisoformat(seconds).replace(tzinfo=UTC).timestamp()
+    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

@@ -1,0 +1,1 @@
+"""A whole machine in memory, for simulations in virtual time."""

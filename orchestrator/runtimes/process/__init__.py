@@ -1,0 +1,1 @@
+"""Runs servers as processes of this machine."""

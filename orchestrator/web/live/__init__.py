@@ -1,0 +1,1 @@
+"""Streams of what happens, and what many ask for, encoded once."""

@@ -1,0 +1,41 @@
+"""What many ask for again and again, encoded once: the status and the list of models."""
+
+from orchestrator.web.desk import Desk
+from orchestrator.web.wire import shaping
+from orchestrator.web.wire.denials import encode
+from orchestrator.web.wire.models import Shelf
+
+# An unchanged state is only encoded anew for its clock: `now`, waiting times, temperatures.
+BODY_AGE_S_MAX = 0.1
+
+
+class Board:
+    """Bodies from memory. A change of the snapshot is seen by the very next reader."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._shelf = Shelf()
+        self._status: tuple[int, float, bytes] | None = None
+        self._models: tuple[int, int, bytes] | None = None
+
+    def status(self) -> bytes:
+        snapshot = self._desk.snapshot()
+        kept = self._status
+        if (
+            kept is not None
+            and kept[0] == snapshot.version
+            and self._desk.clock() - kept[1] < BODY_AGE_S_MAX
+        ):
+            return kept[2]
+        body = encode(shaping.status(snapshot))
+        self._status = snapshot.version, snapshot.now_s, body
+        return body
+
+    def models(self) -> bytes:
+        """Good for a second: only the end of a breaker's cooldown is not a change of state."""
+        snapshot = self._desk.snapshot()
+        second = int(snapshot.now_s)
+        if self._models is None or self._models[:2] != (snapshot.version, second):
+            body = self._shelf.listing(self._desk.catalogue, snapshot)
+            self._models = snapshot.version, second, body
+        return self._models[2]

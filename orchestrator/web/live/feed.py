@@ -1,0 +1,266 @@
+"""Server-sent events: what happens, to everyone who listens, encoded once for all of them.
+
+A listener first gets a snapshot, then what changes. One that is slow is given a new snapshot in
+place of what it missed; nobody waits for it. Events are unnamed and carry their type inside,
+because n8n hears no others.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+
+from orchestrator.conductor.history import (
+    Change,
+    Decided,
+    Gap,
+    Noted,
+    Numbered,
+    Spanned,
+    Subscription,
+)
+from orchestrator.web.desk import Desk
+from orchestrator.web.live.cache import Board
+from orchestrator.web.wire import happenings, shaping
+from orchestrator.web.wire.denials import Declined, Denial, WebCode, encode
+from orchestrator.web.wire.models import ROUTER_STATUS
+
+log = logging.getLogger(__name__)
+
+LISTENERS_MAX = 64  # a few dashboards and workflows; each costs a socket and a queue
+FRAMES_MAX = 64  # a listener may be behind: some seconds of a very busy machine
+STATUS_PERIOD_S = 0.25  # people do not read faster
+PING_PERIOD_S = 15.0  # below the 30 to 60 s after which proxies cut a silent connection
+SNAPSHOT_DECISIONS_MAX = 50
+SNAPSHOT_SPANS_MAX = 200
+LISTENERS_RETRY_S = 30.0
+
+PING = b": ping\n\n"
+
+
+class Dialect(StrEnum):
+    OURS = "ours"
+    ROUTER = "router"  # as llama.cpp's router speaks on /models/sse
+
+
+class Listener:
+    """One connection's share of the feed."""
+
+    def __init__(self, snapshot: Callable[[], tuple[int, list[bytes]]]) -> None:
+        self._snapshot = snapshot
+        self._frames: deque[bytes] = deque()
+        self._arrived = asyncio.Event()
+        self._heard = 0  # sequence number up to which everything is in what was sent
+        self._stale = True
+        self._closed = False
+
+    def catch_up(self, sequence: int, frames: list[bytes]) -> None:
+        """Go on from a known position instead of from a snapshot."""
+        self._stale = False
+        self._heard = sequence
+        self._frames.extend(frames)
+
+    def hear(self, frame: bytes, sequence: int | None = None) -> None:
+        if self._stale or (sequence is not None and sequence <= self._heard):
+            return
+        if len(self._frames) >= FRAMES_MAX:
+            self.lose()
+        else:
+            self._frames.append(frame)
+        self._arrived.set()
+
+    def lose(self) -> None:
+        """Something was missed: the next thing sent is a snapshot."""
+        self._stale = True
+        self._frames.clear()
+        self._arrived.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._arrived.set()
+
+    async def frames(self, ping_period_s: float = PING_PERIOD_S) -> AsyncGenerator[bytes, None]:
+        while True:
+            if self._stale:
+                self._heard, first = self._snapshot()
+                self._frames.extend(first)
+                self._stale = False
+            if self._frames:
+                yield self._frames.popleft()
+            elif self._closed:
+                return
+            elif not await self._something_within(ping_period_s):
+                yield PING
+
+    async def _something_within(self, timeout_s: float) -> bool:
+        self._arrived.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._arrived.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Feed:
+    """Reads the history once, as long as anybody listens."""
+
+    def __init__(self, desk: Desk, board: Board) -> None:
+        self._desk = desk
+        self._board = board
+        self._listeners: dict[Dialect, set[Listener]] = {dialect: set() for dialect in Dialect}
+        self._attention = ExitStack()
+        self._reading: asyncio.Task[None] | None = None
+        self._status_timer: asyncio.TimerHandle | None = None
+        self._status_sent_s = float("-inf")
+        self._router_told: Mapping[str, str] = {}
+
+    @property
+    def listeners(self) -> int:
+        return sum(map(len, self._listeners.values()))
+
+    @contextmanager
+    def admit(
+        self, dialect: Dialect = Dialect.OURS, last_event_id: str | None = None
+    ) -> Iterator[Listener]:
+        """A place among the listeners. Raise Declined if there is none left."""
+        if self.listeners >= LISTENERS_MAX:
+            raise Declined(
+                Denial(
+                    code=WebCode.TOO_MANY_LISTENERS,
+                    detail=f"{LISTENERS_MAX} clients listen to events already.",
+                    remedy="Close one, or poll GET /models/status, which costs next to nothing.",
+                    retry_after_s=LISTENERS_RETRY_S,
+                )
+            )
+        first = self._first_of_ours if dialect is Dialect.OURS else self._first_of_router
+        listener = Listener(first)
+        missed = self._missed(last_event_id) if dialect is Dialect.OURS else None
+        if missed is not None:
+            frames = [self._frame(change) for change in missed]
+            listener.catch_up(self._desk.history.sequence, [*frames, self._status_frame()])
+        if not self._listeners[Dialect.ROUTER]:
+            self._router_told = self._router_statuses()
+        self._listeners[dialect].add(listener)
+        self._start_reading()
+        try:
+            yield listener
+        finally:
+            self._listeners[dialect].discard(listener)
+            self._stop_reading_unless_heard()
+
+    def _start_reading(self) -> None:
+        if self._reading is None:
+            changes = self._attention.enter_context(self._desk.history.subscribe())
+            self._reading = asyncio.create_task(self._read(changes), name="event feed")
+
+    def _stop_reading_unless_heard(self) -> None:
+        if any(self._listeners.values()):
+            return
+        self._attention.close()
+        if self._status_timer is not None:
+            self._status_timer.cancel()
+            self._status_timer = None
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    async def _read(self, changes: Subscription) -> None:
+        try:
+            async for change in changes:
+                self._pass_on(change)
+        finally:
+            for listener in self._everyone():
+                listener.close()
+
+    def _pass_on(self, change: Change) -> None:
+        match change:
+            case Decided() | Spanned():
+                frame = self._frame(change)
+                for listener in self._listeners[Dialect.OURS]:
+                    listener.hear(frame, change.sequence)
+            case Noted():
+                self._status_is_due()
+            case Gap():
+                for listener in self._everyone():
+                    listener.lose()
+
+    def _everyone(self) -> tuple[Listener, ...]:
+        return tuple(each for listeners in self._listeners.values() for each in listeners)
+
+    def _status_is_due(self) -> None:
+        if self._status_timer is None:
+            loop = asyncio.get_running_loop()
+            at_s = max(loop.time(), self._status_sent_s + STATUS_PERIOD_S)
+            self._status_timer = loop.call_at(at_s, self._send_status)
+
+    def _send_status(self) -> None:
+        self._status_timer = None
+        self._status_sent_s = asyncio.get_running_loop().time()
+        frame = self._status_frame()
+        for listener in self._listeners[Dialect.OURS]:
+            listener.hear(frame)
+        if self._listeners[Dialect.ROUTER]:
+            self._tell_router_listeners()
+
+    def _tell_router_listeners(self) -> None:
+        before, self._router_told = self._router_told, self._router_statuses()
+        changed = [
+            _router_frame(name, self._router_told.get(name, "unloaded"))
+            for name in sorted(before.keys() | self._router_told.keys())
+            if before.get(name, "unloaded") != self._router_told.get(name, "unloaded")
+        ]
+        for listener in self._listeners[Dialect.ROUTER]:
+            for frame in changed:
+                listener.hear(frame)
+
+    def _router_statuses(self) -> Mapping[str, str]:
+        residents = shaping.residents_by_name(self._desk.snapshot())
+        return {
+            str(name): ROUTER_STATUS[shaping.LOADED_STATUS[resident.state]]
+            for name, resident in residents.items()
+        }
+
+    def _first_of_router(self) -> tuple[int, list[bytes]]:
+        statuses = self._router_statuses()
+        return 0, [_router_frame(name, status) for name, status in statuses.items()]
+
+    def _first_of_ours(self) -> tuple[int, list[bytes]]:
+        history = self._desk.history
+        decisions = [
+            happenings.decision(each) for each in history.decisions()[-SNAPSHOT_DECISIONS_MAX:]
+        ]
+        spans = [happenings.span(each) for each in history.spans()[-SNAPSHOT_SPANS_MAX:]]
+        past = encode({"decisions": decisions, "spans": spans})
+        body = b'{"type":"snapshot","status":' + self._board.status() + b"," + past[1:]
+        return history.sequence, [_event(body, f"{history.epoch}-{history.sequence}")]
+
+    def _status_frame(self) -> bytes:
+        return _event(b'{"type":"status","status":' + self._board.status() + b"}")
+
+    def _frame(self, change: Numbered) -> bytes:
+        match change:
+            case Decided(sequence, record):
+                body = encode({"type": "decision", **happenings.decision(record)})
+            case Spanned(sequence, span):
+                body = encode({"type": "span", **happenings.span(span)})
+        return _event(body, f"{self._desk.history.epoch}-{sequence}")
+
+    def _missed(self, last_event_id: str | None) -> tuple[Numbered, ...] | None:
+        """What came after a position of this life of the daemon, if it is still known."""
+        epoch, _, sequence = (last_event_id or "").rpartition("-")
+        if epoch != self._desk.history.epoch or not sequence.isdecimal() or len(sequence) > 18:
+            return None
+        missed = self._desk.history.since(int(sequence))
+        return missed if missed is not None and len(missed) < FRAMES_MAX else None
+
+
+def _event(body: bytes, event_id: str | None = None) -> bytes:
+    head = b"" if event_id is None else b"id: " + event_id.encode() + b"\n"
+    return head + b"data: " + body + b"\n\n"
+
+
+def _router_frame(name: str, status: str) -> bytes:
+    return _event(encode({"model": name, "event": "model_status", "data": {"status": status}}))

@@ -1,0 +1,1 @@
+"""The routes: bodies in, answers out."""

@@ -1,0 +1,120 @@
+"""The daemon and its devices: health, readiness, reload, operations, devices."""
+
+from fastapi import APIRouter, Response
+
+from orchestrator.core.values.vram import DeviceId
+from orchestrator.ports import OperationState
+from orchestrator.web.desk import Desk, DeskOf
+from orchestrator.web.rest.bodies import FakeBody
+from orchestrator.web.rest.docs import EVERY_WRITE, answers
+from orchestrator.web.rest.parsing import JsonRoute
+from orchestrator.web.rest.responses import IdPath, answer, encoded, not_found
+from orchestrator.web.wire import examples, shapes, shaping
+from orchestrator.web.wire.denials import Declined, Denial, WebCode, encode
+
+HEALTHY: shapes.Health = {"status": "healthy", "service": "model-orchestrator"}
+HEALTHY_BODY = encode(HEALTHY)
+UNFINISHED = frozenset({OperationState.QUEUED, OperationState.LOADING})
+DEVICES = {"devices": examples.STATUS["devices"]}
+
+router = APIRouter(tags=["daemon"], route_class=JsonRoute)
+fake_router = APIRouter(tags=["daemon"], route_class=JsonRoute)
+
+
+@router.get(
+    "/health",
+    summary="The daemon runs",
+    responses=answers(shapes.Health, HEALTHY),
+)
+async def health() -> Response:
+    return encoded(HEALTHY_BODY)
+
+
+@router.get(
+    "/health/ready",
+    summary="The daemon can do its work",
+    responses=answers(shapes.Ready, {"status": "ready", "reasons": []}, 503),
+)
+async def ready(desk: DeskOf) -> Response:
+    """503 with `reasons` where work should not be sent here now."""
+    reasons = desk.degraded()
+    if not reasons:
+        return answer({"status": "ready", "reasons": list(desk.doubts())})
+    raise Declined(
+        Denial(
+            code=WebCode.NOT_READY,
+            detail=" ".join(reasons),
+            remedy="Models that run are served meanwhile; orchestrator doctor says more.",
+            members={"reasons": list(reasons)},
+        )
+    )
+
+
+@router.post(
+    "/admin/reload",
+    summary="Read the configuration again",
+    responses=answers(
+        shapes.Reloaded,
+        {"success": True, "changed": ["models.qwen3-vl-30b"], "restart_needed": []},
+        *EVERY_WRITE,
+    ),
+)
+async def reload(desk: DeskOf) -> Response:
+    """Touches only what changed. With a mistake in the file, nothing changes at all."""
+    outcome = await desk.reload()
+    return answer(
+        {
+            "success": True,
+            "changed": list(outcome.changed),
+            "restart_needed": list(outcome.needs_restart),
+        }
+    )
+
+
+@router.get(
+    "/operations/{operation_id}",
+    summary="What became of a load or an unload",
+    responses=answers(shapes.OperationShape, examples.OPERATION, 404, 422, 503),
+)
+async def operation(operation_id: IdPath, desk: DeskOf) -> Response:
+    """`status` is queued, loading, succeeded or failed; failed ones have a `code`."""
+    known = await desk.operation(operation_id)
+    if known is None:
+        raise not_found("operation", operation_id, "Old ones are forgotten; see GET /events.")
+    return answer(shaping.operation(known, _eta_s(desk, operation_id, known.state)))
+
+
+@router.get(
+    "/devices",
+    summary="Devices with their accounts",
+    responses=answers(shapes.Devices, DEVICES),
+)
+async def devices(desk: DeskOf) -> Response:
+    """From the last reading: asking touches no driver."""
+    return answer({"devices": [shaping.device(each) for each in desk.snapshot().accounts]})
+
+
+@fake_router.put(
+    "/devices/{device_id}/fake",
+    summary="Change a fake device while it runs",
+    responses=answers(shapes.Devices, DEVICES, *EVERY_WRITE, 404),
+)
+async def set_fake(device_id: IdPath, body: FakeBody, desk: DeskOf) -> Response:
+    """Seen with the next reading. What is not mentioned stays as it is."""
+    assert desk.fake_devices is not None
+    try:
+        desk.fake_devices.set(DeviceId(device_id), **body.changes())
+    except KeyError:
+        raise not_found("device", device_id, "GET /devices lists those there are.") from None
+    except ValueError as error:
+        raise Declined(Denial(code=WebCode.INVALID, detail=f"foreign_mb: {error}.")) from error
+    return await devices(desk)
+
+
+def _eta_s(desk: Desk, operation_id: str, state: OperationState) -> float | None:
+    if state not in UNFINISHED:
+        return None
+    try:
+        return desk.load_progress(operation_id)[1]
+    except KeyError:  # it ended while we looked
+        return None

@@ -1,0 +1,172 @@
+"""Routes of tools that exist: llama.cpp's router, llama-swap, Ollama.
+
+Their dashboards and scripts work unchanged, except where they change state by GET: any web page
+could do that, so it is refused with a hint.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from orchestrator.core.values.residents import Resident
+from orchestrator.errors import Denied
+from orchestrator.orders import UnloadOrder
+from orchestrator.web.desk import Desk, DeskOf
+from orchestrator.web.live.feed import Dialect, Listener
+from orchestrator.web.live.sse import EventStream
+from orchestrator.web.rest.bodies import NAME_CHARS_MAX
+from orchestrator.web.rest.docs import EVERY_WRITE, answers, streamed
+from orchestrator.web.rest.parsing import JsonRoute
+from orchestrator.web.rest.responses import FeedOf, answer
+from orchestrator.web.wire import examples, shaping
+from orchestrator.web.wire.denials import Declined, Denial, WebCode
+
+UNLOAD_WAIT_S = 30.0  # llama-swap's callers expect an answer at once; a drain is cut short here
+FOR_EVER = "9999-12-31T23:59:59Z"  # Ollama's clients parse a date where nothing expires
+SWAP_STATE: Mapping[str, str] = {
+    "loading": "starting",
+    "loaded": "ready",
+    "draining": "ready",
+    "unloading": "stopping",
+    "stuck": "stopping",
+}
+INSTEAD: Mapping[str, str] = {
+    "/unload": "/api/models/unload",
+    "/models/load": "/models/load",
+    "/models/unload": "/models/unload",
+    "/models/plan": "/models/plan",
+    "/models/estimate": "/models/estimate",
+}
+
+router = APIRouter(tags=["for other tools"], route_class=JsonRoute)
+ModelTail = Annotated[str, Path(min_length=1, max_length=NAME_CHARS_MAX)]
+
+
+async def _listening(feed: FeedOf) -> AsyncIterator[Listener]:
+    with feed.admit(Dialect.ROUTER) as listener:
+        yield listener
+
+
+@router.get(
+    "/models/sse",
+    summary="llama.cpp: states of models as they change",
+    response_class=EventStream,
+    status_code=200,
+    responses=streamed(503),
+)
+async def router_events(
+    listener: Annotated[Listener, Depends(_listening, scope="request")],
+) -> Response:
+    """`{"model", "event": "model_status", "data": {"status"}}`, those that are loaded first."""
+    return EventStream(listener.frames())
+
+
+@router.get(
+    "/running",
+    summary="llama-swap: what runs",
+    responses=answers(dict[str, Any], examples.RUNNING),
+)
+async def running(desk: DeskOf) -> Response:
+    residents = shaping.residents_by_name(desk.snapshot())
+    return answer({"running": [_running(resident) for resident in residents.values()]})
+
+
+@router.post(
+    "/api/models/unload",
+    summary="llama-swap: unload everything",
+    responses=answers(
+        dict[str, Any], {"msg": "ok", "unloaded": ["whisperx"], "kept": []}, *EVERY_WRITE
+    ),
+)
+async def unload_all(desk: DeskOf) -> Response:
+    """What is in use or pinned stays and is named under `kept`."""
+    names = [str(name) for name in shaping.residents_by_name(desk.snapshot())]
+    kept = [no for no in await asyncio.gather(*(_let_go(desk, name) for name in names)) if no]
+    staying = {each["model"] for each in kept}
+    gone = [name for name in names if name not in staying]
+    return answer({"msg": "ok", "unloaded": gone, "kept": kept})
+
+
+@router.post(
+    "/api/models/unload/{name:path}",
+    summary="llama-swap: unload one model",
+    responses=answers(dict[str, Any], {"msg": "ok"}, *EVERY_WRITE, 404, 409, 503),
+)
+async def unload_one(name: ModelTail, desk: DeskOf) -> Response:
+    await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
+    return answer({"msg": "ok"})
+
+
+@router.get(
+    "/api/ps",
+    summary="Ollama: what is loaded",
+    responses=answers(dict[str, Any], examples.OLLAMA),
+)
+async def ollama_ps(desk: DeskOf) -> Response:
+    snapshot = desk.snapshot()
+    residents = shaping.residents_by_name(snapshot).values()
+    return answer({"models": [_ollama(resident) for resident in residents]})
+
+
+async def refuse_get(request: Request) -> Response:
+    raise Declined(get_changes_nothing(("POST",), request.scope["path"]))
+
+
+for path in INSTEAD:
+    router.add_api_route(path, refuse_get, methods=["GET"], include_in_schema=False)
+
+
+def get_changes_nothing(allowed: tuple[str, ...], path: str) -> Denial:
+    methods = ", ".join(allowed)
+    target = INSTEAD.get(path, path)
+    return Denial(
+        code=WebCode.METHOD_NOT_ALLOWED,
+        detail="This method does not do anything here; no GET changes state.",
+        remedy=f"Use {methods} {target}".strip() + ".",
+        headers={"Allow": methods},
+    )
+
+
+async def _let_go(desk: Desk, name: str) -> dict[str, str] | None:
+    try:
+        await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
+    except Denied as denied_:
+        return {"model": name, "code": denied_.refusal.code, "detail": denied_.refusal.detail}
+    return None
+
+
+def _running(resident: Resident) -> dict[str, object]:
+    return {
+        "model": resident.name,
+        "state": SWAP_STATE[shaping.LOADED_STATUS[resident.state]],
+        "cmd": "",
+        "proxy": resident.endpoint.named if resident.endpoint else "",
+        "ttl": int(resident.ttl_s or 0),
+        "name": resident.name,
+        "description": "",
+    }
+
+
+def _ollama(resident: Resident) -> dict[str, object]:
+    held_bytes = resident.placement.total_bytes
+    serving = shaping.serving_of(resident.spec)
+    context = {"context_length": serving["context_size"]} if serving is not None else {}
+    return {
+        "name": resident.name,
+        "model": resident.name,
+        "size": held_bytes,
+        "digest": "",
+        "details": {
+            "parent_model": "",
+            "format": "gguf",
+            "family": "",
+            "families": None,
+            "parameter_size": "",
+            "quantization_level": "",
+        },
+        "expires_at": shaping.expiry(resident) or FOR_EVER,
+        "size_vram": held_bytes,
+        **context,
+    }

@@ -1,0 +1,104 @@
+"""What the OpenAPI document says about answers, and the pages that show it without a CDN."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import TypeAdapter
+from typing_extensions import is_typeddict
+
+from orchestrator.web.wire import shapes
+from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, encode
+from orchestrator.web.wire.examples import ERRORS
+
+STATIC = Path(__file__).parents[1] / "static"
+ASSETS: Mapping[str, str] = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "LICENSE.swagger-ui.txt": "text/plain",
+}
+EVERY_ROUTE = (421,)
+EVERY_WRITE = (403, 413, 415, 421, 422)
+EVENT_STREAM: dict[str, Any] = {
+    "text/event-stream": {"schema": {"type": "string"}, "example": "data: {…}\n\n"}
+}
+_SCHEMAS = "#/components/schemas/"
+_SHAPES: dict[str, Any] = {}  # what routes answer with, by the name it has in the document
+
+router = APIRouter(include_in_schema=False)
+
+
+def answers(
+    shape: Any, example: object, *errors: int, status: int = 200, **more: dict[str, Any]
+) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: its answer, and the errors it may give instead."""
+    content = {"application/json": _content(shape, example), **more}
+    documented: dict[int | str, dict[str, Any]] = {
+        status: {"description": "As asked", "content": content}
+    }
+    return documented | denied(*errors)
+
+
+def denied(*errors: int) -> dict[int | str, dict[str, Any]]:
+    return {
+        each: {
+            "description": ERRORS[each][0],
+            "content": {"application/json": _content(shapes.ErrorBody, ERRORS[each][1])},
+        }
+        for each in sorted({*errors, *EVERY_ROUTE})
+    }
+
+
+def streamed(*errors: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that only streams."""
+    return denied(*errors) | {200: {"description": "Events", "content": EVENT_STREAM}}
+
+
+def _content(shape: Any, example: object) -> dict[str, Any]:
+    """By name: a schema is worked out when somebody reads the document, not at every start."""
+    if not is_typeddict(shape):
+        return {"schema": {"type": "object"}, "example": example}
+    _SHAPES[shape.__name__] = shape
+    return {"schema": {"$ref": _SCHEMAS + shape.__name__}, "example": example}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document. Blocking: some tenths of a second the first time."""
+    if app.openapi_schema is None:
+        described = app.openapi()
+        mode: Literal["serialization"] = "serialization"
+        adapters = [(name, mode, TypeAdapter(each)) for name, each in _SHAPES.items()]
+        _, defined = TypeAdapter.json_schemas(adapters, ref_template=f"{_SCHEMAS}{{model}}")
+        components = described.setdefault("components", {}).setdefault("schemas", {})
+        components.update(sorted(defined["$defs"].items()))
+    assert app.openapi_schema is not None
+    return app.openapi_schema
+
+
+@router.get("/openapi.json")
+def openapi(request: Request) -> Response:
+    return Response(encode(document(request.app)), media_type="application/json")
+
+
+@router.get("/docs")
+async def docs() -> HTMLResponse:
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="VRAM Orchestrator",
+        swagger_js_url="/docs/swagger-ui-bundle.js",
+        swagger_css_url="/docs/swagger-ui.css",
+        swagger_favicon_url="data:,",
+        # Else the page shows the document to a validator on the internet.
+        swagger_ui_parameters={"validatorUrl": None},
+    )
+
+
+@router.get("/docs/{asset}")
+async def asset(asset: str) -> FileResponse:
+    media_type = ASSETS.get(asset)
+    if media_type is None:
+        raise Declined(Denial(code=WebCode.NOT_FOUND, detail=f"There is no {clip(asset)} here."))
+    return FileResponse(STATIC / asset, media_type=media_type)

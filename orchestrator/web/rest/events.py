@@ -1,0 +1,107 @@
+"""What happened and why: the history as JSON, and as a stream of events."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from orchestrator.core.values.messages import DecisionKind
+from orchestrator.core.values.specs import ModelName
+from orchestrator.web.desk import Desk, DeskOf
+from orchestrator.web.live.feed import Listener
+from orchestrator.web.live.sse import EventStream
+from orchestrator.web.rest.bodies import NAME_CHARS_MAX
+from orchestrator.web.rest.docs import EVENT_STREAM, answers
+from orchestrator.web.rest.parsing import JsonRoute
+from orchestrator.web.rest.responses import FeedOf, answer
+from orchestrator.web.wire import examples, happenings, shapes
+
+EVENTS_MAX = 500
+ID_MAX = (1 << 63) - 1  # what the registry can hold
+# A rare kind is looked for in so many of the registry's pages per request; then the caller is
+# told where to go on.
+PAGES_MAX = 10
+
+router = APIRouter(tags=["events"], route_class=JsonRoute)
+
+
+def wants_stream(request: Request) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "").lower()
+
+
+async def _listening(request: Request, feed: FeedOf) -> AsyncIterator[Listener | None]:
+    """A place in the feed, given back at the request's own end, however it ends."""
+    if not wants_stream(request):
+        yield None
+        return
+    with feed.admit(last_event_id=request.headers.get("last-event-id")) as listener:
+        yield listener
+
+
+DecisionId = Annotated[int | None, Query(ge=0, le=ID_MAX)]
+
+
+class Wanted:
+    """Which decisions somebody asks for."""
+
+    def __init__(
+        self,
+        before: DecisionId = None,
+        after: DecisionId = None,
+        model: Annotated[str | None, Query(max_length=NAME_CHARS_MAX)] = None,
+        kind: DecisionKind | None = None,
+        limit: Annotated[int, Query(ge=1, le=EVENTS_MAX)] = 100,
+    ) -> None:
+        self.before = before
+        self.after = after
+        self.model = None if model is None else ModelName(model)
+        self.kind = kind
+        self.limit = limit
+
+
+@router.get(
+    "/events",
+    summary="Decisions and their reasons; live with Accept: text/event-stream",
+    responses=answers(shapes.Events, examples.EVENTS, 422, 503, **EVENT_STREAM),
+)
+async def events(
+    desk: DeskOf,
+    wanted: Annotated[Wanted, Depends()],
+    listener: Annotated[Listener | None, Depends(_listening, scope="request")],
+) -> Response:
+    """As JSON: newest first, or with `after` the oldest after it first.
+
+    As a stream: unnamed events whose JSON has a `type`: `snapshot` (`status`, `decisions`,
+    `spans`) first, then `status` (at most 4 a second), `decision` and `span` as they come. A
+    reconnecting client that sends `Last-Event-ID` gets what it missed in place of the snapshot.
+    """
+    if listener is not None:
+        return EventStream(listener.frames())
+    return answer(await _page(desk, wanted))
+
+
+async def _page(desk: Desk, wanted: Wanted) -> shapes.Events:
+    """As many as asked for, unless the registry has no more or is not worth more reading."""
+    found: list[shapes.Decision] = []
+    before, after, more = wanted.before, wanted.after, True
+    for _ in range(PAGES_MAX):
+        page = await desk.decisions(
+            before_id=before, after_id=after, model=wanted.model, limit=wanted.limit
+        )
+        matching = (each for each in page if wanted.kind in (None, each.decision.kind))
+        found += [happenings.decision(each) for each in matching]
+        more = len(page) == wanted.limit
+        if not more or len(found) >= wanted.limit:
+            break
+        before, after = (page[-1].id, None) if after is None else (before, page[-1].id)
+    shown = found[: wanted.limit]
+    more = more or len(found) > len(shown)
+    return {"events": shown, "next_before": _next_before(wanted, shown, before, more=more)}
+
+
+def _next_before(
+    wanted: Wanted, shown: list[shapes.Decision], read_to: int | None, *, more: bool
+) -> int | None:
+    if wanted.after is not None or not more:
+        return None
+    return shown[-1]["id"] if len(shown) == wanted.limit else read_to

@@ -1,0 +1,99 @@
+"""Leases: of models by their owners, and of plain VRAM for work that is not a model server."""
+
+from fastapi import APIRouter, Request, Response
+
+from orchestrator.core.values.leases import LeaseId
+from orchestrator.web.desk import Desk, DeskOf
+from orchestrator.web.rest.bodies import RenewBody, RoomBody
+from orchestrator.web.rest.docs import EVERY_WRITE, answers, denied
+from orchestrator.web.rest.parsing import JsonRoute
+from orchestrator.web.rest.responses import NO_CONTENT, IdPath, answer, not_found, unless_gone
+from orchestrator.web.wire import examples, shapes, shaping
+
+router = APIRouter(tags=["leases"], route_class=JsonRoute)
+
+
+@router.get(
+    "/vram/leases",
+    summary="Leases of plain VRAM",
+    responses=answers(shapes.RoomLeases, examples.ROOMS),
+)
+async def rooms(desk: DeskOf) -> Response:
+    return answer({"leases": shaping.room_leases(desk.snapshot())})
+
+
+@router.post(
+    "/vram/leases",
+    summary="Have room for work that is not a model server",
+    status_code=201,
+    responses=answers(shapes.RoomAnswer, examples.ROOM, *EVERY_WRITE, 404, 503, 507, status=201),
+)
+async def lease_room(body: RoomBody, request: Request, desk: DeskOf) -> Response:
+    """Evicts as a load would, and keeps the room free until the lease ends.
+
+    A caller that leaves before the answer gets nothing, and nothing stays leased.
+    """
+    outcome = await unless_gone(request, desk.lease_room(body.order()))
+    return answer(
+        shaping.room_answer(outcome), 201, {"Location": f"/vram/leases/{outcome.lease.id}"}
+    )
+
+
+@router.put(
+    "/vram/leases/{lease_id}",
+    summary="Renew a lease of VRAM",
+    responses=answers(shapes.Renewed, examples.RENEWED, *EVERY_WRITE, 404),
+)
+async def renew_room(lease_id: IdPath, body: RenewBody, desk: DeskOf) -> Response:
+    return answer(_renewed(desk, lease_id, body))
+
+
+@router.delete(
+    "/vram/leases/{lease_id}",
+    summary="Give VRAM back",
+    status_code=NO_CONTENT,
+    responses=denied(*EVERY_WRITE),
+)
+async def release_room(lease_id: IdPath, desk: DeskOf) -> Response:
+    """Giving back what has ended already is not an error."""
+    desk.release_lease(LeaseId(lease_id))
+    return Response(status_code=NO_CONTENT)
+
+
+@router.get(
+    "/leases",
+    summary="Leases of models",
+    responses=answers(shapes.ModelLeases, examples.MODEL_LEASES),
+)
+async def model_leases(desk: DeskOf) -> Response:
+    return answer({"leases": shaping.model_leases(desk.snapshot())})
+
+
+@router.put(
+    "/leases/{lease_id}",
+    summary="Renew a lease of a model",
+    responses=answers(shapes.Renewed, examples.RENEWED, *EVERY_WRITE, 404),
+)
+async def renew(lease_id: IdPath, body: RenewBody, desk: DeskOf) -> Response:
+    return answer(_renewed(desk, lease_id, body))
+
+
+@router.delete(
+    "/leases/{lease_id}",
+    summary="End a lease of a model",
+    status_code=NO_CONTENT,
+    responses=denied(*EVERY_WRITE),
+)
+async def release(lease_id: IdPath, desk: DeskOf) -> Response:
+    """The model stays until somebody needs its room or it has been idle for its time."""
+    desk.release_lease(LeaseId(lease_id))
+    return Response(status_code=NO_CONTENT)
+
+
+def _renewed(desk: Desk, lease_id: str, body: RenewBody) -> shapes.Renewed:
+    try:
+        return shaping.renewed(desk.renew_lease(LeaseId(lease_id), body.ttl_seconds))
+    except KeyError:
+        raise not_found(
+            "lease", lease_id, "It has ended, or never was: ask for a new one."
+        ) from None

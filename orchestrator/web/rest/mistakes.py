@@ -1,0 +1,98 @@
+"""Turns what pydantic says about a request into sentences for the one who sent it."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from inspect import isclass
+from typing import Any, get_type_hints
+
+from fastapi.exceptions import RequestValidationError
+from starlette.types import Scope
+
+from orchestrator.errors import ConfigInvalid
+from orchestrator.web.rest.bodies import WriteBody
+from orchestrator.web.wire.denials import Denial, WebCode, clip, encode
+
+BODY_MISSED: Mapping[str, str] = {
+    "missing": "the body is empty",
+    "model_attributes_type": "the body is not a JSON object",
+    "dict_type": "the body is not a JSON object",
+}
+CONFIG_MISTAKES_MAX = 50  # of a file, all that somebody mends in one go
+MISTAKE_CHARS_MAX = 500
+MISTAKES_MAX = 10  # more of them help nobody
+
+
+def denial_of_validation(error: RequestValidationError, scope: Scope) -> Denial:
+    body = body_of(scope)
+    found = error.errors()[:MISTAKES_MAX]
+    mistakes = [_mistake(each, body) for each in found]
+    members: dict[str, object] = {"mistakes": mistakes}
+    remedy = "The fields and an example are at /docs."
+    if body is not None and any(each["loc"][0] == "body" for each in found):
+        members["example"] = body.example()
+        remedy = f"Send JSON such as {encode(body.example()).decode()}."
+    return Denial(
+        code=WebCode.INVALID,
+        detail=" ".join(_sentence(mistake) for mistake in mistakes),
+        remedy=remedy,
+        members=members,
+    )
+
+
+def denial_of_config(error: ConfigInvalid) -> Denial:
+    shown = [_clipped(mistake) for mistake in error.mistakes[:CONFIG_MISTAKES_MAX]]
+    mistakes = [{"field": "", "message": mistake} for mistake in shown]
+    return Denial(
+        code=WebCode.INVALID,
+        detail=" ".join(_ended(mistake) for mistake in shown),
+        remedy="Mend what is named; nothing has been changed.",
+        members={"mistakes": mistakes},
+    )
+
+
+def _clipped(mistake: str) -> str:
+    return mistake if len(mistake) <= MISTAKE_CHARS_MAX else f"{mistake[:MISTAKE_CHARS_MAX]}…"
+
+
+def body_of(scope: Scope) -> type[WriteBody] | None:
+    """The body that the route of this request takes."""
+    endpoint = scope.get("endpoint")
+    hints = get_type_hints(endpoint) if endpoint is not None else {}
+    bodies = (hint for hint in hints.values() if isclass(hint) and issubclass(hint, WriteBody))
+    return next(bodies, None)
+
+
+def _mistake(error: Mapping[str, Any], body: type[WriteBody] | None) -> dict[str, str]:
+    place: Sequence[str | int] = error["loc"]
+    name = ".".join(clip(str(part)) for part in place[1:])
+    if error["type"] == "json_invalid":
+        return {"field": "", "message": _malformed(error)}
+    if not name and error["type"] in BODY_MISSED:
+        return {"field": "", "message": BODY_MISSED[error["type"]]}
+    if error["type"] == "missing":
+        return {"field": name, "message": "is required"}
+    if error["type"] == "extra_forbidden":
+        return {"field": name, "message": _unknown(name, body)}
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return {"field": name, "message": message}
+
+
+def _malformed(error: Mapping[str, Any]) -> str:
+    return f"the body is not JSON: {error['ctx']['error']} at character {error['loc'][1]}"
+
+
+def _unknown(name: str, body: type[WriteBody] | None) -> str:
+    known = sorted(body.model_fields) if body is not None else []
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f"is not known; did you mean {near[0]}?"
+    return f"is not known; known are {', '.join(known)}"
+
+
+def _sentence(mistake: Mapping[str, str]) -> str:
+    text = f"{mistake['field']} {mistake['message']}".strip()
+    return _ended(text if mistake["field"] else f"{text[0].upper()}{text[1:]}")
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith(("?", ".")) else f"{text}."

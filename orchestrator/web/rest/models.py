@@ -1,0 +1,257 @@
+"""Models: what is loaded, what may be, and the orders to load, unload, plan and pin."""
+
+from collections.abc import Awaitable
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+
+from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.specs import ModelName, ModelSpec
+from orchestrator.errors import Denied
+from orchestrator.orders import LoadOrder, LoadOutcome
+from orchestrator.web.desk import Desk, DeskOf
+from orchestrator.web.rest.bodies import EstimateBody, LoadBody, UnloadBody
+from orchestrator.web.rest.docs import EVERY_WRITE, answers, denied
+from orchestrator.web.rest.parsing import JsonRoute
+from orchestrator.web.rest.responses import (
+    NO_CONTENT,
+    BoardOf,
+    ModelPath,
+    answer,
+    encoded,
+    unless_gone,
+)
+from orchestrator.web.wire import examples, shapes, shaping
+from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, denial_of
+from orchestrator.web.wire.models import model_answer
+
+LOG_LINES_MAX = 1000
+DEADLINE_RETRY_S = (1.0, 60.0)  # a retry joins the load and waits again: soon is fine
+MODEL_ENTRY: dict[str, Any] = {"service": "rehearsal", "vram_mb": 6000, "priority": 5}
+
+router = APIRouter(tags=["models"], route_class=JsonRoute)
+
+
+@router.get(
+    "/models/status",
+    summary="What is loaded, and how much room there is",
+    responses=answers(shapes.Status, examples.STATUS),
+)
+async def status(board: BoardOf) -> Response:
+    """Answered from memory: polling it, at any rate, touches no device and no idle timer."""
+    return encoded(board.status())
+
+
+@router.post(
+    "/models/load",
+    summary="Have a model ready",
+    responses=answers(shapes.LoadAnswer, examples.LOADED, *EVERY_WRITE, 404, 409, 502, 503, 507)
+    | answers(shapes.Accepted, examples.ACCEPTED, status=202),
+)
+async def load(
+    body: LoadBody, request: Request, desk: DeskOf, prefer: Annotated[str | None, Header()] = None
+) -> Response:
+    """Answers once the model really answers, making room as the rules allow.
+
+    `wait: false` or `Prefer: respond-async` answers 202 at once, with an operation to look up. At
+    the deadline the answer is 503 `load_deadline`; the load goes on and a retry joins it, as it
+    does when the caller leaves. Numbers may be sent as strings.
+
+    A model whose file is on a hub (`auto_download`) is brought first; `queue[]` of the status says
+    how far it is, and nobody leaves before it is here.
+    """
+    order = body.order()
+    pending = await desk.begin_load(order)
+    asynchronous = "respond-async" in (prefer or "").lower()
+    if asynchronous or body.wait == 0:
+        return await _answered_at_once(desk, order, pending.id, asynchronous=asynchronous)
+    waiting = unless_gone(request, desk.load_outcome(pending.id, body.wait))
+    try:
+        return _loaded(desk, await _or_refused(desk, order, waiting, pending.id))
+    except TimeoutError as late:
+        raise Declined(_deadline(desk, pending.id, body.wait)) from late
+
+
+@router.post(
+    "/models/unload",
+    summary="Let a model go",
+    responses=answers(shapes.UnloadAnswer, examples.UNLOADED, *EVERY_WRITE, 404, 409, 503),
+)
+async def unload(body: UnloadBody, desk: DeskOf) -> Response:
+    """Drains up to `wait`, stops, and answers when the device has the bytes back.
+
+    With `owner` or `lease_id` only that hold ends; the model leaves if it was the last one.
+    """
+    return answer(shaping.unload_answer(await desk.unload(body.order())))
+
+
+@router.post(
+    "/models/plan",
+    summary="What a load would do, without doing it",
+    responses=answers(shapes.PlanAnswer, examples.PLAN, *EVERY_WRITE, 404, 409),
+)
+async def plan(body: LoadBody, desk: DeskOf) -> Response:
+    order = body.order()
+    forecast = await desk.forecast(order)
+    if forecast.refusal is not None:
+        refusal = await desk.with_suggestions(order, forecast.refusal)
+        forecast = replace(forecast, refusal=refusal)
+    host = shaping.host_devices(desk.snapshot().accounts)
+    return answer(shaping.plan_answer(forecast, host))
+
+
+@router.post(
+    "/models/estimate",
+    summary="What a model or a file would take, told from its header",
+    responses=answers(shapes.EstimateAnswer, examples.ESTIMATE, *EVERY_WRITE, 404),
+)
+async def estimate(body: EstimateBody, desk: DeskOf) -> Response:
+    """In MiB, for the GPUs it may be spread over and the host beside them. Nothing is loaded.
+
+    A file must lie where a service may read it: under its `models_dir` or an allowed root.
+    """
+    return answer(shaping.estimate_answer(await desk.estimate(body.order())))
+
+
+@router.get(
+    "/models",
+    summary="The catalogue, with states",
+    responses=answers(shapes.Catalogue, examples.CATALOGUE),
+)
+async def models(board: BoardOf) -> Response:
+    """In the shape of llama.cpp's router, with our fields beside."""
+    return encoded(board.models())
+
+
+@router.get(
+    "/v1/models",
+    summary="The catalogue, for OpenAI clients",
+    responses=answers(shapes.Catalogue, examples.CATALOGUE),
+)
+async def openai_models(board: BoardOf) -> Response:
+    return encoded(board.models())
+
+
+@router.get(
+    "/models/{name}",
+    summary="One model",
+    responses=answers(shapes.ModelAnswer, examples.MODEL, 404, 422),
+)
+async def model(name: ModelPath, desk: DeskOf) -> Response:
+    """By name or alias, with its effective serving values and its resident, if there is one."""
+    return answer(model_answer(spec_of(desk, name), desk.snapshot()))
+
+
+@router.put(
+    "/models/{name}",
+    summary="Add or change a model of the catalogue",
+    responses=answers(shapes.ModelAnswer, examples.MODEL, *EVERY_WRITE, 404, 409),
+)
+async def put_model(
+    name: ModelPath,
+    body: Annotated[dict[str, Any], Body(examples=[MODEL_ENTRY])],
+    desk: DeskOf,
+) -> Response:
+    """Takes what the configuration takes under `models`, with the same checks."""
+    return answer(model_answer(await desk.put_model(name, body), desk.snapshot()))
+
+
+@router.delete(
+    "/models/{name}",
+    summary="Take a model out of the catalogue",
+    status_code=NO_CONTENT,
+    responses=denied(*EVERY_WRITE, 404, 409),
+)
+async def delete_model(name: ModelPath, desk: DeskOf) -> Response:
+    await desk.delete_model(name)
+    return Response(status_code=NO_CONTENT)
+
+
+@router.put(
+    "/models/{name}/pin",
+    summary="Pin a model",
+    responses=answers(shapes.Pinned, {"model": "qwen3-vl-30b", "pinned": True}, *EVERY_WRITE, 404),
+)
+async def pin(name: ModelPath, desk: DeskOf) -> Response:
+    """A pinned model leaves only by force or by its own unload."""
+    return answer({"model": desk.set_pin(name, pinned=True).name, "pinned": True})
+
+
+@router.delete(
+    "/models/{name}/pin",
+    summary="Unpin a model",
+    responses=answers(shapes.Pinned, {"model": "qwen3-vl-30b", "pinned": False}, *EVERY_WRITE, 404),
+)
+async def unpin(name: ModelPath, desk: DeskOf) -> Response:
+    return answer({"model": desk.set_pin(name, pinned=False).name, "pinned": False})
+
+
+@router.get(
+    "/models/{name}/logs",
+    summary="The last lines of a model server's log",
+    responses=answers(
+        shapes.Logs, {"model": "qwen3-vl-30b", "lines": ["server is listening"]}, 404, 422, 503
+    ),
+)
+async def logs(
+    name: ModelPath, desk: DeskOf, lines: Annotated[int, Query(ge=1, le=LOG_LINES_MAX)] = 100
+) -> Response:
+    """Empty if it never ran."""
+    spec = spec_of(desk, name)
+    return answer({"model": spec.name, "lines": list(await desk.log_tail(spec.name, lines))})
+
+
+def spec_of(desk: Desk, name: str) -> ModelSpec:
+    """By name or alias. Raise Denied."""
+    spec = desk.catalogue.get(ModelName(name))
+    if spec is None:
+        spec = next((each for each in desk.catalogue.values() if name in each.aliases), None)
+    if spec is None:
+        raise Denied(
+            Refusal(
+                code=RefusalCode.UNKNOWN_MODEL,
+                detail=f"There is no model called {clip(name)}.",
+                remedy="GET /models lists those there are.",
+            )
+        )
+    return spec
+
+
+async def _answered_at_once(
+    desk: Desk, order: LoadOrder, operation_id: str, *, asynchronous: bool
+) -> Response:
+    """The end of the load if it has come already, else where to look for it."""
+    waiting = desk.load_outcome(operation_id, 0)
+    try:
+        return _loaded(desk, await _or_refused(desk, order, waiting, operation_id))
+    except TimeoutError:
+        applied = {"Preference-Applied": "respond-async"} if asynchronous else {}
+        return answer(shaping.accepted(*desk.load_progress(operation_id)), 202, applied)
+
+
+async def _or_refused(
+    desk: Desk, order: LoadOrder, waiting: Awaitable[LoadOutcome], operation_id: str
+) -> LoadOutcome:
+    try:
+        return await waiting
+    except Denied as denied_:
+        refusal = await desk.with_suggestions(order, denied_.refusal)
+        raise Declined(denial_of(refusal, operation_id=operation_id)) from denied_
+
+
+def _loaded(desk: Desk, outcome: LoadOutcome) -> Response:
+    return answer(shaping.load_answer(outcome, shaping.host_devices(desk.snapshot().accounts)))
+
+
+def _deadline(desk: Desk, operation_id: str, wait_s: float) -> Denial:
+    pending, eta_s = desk.load_progress(operation_id)
+    soonest_s, latest_s = DEADLINE_RETRY_S
+    progress = shaping.accepted(pending, eta_s)
+    return Denial(
+        code=WebCode.LOAD_DEADLINE,
+        detail=f"{pending.model} is not ready after {wait_s:g} s; the load goes on.",
+        remedy=f"Send the same request again to join it, or look at {progress['status_url']}.",
+        retry_after_s=min(max(eta_s or soonest_s, soonest_s), latest_s),
+        members={key: progress[key] for key in ("operation_id", "status_url", "eta_seconds")},
+    )

@@ -1,0 +1,75 @@
+"""Small pieces every route answers with."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Path, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from orchestrator.web.live.cache import Board
+from orchestrator.web.live.feed import Feed
+from orchestrator.web.rest.bodies import NAME_CHARS_MAX
+from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, encode
+
+JSON = "application/json"
+NO_CONTENT = 204
+
+T = TypeVar("T")
+
+
+async def _board_of(request: Request) -> Board:
+    board: Board = request.app.state.board
+    return board
+
+
+async def _feed_of(request: Request) -> Feed:
+    feed: Feed = request.app.state.feed
+    return feed
+
+
+BoardOf = Annotated[Board, Depends(_board_of)]
+FeedOf = Annotated[Feed, Depends(_feed_of)]
+ModelPath = Annotated[str, Path(min_length=1, max_length=NAME_CHARS_MAX, examples=["qwen3-vl-30b"])]
+IdPath = Annotated[str, Path(min_length=1, max_length=NAME_CHARS_MAX)]
+
+
+def answer(
+    body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return encoded(encode(body), status, headers)
+
+
+def encoded(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body, status, headers, JSON)
+
+
+def not_found(what: str, name: str, remedy: str) -> Declined:
+    return Declined(
+        Denial(code=WebCode.NOT_FOUND, detail=f"There is no {what} {clip(name)}.", remedy=remedy)
+    )
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work for as long as the caller is there; raise ClientDisconnect once it is not.
+
+    The work is cancelled then. It may just have come to its end: its value is lost, so it must
+    be of a kind that undoes itself when cancelled, or expires.
+    """
+    working = asyncio.create_task(work, name=f"answer {request.scope['path']}")
+    leaving = asyncio.create_task(_until_gone(request), name="watch for the caller")
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.wait({working, leaving})
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

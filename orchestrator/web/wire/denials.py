@@ -1,0 +1,194 @@
+"""The one error body, and the one place where a code gets its HTTP status.
+
+Whatever goes wrong, n8n, curl, OpenAI clients and RFC 9457 readers each find what they look for
+in the same JSON; nothing of the inside (traceback, path, type name) is ever in it.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
+from orchestrator.core.values.vram import to_mb
+
+RETRY_AFTER_S_DEFAULT = 5.0  # what n8n waits at most between two tries
+ECHO_CHARS_MAX = 120  # of what a caller sent, quoted back to it
+
+
+class WebCode(StrEnum):
+    """Codes that the core does not know: they are about the request, not about the models."""
+
+    INVALID = "invalid"
+    LOAD_DEADLINE = "load_deadline"
+    RATE_LIMITED = "rate_limited"
+    BAD_HOST = "bad_host"
+    BAD_ORIGIN = "bad_origin"
+    NOT_JSON = "not_json"
+    TOO_LARGE = "too_large"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    NOT_READY = "not_ready"
+    TOO_MANY_LISTENERS = "too_many_listeners"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+
+class Meaning(NamedTuple):
+    status: int
+    title: str
+
+
+_R, _W = RefusalCode, WebCode
+MEANINGS: Mapping[str, Meaning] = {
+    _R.UNKNOWN_MODEL: Meaning(404, "No such model"),
+    _R.UNKNOWN_SERVICE: Meaning(404, "No such service"),
+    _W.NOT_FOUND: Meaning(404, "Not found"),
+    _W.METHOD_NOT_ALLOWED: Meaning(405, "Method not allowed"),
+    _R.IN_USE: Meaning(409, "In use"),
+    _R.PINNED: Meaning(409, "Pinned"),
+    _R.CONFLICT: Meaning(409, "Conflict"),
+    _W.INVALID: Meaning(422, "Invalid request"),
+    _R.DOES_NOT_FIT: Meaning(507, "Does not fit"),
+    _R.NO_ROOM: Meaning(503, "No room now"),
+    _R.QUEUE_FULL: Meaning(503, "Queue full"),
+    _W.LOAD_DEADLINE: Meaning(503, "Still loading"),
+    _R.BREAKER_OPEN: Meaning(503, "Failed too often"),
+    _R.DEVICE_UNREADABLE: Meaning(503, "Device unreadable"),
+    _R.SHUTTING_DOWN: Meaning(503, "Shutting down"),
+    _R.RUNTIME_UNAVAILABLE: Meaning(503, "Runtime does not answer"),
+    _W.NOT_READY: Meaning(503, "Not ready"),
+    _W.TOO_MANY_LISTENERS: Meaning(503, "Too many listeners"),
+    _W.UNAVAILABLE: Meaning(503, "Unavailable"),
+    _R.LOAD_FAILED: Meaning(502, "Load failed"),
+    _W.RATE_LIMITED: Meaning(429, "Too many requests"),
+    _W.BAD_HOST: Meaning(421, "Host not allowed"),
+    _W.BAD_ORIGIN: Meaning(403, "Origin not allowed"),
+    _W.NOT_JSON: Meaning(415, "Not JSON"),
+    _W.TOO_LARGE: Meaning(413, "Body too large"),
+    _W.INTERNAL: Meaning(500, "Internal error"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denial:
+    """An answer that is a no, ready to be written down."""
+
+    code: str
+    detail: str
+    remedy: str = ""
+    retry_after_s: float | None = None
+    members: Mapping[str, object] = field(default_factory=dict)  # the numbers that explain it
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        return MEANINGS[self.code].status
+
+
+class Declined(Exception):
+    """Raised by a route to answer with a denial."""
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.detail)
+        self.denial = denial
+
+
+def encode(body: Mapping[str, object]) -> bytes:
+    """JSON for the wire. Half a surrogate pair, which UTF-8 cannot carry, goes as its escape."""
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")
+
+
+def clip(text: str) -> str:
+    """What a caller sent, short enough to be quoted."""
+    return text if len(text) <= ECHO_CHARS_MAX else f"{text[:ECHO_CHARS_MAX]}…"
+
+
+def denial_of(refusal: Refusal, *, operation_id: str | None = None) -> Denial:
+    members: dict[str, object] = {}
+    for name, size in (
+        ("needed_mb", refusal.needed_bytes),
+        ("available_mb", refusal.available_bytes),
+        ("foreign_mb", refusal.foreign_bytes),
+    ):
+        if size is not None:
+            members[name] = to_mb(size)
+    if refusal.blockers:
+        members["blockers"] = [_blocker(blocker) for blocker in refusal.blockers]
+    if refusal.suggestions:
+        members["suggestions"] = [dict(each) for each in refusal.suggestions]
+    if refusal.failure is not None:
+        members["cause"] = str(refusal.failure.reason)
+        if refusal.failure.short_of is not None:
+            members["short_of"] = str(refusal.failure.short_of)
+        members["log_tail"] = list(refusal.failure.log_tail)
+    if operation_id is not None:
+        members["operation_id"] = operation_id
+    return Denial(
+        code=refusal.code,
+        detail=refusal.detail,
+        remedy=refusal.remedy or (refusal.failure.remedy if refusal.failure else ""),
+        retry_after_s=refusal.retry_after_s,
+        members=members,
+    )
+
+
+def _blocker(blocker: Blocker) -> Mapping[str, object]:
+    return {
+        "device": blocker.device,
+        "model": blocker.model,
+        "held_mb": to_mb(blocker.held_bytes),
+        "why": blocker.why,
+        "lasting": blocker.lasting,
+    }
+
+
+def error_body(denial: Denial, path: str) -> dict[str, object]:
+    status, title = MEANINGS[denial.code]
+    body: dict[str, object] = {
+        "type": f"urn:vram-orchestrator:{denial.code}",
+        "title": title,
+        "status": status,
+        "detail": denial.detail,
+        "instance": clip(path),
+        "code": str(denial.code),
+        "remedy": denial.remedy,
+        **denial.members,
+    }
+    if status in (429, 503):
+        body["retry_after_seconds"] = _retry_after_s(denial)
+    body["error"] = {
+        "message": f"{denial.detail} {denial.remedy}".strip(),
+        "type": _openai_type(status),
+        "param": None,
+        "code": str(denial.code),
+    }
+    return body
+
+
+def _retry_after_s(denial: Denial) -> int:
+    wait_s = RETRY_AFTER_S_DEFAULT if denial.retry_after_s is None else denial.retry_after_s
+    return max(1, math.ceil(wait_s))
+
+
+def _openai_type(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"
+
+
+def respond(denial: Denial, scope: Scope) -> Response:
+    body = error_body(denial, scope["path"])
+    headers = dict(denial.headers)
+    if denial.status in (429, 503):
+        headers["Retry-After"] = str(body["retry_after_seconds"])
+    accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    wants_problem = b"application/problem+json" in accept.lower()
+    media_type = "application/problem+json" if wants_problem else "application/json"
+    return Response(encode(body), denial.status, headers, media_type)

@@ -1,0 +1,138 @@
+"""The catalogue as the API shows it: every model, in the shape of llama.cpp's router, with states.
+
+A thousand models are a megabyte of JSON. What has not changed is kept encoded, so that a list
+costs the loop about a millisecond.
+"""
+
+from collections.abc import Mapping
+
+from orchestrator.core.values.failures import Breaker
+from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.snapshot import Snapshot
+from orchestrator.core.values.specs import ModelName, ModelSpec
+from orchestrator.core.values.vram import DeviceKind, to_mb
+from orchestrator.web.wire import shapes
+from orchestrator.web.wire.denials import encode
+from orchestrator.web.wire.shaping import (
+    LOADED_STATUS,
+    host_devices,
+    instant_or_none,
+    loaded,
+    residents_by_name,
+    serving_of,
+)
+
+# llama.cpp's router knows only these; a model that drains still answers.
+ROUTER_STATUS: Mapping[str, str] = {
+    "loading": "loading",
+    "loaded": "loaded",
+    "draining": "loaded",
+    "unloading": "unloaded",
+    "stuck": "unloaded",
+}
+
+
+def entry(spec: ModelSpec, resident: Resident | None, snapshot: Snapshot) -> shapes.CatalogueEntry:
+    breaker = snapshot.breakers.get(spec.name)
+    failed = breaker is not None and breaker.refuses(snapshot.now_s)
+    pinned = spec.name in snapshot.pinned
+    has_gpu = _has_gpu(snapshot)
+    return _entry(spec, resident, breaker, pinned=pinned, failed=failed, has_gpu=has_gpu)
+
+
+def _has_gpu(snapshot: Snapshot) -> bool:
+    """Before anything has been read, one is assumed."""
+    kinds = {account.reading.device.kind for account in snapshot.accounts}
+    return kinds != {DeviceKind.HOST}
+
+
+def _entry(
+    spec: ModelSpec,
+    resident: Resident | None,
+    breaker: Breaker | None,
+    *,
+    pinned: bool,
+    failed: bool,
+    has_gpu: bool,
+) -> shapes.CatalogueEntry:
+    footprint = spec.footprint
+    unknown = footprint.unknown
+    alone = None if has_gpu else footprint.host_only_bytes
+    state = LOADED_STATUS[resident.state] if resident else "unloaded"
+    router: shapes.RouterStatus = {"value": ROUTER_STATUS.get(state, "unloaded"), "args": []}
+    if failed:
+        router["failed"] = True
+    return {
+        "id": spec.name,
+        "object": "model",
+        "created": int(resident.ready_s) if resident and resident.ready_s else 0,
+        "owned_by": "vram-orchestrator",
+        "aliases": list(spec.aliases),
+        "tags": [],
+        "status": router,
+        "state": state,
+        "service": spec.service,
+        "priority": spec.priority,
+        "pinned": pinned,
+        "vram_mb": None if unknown else to_mb(footprint.device_bytes if alone is None else alone),
+        "host_mb": None if unknown else to_mb(footprint.host_bytes if alone is None else 0),
+        "vram_provenance": spec.footprint.provenance,
+        "ttl_seconds": spec.ttl_s,
+        "load_seconds": round(spec.load_s, 3),
+        "context_size": spec.serving.context_size if spec.settings_ours else None,
+        "profile": spec.profile,
+        "devices": list(spec.devices),
+        "hub": spec.hub,
+        "auto_download": spec.auto_download,
+        "breaker": _breaker(breaker) if breaker else None,
+    }
+
+
+def _breaker(value: Breaker) -> shapes.BreakerShape:
+    return {
+        "failures": value.failures,
+        "open_until": instant_or_none(value.open_until_s),
+        "cause": str(value.cause.reason) if value.cause else None,
+        "detail": value.cause.detail if value.cause else "",
+        "remedy": value.cause.remedy if value.cause else "",
+    }
+
+
+def model_answer(spec: ModelSpec, snapshot: Snapshot) -> shapes.ModelAnswer:
+    resident = residents_by_name(snapshot).get(spec.name)
+    host = host_devices(snapshot.accounts)
+    leases = [each for each in snapshot.leases if resident and each.instance == resident.instance]
+    return {
+        **entry(spec, resident, snapshot),
+        "serving": serving_of(spec),
+        "resident": loaded(resident, snapshot, leases, host) if resident else None,
+    }
+
+
+class Shelf:
+    """Encoded entries of models that are neither resident nor broken: most of them, mostly."""
+
+    def __init__(self) -> None:
+        self._kept: dict[ModelName, tuple[ModelSpec, bool, bool, bytes]] = {}
+
+    def listing(self, catalogue: Mapping[ModelName, ModelSpec], snapshot: Snapshot) -> bytes:
+        """The body of GET /models."""
+        residents = residents_by_name(snapshot)
+        has_gpu = _has_gpu(snapshot)
+        for gone in self._kept.keys() - catalogue.keys():
+            del self._kept[gone]
+        entries = [
+            self._resting(spec, spec.name in snapshot.pinned, has_gpu)
+            if spec.name not in residents and spec.name not in snapshot.breakers
+            else encode(entry(spec, residents.get(spec.name), snapshot))
+            for spec in catalogue.values()
+        ]
+        return b'{"object":"list","data":[' + b",".join(entries) + b"]}"
+
+    def _resting(self, spec: ModelSpec, pinned: bool, has_gpu: bool) -> bytes:
+        kept = self._kept.get(spec.name)
+        if kept is not None and kept[0] is spec and kept[1:3] == (pinned, has_gpu):
+            return kept[3]
+        body = encode(_entry(spec, None, None, pinned=pinned, failed=False, has_gpu=has_gpu))
+        self._kept[spec.name] = spec, pinned, has_gpu, body
+        return body

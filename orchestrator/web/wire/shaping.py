@@ -1,0 +1,397 @@
+"""Core values into the shapes of the answers. Pure: what it is given is all it knows."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import cast
+
+from orchestrator.catalogue.sizing import Appraisal
+from orchestrator.core.life.outages import mark
+from orchestrator.core.values.leases import Lease, LeaseKind
+from orchestrator.core.values.refusals import Refusal
+from orchestrator.core.values.residents import Placement, Resident, ResidentState
+from orchestrator.core.values.snapshot import DeviceAccount, Snapshot, Waiting
+from orchestrator.core.values.specs import ModelName, ModelSpec, Serving
+from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, to_mb
+from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
+from orchestrator.ports import Operation
+from orchestrator.web.wire import shapes
+from orchestrator.web.wire.denials import denial_of
+
+_S = ResidentState
+LOADED_STATUS: Mapping[ResidentState, shapes.LoadedStatus] = {
+    _S.RESERVED: "loading",
+    _S.LOADING: "loading",
+    _S.READY: "loaded",
+    _S.DRAINING: "draining",
+    _S.UNLOADING: "unloading",
+    _S.RELEASING: "unloading",
+    _S.STUCK: "stuck",
+}
+_SERVING = tuple(field.name for field in fields(Serving))
+
+
+def instant(at_s: float) -> str:
+    at = datetime.fromtimestamp(at_s, UTC)
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def instant_or_none(at_s: float | None) -> str | None:
+    return None if at_s is None else instant(at_s)
+
+
+def moment(at: datetime) -> str:
+    return instant(at.timestamp())
+
+
+def mb(size_bytes: int | None) -> int | None:
+    return None if size_bytes is None else to_mb(size_bytes)
+
+
+def status(snapshot: Snapshot) -> shapes.Status:
+    counted = counted_accounts(snapshot.accounts)
+    host = host_devices(snapshot.accounts)
+    holds = _by_instance(snapshot.leases)
+    return {
+        **_figures(counted),
+        "loaded_models": {
+            str(name): loaded(resident, snapshot, holds.get(resident.instance, []), host)
+            for name, resident in residents_by_name(snapshot).items()
+        },
+        "now": instant(snapshot.now_s),
+        "devices": [device(account) for account in snapshot.accounts],
+        "leases": room_leases(snapshot),
+        "queue": [_waiter(waiting) for waiting in snapshot.queue],
+    }
+
+
+def counted_accounts(accounts: Iterable[DeviceAccount]) -> tuple[DeviceAccount, ...]:
+    """The devices whose bytes are VRAM; on a machine without a GPU, its RAM takes their place."""
+    everything = tuple(accounts)
+    gpus = tuple(a for a in everything if a.reading.device.kind is not DeviceKind.HOST)
+    return gpus or everything
+
+
+def host_devices(accounts: Iterable[DeviceAccount]) -> frozenset[DeviceId]:
+    """Devices whose share of a model is not VRAM."""
+    everything = tuple(accounts)
+    counted = counted_accounts(everything)
+    return frozenset(a.reading.device.id for a in everything if a not in counted)
+
+
+def _figures(accounts: Iterable[DeviceAccount]) -> shapes.Figures:
+    """Sums over the devices that can be read; null where none can."""
+    readable = [account for account in accounts if account.reading.state is DeviceState.OK]
+    total = _sum(mb(account.reading.total_bytes) for account in readable)
+    free = _sum(mb(account.reading.free_bytes) for account in readable)
+    use = [
+        a.reading.utilization_percent for a in readable if a.reading.utilization_percent is not None
+    ]
+    return {
+        "total_mb": total,
+        "used_mb": None if total is None or free is None else total - free,
+        "free_mb": free,
+        "available_mb": _sum(mb(account.available_bytes) for account in readable),
+        "foreign_mb": _sum(mb(account.foreign_bytes) for account in readable),
+        "headroom_mb": sum(to_mb(account.headroom_bytes) for account in readable),
+        "utilization_percent": round(sum(use) / len(use), 1) if use else None,
+    }
+
+
+def _sum(sizes: Iterable[int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known else None
+
+
+def device(account: DeviceAccount) -> shapes.DeviceShape:
+    reading = account.reading
+    return {
+        "id": reading.device.id,
+        "name": reading.device.name,
+        "kind": reading.device.kind,
+        "state": reading.state,
+        "problem": reading.problem,
+        "read_at": instant(reading.read_s),
+        "temperature_c": reading.temperature_c,
+        "charged_mb": to_mb(account.charged_bytes),
+        **_figures([account]),
+        "headroom_mb": to_mb(account.headroom_bytes),
+    }
+
+
+def _arrival(resident: Resident) -> bool:
+    return LOADED_STATUS[resident.state] not in ("unloading", "stuck")
+
+
+def residents_by_name(snapshot: Snapshot) -> Mapping[ModelName, Resident]:
+    """Of two lives of one model, the one that comes hides the one that leaves."""
+    models = (each for each in snapshot.residents if not each.spec.plain_room)
+    return {resident.name: resident for resident in sorted(models, key=_arrival)}
+
+
+def _by_instance(leases: Iterable[Lease]) -> Mapping[str, list[Lease]]:
+    by_instance: defaultdict[str, list[Lease]] = defaultdict(list)
+    for lease in leases:
+        by_instance[lease.instance].append(lease)
+    return by_instance
+
+
+def loaded(
+    resident: Resident, snapshot: Snapshot, leases: list[Lease], host: frozenset[DeviceId]
+) -> shapes.LoadedModel:
+    pinned = resident.name in snapshot.pinned
+    return {
+        "model": resident.name,
+        "service": resident.spec.service,
+        "loaded_at": instant_or_none(resident.ready_s),
+        "status": LOADED_STATUS[resident.state],
+        "ready_at": _expected(resident, snapshot.now_s),
+        "vram_mb": _vram_mb(resident.placement, host),
+        "vram_provenance": resident.spec.footprint.provenance,
+        "priority": resident.priority,
+        "pinned": pinned,
+        "in_flight": sum(1 for lease in leases if lease.kind is LeaseKind.REQUEST),
+        "busy": resident.busy,
+        "leases": [hold(lease) for lease in leases if lease.kind is LeaseKind.OWNER],
+        "last_used_at": instant(resident.last_used_s),
+        "expires_at": None if pinned else expiry(resident),
+        "endpoint": resident.endpoint.named if resident.endpoint else None,
+        "devices": shares(resident.placement),
+        "serving": serving_of(resident.spec),
+        "why_leaving": resident.why_leaving,
+        "problem": _problem(resident, snapshot),
+        "given_up": list(resident.spec.given_up),
+    }
+
+
+def _problem(resident: Resident, snapshot: Snapshot) -> str:
+    silence = snapshot.silent.get(resident.spec.service)
+    return resident.problem if silence is None else mark(silence)
+
+
+def _expected(resident: Resident, now_s: float) -> str | None:
+    if resident.state is not ResidentState.LOADING:
+        return None
+    return instant(max(now_s, resident.state_since_s + resident.spec.load_s))
+
+
+def expiry(resident: Resident) -> str | None:
+    if resident.ttl_s is None or resident.in_use or resident.state is not ResidentState.READY:
+        return None
+    return instant(resident.last_used_s + resident.ttl_s)
+
+
+def _vram_mb(placement: Placement, host: frozenset[DeviceId]) -> int:
+    return to_mb(sum(share for at, share in placement.shares if at not in host))
+
+
+def shares(placement: Placement) -> list[shapes.Share]:
+    return [{"device": at, "vram_mb": to_mb(share)} for at, share in placement.shares]
+
+
+def serving_of(spec: ModelSpec) -> dict[str, object] | None:
+    """What it is served with; None where that was for others to choose, and we do not know."""
+    return serving(spec.serving) if spec.settings_ours else None
+
+
+def serving(values: Serving) -> dict[str, object]:
+    return {name: getattr(values, name) for name in _SERVING}
+
+
+def _waiter(waiting: Waiting) -> shapes.Waiter:
+    return {
+        "model": waiting.model,
+        "priority": waiting.priority,
+        "callers": waiting.callers,
+        "waited_seconds": round(waiting.waited_s, 3),
+        "bound_seconds": round(waiting.bound_s, 3),
+        "waits_for": waiting.waits_for,
+    }
+
+
+# --- leases ----------------------------------------------------------------------------------
+
+
+def hold(lease: Lease) -> shapes.Hold:
+    return {
+        "lease_id": lease.id,
+        "owner": lease.owner,
+        "priority": lease.priority,
+        "granted_at": instant(lease.granted_s),
+        "expires_at": instant_or_none(lease.expires_s),
+    }
+
+
+def room_leases(snapshot: Snapshot) -> list[shapes.RoomLease]:
+    rooms = {resident.instance: resident for resident in snapshot.residents}
+    return [
+        {**hold(lease), **_room(rooms.get(lease.instance))}
+        for lease in snapshot.leases
+        if lease.kind is LeaseKind.ROOM
+    ]
+
+
+def _room(resident: Resident | None) -> shapes.Room:
+    if resident is None:
+        return {"vram_mb": 0, "device": None}
+    placement = resident.placement
+    return {"vram_mb": to_mb(placement.total_bytes), "device": ",".join(placement.devices) or None}
+
+
+def model_leases(snapshot: Snapshot) -> list[shapes.ModelLease]:
+    return [
+        {**hold(lease), "model": lease.model, "kind": lease.kind}
+        for lease in snapshot.leases
+        if lease.kind is not LeaseKind.ROOM
+    ]
+
+
+def renewed(lease: Lease) -> shapes.Renewed:
+    return {
+        "lease_id": lease.id,
+        "owner": lease.owner,
+        "expires_at": instant_or_none(lease.expires_s),
+    }
+
+
+def room_answer(outcome: RoomOutcome) -> shapes.RoomAnswer:
+    return {
+        **renewed(outcome.lease),
+        **_room(outcome.resident),
+        "evicted": [str(name) for name in outcome.evicted],
+    }
+
+
+# --- answers to orders -----------------------------------------------------------------------
+
+
+def load_answer(outcome: LoadOutcome, host: frozenset[DeviceId]) -> shapes.LoadAnswer:
+    resident = outcome.resident
+    answer: shapes.LoadAnswer = {
+        "success": True,
+        "model": resident.name,
+        "service": resident.spec.service,
+        "status": "loaded",
+        "loaded_at": instant_or_none(resident.ready_s),
+        "endpoint": resident.endpoint.named if resident.endpoint else None,
+        "vram_mb": _vram_mb(resident.placement, host),
+        "devices": shares(resident.placement),
+        "evicted": [str(name) for name in outcome.evicted],
+        "already_loaded": outcome.already_loaded,
+        "waited_seconds": round(outcome.waited_s, 3),
+    }
+    if resident.spec.given_up:
+        answer["given_up"] = list(resident.spec.given_up)
+    if outcome.lease is not None:
+        answer["lease_id"] = outcome.lease.id
+        answer["expires_at"] = instant_or_none(outcome.lease.expires_s)
+    return answer
+
+
+def accepted(pending: Operation, eta_s: float | None) -> shapes.Accepted:
+    return {
+        "success": True,
+        "model": pending.model,
+        "status": pending.state,
+        "operation_id": pending.id,
+        "status_url": f"/operations/{pending.id}",
+        "eta_seconds": _rounded(eta_s),
+    }
+
+
+def unload_answer(outcome: UnloadOutcome) -> shapes.UnloadAnswer:
+    return {
+        "success": True,
+        "status": outcome.status.value,
+        "model": outcome.spec.name,
+        "service": outcome.spec.service,
+        "freed_mb": to_mb(outcome.freed_bytes),
+        "verified": outcome.verified,
+        "remaining_leases": outcome.remaining_leases,
+    }
+
+
+def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAnswer:
+    plan = forecast.plan
+    return {
+        "fits": plan is not None or forecast.already_loaded,
+        "model": forecast.spec.name,
+        "vram_mb": _planned_mb(forecast, host),
+        "vram_provenance": forecast.spec.footprint.provenance,
+        "available_mb": to_mb(forecast.available_bytes),
+        "evict": [
+            {
+                "model": leaving.name,
+                "vram_mb": _vram_mb(leaving.placement, host),
+                "reason": plan.reasons.get(leaving.name, ""),
+            }
+            for leaving in (plan.evict if plan else ())
+            if plan
+        ],
+        "placement": shares(plan.placement) if plan else [],
+        "eta_seconds": _rounded(forecast.eta_s),
+        "already_loaded": forecast.already_loaded,
+        "drains": plan.drains if plan else False,
+        "given_up": list(forecast.spec.given_up),
+        "refusal": refusal(forecast.refusal) if forecast.refusal else None,
+        "suggestions": [
+            cast("shapes.Suggestion", dict(each))
+            for each in (forecast.refusal.suggestions if forecast.refusal else ())
+        ],
+    }
+
+
+def _planned_mb(forecast: Forecast, host: frozenset[DeviceId]) -> int | None:
+    footprint = forecast.spec.footprint
+    if footprint.unknown:
+        return None
+    if forecast.plan is not None:
+        return _vram_mb(forecast.plan.placement, host)
+    refused = forecast.refusal
+    needed_bytes = refused.needed_bytes if refused and not refused.short_beside else None
+    return to_mb(footprint.device_bytes if needed_bytes is None else needed_bytes)
+
+
+def estimate_answer(found: Appraisal) -> Mapping[str, object]:
+    footprint = found.footprint
+    return {
+        "model": found.spec.name,
+        "file": found.spec.file,
+        **found.estimate.to_json(),
+        "vram_mb": to_mb(footprint.spread_bytes(found.spec.span)),
+        "host_mb": to_mb(footprint.host_bytes),
+        "without_gpu_mb": to_mb(footprint.without_gpu_bytes),
+        "serving": serving(found.spec.serving),
+    }
+
+
+def refusal(value: Refusal) -> shapes.RefusalShape:
+    denial = denial_of(value)
+    shape: shapes.RefusalShape = {
+        "code": value.code,
+        "detail": value.detail,
+        "remedy": denial.remedy,
+        **denial.members,  # type: ignore[typeddict-item]  # the same members as in an error body
+    }
+    if value.retry_after_s is not None:
+        shape["retry_after_seconds"] = value.retry_after_s
+    return shape
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def operation(value: Operation, eta_s: float | None) -> shapes.OperationShape:
+    return {
+        "operation_id": value.id,
+        "kind": value.kind,
+        "model": value.model,
+        "status": value.state,
+        "created_at": moment(value.created_at),
+        "finished_at": None if value.finished_at is None else moment(value.finished_at),
+        "code": value.code,
+        "detail": value.detail,
+        "eta_seconds": _rounded(eta_s),
+    }

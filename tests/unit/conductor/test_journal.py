@@ -1,0 +1,94 @@
+"""What is written, in which order, and what waits for it."""
+
+import asyncio
+
+from orchestrator.conductor.history import History
+from orchestrator.conductor.journal import Chronicle
+from orchestrator.core.values.messages import Decide, DecisionKind
+from orchestrator.core.values.residents import ResidentState
+from orchestrator.ports import ResidentRecord
+from orchestrator.registry.memory import MemoryRegistry
+from tests.asynchronous import run
+from tests.factories import resident
+
+
+class SlowRegistry(MemoryRegistry):
+    """The one defect: a row takes as long as the test wants."""
+
+    def __init__(self):
+        super().__init__()
+        self.disk = asyncio.Event()
+
+    async def put_resident(self, record):
+        await self.disk.wait()
+        await super().put_resident(record)
+
+
+def opened(registry, tasks):
+    history = History(epoch="test")
+    chronicle = Chronicle(
+        registry, history, lambda: 1000.0, lambda work, name: tasks.create_task(work, name=name)
+    )
+    return chronicle, history
+
+
+def row(state=ResidentState.LOADING):
+    return ResidentRecord(resident=resident("a", gib=1, state=state), runtime="fake", running=None)
+
+
+def test_an_act_waits_until_its_intent_is_on_the_disk():
+    async def play():
+        registry = SlowRegistry()
+        async with asyncio.TaskGroup() as tasks:
+            chronicle, _ = opened(registry, tasks)
+            record = row()
+            chronicle.write(record)
+            waiting = tasks.create_task(chronicle.until_written(record.resident.instance))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            registry.disk.set()
+            await waiting
+        return await registry.recall()
+
+    assert [each.resident.name for each in run(play()).residents] == ["a"]
+
+
+def test_the_last_of_several_writes_is_what_is_kept():
+    async def play():
+        registry = MemoryRegistry()
+        async with asyncio.TaskGroup() as tasks:
+            chronicle, _ = opened(registry, tasks)
+            chronicle.write(row(ResidentState.LOADING))
+            chronicle.write(row(ResidentState.READY))
+        return await registry.recall()
+
+    assert [each.resident.state for each in run(play()).residents] == [ResidentState.READY]
+
+
+def test_who_is_forgotten_is_not_remembered():
+    async def play():
+        registry = MemoryRegistry()
+        async with asyncio.TaskGroup() as tasks:
+            chronicle, _ = opened(registry, tasks)
+            record = row()
+            chronicle.write(record)
+            chronicle.forget(record.resident.instance)
+            await chronicle.until_written(record.resident.instance)  # nothing to wait for
+        return await registry.recall()
+
+    assert run(play()).residents == ()
+
+
+def test_decisions_are_numbered_on_after_a_restart_and_told_to_the_history():
+    async def play():
+        registry = MemoryRegistry()
+        async with asyncio.TaskGroup() as tasks:
+            chronicle, history = opened(registry, tasks)
+            chronicle.go_on_after(41)
+            chronicle.say(Decide(kind=DecisionKind.LOAD, text="Loading a."))
+        written = await registry.decisions(before_id=None, after_id=None, model=None, limit=5)
+        return written, history.decisions()
+
+    written, told = run(play())
+    assert [each.id for each in written] == [42]
+    assert list(written) == list(told)

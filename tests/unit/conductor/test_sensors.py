@@ -1,0 +1,213 @@
+"""What the daemon sees by itself: devices, and use that does not come through us."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from orchestrator.conductor.sensors import HURRY_S, PIDS_S_MAX
+from orchestrator.core.values.failures import Silence
+from orchestrator.core.values.leases import LeaseKind
+from orchestrator.core.values.messages import Requested
+from orchestrator.core.values.vram import DeviceId, GiB
+from orchestrator.errors import Unreachable
+from orchestrator.ports import Use
+from orchestrator.runtimes.fake.engine import FakeWorldEngine
+from orchestrator.runtimes.fake.runtime import FakeRuntime
+from orchestrator.runtimes.fake.script import Fate
+from tests import machine
+from tests.simulation.virtual_time import run
+
+G0 = DeviceId("g0")
+A, B = machine.model("a", gib=8), machine.model("b", gib=20)
+
+
+class Counting(FakeWorldEngine):
+    """A server whose counters a test sets."""
+
+    said = Use(busy_slots=0, served_total=10.0)
+
+    async def use(self, endpoint):
+        if self.said is None:
+            raise Unreachable("it does not answer")
+        return self.said
+
+
+def play(scene, *, engine=None, **world):
+    """A machine with model `a` ready on it, and nobody who uses it."""
+
+    async def played():
+        there = machine.world(**world)
+        chosen = engine(there) if engine else None
+        async with machine.conducting(there, A, B, by=machine.drivers(there, chosen)) as conductor:
+            async with conductor.lease(A):
+                pass
+            await scene(conductor, there, chosen)
+
+    run(played())
+
+
+def resident(conductor, name="a"):
+    return conductor.scheduler.state.ledger.resident(name)
+
+
+def test_what_our_processes_hold_is_seen_per_resident():
+    async def scene(conductor, there, _):
+        await conductor.lookout.sample()
+        assert conductor.lookout.held == {resident(conductor).instance: {G0: 8 * GiB}}
+
+    play(scene)
+
+
+def test_a_process_that_the_driver_does_not_list_holds_an_unknown_amount():
+    async def scene(conductor, there, _):
+        there.visible = False
+        await conductor.lookout.sample()
+        assert conductor.lookout.held == {}
+
+    play(scene)
+
+
+def test_a_runtime_that_cannot_tell_pids_stops_no_reading():
+    class Blind(FakeRuntime):
+        async def pids(self, handle):
+            raise Unreachable("the engine is away")
+
+    async def played():
+        there = machine.world()
+        there.runtime = Blind(there)
+        async with machine.conducting(there, A) as conductor:
+            async with conductor.lease(A):
+                there.set_foreign(G0, 3 * GiB)
+                await conductor.lookout.sample()
+            assert conductor.scheduler.state.ledger.foreign_bytes(G0) == 3 * GiB
+
+    run(played())
+
+
+def test_a_runtime_that_hangs_keeps_nobody_from_the_devices():
+    class Hanging(FakeRuntime):
+        async def pids(self, handle):
+            await asyncio.sleep(3600)
+
+    async def played():
+        there = machine.world()
+        there.runtime = Hanging(there)
+        async with machine.conducting(there, A) as conductor:
+            async with conductor.lease(A):
+                began_s = conductor.clock()
+                there.set_foreign(G0, 3 * GiB)
+                await conductor.lookout.sample()
+                assert conductor.clock() - began_s < 2 * PIDS_S_MAX
+            assert conductor.scheduler.state.ledger.foreign_bytes(G0) == 3 * GiB
+
+    run(played())
+
+
+def test_devices_are_read_often_only_while_somebody_waits_for_them():
+    async def scene(conductor, there, _):
+        reads = []
+        read = there.read
+
+        async def counted(pids):
+            reads.append(there.now_s())
+            return await read(pids)
+
+        there.read = counted
+        await asyncio.sleep(30)
+        assert reads == []
+        ticket = conductor.next_ticket()
+        asked = conductor.ask(
+            ticket, Requested(ticket=ticket, spec=B, priority=5, hold=LeaseKind.REQUEST)
+        )
+        await asked
+        waited = [after - before for before, after in pairwise(reads)]
+        assert min(waited) <= HURRY_S * 1.01
+
+    play(scene, fate=Fate(), release_lag_s=(1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("said", "used"),
+    [
+        (Use(busy_slots=0, served_total=10.0), False),
+        (Use(busy_slots=0, served_total=11.0), True),
+        (Use(busy_slots=0, served_total=0.0), True),  # it was started anew: it served since
+        (Use(busy_slots=None, served_total=None), False),
+        (None, False),
+    ],
+)
+def test_a_counter_that_moves_is_use(said, used):
+    async def scene(conductor, there, engine):
+        await conductor.lookout.look_at_use()
+        before_s = resident(conductor).last_used_s
+        await asyncio.sleep(60)
+        engine.said = said
+        await conductor.lookout.look_at_use()
+        assert (resident(conductor).last_used_s > before_s) is used
+
+    play(scene, engine=Counting)
+
+
+def test_the_first_look_at_a_counter_is_no_use():
+    async def scene(conductor, there, engine):
+        before_s = resident(conductor).last_used_s
+        await asyncio.sleep(60)
+        await conductor.lookout.look_at_use()
+        assert resident(conductor).last_used_s == before_s
+
+    play(scene, engine=Counting)
+
+
+def test_a_busy_server_is_in_use_until_it_is_idle_again():
+    async def scene(conductor, there, engine):
+        engine.said = Use(busy_slots=2, served_total=10.0)
+        await conductor.lookout.look_at_use()
+        assert resident(conductor).in_use
+        engine.said = Use(busy_slots=0, served_total=10.0)
+        await conductor.lookout.look_at_use()
+        assert not resident(conductor).in_use
+
+    play(scene, engine=Counting)
+
+
+def test_a_busy_server_that_does_not_answer_stays_in_use():
+    async def scene(conductor, there, engine):
+        engine.said = Use(busy_slots=1, served_total=10.0)
+        await conductor.lookout.look_at_use()
+        engine.said = None
+        await conductor.lookout.look_at_use()
+        assert resident(conductor).in_use
+
+    play(scene, engine=Counting)
+
+
+def test_the_most_that_each_held_is_remembered_for_as_long_as_it_runs():
+    async def scene(conductor, there, _):
+        await conductor.lookout.sample()
+        instance = resident(conductor).instance
+        assert conductor.lookout.peaks[instance][G0] == 8 * GiB
+        there.visible = False
+        await conductor.lookout.sample()
+        assert conductor.lookout.peaks[instance] == {G0: 8 * GiB}, "who was seen was seen"
+        del conductor.running[instance]
+        await conductor.lookout.sample()
+        assert conductor.lookout.peaks == {}
+
+    play(scene)
+
+
+def test_a_silence_is_told_with_every_tick_until_it_ends():
+    async def scene(conductor, there, _):
+        def silent():
+            return {each.for_s for each in conductor.snapshot().silent.values()}
+
+        for seconds in (4.0, 5.0):
+            there.silence = Silence(who="Docker", for_s=seconds, problem="Docker is silent.")
+            await asyncio.sleep(2)
+            assert silent() == {seconds}
+        there.silence = None
+        await asyncio.sleep(2)
+        assert silent() == set()
+
+    play(scene)

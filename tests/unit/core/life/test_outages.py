@@ -1,0 +1,107 @@
+"""What follows when the engine that models run on does not answer, and when it does again."""
+
+from dataclasses import replace
+
+from orchestrator.core.life.outages import mark, reason, refusal
+from orchestrator.core.life.survey import survey
+from orchestrator.core.values.failures import FailureReason, Silence
+from orchestrator.core.values.messages import (
+    Decide,
+    DecisionKind,
+    Deny,
+    Evict,
+    Load,
+    RuntimesHeard,
+    StopFailed,
+)
+from orchestrator.core.values.refusals import RefusalCode
+from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import ServiceName
+from tests.factories import gpu, request, resident, sampled, scheduler, spec, unload
+
+SILENCE = Silence(who="Docker at x", for_s=12.4, problem="Docker at x has not answered for 12 s.")
+A, B = spec("a", gib=8), spec("b", gib=20)
+SERVICE = A.service
+HEARD, SILENT = RuntimesHeard({}), RuntimesHeard({SERVICE: SILENCE})
+
+
+def handle(scheduled, *events):
+    now_s, effects = 1.0, []
+    for event in events:
+        effects = list(scheduled.handle(event, now_s=now_s))
+        now_s += 1.0
+    return effects
+
+
+def decided(effects, kind=DecisionKind.RUNTIME):
+    return [each.text for each in effects if isinstance(each, Decide) and each.kind is kind]
+
+
+def test_a_silence_and_its_end_are_said_once():
+    scheduled = scheduler(gpu(gib=24), A)
+    (said,) = decided(handle(scheduled, SILENT))
+    assert "Docker at x does not answer" in said
+    assert decided(handle(scheduled, SILENT)) == []
+    assert decided(handle(scheduled, HEARD)) == ["Docker at x answers again."]
+    assert decided(handle(scheduled, HEARD)) == []
+
+
+def test_several_services_on_one_engine_are_one_silence():
+    both = RuntimesHeard({SERVICE: SILENCE, ServiceName("other"): SILENCE})
+    assert len(decided(handle(scheduler(gpu(gib=24), A), both))) == 1
+
+
+def test_residents_keep_their_state_and_the_status_knows():
+    scheduled = scheduler(gpu(gib=24), resident("a", gib=8))
+    version = scheduled.state.ledger.version
+    handle(scheduled, SILENT)
+    assert scheduled.state.ledger.resident("a").state is ResidentState.READY
+    assert survey(scheduled.state, 2.0).silent == {SERVICE: SILENCE}
+    assert scheduled.state.ledger.version > version, "whoever watches sees it"
+
+
+def test_nothing_is_started_there_and_nobody_waits_for_it():
+    scheduled = scheduler(gpu(gib=24), A)
+    (denied,) = (
+        each for each in handle(scheduled, SILENT, request(1, A)) if isinstance(each, Deny)
+    )
+    assert denied.refusal.code is RefusalCode.RUNTIME_UNAVAILABLE
+    assert denied.refusal.retry_after_s
+    effects = handle(scheduled, HEARD, request(2, A), sampled(gpu(gib=24, at_s=3.0)))
+    assert any(isinstance(each, Load) for each in effects)
+
+
+def test_what_cannot_be_stopped_is_not_asked_to_leave():
+    elsewhere = replace(B, service=ServiceName("elsewhere"))
+    scheduled = scheduler(gpu(gib=24), resident("a", gib=8), elsewhere)
+    effects = handle(scheduled, SILENT, request(1, elsewhere))
+    assert not any(isinstance(each, Evict | Deny) for each in effects), "it waits for its room"
+
+
+def test_a_stop_that_failed_in_the_silence_is_tried_again_after_it():
+    stuck = resident("a", gib=8, state=ResidentState.UNLOADING)
+    scheduled = scheduler(gpu(gib=24), stuck)
+    handle(scheduled, SILENT, StopFailed(stuck.instance, "Docker has not answered."))
+    assert scheduled.state.ledger.resident("a").state is ResidentState.STUCK
+    (again,) = (each for each in handle(scheduled, HEARD) if isinstance(each, Evict))
+    assert again.resident.instance == stuck.instance
+
+
+def test_an_unload_in_a_silence_is_not_told_to_use_force():
+    scheduled = scheduler(gpu(gib=24), resident("a", gib=8))
+    failed = StopFailed(scheduled.state.ledger.resident("a").instance, "Docker has not answered.")
+    (denied,) = (
+        each for each in handle(scheduled, SILENT, unload(1, "a"), failed) if isinstance(each, Deny)
+    )
+    assert denied.refusal.code is RefusalCode.CONFLICT
+    assert "force" not in denied.refusal.remedy
+    assert "lease" not in denied.refusal.remedy
+    assert ".." not in denied.refusal.detail
+
+
+def test_the_sentences_say_who_and_for_how_long():
+    assert mark(SILENCE) == ("Docker at x has not answered for 12 s; this is its last known state.")
+    assert reason(SILENCE) == "Docker at x has not answered for 12 s; nothing is started there."
+    refused = refusal(A.name, SILENCE)
+    assert SILENCE.problem in refused.detail
+    assert refused.failure.reason is FailureReason.RUNTIME_UNAVAILABLE

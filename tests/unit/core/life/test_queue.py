@@ -1,0 +1,83 @@
+"""Who waits for what, in order."""
+
+import pytest
+
+from orchestrator.core.life.queue import Queue, Wish
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.leases import Ticket
+from orchestrator.core.values.specs import ModelName
+from tests.factories import request, spec
+
+
+def wish(ticket, model="a", *, priority=5, at_s=0.0, restores=False):
+    asked = request(ticket, spec(model, gib=1), priority=priority)
+    return Wish(asked, arrived_s=at_s, ends_by_s=at_s + 60, restores=restores)
+
+
+def queue(*wishes):
+    waiting = Queue()
+    for each in wishes:
+        waiting.add(each)
+    return waiting
+
+
+def order(waiting):
+    return [line.model for line in waiting.lines()]
+
+
+def test_the_most_important_line_comes_first_then_the_oldest():
+    waiting = queue(
+        wish(1, "old", at_s=1), wish(2, "young", at_s=2), wish(3, "dear", priority=9, at_s=3)
+    )
+    assert order(waiting) == ["dear", "old", "young"]
+
+
+def test_wishes_for_one_model_stand_in_one_line():
+    waiting = queue(wish(1), wish(2, at_s=5), wish(3, "b"))
+    assert (len(waiting), waiting.line_count) == (3, 2)
+    assert waiting.line(ModelName("a")).arrived_s == 0
+
+
+def test_a_line_is_as_important_as_its_most_important_wish():
+    waiting = queue(
+        wish(1, "a", at_s=0), wish(2, "b", priority=7, at_s=1), wish(3, "a", priority=9)
+    )
+    assert order(waiting) == ["a", "b"]
+    waiting.remove(Ticket(3))
+    assert order(waiting) == ["b", "a"]
+
+
+def test_a_line_whose_first_has_left_is_as_old_as_the_next():
+    waiting = queue(wish(1, at_s=1), wish(2, at_s=8))
+    waiting.remove(Ticket(1))
+    assert waiting.line(ModelName("a")).arrived_s == 8
+
+
+def test_the_last_one_to_leave_takes_the_line_along():
+    waiting = queue(wish(1))
+    assert waiting.remove(Ticket(1)).model == "a"
+    assert (len(waiting), waiting.line_count, waiting.line(ModelName("a"))) == (0, 0, None)
+
+
+def test_leaving_twice_is_no_error():
+    waiting = queue(wish(1))
+    waiting.remove(Ticket(1))
+    assert waiting.remove(Ticket(1)) is None
+    assert Ticket(1) not in waiting
+
+
+def test_a_line_of_restores_alone_evicts_nobody():
+    waiting = queue(wish(-1, restores=True))
+    line = waiting.line(ModelName("a"))
+    assert not line.evicts
+    waiting.add(wish(1))
+    assert line.evicts
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_was_learned_of_a_model_reaches_those_who_wait_for_it(there):
+    waiting = queue(wish(1), wish(2)) if there else queue()
+    learned = spec("a", gib=7)
+    waiting.respecify(ModelName("a"), learned)
+    found = {each.request.spec.footprint for each in waiting.wishes()}
+    assert found == ({Footprint(device_bytes=7 << 30)} if there else set())

@@ -1,0 +1,102 @@
+"""The scheduler's table of lives and leases."""
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.core.life.state import State
+from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.messages import Decide, DropLease, Forget, KeepLease
+from orchestrator.core.values.residents import InstanceId
+from orchestrator.core.values.specs import ModelName
+from tests.factories import gpu, resident, rules
+
+A = ModelName("a")
+
+
+def state_with(*residents):
+    ledger = Ledger()
+    ledger.observe([gpu(gib=24)], {})
+    state = State(rules(), ledger)
+    for each in residents:
+        ledger.put(each)
+    return state
+
+
+def lease(number=1, kind=LeaseKind.OWNER):
+    return Lease(
+        id=LeaseId(f"a-1-t{number}"),
+        ticket=Ticket(number),
+        instance=InstanceId("a-1"),
+        model=A,
+        kind=kind,
+        owner="me",
+        priority=5,
+        granted_s=0,
+        expires_s=None,
+    )
+
+
+def count(state):
+    return state.ledger.resident(A).lease_count
+
+
+def test_a_life_is_known_by_its_instance_only_while_it_lasts():
+    state = state_with(resident("a", gib=8))
+    assert state.by_instance(InstanceId("a-1")).name == A
+    assert state.by_instance(InstanceId("a-2")) is None
+    assert state.by_instance(InstanceId("b-1")) is None
+
+
+def test_names_with_dashes_are_told_from_the_life():
+    there = replace(resident("qwen3-vl", gib=8), instance=InstanceId("qwen3-vl-77"))
+    assert state_with(there).by_instance(InstanceId("qwen3-vl-77")).name == "qwen3-vl"
+
+
+def test_no_two_lives_have_one_name():
+    state = state_with()
+    assert len({state.new_instance(A, now_s) for now_s in (1.0, 1.0, 1.0, 2.0)}) == 4
+    again = state_with()
+    assert again.new_instance(A, 3.0) != state.new_instance(A, 4.0)
+
+
+def test_a_lease_counts_once_however_often_it_is_put():
+    state = state_with(resident("a", gib=8))
+    assert state.add_lease(lease(), state.ledger.resident(A)) == [KeepLease(lease())]
+    state.add_lease(replace(lease(), expires_s=9.0), state.ledger.resident(A))
+    assert (count(state), len(state.leases)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [(LeaseKind.REQUEST, False), (LeaseKind.OWNER, True), (LeaseKind.ROOM, True)],
+)
+def test_only_leases_that_outlive_a_request_are_written_down(kind, written):
+    state = state_with(resident("a", gib=8))
+    held = lease(kind=kind)
+    assert bool(state.add_lease(held, state.ledger.resident(A))) is written
+    assert bool(state.end_lease(held.id, 1.0)) is written
+
+
+def test_a_lease_ends_once():
+    state = state_with(resident("a", gib=8))
+    state.add_lease(lease(), state.ledger.resident(A))
+    assert state.end_lease(lease().id, 5.0) == [DropLease(lease().id)]
+    assert state.end_lease(lease().id, 6.0) == []
+    assert (count(state), state.ledger.resident(A).last_used_s, state.lease_of) == (0, 5.0, {})
+
+
+def test_what_leaves_takes_its_leases_along_and_says_so():
+    state = state_with(resident("a", gib=8))
+    for number, kind in ((1, LeaseKind.OWNER), (2, LeaseKind.REQUEST)):
+        state.add_lease(lease(number, kind), state.ledger.resident(A))
+    effects = state.forget(state.ledger.resident(A))
+    assert [type(each) for each in effects] == [DropLease, Decide, Forget]
+    assert (state.leases, state.lease_of, state.ledger.resident(A)) == ({}, {}, None)
+
+
+def test_a_life_that_has_left_cannot_be_looked_up_by_mistake():
+    gone = resident("a", gib=8)
+    with pytest.raises(AssertionError, match="has left the table"):
+        state_with().current(gone)

@@ -1,0 +1,70 @@
+"""Jobs by the clock: started, not started twice, stopped."""
+
+import asyncio
+
+from orchestrator.daemon.timers import Job, Periodic
+from tests.asynchronous import eventually, run
+
+EVERY_S = 0.02
+
+
+def test_jobs_run_again_and_again_until_they_are_stopped():
+    async def scene():
+        turns = []
+
+        async def act():
+            turns.append(1)
+
+        periodic = Periodic(Job("count", EVERY_S, act))
+        assert turns == []
+        periodic.start()
+        await eventually(lambda: len(turns) >= 3)
+        periodic.stop()
+        await asyncio.sleep(0)
+        count = len(turns)
+        await asyncio.sleep(5 * EVERY_S)
+        assert len(turns) <= count + 1, "a turn that was due when it was stopped may still come"
+
+    run(scene())
+
+
+def test_a_job_that_takes_long_is_not_started_beside_itself(caplog):
+    async def scene():
+        running, most, turns = 0, 0, 0
+
+        async def act():
+            nonlocal running, most, turns
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(5 * EVERY_S)
+            running -= 1
+            turns += 1
+
+        periodic = Periodic(Job("slow", EVERY_S, act))
+        periodic.start()
+        await eventually(lambda: turns >= 2)
+        periodic.stop()
+        assert most == 1
+        await eventually(lambda: running == 0)
+
+    run(scene())
+
+
+def test_a_job_that_fails_has_its_next_turn_and_harms_no_other(caplog):
+    async def scene():
+        failed, done = [], []
+
+        async def fail():
+            failed.append(1)
+            raise RuntimeError("by itself")
+
+        async def act():
+            done.append(1)
+
+        periodic = Periodic(Job("fails", EVERY_S, fail), Job("works", EVERY_S, act))
+        periodic.start()
+        await eventually(lambda: len(failed) >= 2 and len(done) >= 2)
+        periodic.stop()
+
+    run(scene())
+    assert "by itself" in caplog.text

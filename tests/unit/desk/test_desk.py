@@ -1,0 +1,436 @@
+"""Orders as a person or a workflow gives them, on a fake machine."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.catalogue.catalogue import Book
+from orchestrator.catalogue.learned import Experience
+from orchestrator.catalogue.predictor import Unpredicting
+from orchestrator.config import load_config
+from orchestrator.core.values.failures import Silence
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.messages import Decide, DecisionKind, ShutdownBegan, UnloadStatus
+from orchestrator.core.values.refusals import RefusalCode
+from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import Degrading, Fallback
+from orchestrator.core.values.vram import DeviceId, DeviceState, GiB
+from orchestrator.desk.desk import Desk
+from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
+from orchestrator.orders import LoadOrder, RoomOrder, UnloadOrder
+from orchestrator.registry.memory import MemoryRegistry
+from orchestrator.runtimes.unshared import Unshared
+from tests import machine
+from tests.asynchronous import eventually, run
+
+FILE = """
+devices: {source: fake, headroom_mb: 0, fake: [{name: A, total_mb: 24576}]}
+scheduling: {min_residency_s: 0, protect_idle_s: 0}
+services:
+  rehearsal: {engine: fake}
+models:
+  chat: {service: rehearsal, vram_mb: 16384, aliases: [talk], fake: {load_s: 0.02}}
+  draw: {service: rehearsal, vram_mb: 16384, fake: {load_s: 0.02}}
+  huge: {service: rehearsal, vram_mb: 99999, fake: {load_s: 0.02}}
+"""
+G0 = DeviceId("g0")
+
+
+class Office:
+    """A desk with everything behind it; `file` is its configuration."""
+
+    def __init__(self, directory):
+        self.file = directory / "orchestrator.yaml"
+        self.file.write_text(FILE)
+        (directory / "state").mkdir()
+        self.world = machine.world()
+        self.registry = MemoryRegistry()
+        self.problems = []
+        self.predictor = None
+        self.changes = {}  # of models, beyond what the file says
+
+    def load(self):
+        return load_config(self.file, environ={})
+
+    @asynccontextmanager
+    async def opened(self):
+        config = self.load()
+        experience = Experience()
+        book = Book(config=config, load=self.load, experience=experience, predictor=self.predictor)
+        for name, changes in self.changes.items():
+            book.catalogue = {
+                **book.catalogue,
+                name: replace(book.catalogue[name], **changes),
+            }
+        specs = book.catalogue.values()
+        async with machine.conducting(self.world, *specs, registry=self.registry) as conductor:
+            desk = Desk(conductor=conductor, book=book, problems=lambda: tuple(self.problems))
+            desk.apply_rules()
+            yield desk, conductor
+
+
+@pytest.fixture
+def office(tmp_path):
+    return Office(tmp_path)
+
+
+def play(office, scene):
+    async def played():
+        async with office.opened() as (desk, conductor):
+            await scene(desk, conductor)
+
+    run(played())
+
+
+async def load(desk, name, **order):
+    operation = await desk.begin_load(LoadOrder(model=name, **order))
+    return await desk.load_outcome(operation.id, 10)
+
+
+def loaded(desk):
+    return {each.name: each.state for each in desk.snapshot().residents}
+
+
+async def refused(awaitable):
+    with pytest.raises(Denied) as denied:
+        await awaitable
+    return denied.value.refusal.code
+
+
+def test_a_load_and_an_unload(office):
+    async def scene(desk, conductor):
+        outcome = await load(desk, "talk")
+        assert (outcome.resident.name, outcome.already_loaded) == ("chat", False)
+        assert (await load(desk, "chat")).already_loaded
+        finished = await desk.unload(UnloadOrder(model="talk"))
+        assert (finished.status, finished.verified) == (UnloadStatus.UNLOADED, True)
+        assert finished.freed_bytes == 16 * GiB
+        again = await desk.unload(UnloadOrder(model="chat"))
+        assert again.status is UnloadStatus.NOT_LOADED
+
+    play(office, scene)
+
+
+def test_a_load_says_who_left_for_it(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        assert (await load(desk, "draw")).evicted == ("chat",)
+        assert loaded(desk) == {"draw": ResidentState.READY}
+
+    play(office, scene)
+
+
+def test_what_cannot_be_is_refused_before_anything_is_begun(office):
+    async def scene(desk, conductor):
+        with pytest.raises(Denied):
+            await desk.begin_load(LoadOrder(model="nobody"))
+        assert await refused(load(desk, "huge")) is RefusalCode.DOES_NOT_FIT
+        assert office.world.starts == []
+
+    play(office, scene)
+
+
+def test_two_owners_share_a_model_and_the_first_unload_leaves_it(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat", owner="one")
+        await load(desk, "chat", owner="two")
+        first = await desk.unload(UnloadOrder(model="chat", owner="one"))
+        assert (first.status, first.remaining_leases) == (UnloadStatus.RELEASED, 1)
+        second = await desk.unload(UnloadOrder(model="chat", owner="two"))
+        assert second.status is UnloadStatus.UNLOADED
+
+    play(office, scene)
+
+
+def test_an_unload_in_vain_says_in_use_and_one_that_is_given_up_changes_nothing(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat", owner="one")
+        vain = desk.unload(UnloadOrder(model="chat", wait_s=0))
+        assert await refused(vain) is RefusalCode.IN_USE
+        waiting = asyncio.create_task(desk.unload(UnloadOrder(model="chat", wait_s=60)))
+        await eventually(lambda: loaded(desk)["chat"] is ResidentState.DRAINING)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert not conductor.scheduler.state.unloads
+
+    play(office, scene)
+
+
+# --- plans -------------------------------------------------------------------------------------
+
+
+def test_a_forecast_is_what_the_load_then_does(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        forecast = await desk.forecast(LoadOrder(model="draw"))
+        assert [each.name for each in forecast.plan.evict] == ["chat"]
+        assert (forecast.refusal, forecast.already_loaded) == (None, False)
+        assert loaded(desk) == {"chat": ResidentState.READY}
+        outcome = await load(desk, "draw")
+        assert outcome.evicted == ("chat",)
+        assert outcome.resident.placement == forecast.plan.placement
+
+    play(office, scene)
+
+
+def test_a_forecast_of_what_is_there_and_of_what_can_never_be(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        there = await desk.forecast(LoadOrder(model="chat"))
+        assert (there.already_loaded, there.eta_s, there.plan.evict) == (True, 0.0, ())
+        never = await desk.forecast(LoadOrder(model="huge"))
+        assert (never.plan, never.eta_s) == (None, None)
+        assert never.refusal.code is RefusalCode.DOES_NOT_FIT
+
+    play(office, scene)
+
+
+class Yielding(Unpredicting):
+    """Knows of lesser settings."""
+
+    def fallbacks(self, spec):
+        less = Footprint(device_bytes=8 * GiB)
+        shorter = replace(spec.serving, context_size=2048)
+        return (Fallback(serving=shorter, footprint=less, given_up=("half the context",)),)
+
+
+def test_a_forecast_gives_up_what_the_load_then_gives_up(office):
+    office.predictor = Yielding()
+    office.changes = {"huge": {"degrade": (Degrading.CONTEXT_SIZE,)}}
+
+    async def scene(desk, conductor):
+        forecast = await desk.forecast(LoadOrder(model="huge"))
+        assert forecast.refusal is None
+        assert forecast.spec.given_up == ("half the context",)
+        outcome = await load(desk, "huge")
+        assert outcome.resident.spec.given_up == forecast.spec.given_up
+        assert outcome.resident.placement == forecast.plan.placement
+        there = await desk.forecast(LoadOrder(model="huge"))
+        assert (there.already_loaded, there.spec.given_up) == (True, ("half the context",))
+
+    play(office, scene)
+
+
+def test_what_the_files_have_to_say_is_said_after_a_reload(office):
+    class Telling(Unpredicting):
+        def news(self):
+            return (Decide(kind=DecisionKind.CATALOGUE, text="chat is declared wrongly."),)
+
+    office.predictor = Telling()
+
+    async def scene(desk, conductor):
+        await desk.reload()
+        assert [each.decision.text for each in conductor.history.decisions()] == [
+            "chat is declared wrongly."
+        ]
+
+    play(office, scene)
+
+
+# --- leases ------------------------------------------------------------------------------------
+
+
+def test_room_is_leased_renewed_and_given_back(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        order = RoomOrder(vram_bytes=20 * GiB, owner="train", lease_s=60)
+        outcome = await desk.lease_room(order)
+        assert outcome.evicted == ("chat",)
+        assert outcome.resident.placement.on(G0) == 20 * GiB
+        renewed = desk.renew_lease(outcome.lease.id, 600)
+        assert renewed.expires_s > outcome.lease.expires_s
+        assert desk.release_lease(outcome.lease.id)
+        assert not desk.release_lease(outcome.lease.id)
+        assert loaded(desk) == {}
+        with pytest.raises(KeyError):
+            desk.renew_lease(outcome.lease.id, 600)
+
+    play(office, scene)
+
+
+def test_room_that_is_not_waited_for_is_not_leased(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat", owner="one")
+        order = RoomOrder(vram_bytes=20 * GiB, owner="train", lease_s=60)
+        waiting = asyncio.create_task(desk.lease_room(order))
+        await eventually(lambda: len(conductor.scheduler.state.queue) == 1)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert len(conductor.scheduler.state.queue) == 0
+        assert [each.owner for each in desk.snapshot().leases] == ["one"]
+
+    play(office, scene)
+
+
+# --- the catalogue -----------------------------------------------------------------------------
+
+
+def test_a_pin_keeps_a_model(office):
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        assert desk.set_pin("talk", pinned=True).name == "chat"
+        assert await refused(load(desk, "draw")) is RefusalCode.NO_ROOM
+        desk.set_pin("chat", pinned=False)
+        assert (await load(desk, "draw")).evicted == ("chat",)
+
+    play(office, scene)
+
+
+def test_a_model_that_is_put_can_be_loaded_and_deleted_once_it_is_gone(office):
+    async def scene(desk, conductor):
+        body = {"service": "rehearsal", "vram_mb": 1024, "fake": {"load_s": 0.01}}
+        await desk.put_model("new", body)
+        await load(desk, "new")
+        assert await refused(desk.delete_model("new")) is RefusalCode.CONFLICT
+        await desk.unload(UnloadOrder(model="new"))
+        await desk.delete_model("new")
+        assert "new" not in desk.catalogue
+        with pytest.raises(ConfigInvalid):
+            await desk.put_model("new", {"service": "nowhere"})
+
+    play(office, scene)
+
+
+def test_a_reload_holds_from_the_next_decision_on(office):
+    async def scene(desk, conductor):
+        text = FILE.replace("headroom_mb: 0", "headroom_mb: 0, budget_mb: 20480")
+        office.file.write_text(text.replace("protect_idle_s: 0", "protect_idle_s: 7"))
+        outcome = await desk.reload()
+        assert outcome.changed == ("scheduling", "devices")
+        assert conductor.scheduler.state.rules.protect_idle_s == 7
+        (account,) = desk.snapshot().accounts
+        assert account.available_bytes == 20 * GiB
+
+    play(office, scene)
+
+
+def test_a_budget_may_differ_from_device_to_device(office):
+    async def scene(desk, conductor):
+        office.file.write_text(FILE.replace("headroom_mb: 0", "budget_mb: {g0: 1024}"))
+        await desk.reload()
+        (account,) = desk.snapshot().accounts
+        assert account.available_bytes == GiB
+
+    play(office, scene)
+
+
+def test_a_model_taken_out_while_it_runs_can_still_be_told_to_go(office):
+    async def scene(desk, conductor):
+        await load(desk, "draw")
+        office.file.write_text(FILE.replace("  draw:", "  paint:"))
+        await desk.reload()
+        assert await desk.log_tail("draw", 5) is not None
+        assert (await desk.unload(UnloadOrder(model="draw"))).status is UnloadStatus.UNLOADED
+        assert await refused(desk.unload(UnloadOrder(model="draw"))) == RefusalCode.UNKNOWN_MODEL
+
+    play(office, scene)
+
+
+def test_a_service_that_came_with_a_reload_waits_for_a_restart(office):
+    async def scene(desk, conductor):
+        late = "  late: {engine: fake}\nmodels:\n  new: {service: late, vram_mb: 1}"
+        office.file.write_text(FILE.replace("models:", late))
+        outcome = await desk.reload()
+        assert outcome.needs_restart == ("services.late",)
+        with pytest.raises(Denied) as denied:
+            await desk.begin_load(LoadOrder(model="new"))
+        assert denied.value.refusal.code is RefusalCode.CONFLICT
+        assert "Restart" in denied.value.refusal.remedy
+        assert loaded(desk) == {}
+
+    play(office, scene)
+
+
+# --- what is and what was ----------------------------------------------------------------------
+
+
+def test_whoever_should_not_be_sent_work_says_why(office):
+    async def scene(desk, conductor):
+        assert desk.degraded() == ()
+        office.problems.append("the disk is full")
+        office.world.set_fault(G0, DeviceState.LOST, "it fell off the bus")
+        await conductor.lookout.sample()
+        conductor.tell(ShutdownBegan(stop_residents=False))
+        assert desk.degraded() == (
+            "the disk is full",
+            "the orchestrator is shutting down",
+            "g0: it fell off the bus",
+        )
+
+    play(office, scene)
+
+
+class Mute(MemoryRegistry):
+    """A disk that takes what is written and gives nothing back."""
+
+    async def decisions(self, **asked):
+        raise RegistryFailed(f"the disk is gone: {asked}")
+
+
+def test_decisions_are_told_from_memory_where_the_disk_does_not_answer(office):
+    office.registry = Mute()
+
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        conductor.say(Decide(kind=DecisionKind.DEVICE, text="g0 is lost."))
+        asked = {"before_id": None, "after_id": None, "model": None, "limit": 3}
+        remembered = await desk.decisions(**asked)
+        assert [each.id for each in remembered] == [
+            each.id for each in reversed(conductor.history.decisions()[-3:])
+        ]
+        of_chat = await desk.decisions(**{**asked, "model": "chat"})
+        assert {each.decision.model for each in of_chat} == {"chat"}
+
+    play(office, scene)
+
+
+def test_an_operation_can_be_looked_up(office):
+    async def scene(desk, conductor):
+        operation = await desk.begin_load(LoadOrder(model="chat"))
+        await desk.load_outcome(operation.id, 10)
+        assert (await desk.operation(operation.id)).model == "chat"
+        assert desk.load_progress(operation.id)[1] == 0.0
+        assert await desk.operation("nobody") is None
+
+    play(office, scene)
+
+
+def test_the_log_of_a_model_is_found_by_its_alias(office):
+    async def scene(desk, conductor):
+        assert await desk.log_tail("talk", 5) == ()
+        await load(desk, "chat")
+        (thing,) = office.world.running.values()
+        thing.log.append("a word")
+        assert await desk.log_tail("talk", 5) == ("a word",)
+
+    play(office, scene)
+
+
+def test_a_daemon_whose_only_runtime_is_silent_is_not_ready_and_says_so(office):
+    async def scene(desk, conductor):
+        assert desk.doubts() == ()
+        office.world.silence = Silence(who="Docker", for_s=7.0, problem="Docker is silent.")
+        await asyncio.sleep(2)
+        said = "Docker has not answered for 7 s; nothing is started there."
+        assert desk.doubts() == desk.degraded() == (said,)
+        forecast = await desk.forecast(LoadOrder(model="chat"))
+        assert forecast.refusal.code is RefusalCode.RUNTIME_UNAVAILABLE
+        with pytest.raises(Denied, match="Docker is silent"):
+            await load(desk, "chat")
+
+    play(office, scene)
+
+
+def test_with_another_runtime_it_is_ready_all_the_same(office):
+    async def scene(desk, conductor):
+        conductor.drivers["elsewhere"] = replace(
+            conductor.drivers[machine.SERVICE], runtime=Unshared()
+        )
+        office.world.silence = Silence(who="Docker", for_s=7.0, problem="Docker is silent.")
+        await asyncio.sleep(2)
+        assert desk.doubts() != ()
+        assert desk.degraded() == ()
+
+    play(office, scene)

@@ -1,0 +1,126 @@
+"""What an order would come to: of models whose files are on a hub, and of services to come.
+
+Plans of models that are here are tested at the desk, beside the loads that they foretell.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.catalogue.catalogue import Book
+from orchestrator.catalogue.learned import Experience
+from orchestrator.catalogue.predictor import Unpredicting
+from orchestrator.config import load_config
+from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.footprints import Footprint, Provenance
+from orchestrator.core.values.refusals import RefusalCode
+from orchestrator.core.values.vram import MiB
+from orchestrator.desk.previews import Forecasts
+from orchestrator.errors import Denied
+from orchestrator.orders import EstimateOrder, LoadOrder
+from orchestrator.ports import Drivers
+from orchestrator.runtimes.fake.engine import FakeWorldEngine
+from tests import machine
+from tests.asynchronous import run
+
+FILE = """
+devices: {source: fake, headroom_mb: 0, fake: [{name: A, total_mb: 24576}]}
+services:
+  rehearsal: {engine: xllamacpp}
+models:
+  far: {service: rehearsal, file: "org/repo:far.gguf"}
+"""
+SIZED = Footprint(device_bytes=100 * MiB, provenance=Provenance.ESTIMATED)
+NOT_THERE = Failure(reason=FailureReason.MODEL_FILE, detail="it is not there.", remedy="pull it.")
+
+
+class Hub:
+    """A supply that finds what it was given to find."""
+
+    def __init__(self, outcome=None):
+        self.outcome = outcome
+        self.asked = []
+        self.take_in = None
+
+    async def bring(self, spec, tell):
+        self.asked.append(spec)
+        if self.outcome is not None:
+            return self.outcome
+        return self.take_in(replace(spec, file="/cache/far.gguf", footprint=SIZED))
+
+
+class Appraising(Unpredicting):
+    def appraise(self, spec):
+        return spec.file
+
+
+def play(tmp_path, scene, hub, **more):
+    file = tmp_path / "orchestrator.yaml"
+    file.write_text(FILE)
+    (tmp_path / "state").mkdir()
+
+    def load():
+        return load_config(file, environ={})
+
+    async def played():
+        world = machine.world()
+        book = Book(config=load(), load=load, experience=Experience(), predictor=Appraising())
+        hub.take_in = book.take_in
+        drivers = Drivers(engine=FakeWorldEngine(world), runtime=world.runtime, supplies=(hub,))
+        by = {machine.SERVICE: drivers} if more.get("drivers", True) else {}
+        async with machine.conducting(world, by=by) as conductor:
+            await scene(Forecasts(conductor, book))
+
+    run(played())
+
+
+def test_a_plan_for_a_model_on_a_hub_finds_out_what_it_takes(tmp_path):
+    hub = Hub()
+
+    async def scene(forecasts):
+        forecast = await forecasts.of(LoadOrder(model="far"))
+        assert (forecast.spec.footprint, forecast.refusal) == (SIZED, None)
+        assert forecast.plan.placement.total_bytes == SIZED.device_bytes
+        await forecasts.of(LoadOrder(model="far"))
+        assert len(hub.asked) == 1, "it is known from then on"
+
+    play(tmp_path, scene, hub)
+
+
+def test_a_hub_that_does_not_tell_is_the_reason_of_the_refusal(tmp_path):
+    async def scene(forecasts):
+        forecast = await forecasts.of(LoadOrder(model="far"))
+        assert forecast.plan is None
+        refusal = forecast.refusal
+        assert (refusal.code, refusal.failure) == (RefusalCode.LOAD_FAILED, NOT_THERE)
+        assert refusal.remedy == "pull it."
+
+    play(tmp_path, scene, Hub(NOT_THERE))
+
+
+def test_an_estimate_looks_at_what_may_not_be_downloaded_as_well(tmp_path):
+    hub = Hub()
+
+    async def scene(forecasts):
+        assert await forecasts.estimate(EstimateOrder(model="far")) == "/cache/far.gguf"
+        (asked,) = hub.asked
+        assert asked.auto_download
+        assert asked.footprint.unknown
+
+    play(tmp_path, scene, hub)
+
+
+def test_an_estimate_that_the_hub_refuses_says_why(tmp_path):
+    async def scene(forecasts):
+        with pytest.raises(Denied, match="it is not there"):
+            await forecasts.estimate(EstimateOrder(model="far"))
+
+    play(tmp_path, scene, Hub(NOT_THERE))
+
+
+def test_a_service_that_came_with_a_reload_cannot_start_anything_yet(tmp_path):
+    async def scene(forecasts):
+        with pytest.raises(Denied, match="when the orchestrator was started"):
+            forecasts.startable(LoadOrder(model="far"))
+
+    play(tmp_path, scene, Hub(), drivers=False)

@@ -1,0 +1,127 @@
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.core.values.residents import Placement
+from orchestrator.core.values.specs import Serving
+from orchestrator.core.values.vram import DeviceId, GiB
+from orchestrator.engines.llama.argv import (
+    device_environment,
+    effective_load_mode,
+    server_arguments,
+)
+from orchestrator.engines.llama.flags import Flags
+from orchestrator.engines.xllamacpp.flags import FLAGS
+from tests.unit.engines.launched import ON_HOST, spec_of
+
+ONE_GPU = Placement(((DeviceId("GPU-a"), 8 * GiB), (DeviceId("host"), GiB)))
+TWO_GPUS = Placement(((DeviceId("GPU-b"), 6 * GiB), (DeviceId("GPU-a"), 3 * GiB)))
+NEWER = replace(FLAGS, names=FLAGS.names | {"--device"})
+OLD = Flags(
+    names=frozenset({"-m", "-fa", "--no-mmap", "--mlock", "--metrics", "--slots", "--embedding"}),
+    valued=frozenset({"-m"}),
+)
+
+
+def arguments(placement=ONE_GPU, flags=NEWER, serving=None, **changes) -> str:
+    spec = spec_of(file="/models/a.gguf", serving=serving or Serving(), **changes)
+    return " ".join(server_arguments(spec, placement, flags, physical_cores=6))
+
+
+def test_everything_that_costs_bytes_is_said():
+    serving = Serving(
+        context_size=8192, slots=2, cache_type_k="q8_0", cache_type_v="q4_0", batch=512, ubatch=128
+    )
+    said = arguments(serving=serving)
+    for words in (
+        "-m /models/a.gguf",
+        "-c 8192 -np 2",
+        "-ctk q8_0 -ctv q4_0",
+        "-b 512 -ub 128",
+        "--kv-unified",
+        "--cache-ram 0",
+        "--ctx-checkpoints 3",
+        "--fit off",
+        "-ngl 999",
+        "-fa on",
+        "-t 6",
+        "--load-mode none",
+        "--host {host} --port {port}",
+        "--metrics --slots",
+        "--alias smol",
+        "--jinja",
+        "--cors-origins localhost",
+        "--no-ui",
+    ):
+        assert words in said, words
+
+
+def test_a_divided_cache_is_launched_with_a_context_for_each_slot():
+    serving = Serving(context_size=4096, slots=3, unified_cache=False)
+    assert serving.total_context == 12288
+    assert "-c 12288 -np 3" in arguments(serving=serving)
+    assert "--no-kv-unified" in arguments(serving=serving)
+
+
+def test_on_the_host_nothing_is_offloaded_and_no_gpu_is_seen():
+    said = arguments(ON_HOST, mmproj="/models/p.gguf")
+    assert "-ngl 0 --device none --no-mmproj-offload" in said
+    assert "--load-mode mmap" in said
+    assert device_environment(ON_HOST)["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_gpus_are_shown_by_uuid_and_split_in_the_order_of_the_placement():
+    assert device_environment(TWO_GPUS)["CUDA_VISIBLE_DEVICES"] == "GPU-b,GPU-a"
+    assert "-sm layer -ts 6144,3072" in arguments(TWO_GPUS)
+
+
+def test_host_ram_beside_a_gpu_is_no_part_of_the_split():
+    assert device_environment(ONE_GPU)["CUDA_VISIBLE_DEVICES"] == "GPU-a"
+    assert "-ts" not in arguments(ONE_GPU).split()
+
+
+@pytest.mark.parametrize(
+    ("serving", "placement", "mode"),
+    [
+        (Serving(), ONE_GPU, "none"),
+        (Serving(gpu_layers=10), ONE_GPU, "mmap"),
+        (Serving(), ON_HOST, "mmap"),
+        (Serving(load_mode="mlock"), ONE_GPU, "mlock"),
+    ],
+)
+def test_load_mode_follows_where_the_layers_go(serving, placement, mode):
+    assert effective_load_mode(serving, placement) == mode
+
+
+def test_an_older_server_is_told_in_its_own_words():
+    said = arguments(flags=OLD, serving=Serving(embeddings=True)).split()
+    assert "--no-mmap" in said
+    assert "--embedding" in said
+    assert said[said.index("-fa") + 1] != "on"
+    assert not {"--fit", "--cache-ram", "--load-mode", "--kv-unified", "--no-ui"} & set(said)
+
+
+def test_flash_attention_off():
+    assert "-fa off" in arguments(serving=Serving(flash_attention=False))
+    assert "-fa" not in arguments(serving=Serving(flash_attention=False), flags=OLD).split()
+
+
+def test_embeddings_use_one_batch_size_because_the_server_would():
+    said = arguments(serving=Serving(embeddings=True, batch=2048, ubatch=512))
+    assert "-b 512 -ub 512" in said
+    assert "--embeddings" in said
+
+
+def test_projector_adapters_answer_length_and_threads():
+    said = arguments(
+        mmproj="/models/p.gguf",
+        lora=("/models/x.gguf", "/models/y.gguf"),
+        serving=Serving(max_tokens=512, threads=3, jinja=False, gpu_layers=12, host_cache_mb=256),
+    )
+    assert "--mmproj /models/p.gguf --lora /models/x.gguf --lora /models/y.gguf" in said
+    for words in ("-n 512", "-t 3", "--no-jinja", "-ngl 12", "--cache-ram 256"):
+        assert words in said
+
+
+def test_the_same_spec_and_placement_give_the_same_arguments():
+    assert arguments(TWO_GPUS) == arguments(TWO_GPUS)

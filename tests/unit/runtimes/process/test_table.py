@@ -1,0 +1,185 @@
+import os
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.runtimes.process.table import (
+    Grip,
+    Process,
+    attached,
+    boot_id,
+    descendants,
+    grips,
+    kinship,
+    marked,
+    out_of_memory_kills,
+    read_process,
+    read_table,
+    seniority,
+    wait_until_ended,
+)
+from tests.asynchronous import run
+from tests.unit.runtimes.processes import descriptors
+
+NOBODY = 2**22 + 1  # above the largest pid there can be
+
+
+@pytest.fixture
+def sleeper():
+    with subprocess.Popen(["sleep", "1000"], env={"MARK": "yes", "OTHER": "1=2"}) as child:
+        yield child
+        child.kill()
+
+
+def process(pid, parent):
+    return Process(
+        pid=pid, started=0, parent=parent, group=pid, session=pid, kernel=False, ended=False
+    )
+
+
+def test_we_are_in_the_table():
+    own = read_table()[os.getpid()]
+    assert own == read_process(os.getpid())
+    assert own.parent == os.getppid()
+    assert own.session == os.getsid(0)
+    assert own.group == os.getpgid(0)
+    assert not own.ended
+
+
+def test_a_process_that_is_not_there_is_none():
+    assert read_process(NOBODY) is None
+
+
+def test_a_name_with_brackets_and_spaces_is_read(tmp_path):
+    odd = tmp_path / "a) Z (b"
+    odd.symlink_to("/bin/sleep")
+    with subprocess.Popen([odd, "1000"]) as child:
+        try:
+            assert read_process(child.pid).parent == os.getpid()
+        finally:
+            child.kill()
+
+
+def test_a_zombie_has_ended():
+    with subprocess.Popen(["true"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert read_process(child.pid).ended
+
+
+def test_a_process_whose_first_thread_has_ended_still_runs():
+    source = (
+        "import ctypes, threading, time;"
+        "threading.Thread(target=time.sleep, args=(1000,)).start();"
+        "print('up', flush=True);"
+        "ctypes.CDLL(None).syscall(60, 0)"  # exit, of this thread alone, on x86-64
+    )
+    with subprocess.Popen(["python3", "-c", source], stdout=subprocess.PIPE) as child:
+        try:
+            child.stdout.readline()
+            deadline_s = time.monotonic() + 10
+            while not _first_thread_gone(child.pid):
+                assert time.monotonic() < deadline_s
+            assert not read_process(child.pid).ended
+        finally:
+            child.kill()
+
+
+def _first_thread_gone(pid):
+    return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+
+
+def test_descendants_are_all_generations_and_nobody_else():
+    table = {pid: process(pid, parent) for pid, parent in [(2, 1), (3, 2), (4, 3), (5, 1), (6, 9)]}
+    assert descendants(kinship(table), 2) == {3, 4}
+    assert descendants(kinship(table), 4) == frozenset()
+
+
+def test_the_server_is_told_from_what_came_from_it():
+    server = replace(process(900, 1), started=5)
+    child = replace(process(3, 900), session=900, started=5)  # pids began anew in one tick
+    orphan = replace(process(4, 1), started=6)
+    assert min([child, orphan, server], key=seniority) == server
+    assert min([replace(process(1000, 1), started=7), orphan], key=seniority) == orphan
+
+
+def test_attached_are_descendants_and_members_of_the_session():
+    table = {pid: process(pid, parent) for pid, parent in [(2, 1), (3, 2), (5, 1), (6, 1)]}
+    table[5] = replace(table[5], session=2)
+    assert attached(kinship(table), 2) == {2, 3, 5}
+
+
+def test_marks_are_what_the_program_was_given(sleeper):
+    table = read_table()
+    assert marked(table, ("MARK", "OTHER"))[sleeper.pid] == ("yes", "1=2")
+    assert sleeper.pid not in marked(table, ("MARK", "MISSING"))
+    assert marked({NOBODY: process(NOBODY, 1)}, ("MARK",)) == {}
+
+
+def test_marks_are_seen_while_a_program_becomes_another_one():
+    """It has no environment in that moment, and must not be taken for a stranger."""
+    source = 'exec sh -c "$0" "$0"'
+    with subprocess.Popen(["/bin/sh", "-c", source, source], env={"MARK": "yes"}) as child:
+        try:
+            for _ in range(300):
+                assert marked({child.pid: read_process(child.pid)}, ("MARK",)) == {
+                    child.pid: ("yes",)
+                }
+        finally:
+            child.kill()
+
+
+def test_the_kernels_own_threads_are_not_listed():
+    kthreadd = read_process(2)
+    if kthreadd is not None and kthreadd.kernel:  # not in a container
+        assert 2 not in read_table()
+    assert not read_process(os.getpid()).kernel
+
+
+def test_a_grip_signals_and_reaps(sleeper):
+    grip = Grip.take(sleeper.pid, read_process(sleeper.pid).started)
+    assert not grip.ended
+    assert grip.reap() is None
+    grip.send(signal.SIGTERM)
+    assert run(wait_until_ended([grip], 10))
+    assert grip.ended
+    assert grip.reap() == -signal.SIGTERM
+    grip.send(signal.SIGTERM)
+    assert grip.reap() is None
+    grip.close()
+
+
+def test_a_grip_on_another_start_of_the_pid_is_not_given(sleeper):
+    before = descriptors()
+    assert Grip.take(sleeper.pid, read_process(sleeper.pid).started - 1) is None
+    assert Grip.take(NOBODY, 0) is None
+    assert descriptors() == before
+
+
+def test_grips_are_closed_whatever_happens(sleeper):
+    before = descriptors()
+    with suppress(KeyError), grips([read_process(sleeper.pid), process(NOBODY, 1)]) as held:
+        assert [grip.pid for grip in held] == [sleeper.pid]
+        raise KeyError
+    assert descriptors() == before
+
+
+def test_waiting_ends_with_the_timeout(sleeper):
+    async def scenario():
+        with grips([read_process(sleeper.pid)]) as held:
+            assert not await wait_until_ended(held, 0.01)
+            threading.Timer(0.05, sleeper.kill).start()
+            assert await wait_until_ended(held, 10)
+            assert await wait_until_ended([], 0)
+
+    run(scenario())
+
+
+def test_the_kernel_tells_this_boot_and_its_kills():
+    assert boot_id() == boot_id() != ""
+    assert out_of_memory_kills() >= 0

@@ -1,0 +1,75 @@
+import re
+
+import pytest
+
+from orchestrator.web.rest.docs import document
+from tests.unit.web.desk import APP, FakeDesk, asked, routes_of
+
+DOCUMENT = document(APP)
+OPERATIONS = [
+    (method, path, operation)
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+]
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
+def test_every_route_explains_itself_with_examples(method, path, operation):
+    assert operation["summary"]
+    for status, answer in operation["responses"].items():
+        for kind, content in answer.get("content", {}).items():
+            assert "example" in content, (status, kind)
+    if "requestBody" in operation:
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        named = DOCUMENT["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2])
+        assert (named or schema)["examples"]
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
+def test_errors_of_every_route_are_documented(method, path, operation):
+    expected = {"421"} if method == "get" else {"403", "413", "415", "421", "422"}
+    assert expected <= set(operation["responses"])
+
+
+def test_document_shows_every_route_that_is_meant_to_be_used():
+    shown = {(method.upper(), path) for method, path, _ in OPERATIONS}
+    hidden = {(method, path.replace(":path", "")) for method, path in routes_of(APP)} - shown
+    assert hidden == {
+        ("GET", "/openapi.json"),
+        ("GET", "/docs"),
+        ("GET", "/docs/{asset}"),
+        ("GET", "/unload"),
+        ("GET", "/models/load"),
+        ("GET", "/models/unload"),
+        ("GET", "/models/plan"),
+        ("GET", "/models/estimate"),
+    }
+
+
+def test_document_is_served():
+    assert asked(FakeDesk(), "GET", "/openapi.json").json() == DOCUMENT
+
+
+def test_page_and_its_assets_are_local():
+    page = asked(FakeDesk(), "GET", "/docs")
+    assert page.status_code == 200
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert sorted(links) == ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "data:,"]
+    assert "https://" not in page.text
+    assert '"validatorUrl": null' in page.text
+    for link in links[:2]:
+        if link.startswith("/"):
+            asset = asked(FakeDesk(), "GET", link)
+            assert asset.status_code == 200
+            assert len(asset.content) > 100_000
+
+
+@pytest.mark.parametrize("asset", ["docs.py", "..%2fdocs.py", "x" * 5000])
+def test_nothing_else_is_served(asset):
+    assert asked(FakeDesk(), "GET", f"/docs/{asset}").status_code == 404
+
+
+def test_licence_of_the_assets_is_with_them():
+    text = asked(FakeDesk(), "GET", "/docs/LICENSE.swagger-ui.txt").text
+    assert "SmartBear" in text
+    assert "Apache License" in text

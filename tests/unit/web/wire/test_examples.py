@@ -1,0 +1,42 @@
+import pytest
+from pydantic import TypeAdapter
+
+from orchestrator.web.rest.bodies import (
+    EstimateBody,
+    FakeBody,
+    LoadBody,
+    RenewBody,
+    RoomBody,
+    UnloadBody,
+)
+from orchestrator.web.wire import examples, shapes
+
+SHOWN = [
+    (shapes.Status, examples.STATUS),
+    (shapes.LoadAnswer, examples.LOADED),
+    (shapes.Accepted, examples.ACCEPTED),
+    (shapes.UnloadAnswer, examples.UNLOADED),
+    (shapes.PlanAnswer, examples.PLAN),
+    (shapes.EstimateAnswer, examples.ESTIMATE),
+    (shapes.Catalogue, examples.CATALOGUE),
+    (shapes.ModelAnswer, examples.MODEL),
+    (shapes.RoomAnswer, examples.ROOM),
+    (shapes.RoomLeases, examples.ROOMS),
+    (shapes.ModelLeases, examples.MODEL_LEASES),
+    (shapes.Renewed, examples.RENEWED),
+    (shapes.OperationShape, examples.OPERATION),
+    (shapes.Events, examples.EVENTS),
+    *((shapes.ErrorBody, body) for _, body in examples.ERRORS.values()),
+]
+
+
+@pytest.mark.parametrize(("shape", "example"), SHOWN)
+def test_example_is_an_answer(shape, example):
+    assert TypeAdapter(shape).validate_python(example) == example
+
+
+@pytest.mark.parametrize(
+    "body", [EstimateBody, LoadBody, UnloadBody, RoomBody, RenewBody, FakeBody]
+)
+def test_example_of_a_body_can_be_sent(body):
+    body.model_validate(body.example())

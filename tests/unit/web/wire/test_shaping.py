@@ -1,0 +1,232 @@
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.catalogue.sizing import Appraisal
+from orchestrator.core.room.planner import Plan
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.leases import Lease, LeaseKind
+from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.residents import Endpoint, Placement, ResidentState
+from orchestrator.core.values.snapshot import Waiting
+from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, MiB
+from orchestrator.gguf.footprint import Estimate, Method, Share
+from orchestrator.orders import Forecast
+from orchestrator.web.wire import models, shaping
+from tests.unit.web.desk import GPU, NOW_S, FakeDesk, account, resident, spec
+
+
+@pytest.fixture
+def desk():
+    return FakeDesk()
+
+
+def lease_on(held, kind=LeaseKind.REQUEST, **more):
+    return Lease(
+        id=f"{kind}-1",
+        ticket=1,
+        instance=held.instance,
+        model=held.name,
+        kind=kind,
+        owner="w",
+        priority=5,
+        granted_s=NOW_S,
+        **{"expires_s": NOW_S + 60, **more},
+    )
+
+
+def test_every_state_of_a_resident_has_a_word():
+    assert set(shaping.LOADED_STATUS) == set(ResidentState)
+
+
+def test_status_holds_the_fields_of_the_contract(desk):
+    desk.accounts = (account(free_mb=26768),)
+    desk.residents["a"] = resident(spec("a"))
+    body = shaping.status(desk.snapshot())
+    figures = {key: body[key] for key in body if key.endswith(("_mb", "_percent"))}
+    assert figures == {
+        "total_mb": 32768,
+        "used_mb": 6000,
+        "free_mb": 26768,
+        "available_mb": 26256,
+        "foreign_mb": 0,
+        "headroom_mb": 512,
+        "utilization_percent": 45.2,
+    }
+    assert body["now"] == "2026-01-15T10:30:00.000Z"
+    loaded = body["loaded_models"]["a"]
+    assert {key: loaded[key] for key in ("model", "service", "loaded_at", "status")} == {
+        "model": "a",
+        "service": "rehearsal",
+        "loaded_at": "2026-01-15T10:30:00.000Z",
+        "status": "loaded",
+    }
+
+
+def test_unknown_readings_are_null_never_zero(desk):
+    desk.accounts = (account(state=DeviceState.LOST),)
+    body = shaping.status(desk.snapshot())
+    unknown = ("total_mb", "used_mb", "free_mb", "available_mb", "foreign_mb")
+    for shown in (body, body["devices"][0]):
+        assert [shown[key] for key in unknown] == [None] * 5
+        assert shown["utilization_percent"] is None
+    assert body["devices"][0]["problem"] == "fallen off the bus"
+
+
+def test_sums_are_over_gpus_that_can_be_read(desk):
+    desk.accounts = (
+        account("gpu-0", total_mb=1000),
+        account("gpu-1", total_mb=500),
+        account("gpu-2", state=DeviceState.LOST),
+        account("host", kind=DeviceKind.HOST, total_mb=64000),
+    )
+    body = shaping.status(desk.snapshot())
+    assert (body["total_mb"], len(body["devices"])) == (1500, 4)
+    assert shaping.host_devices(desk.accounts) == {"host"}
+
+
+def test_host_ram_is_counted_where_there_is_no_gpu(desk):
+    desk.accounts = (account("host", kind=DeviceKind.HOST, total_mb=64000),)
+    assert shaping.status(desk.snapshot())["total_mb"] == 64000
+    assert shaping.host_devices(desk.accounts) == frozenset()
+
+
+def test_share_on_the_host_is_not_vram(desk):
+    desk.accounts = (account(), account("host", kind=DeviceKind.HOST))
+    placement = Placement(((GPU, 100 * MiB), ("host", 50 * MiB)))
+    desk.residents["a"] = replace(resident(spec("a")), placement=placement)
+    loaded = shaping.status(desk.snapshot())["loaded_models"]["a"]
+    assert loaded["vram_mb"] == 100
+    assert loaded["devices"] == [
+        {"device": "fake-0", "vram_mb": 100},
+        {"device": "host", "vram_mb": 50},
+    ]
+
+
+def test_loading_model_says_when_it_is_expected(desk):
+    of = spec("a", load_s=10.0)
+    desk.residents["a"] = resident(of, ResidentState.LOADING)
+    desk.now_s += 4
+    loaded = shaping.status(desk.snapshot())["loaded_models"]["a"]
+    assert (loaded["status"], loaded["loaded_at"]) == ("loading", None)
+    assert loaded["ready_at"] == "2026-01-15T10:30:10.000Z"
+
+
+def test_the_endpoint_is_the_one_that_clients_are_meant_to_use(desk):
+    here = replace(resident(spec("a")), endpoint=Endpoint("http://vram-a:8080"))
+    desk.residents["a"] = here
+    assert shaping.status(desk.snapshot())["loaded_models"]["a"]["endpoint"] == "http://vram-a:8080"
+    desk.residents["a"] = replace(here, endpoint=Endpoint("http://vram-a:8080", "http://box.lan:1"))
+    assert shaping.status(desk.snapshot())["loaded_models"]["a"]["endpoint"] == "http://box.lan:1"
+
+
+def test_overdue_model_is_expected_now(desk):
+    desk.residents["a"] = resident(spec("a", load_s=10.0), ResidentState.LOADING)
+    desk.now_s += 40
+    loaded = shaping.status(desk.snapshot())["loaded_models"]["a"]
+    assert loaded["ready_at"] == "2026-01-15T10:30:40.000Z"
+
+
+def test_expiry_is_of_idle_models_that_are_not_pinned(desk):
+    of = spec("a", ttl_s=600.0)
+
+    def expires_at(**more):
+        desk.residents["a"] = resident(of, **more)
+        return shaping.status(desk.snapshot())["loaded_models"]["a"]["expires_at"]
+
+    assert expires_at() == "2026-01-15T10:40:00.000Z"
+    assert expires_at(busy=True) is None
+    assert expires_at(lease_count=1) is None
+    assert expires_at(ttl_s=None) is None
+    desk.pinned = {"a"}
+    assert expires_at() is None
+
+
+def test_requests_in_flight_and_owners_are_told_apart(desk):
+    held = desk.residents["a"] = resident(spec("a"))
+    desk.leases = {kind: lease_on(held, kind) for kind in (LeaseKind.REQUEST, LeaseKind.OWNER)}
+    loaded = shaping.status(desk.snapshot())["loaded_models"]["a"]
+    assert loaded["in_flight"] == 1
+    assert [each["lease_id"] for each in loaded["leases"]] == ["owner-1"]
+
+
+def test_life_that_comes_hides_the_one_that_leaves(desk):
+    coming = replace(resident(spec("a"), ResidentState.LOADING), instance="a-2")
+    leaving = resident(spec("a"), ResidentState.RELEASING)
+    for order in ((coming, leaving), (leaving, coming)):
+        desk.residents = dict(enumerate(order))
+        assert shaping.residents_by_name(desk.snapshot())["a"].instance == "a-2"
+
+
+def test_queue_is_shown(desk):
+    desk.queue = (
+        Waiting(
+            model="b", priority=5, callers=3, waited_s=1.23456, bound_s=187.0, waits_for="a drains"
+        ),
+    )
+    assert shaping.status(desk.snapshot())["queue"] == [
+        {
+            "model": "b",
+            "priority": 5,
+            "callers": 3,
+            "waited_seconds": 1.235,
+            "bound_seconds": 187.0,
+            "waits_for": "a drains",
+        }
+    ]
+
+
+def test_plan_names_who_leaves_and_why():
+    victim = resident(spec("b", mb=9000))
+    plan = Plan(spec("a"), Placement(((GPU, 6000 * MiB),)), (victim,), True, {"b": "idle"})
+    forecast = Forecast(
+        spec=spec("a"),
+        plan=plan,
+        refusal=None,
+        available_bytes=MiB,
+        eta_s=3.14159,
+        already_loaded=False,
+    )
+    answer = shaping.plan_answer(forecast, frozenset())
+    assert answer["evict"] == [{"model": "b", "vram_mb": 9000, "reason": "idle"}]
+    assert (answer["drains"], answer["eta_seconds"]) == (True, 3.142)
+
+
+def test_a_plan_that_lacks_host_ram_still_says_what_it_takes_of_the_gpu():
+    wanted = replace(spec("a"), given_up=("projector on the host",))
+    refused = Refusal(
+        code=RefusalCode.DOES_NOT_FIT,
+        detail="host RAM",
+        needed_bytes=9000 * MiB,
+        short_beside=DeviceId("host"),
+    )
+    forecast = Forecast(
+        spec=wanted,
+        plan=None,
+        refusal=refused,
+        available_bytes=MiB,
+        eta_s=None,
+        already_loaded=False,
+    )
+    answer = shaping.plan_answer(forecast, frozenset({DeviceId("host")}))
+    assert (answer["vram_mb"], answer["refusal"]["needed_mb"]) == (6000, 9000)
+    assert answer["given_up"] == ["projector on the host"]
+
+
+def test_instants_carry_their_zone():
+    assert shaping.instant(NOW_S + 0.1234) == "2026-01-15T10:30:00.123Z"
+
+
+def test_what_several_gpus_hold_together_is_told():
+    footprint = Footprint(device_bytes=1000 * MiB, further_device_bytes=600 * MiB)
+    parts = Estimate("llama", Method.HEADER, (Share(MiB), Share(MiB)), Share())
+    wide = Appraisal(spec("a", file="/a.gguf", span=2), parts, footprint)
+    assert shaping.estimate_answer(wide)["vram_mb"] == 1600
+
+
+def test_settings_that_others_chose_are_not_made_up(desk):
+    theirs = replace(spec("a"), settings_ours=False)
+    desk.residents["a"] = resident(theirs)
+    answer = models.model_answer(theirs, desk.snapshot())
+    assert (answer["serving"], answer["context_size"]) == (None, None)
+    assert answer["resident"]["serving"] is None
