@@ -9,11 +9,11 @@ import time
 from dataclasses import replace
 
 from orchestrator.core.life.scheduler import Scheduler
-from orchestrator.core.room.eviction import Rules, Urgency, least_regretted
+from orchestrator.core.room.eviction import Urgency, least_regretted
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.room.planner import Question, find
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.leases import LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.leases import LeaseId, LeaseKind
 from orchestrator.core.values.messages import Check, Checked, Released, Requested, Ticked
 from orchestrator.core.values.residents import (
     Endpoint,
@@ -22,7 +22,9 @@ from orchestrator.core.values.residents import (
     Resident,
     ResidentState,
 )
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import (
     Device,
     DeviceId,

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
+from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.scheduler import Scheduler
-from orchestrator.core.room.eviction import Rules, least_recently_used
+from orchestrator.core.room.eviction import least_recently_used
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.leases import LeaseKind, Ticket
-from orchestrator.core.values.messages import Requested, Sampled, UnloadRequested
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
+from orchestrator.core.values.messages import Effect, Event, Requested, Sampled, UnloadRequested
 from orchestrator.core.values.residents import (
     Endpoint,
     InstanceId,
@@ -15,7 +16,9 @@ from orchestrator.core.values.residents import (
     Resident,
     ResidentState,
 )
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, GiB, Reading
 
 ENDPOINT = Endpoint("http://127.0.0.1:1")
@@ -138,7 +141,37 @@ def scheduler(
 ) -> Scheduler:
     specs = {part.name: part for part in parts if isinstance(part, ModelSpec)}
     account = ledger(*(part for part in parts if not isinstance(part, ModelSpec)))
-    return Scheduler(specs, account, rules(**(changes or {})), least_recently_used)
+    made = CheckedScheduler(specs, account, rules(**(changes or {})), least_recently_used)
+    for part in parts:
+        if isinstance(part, Resident):
+            for number in range(part.lease_count):
+                held = lease(part, number)
+                made.state.leases[held.id] = held
+    return made
+
+
+class CheckedScheduler(Scheduler):
+    """Looks for contradictions after every event."""
+
+    def handle(self, event: Event, *, now_s: float) -> list[Effect]:
+        effects = super().handle(event, now_s=now_s)
+        wrong = consistent(self.state)
+        assert not wrong, f"after {event}: {wrong}"
+        return effects
+
+
+def lease(held: Resident, number: int = 0) -> Lease:
+    return Lease(
+        id=LeaseId(f"{held.instance}-l{number}"),
+        ticket=Ticket(-1000 - number),
+        instance=held.instance,
+        model=held.name,
+        kind=LeaseKind.REQUEST,
+        owner=None,
+        priority=held.priority,
+        granted_s=0.0,
+        expires_s=None,
+    )
 
 
 def request(ticket: int, wanted: ModelSpec, **changes: object) -> Requested:

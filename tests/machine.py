@@ -10,9 +10,9 @@ from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
 from orchestrator.core.life.scheduler import Scheduler
-from orchestrator.core.room.eviction import Rules
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.residents import Endpoint, InstanceId
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import FakeBehaviour, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.ports import Drivers, Handle, Registry, Running

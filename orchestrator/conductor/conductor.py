@@ -19,9 +19,8 @@ from orchestrator.conductor.preflight import Checks
 from orchestrator.conductor.sensors import Lookout
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.survey import survey
-from orchestrator.core.room.eviction import Rules
 from orchestrator.core.values.failures import Failure, FailureReason
-from orchestrator.core.values.leases import LeaseKind, Ticket
+from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
     Check,
     Decide,
@@ -51,6 +50,7 @@ from orchestrator.core.values.messages import (
 from orchestrator.core.values.residents import SERVING, InstanceId, Resident, ResidentState
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.errors import Denied
 from orchestrator.errors import StopFailed as StopFailedError
 from orchestrator.ports import (
@@ -219,11 +219,8 @@ class Conductor:
         self._chronicle.say(decision)
 
     def start_from(self, memory: Memory) -> None:
-        """Go on where the last life of the daemon ended: numbers, and the operator's pins."""
+        """Go on numbering where the last life of the daemon ended."""
         self._chronicle.go_on_after(memory.last_decision_id)
-        pinned = self.scheduler.state.pinned
-        for model, is_pinned in memory.pins.items():
-            (pinned.add if is_pinned else pinned.discard)(model)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._tasks.create_task(work, name=name)
@@ -377,13 +374,6 @@ class Conductor:
 
     def write_operation(self, operation: Operation) -> None:
         self._spawn(self.registry.put_operation(operation), f"write operation {operation.id}")
-
-    def take_rules(
-        self, rules: Rules, *, headroom_bytes: int, budget_bytes: Mapping[str, int] | int | None
-    ) -> None:
-        """The operator changed the numbers: they hold from the next decision on."""
-        self.scheduler.state.rules = rules
-        self.scheduler.state.ledger.rule(headroom_bytes=headroom_bytes, budget_bytes=budget_bytes)
 
     def close(self) -> None:
         """Leave what runs running; only stop looking at it."""

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from orchestrator.core.room.eviction import Rules
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import (
     CONTEXT_CHECKPOINTS_DEFAULT,
     PRIORITY_DEFAULT,

@@ -7,10 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.conductor.conductor import Conductor
-from orchestrator.core.life.evictions import wanted_gone
 from orchestrator.core.life.reconcile import Health, Sight, come_back, reconcile
 from orchestrator.core.room.placement import placements, usable_devices
-from orchestrator.core.values.leases import Lease
 from orchestrator.core.values.messages import Recovered
 from orchestrator.core.values.residents import InstanceId, Placement, Resident, ResidentState
 from orchestrator.core.values.specs import Catalogue, ModelSpec, ServiceName
@@ -69,7 +67,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) ->
     for resident in verdict.residents:
         if resident.instance in running:
             conductor.know(resident, running[resident.instance])
-    conductor.tell(Recovered(verdict.residents, _still_valid(memory.leases, now_s), unseen=unseen))
+    conductor.tell(Recovered(verdict.residents, memory.leases, unseen=unseen, pins=memory.pins))
     for resident in verdict.residents:
         conductor.resume(resident)
     unknown = [r.resident.instance for r in memory.residents if r not in known]
@@ -117,13 +115,7 @@ async def _take_back(conductor: Conductor, found: Found, spec: ModelSpec, driver
     life = conductor.life(found.instance) or _draw_up(found.instance, spec, conductor, now_s)
     (sight,) = await _look([found], {found.instance: drivers.engine}, frozenset())
     present = state.ledger.resident(found.model)
-    resident = life and come_back(
-        life,
-        sight,
-        present,
-        now_s,
-        wanted_gone=present is not None and wanted_gone(state, present),
-    )
+    resident = life and come_back(life, sight, present, now_s)
     if resident is not None:
         conductor.know(resident, found.running)
         conductor.tell(Recovered((resident,), why="somebody started it again"))
@@ -137,7 +129,7 @@ async def _adopt(conductor: Conductor, spec: ModelSpec) -> bool:
     if scheduler.state.ledger.resident(spec.name) is not None:
         return False
     now_s = conductor.clock()
-    instance = scheduler.state.new_instance(spec.name, now_s)
+    instance = scheduler.new_instance(spec.name, now_s)
     drawn = _draw_up(instance, spec, conductor, now_s)
     if drawn is None:
         return False
@@ -270,11 +262,6 @@ def _draw_up(
         priority=spec.priority,
         ttl_s=spec.ttl_s,
     )
-
-
-def _still_valid(leases: Sequence[Lease], now_s: float) -> list[Lease]:
-    """A lease that ran out while nobody was there to hear its renewal gets one more minute."""
-    return [lease for lease in leases if lease.expires_s is None or lease.expires_s > now_s - 60]
 
 
 async def _remove(things: Sequence[Running], runtimes: Sequence[Runtime]) -> None:

@@ -24,6 +24,7 @@ from orchestrator.core.values.messages import (
     Released,
     Renewed,
     Requested,
+    RulesChanged,
     UnloadRequested,
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
@@ -261,16 +262,18 @@ class Desk:
         """What the configuration says about waiting and about room holds from now on."""
         devices = self._book.config.devices
         budget = devices.budget_mb
-        self._conductor.take_rules(
-            self._book.config.scheduling.rules,
-            headroom_bytes=devices.headroom_mb * MiB,
-            budget_bytes=(
-                {name: each * MiB for name, each in budget.items()}
-                if isinstance(budget, dict)
-                else None
-                if budget is None
-                else budget * MiB
-            ),
+        self._conductor.tell(
+            RulesChanged(
+                rules=self._book.config.scheduling.rules,
+                headroom_bytes=devices.headroom_mb * MiB,
+                budget_bytes=(
+                    {name: each * MiB for name, each in budget.items()}
+                    if isinstance(budget, dict)
+                    else None
+                    if budget is None
+                    else budget * MiB
+                ),
+            )
         )
 
     # --- the past --------------------------------------------------------------------------------

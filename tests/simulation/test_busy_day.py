@@ -15,10 +15,8 @@ from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
 from orchestrator.core.life.grants import bound_s
-from orchestrator.core.life.scheduler import Scheduler
-from orchestrator.core.room.eviction import Rules
 from orchestrator.core.room.ledger import Ledger
-from orchestrator.core.values.leases import LeaseKind, Ticket
+from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
     Effect,
     Event,
@@ -28,7 +26,9 @@ from orchestrator.core.values.messages import (
     UnloadRequested,
 )
 from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpec, room_spec
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId, DeviceState, GiB
 from orchestrator.errors import Denied
 from orchestrator.ports import Drivers
@@ -36,7 +36,7 @@ from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import FakeWorld
 from orchestrator.runtimes.fake.script import Fate
-from tests.factories import spec
+from tests.factories import CheckedScheduler, spec
 from tests.simulation.virtual_time import run
 
 CLIENTS = 40
@@ -97,7 +97,7 @@ class Day:
         service = next(iter(self.specs.values())).service
         drivers = {service: Drivers(engine=engine, runtime=self.world.runtime, stop_grace_s=2)}
         return Conductor(
-            scheduler=Scheduler(self.specs, Ledger(headroom_bytes=GiB // 4), RULES),
+            scheduler=CheckedScheduler(self.specs, Ledger(headroom_bytes=GiB // 4), RULES),
             devices=self.world,
             drivers=drivers,
             registry=MemoryRegistry(),

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from orchestrator.core.life.evictions import cancel_reservation, evict, resume_all
+from orchestrator.core.life.evictions import cancel_reservation, evict
 from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.life.state import State
-from orchestrator.core.values.leases import Lease, LeaseId, Ticket
+from orchestrator.core.values.leases import Lease, LeaseId
 from orchestrator.core.values.messages import (
     Decide,
     DecisionKind,
@@ -19,6 +19,7 @@ from orchestrator.core.values.messages import (
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.specs import ModelName, ModelSpec
+from orchestrator.core.values.tickets import Ticket
 
 SHUTDOWN_RETRY_S = 5.0  # a restart takes less
 WAIT_S_MAX = 3600.0  # nobody waits longer than this, whatever the queue
@@ -57,7 +58,11 @@ def grant(
 ) -> list[Effect]:
     """The wish came true. With a lease, if one was asked for; one per owner and model."""
     request = wish.request
-    resident = replace(resident.used(now_s), priority=max(resident.priority, request.priority))
+    resident = replace(
+        resident.used(now_s),
+        priority=max(resident.priority, request.priority),
+        leased_s=now_s,
+    )
     if request.ttl_s is not None:
         resident = replace(resident, ttl_s=request.ttl_s)
     state.ledger.put(resident)
@@ -105,7 +110,6 @@ def _lease_for(state: State, request: Requested, resident: Resident, now_s: floa
 def deny_line(state: State, line: Line, refusal: Refusal) -> list[Effect]:
     tickets = state.queue.dissolve(line.model)
     state.ledger.touch()
-    state.stubborn.pop(line.model, None)
     return [
         Decide(
             kind=DecisionKind.REFUSE,
@@ -138,14 +142,9 @@ def _queue_full(state: State) -> Refusal:
 
 
 def withdraw(state: State, ticket: Ticket, now_s: float) -> list[Effect]:
-    """The caller left. Before the grant it leaves the line; after it, the lease comes back.
-
-    What drained only because of an unload that nobody waits for any more serves again.
-    """
-    unload = state.unloads.pop(ticket, None)
-    if unload is not None:
-        resident = state.ledger.resident(unload.model)
-        return resume_all(state, {resident.instance: resident.name}) if resident else []
+    """The caller left. Before the grant it leaves the line; after it, the lease comes back."""
+    if state.unloads.pop(ticket, None) is not None:
+        return []
     wish = state.queue.remove(ticket)
     if wish is not None:
         state.ledger.touch()

@@ -4,18 +4,16 @@ from dataclasses import replace
 
 from orchestrator.core.life import outages
 from orchestrator.core.life.attribution import attribute, baseline, silent_fallback
-from orchestrator.core.life.evictions import depart, drain, evict
-from orchestrator.core.life.grants import bound_s, deny_line, grant
+from orchestrator.core.life.evictions import OTHER_SETTINGS, ask_to_leave, depart, evict
+from orchestrator.core.life.files import check_first
+from orchestrator.core.life.grants import deny_line, grant
 from orchestrator.core.life.queue import Line
-from orchestrator.core.life.setbacks import cannot_start, give_up, out_of_memory_for_good
+from orchestrator.core.life.setbacks import give_up, out_of_memory_for_good
 from orchestrator.core.life.state import Reservation, State
 from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.planner import Plan, Question, explain, find, fitting, out_of_reach
-from orchestrator.core.values.failures import Breaker, Failure, FailureReason
+from orchestrator.core.values.failures import Breaker
 from orchestrator.core.values.messages import (
-    Bringing,
-    Check,
-    Checked,
     Decide,
     DecisionKind,
     Effect,
@@ -25,19 +23,17 @@ from orchestrator.core.values.messages import (
     Remember,
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.residents import Resident, ResidentState
+from orchestrator.core.values.residents import (
+    ForNewcomer,
+    ForOtherSettings,
+    Resident,
+    ResidentState,
+)
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import to_mb
 
 # One decision looks at so many lines at most; the others are looked at when they have moved up.
 LINES_CONSIDERED_MAX = 32
-
-
-_SIZE_UNKNOWN = Failure(
-    reason=FailureReason.MODEL_FILE,
-    detail="What it takes could not be found out.",
-    remedy="Say it: vram_mb of the model.",
-)
 
 
 def consider_lines(state: State, now_s: float) -> list[Effect]:
@@ -71,7 +67,6 @@ def _meet(state: State, line: Line, resident: Resident, now_s: float) -> list[Ef
             effects += grant(state, wish, resident, now_s, already_loaded=False)
             resident = state.current(resident)
     state.retried.pop(line.model, None)
-    state.stubborn.pop(line.model, None)
     if line.wishes:
         effects += _replace(state, line, resident, now_s)
     return effects
@@ -89,11 +84,15 @@ def _replace(state: State, line: Line, resident: Resident, now_s: float) -> list
                 remedy="Unpin it, or ask for the settings it runs with.",
             ),
         )
+    if now_s < resident.settled_until_s or resident.spec.service in state.silent:
+        return []
     if not resident.in_use:
-        return evict(state, resident, now_s, "it is asked for with other settings")
-    if line.priority > resident.priority or is_due(state, line, now_s):
-        return drain(state, resident, now_s, "it is asked for with other settings")
-    return []
+        return evict(state, resident, now_s, OTHER_SETTINGS)
+    asks = line.priority > resident.priority or is_due(state, line, now_s)
+    if not asks or resident.resists(resident.name, now_s):
+        return []
+    cause = ForOtherSettings(now_s + state.rules.drain_timeout_s)
+    return ask_to_leave(state, resident, cause, now_s, OTHER_SETTINGS)
 
 
 def is_due(state: State, line: Line, now_s: float) -> bool:
@@ -107,7 +106,7 @@ def question(state: State, line: Line, now_s: float) -> Question:
         urgency=Urgency(
             priority=line.priority,
             due=is_due(state, line, now_s),
-            ignores=frozenset(state.stubborn.get(line.model, ())),
+            wisher=line.model,
         ),
         rules=state.rules,
         now_s=now_s,
@@ -128,14 +127,14 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     if line.check_began and not line.checked:
         return []  # goes on when its file has been looked at
     if line.spec.footprint.unknown:
-        return _check_first(line)
+        return check_first(line)
     asked = question(state, line, now_s)
     if line.explained and out_of_reach(asked, state.ledger):
         return []
     found = find(asked, state.ledger)
     if found is not None:
         if (found.evict or line.spec.supplied) and not line.checked and not line.spec.plain_room:
-            return _check_first(line)
+            return check_first(line)
         return _reserve(state, line, found, now_s)
     if line.explained:
         return []
@@ -147,60 +146,6 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     if refusal.lasting and line.model in state.retried:
         return out_of_memory_for_good(state, line, now_s)
     return deny_line(state, line, refusal) if refusal.lasting else []
-
-
-def _check_first(line: Line) -> list[Effect]:
-    """Nobody leaves for a model that could not start anyway."""
-    line.check_began, line.checked = True, False
-    return [Check(line.spec)]
-
-
-def hear_of_files(state: State, event: Bringing | Checked, now_s: float) -> list[Effect]:
-    line = state.queue.line(event.model)
-    if line is None or state.ledger.resident(event.model) is not None:
-        return []
-    if isinstance(event, Bringing):
-        return _bringing(state, line, event, now_s)
-    return _checked(state, line, event, now_s)
-
-
-def _bringing(state: State, line: Line, event: Bringing, now_s: float) -> list[Effect]:
-    """Who waits for it sees how far it is, and is not refused for it meanwhile."""
-    first = not line.bringing
-    line.bringing = event.progress
-    state.queue.bear_with(event.model, now_s + bound_s(state, line.spec))
-    state.ledger.touch()
-    if not first:
-        return []
-    return [
-        Decide(
-            kind=DecisionKind.BRING,
-            model=event.model,
-            text=f"{event.model} is not complete: {line.spec.hub or event.progress} is brought "
-            "here first.",
-            why="nobody leaves for it before it is here",
-        )
-    ]
-
-
-def _checked(state: State, line: Line, event: Checked, now_s: float) -> list[Effect]:
-    """Its line goes on from here, or hears at once why it never will."""
-    if event.failure is not None:
-        return cannot_start(state, line, event.failure, now_s)
-    found = event.spec or line.spec
-    if found.footprint.unknown:
-        return cannot_start(state, line, _SIZE_UNKNOWN, now_s)
-    # What a model takes is found out first: before it is brought, room for it is looked for.
-    line.checked = not line.spec.footprint.unknown
-    line.check_began = line.checked
-    state.queue.supply(found)
-    state.ledger.touch()
-    if not (line.checked and line.bringing):
-        return []
-    line.bringing, line.brought_s = "", now_s
-    return [
-        Decide(kind=DecisionKind.BRING, model=event.model, text=f"{event.model} has all it needs.")
-    ]
 
 
 def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect]:
@@ -238,14 +183,16 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
             evicted=evicted,
         ),
     ]
+    cause = ForNewcomer(line.model, reservation.drain_until_s)
+    if found.drains:
+        for victim in found.evict:
+            why = f"{line.model} needs the room; {found.reasons[victim.name]}"
+            effects += ask_to_leave(state, state.current(victim), cause, now_s, why)
+        return effects
     for victim in found.evict:
-        state.ledger.put(replace(state.current(victim), why_leaving=found.reasons[victim.name]))
-    if not found.drains:
-        return effects + depart(state, line.model, reservation, now_s)
-    for victim in found.evict:
-        why = f"{line.model} needs the room; {found.reasons[victim.name]}"
-        effects += drain(state, state.current(victim), now_s, why)
-    return effects
+        why = found.reasons[victim.name]
+        state.ledger.put(replace(state.current(victim), leaving=(cause,), why_leaving=why))
+    return effects + depart(state, line.model, reservation, now_s)
 
 
 def start_cleared(state: State, now_s: float) -> list[Effect]:
@@ -261,7 +208,7 @@ def start_cleared(state: State, now_s: float) -> list[Effect]:
         if state.ledger.has_now(newcomer):
             del state.reservations[model]
             effects += _start(state, newcomer, now_s)
-        elif _taken_by_others(state, newcomer):
+        elif _taken_by_others(state, newcomer) and now_s >= reservation.late_until_s:
             del state.reservations[model]
             effects += state.forget(newcomer)
             effects.append(
@@ -328,6 +275,8 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
     footprint, placement = (
         (resident.spec.footprint, resident.placement) if problem else (seen.footprint, seen.charge)
     )
+    line = state.queue.line(name)
+    contested = bool(evicted) or (line is not None and line.wants_other_than(resident))
     ready = replace(
         resident.become(ResidentState.READY, now_s),
         spec=replace(
@@ -340,7 +289,7 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
         endpoint=event.endpoint,
         ready_s=now_s,
         last_used_s=now_s,
-        settled_until_s=now_s + state.rules.min_residency_s if evicted else 0.0,
+        settled_until_s=now_s + state.rules.min_residency_s if contested else 0.0,
         problem=problem.text if problem else "",
     )
     state.ledger.put(ready)

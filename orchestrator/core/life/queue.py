@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from orchestrator.core.values.leases import Ticket
 from orchestrator.core.values.messages import Requested
+from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec
+from orchestrator.core.values.tickets import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,10 @@ class Line:
     def rank(self) -> None:
         """Its place depends on who stands in it now."""
         self.priority = max(wish.request.priority for wish in self.wishes.values())
+
+    def wants_other_than(self, resident: Resident) -> bool:
+        """Whether a caller waits for settings that the resident does not run with."""
+        return any(not resident.serves(wish.request.spec) for wish in self.wishes.values())
 
     @property
     def evicts(self) -> bool:
@@ -116,7 +121,12 @@ class Queue:
             del self._model_of[ticket]
         return tickets
 
-    def bear_with(self, model: ModelName, until_s: float) -> None:
+    def explain_again(self) -> None:
+        """What stood in the way has changed: lines that wait are looked at afresh."""
+        for line in self._lines.values():
+            line.explained = False
+
+    def extend_deadline(self, model: ModelName, until_s: float) -> None:
         """No wish for the model ends before that by itself."""
         line = self._lines[model]
         for ticket, wish in line.wishes.items():

@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from orchestrator.core.values.residents import Endpoint, InstanceId, Resident, ResidentState
+from orchestrator.core.values.residents import (
+    Endpoint,
+    InstanceId,
+    Leaving,
+    Resident,
+    ResidentState,
+)
 from orchestrator.core.values.specs import ModelName
 
 
@@ -74,7 +80,7 @@ def reconcile(
 
 
 def come_back(
-    life: Resident, sight: Sight, present: Resident | None, now_s: float, *, wanted_gone: bool
+    life: Resident, sight: Sight, present: Resident | None, now_s: float
 ) -> Resident | None:
     """A thing of ours had ended, and somebody has started it again: the same life goes on.
 
@@ -85,14 +91,18 @@ def come_back(
         present.instance != sight.instance or present.state is not ResidentState.RELEASING
     ):
         return None
-    leaving = ResidentState.UNLOADING if wanted_gone else ResidentState.READY
-    return _continued(replace(life, state=leaving, ready_s=None), sight, now_s)
+    leaving = () if present is None else present.leaving
+    state = ResidentState.UNLOADING if leaving else ResidentState.READY
+    resumed = replace(life, state=state, leaving=leaving, ready_s=None)
+    return _continued(resumed, sight, now_s, leaving=leaving)
 
 
-def _continued(resident: Resident, sight: Sight, now_s: float) -> Resident:
+def _continued(
+    resident: Resident, sight: Sight, now_s: float, leaving: tuple[Leaving, ...] = ()
+) -> Resident:
     """The same life, in the state that it can go on from."""
-    leaving = resident.state not in _SERVING and resident.state not in _COMING
-    if leaving or sight.health is Health.BROKEN:
+    departs = resident.state not in _SERVING and resident.state not in _COMING
+    if departs or sight.health is Health.BROKEN:
         state = ResidentState.UNLOADING
     elif sight.health is Health.STARTING:
         state = ResidentState.LOADING
@@ -108,5 +118,6 @@ def _continued(resident: Resident, sight: Sight, now_s: float) -> Resident:
         last_used_s=now_s,  # nobody looked meanwhile: who was used is not held to be idle
         lease_count=0,
         busy=False,
+        leaving=leaving,  # who wanted it gone before a restart does not wait any more
         why_leaving="" if state is not ResidentState.UNLOADING else "it was on its way out",
     )

@@ -2,16 +2,17 @@
 
 from orchestrator.core.life.evictions import STOP_RETRIED, cancel_reservation
 from orchestrator.core.life.state import Repayment, State
-from orchestrator.core.life.unloads import finish_unloads, still_in_use
+from orchestrator.core.life.unloads import still_in_use
 from orchestrator.core.values.messages import Decide, DecisionKind, Deny, Effect, Remember
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.vram import to_mb
 
-# A driver that has not given bytes back after so long has lost them to somebody else.
-RELEASE_GIVEN_UP_S = 300.0
-# Bytes come back within 1.5 s. When most are back and the rest has not moved for so long, the
-# rest is somebody else's, who took it meanwhile.
+# Bytes come back within 1.5 s. When most are back and the rest has not moved for so long, another
+# process has taken the rest meanwhile.
 REPAYMENT_STEADY_S = 3.0
+# A driver that has not given bytes back within the bound may still do so: whoever waits for them
+# waits so much longer before another resident has to leave instead.
+LATE_BYTES_S = 270.0
 
 
 def stopped(state: State, resident: Resident, now_s: float) -> list[Effect]:
@@ -22,29 +23,27 @@ def stopped(state: State, resident: Resident, now_s: float) -> list[Effect]:
 
 
 def release_returned(state: State, now_s: float) -> list[Effect]:
-    """Forget those whose bytes are back; say so, once, of those whose bytes are late."""
+    """Forget residents whose bytes are back; after a bound, also one whose bytes are not.
+
+    A process that is verified gone owns nothing: what did not come back by then is foreign.
+    """
     effects: list[Effect] = []
     for resident in list(state.ledger.residents):
-        if resident.state is not ResidentState.RELEASING:
-            continue
-        waited_s = now_s - resident.state_since_s
-        if not _read_since(state, resident):
+        if resident.state is not ResidentState.RELEASING or not _read_since(state, resident):
             continue
         owed_bytes = state.ledger.owed_bytes(resident)
         repayment = state.repayments.setdefault(resident.instance, Repayment(owed_bytes, now_s))
         if owed_bytes < repayment.owed_bytes:
             repayment.owed_bytes, repayment.since_s = owed_bytes, now_s
         steady_s = now_s - repayment.since_s
-        rest_is_foreign = (
-            steady_s >= REPAYMENT_STEADY_S and owed_bytes <= resident.placement.total_bytes // 2
-        )
-        if owed_bytes == 0 or rest_is_foreign:
-            effects += _gone(state, resident, verified=True)
-        elif waited_s >= RELEASE_GIVEN_UP_S:
-            effects += _gone(state, resident, verified=False)
-        elif waited_s >= state.rules.release_timeout_s and not repayment.told:
-            repayment.told = True
-            effects.append(_say_owed(resident, owed_bytes, waited_s))
+        mostly_back = owed_bytes <= resident.placement.total_bytes // 2
+        if owed_bytes == 0 or (mostly_back and steady_s >= REPAYMENT_STEADY_S):
+            effects += _gone(state, resident)
+        elif now_s - resident.state_since_s >= state.rules.release_timeout_s:
+            for reservation in state.reservations.values():
+                if resident.instance in reservation.waiting_for:
+                    reservation.late_until_s = now_s + LATE_BYTES_S
+            effects += _gone(state, resident, kept_bytes=owed_bytes)
     return effects
 
 
@@ -57,17 +56,6 @@ def _read_since(state: State, resident: Resident) -> bool:
     )
 
 
-def _say_owed(resident: Resident, owed_bytes: int, waited_s: float) -> Decide:
-    return Decide(
-        kind=DecisionKind.STUCK,
-        model=resident.name,
-        text=f"{resident.name} is gone, but after {waited_s:.0f} s the device still owes "
-        f"{to_mb(owed_bytes)} MB. They stay charged; nobody else is evicted for them.",
-        why="the driver still counts them as used",
-        remedy="Look for a process that holds them (nvidia-smi), or reset the GPU.",
-    )
-
-
 def release_rooms(state: State) -> list[Effect]:
     """Plain room whose lease has ended is room again."""
     effects: list[Effect] = []
@@ -77,20 +65,30 @@ def release_rooms(state: State) -> list[Effect]:
             and resident.state is ResidentState.READY
             and not resident.in_use
         ):
-            effects += _gone(state, resident, verified=True)
+            effects += _gone(state, resident)
     return effects
 
 
-def _gone(state: State, resident: Resident, *, verified: bool) -> list[Effect]:
-    text = (
-        f"{resident.name} left; {to_mb(resident.placement.total_bytes)} MB are back."
-        if verified
-        else f"{resident.name} left; its bytes never came back and count as foreign now."
+def _gone(state: State, resident: Resident, *, kept_bytes: int = 0) -> list[Effect]:
+    size_mb = to_mb(resident.placement.total_bytes)
+    if not kept_bytes:
+        text = f"{resident.name} left; {size_mb} MB are back."
+        left = Decide(kind=DecisionKind.EVICTED, model=resident.name, text=text)
+        return [*state.forget(resident), left]
+    where = ", ".join(resident.placement.devices)
+    note = (
+        f"{to_mb(kept_bytes)} of {size_mb} MB did not come back within "
+        f"{state.rules.release_timeout_s:.0f} s: other processes on {where} hold them now."
     )
     return [
-        *state.forget(resident),
-        Decide(kind=DecisionKind.EVICTED, model=resident.name, text=text),
-        *finish_unloads(state, resident, verified=verified),
+        *state.forget(resident, kept_bytes=kept_bytes, note=note),
+        Decide(
+            kind=DecisionKind.EVICTED,
+            model=resident.name,
+            text=f"{resident.name} left; {note}",
+            why="its process is verified gone, and the driver still counts the bytes as used",
+            remedy="nvidia-smi shows which processes hold them.",
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from orchestrator.core.life import (
     evictions,
+    files,
     grants,
     loads,
     outages,
@@ -18,9 +19,11 @@ from orchestrator.core.life import (
     unloads,
 )
 from orchestrator.core.life.state import State
-from orchestrator.core.room.eviction import Policy, Rules, least_regretted
+from orchestrator.core.room.eviction import Policy, least_regretted
 from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import UNKNOWN
+from orchestrator.core.values.leases import Lease
 from orchestrator.core.values.messages import (
     Bringing,
     CatalogueChanged,
@@ -39,6 +42,7 @@ from orchestrator.core.values.messages import (
     Released,
     Renewed,
     Requested,
+    RulesChanged,
     RuntimesHeard,
     Sampled,
     SavePin,
@@ -52,8 +56,11 @@ from orchestrator.core.values.messages import (
     Withdrawn,
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.residents import LEAVING, SERVING, Resident, ResidentState
+from orchestrator.core.values.residents import LEAVING, SERVING, InstanceId, ResidentState
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec
+
+RESTART_GRACE_S = 60.0  # what a holder has to renew a lease after we were down
 
 
 class Scheduler:
@@ -85,101 +92,122 @@ class Scheduler:
             resident.state is ResidentState.RELEASING for resident in self.state.ledger.residents
         )
 
-    def _take(self, event: Event, now_s: float) -> list[Effect]:
+    def new_instance(self, model: ModelName, now_s: float) -> InstanceId:
+        """A name for a life that did not begin here."""
+        return self.state.new_instance(model, now_s)
+
+    def _take(self, event: Event, now_s: float) -> list[Effect]:  # noqa: C901, PLR0911, PLR0912 - one flat list
         state = self.state
         match event:
             case Requested():
                 return grants.receive(state, event, now_s)
             case Withdrawn(ticket):
                 return grants.withdraw(state, ticket, now_s)
-            case Released() | Renewed():
-                return _change_lease(state, event, now_s)
+            case Released(lease):
+                return state.end_lease(lease, now_s)
+            case Renewed():
+                return _renew(state, event)
             case UnloadRequested():
                 return unloads.begin_unload(state, event, now_s)
-            case Sampled() | RuntimesHeard():
-                return _observe(state, event, now_s)
+            case Sampled(readings, held):
+                return ticks.observe(state, readings, held)
+            case RuntimesHeard():
+                return outages.hear(state, event, now_s)
             case Ticked():
                 return ticks.tick(state, now_s)
             case PinChanged(model, pinned):
                 return _pin(state, model, pinned=pinned)
+            case RulesChanged():
+                return _take_rules(state, event)
             case CatalogueChanged(specs):
                 return _take_catalogue(state, specs)
             case Bringing() | Checked():
-                return loads.hear_of_files(state, event, now_s)
+                return files.hear_of_files(state, event, now_s)
             case Recovered():
                 return _recover(state, event, now_s)
             case ShutdownBegan(stop_residents):
                 return _shut_down(state, now_s, stop_residents=stop_residents)
-            case Loaded() | LoadFailed() | Stopped() | StopFailed() | Died() | UseSeen():
-                return _hear(state, event, now_s)
+            case Loaded():
+                return loads.loaded(state, event, now_s)
+            case LoadFailed(instance, failure):
+                return _load_failed(state, instance, failure, now_s)
+            case Stopped(instance):
+                return _stopped(state, instance, now_s)
+            case StopFailed(instance, detail):
+                return _stop_failed(state, instance, detail, now_s)
+            case Died(instance, failure):
+                return _died(state, instance, failure, now_s)
+            case UseSeen():
+                return _see_use(state, event, now_s)
             case _:
                 assert_never(event)
 
 
 def settle(state: State, now_s: float) -> list[Effect]:
-    """Ask what follows now: who has gone, who may go, who may come, who may start."""
+    """Ask what follows now: who has gone, who may go, who stays, who may come, who may start."""
     effects = releases.release_returned(state, now_s)
     effects += unloads.progress_unloads(state, now_s)
     effects += evictions.progress_drains(state, now_s)
+    effects += evictions.resume_kept(state, now_s)
     effects += loads.consider_lines(state, now_s)
     effects += releases.release_rooms(state)
-    return effects + loads.start_cleared(state, now_s)
+    effects += loads.start_cleared(state, now_s)
+    return effects + evictions.resume_kept(state, now_s)  # whose callers were refused meanwhile
 
 
-def _hear(
-    state: State,
-    event: Loaded | LoadFailed | Stopped | StopFailed | Died | UseSeen,
-    now_s: float,
+# --- what came of effects: facts about a life that is over change nothing ----------------------
+
+
+def _load_failed(
+    state: State, instance: InstanceId, failure: Failure, now_s: float
 ) -> list[Effect]:
-    """What came of an effect. Facts about a life that is over already change nothing."""
-    resident = state.by_instance(event.instance)
+    resident = state.by_instance(instance)
+    if resident is None or resident.state is not ResidentState.LOADING:
+        return []
+    return setbacks.load_failed(state, resident, failure, now_s)
+
+
+def _stopped(state: State, instance: InstanceId, now_s: float) -> list[Effect]:
+    resident = state.by_instance(instance)
+    told = (ResidentState.UNLOADING, ResidentState.STUCK)
+    if resident is None or resident.state not in told:
+        return []
+    return releases.stopped(state, resident, now_s)
+
+
+def _stop_failed(state: State, instance: InstanceId, detail: str, now_s: float) -> list[Effect]:
+    resident = state.by_instance(instance)
     if resident is None:
         return []
-    match event:
-        case Loaded():
-            return loads.loaded(state, event, now_s)
-        case LoadFailed(_, failure):
-            if resident.state is not ResidentState.LOADING:
-                return []
-            return setbacks.load_failed(state, resident, failure, now_s)
-        case Stopped():
-            expected = resident.state in (ResidentState.UNLOADING, ResidentState.STUCK)
-            return releases.stopped(state, resident, now_s) if expected else []
-        case StopFailed(_, detail):
-            if resident.state is ResidentState.LOADING:
-                return setbacks.load_stuck(state, resident, detail, now_s)
-            if resident.state is not ResidentState.UNLOADING:
-                return []
-            return releases.stop_failed(state, resident, detail, now_s)
-        case Died(_, failure):
-            if resident.state in LEAVING:
-                return []
-            return setbacks.died(state, resident, failure, now_s)
-        case UseSeen():
-            _see_use(state, resident, event, now_s)
-            return []
-        case _:
-            assert_never(event)
+    if resident.state is ResidentState.LOADING:
+        return setbacks.load_stuck(state, resident, detail, now_s)
+    if resident.state is not ResidentState.UNLOADING:
+        return []
+    return releases.stop_failed(state, resident, detail, now_s)
 
 
-def _observe(state: State, event: Sampled | RuntimesHeard, now_s: float) -> list[Effect]:
-    if isinstance(event, RuntimesHeard):
-        return outages.hear(state, event, now_s)
-    return ticks.observe(state, event.readings, event.held)
+def _died(state: State, instance: InstanceId, failure: Failure, now_s: float) -> list[Effect]:
+    resident = state.by_instance(instance)
+    if resident is None or resident.state in LEAVING:
+        return []
+    return setbacks.died(state, resident, failure, now_s)
 
 
-def _see_use(state: State, resident: Resident, event: UseSeen, now_s: float) -> None:
+def _see_use(state: State, event: UseSeen, now_s: float) -> list[Effect]:
     """Use that did not come through us counts like any other (R13)."""
-    if resident.state not in SERVING:
-        return
-    seen = resident.used(now_s) if event.used or event.busy else resident
-    if seen is not resident or seen.busy != event.busy:
-        state.ledger.put(replace(seen, busy=event.busy))
+    resident = state.by_instance(event.instance)
+    if resident is None or resident.state not in SERVING:
+        return []
+    seen = resident.seen_in_use(now_s, busy=event.busy, used=event.used)
+    if seen is not resident:
+        state.ledger.put(seen)
+    return []
 
 
-def _change_lease(state: State, event: Released | Renewed, now_s: float) -> list[Effect]:
-    if isinstance(event, Released):
-        return state.end_lease(event.lease, now_s)
+# --- what callers and the operator change ------------------------------------------------------
+
+
+def _renew(state: State, event: Renewed) -> list[Effect]:
     lease = state.leases.get(event.lease)
     if lease is None:
         return []
@@ -190,12 +218,20 @@ def _change_lease(state: State, event: Released | Renewed, now_s: float) -> list
 
 def _pin(state: State, model: ModelName, *, pinned: bool) -> list[Effect]:
     (state.pinned.add if pinned else state.pinned.discard)(model)
+    state.queue.explain_again()
     state.ledger.touch()
     said = "is pinned: it leaves only by force or its own unload" if pinned else "is unpinned"
     return [
         SavePin(model, pinned),
         Decide(kind=DecisionKind.PIN, model=model, text=f"{model} {said}."),
     ]
+
+
+def _take_rules(state: State, event: RulesChanged) -> list[Effect]:
+    state.rules = event.rules
+    state.ledger.rule(headroom_bytes=event.headroom_bytes, budget_bytes=event.budget_bytes)
+    state.queue.explain_again()
+    return []
 
 
 def _take_catalogue(state: State, specs: Catalogue) -> list[Effect]:
@@ -205,12 +241,11 @@ def _take_catalogue(state: State, specs: Catalogue) -> list[Effect]:
         for name in {*specs, *state.catalogue}
         if not _says_the_same(specs.get(name), state.catalogue.get(name))
     ]
-    state.pinned -= {name for name in changed if name not in specs or not specs[name].pinned}
-    state.pinned |= {name for name in changed if name in specs and specs[name].pinned}
+    effects = [effect for name in changed for effect in _take_pin(state, name, specs.get(name))]
     for name in changed:
         state.breakers.pop(name, None)
     state.catalogue = specs
-    effects: list[Effect] = []
+    state.queue.explain_again()
     for line in state.queue.lines():
         if line.model in changed and line.model not in specs and not line.spec.plain_room:
             refusal = Refusal(
@@ -220,6 +255,17 @@ def _take_catalogue(state: State, specs: Catalogue) -> list[Effect]:
             )
             effects += [*grants.deny_line(state, line, refusal), Uncheck(line.model)]
     return effects
+
+
+def _take_pin(state: State, model: ModelName, spec: ModelSpec | None) -> list[Effect]:
+    """A pin that was made by the API stays, unless the file says something new about it."""
+    before = state.catalogue.get(model)
+    wanted = spec is not None and spec.pinned
+    said_anew = spec is None or wanted != (before is not None and before.pinned)
+    if not said_anew or wanted == (model in state.pinned):
+        return []
+    (state.pinned.add if wanted else state.pinned.discard)(model)
+    return [SavePin(model, wanted)]
 
 
 def _says_the_same(now: ModelSpec | None, before: ModelSpec | None) -> bool:
@@ -236,6 +282,8 @@ def _says_the_same(now: ModelSpec | None, before: ModelSpec | None) -> bool:
 def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
     """Take over what outlived us. Who was on the way out goes on its way out (R11)."""
     effects: list[Effect] = []
+    for model, pinned in event.pins.items():
+        (state.pinned.add if pinned else state.pinned.discard)(model)
     for resident in event.residents:
         state.ledger.put(resident)
         state.repayments.pop(resident.instance, None)
@@ -257,9 +305,16 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
     for lease in event.leases:
         holder = state.by_instance(lease.instance)
         if holder is not None and holder.state not in LEAVING:
-            effects += state.add_lease(lease, holder)
+            effects += state.add_lease(_with_grace(lease, now_s), holder)
     state.ticked_s = now_s
     return effects
+
+
+def _with_grace(lease: Lease, now_s: float) -> Lease:
+    """Its holder could not reach us while we were down: it lives for one more minute at least."""
+    if lease.expires_s is None:
+        return lease
+    return replace(lease, expires_s=max(lease.expires_s, now_s + RESTART_GRACE_S))
 
 
 def _shut_down(state: State, now_s: float, *, stop_residents: bool) -> list[Effect]:

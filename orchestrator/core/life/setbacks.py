@@ -10,11 +10,11 @@ from orchestrator.core.life.releases import stop_failed, stopped
 from orchestrator.core.life.state import State
 from orchestrator.core.room.placement import layer_devices
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
-from orchestrator.core.values.leases import Ticket
 from orchestrator.core.values.messages import Decide, DecisionKind, Effect, Learn, Requested
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId
 
 RESTORE_WAIT_S = 60.0  # a victim that could not come back by then waits to be asked for again

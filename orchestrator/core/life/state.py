@@ -4,21 +4,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.core.life.queue import Queue
-from orchestrator.core.room.eviction import Policy, Rules, least_regretted
+from orchestrator.core.room.eviction import Policy, least_regretted
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.failures import Breaker, Failure, Silence
-from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import (
     Decide,
     DecisionKind,
     DropLease,
     Effect,
+    Finish,
     Forget,
     KeepLease,
     UnloadRequested,
+    UnloadStatus,
 )
 from orchestrator.core.values.residents import InstanceId, Resident, ResidentState
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import Catalogue, ModelName, ServiceName
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId
 
 
@@ -29,6 +33,7 @@ class Reservation:
     victims: dict[InstanceId, ModelName]
     drain_until_s: float
     departing: bool = False  # the victims were told to go: too late to change our mind
+    late_until_s: float = 0.0  # bytes of a victim are late: no other victim makes up for them
     waiting_for: set[InstanceId] = field(default_factory=set)
 
 
@@ -38,7 +43,6 @@ class Repayment:
 
     owed_bytes: int
     since_s: float  # when it was last seen to fall
-    told: bool = False  # that it takes long
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,6 @@ class State:
     unloads: dict[Ticket, UnloadRequested] = field(default_factory=dict)
     breakers: dict[ModelName, Breaker] = field(default_factory=dict)
     pinned: set[ModelName] = field(default_factory=set)
-    stubborn: dict[ModelName, set[InstanceId]] = field(default_factory=dict)
     retried: dict[ModelName, Failure] = field(default_factory=dict)  # after an out-of-memory
     repayments: dict[InstanceId, Repayment] = field(default_factory=dict)
     baselines: dict[InstanceId, Baseline] = field(default_factory=dict)  # of loads under way
@@ -106,8 +109,10 @@ class State:
         assert found is not None, f"{resident.instance} has left the table"
         return found
 
-    def forget(self, resident: Resident) -> list[Effect]:
-        """It is gone, bytes and all."""
+    def forget(
+        self, resident: Resident, *, kept_bytes: int = 0, verified: bool = True, note: str = ""
+    ) -> list[Effect]:
+        """It is gone; callers who waited for that hear so. `kept_bytes` did not come back."""
         effects = self.drop_leases(resident)
         self.ledger.drop(resident.name)
         for device in resident.placement.devices:
@@ -116,7 +121,23 @@ class State:
         self.baselines.pop(resident.instance, None)
         for reservation in self.reservations.values():
             reservation.waiting_for.discard(resident.instance)
-        return [*effects, Forget(resident.instance)]
+        held = resident.state is not ResidentState.RESERVED
+        freed_bytes = resident.placement.total_bytes - kept_bytes if held else 0
+        effects.append(Forget(resident.instance))
+        for ticket, unload in list(self.unloads.items()):
+            if unload.model == resident.name:
+                del self.unloads[ticket]
+                effects.append(
+                    Finish(
+                        ticket=ticket,
+                        status=UnloadStatus.UNLOADED,
+                        freed_bytes=freed_bytes,
+                        verified=verified,
+                        remaining_leases=0,
+                        note=note,
+                    )
+                )
+        return effects
 
     # --- leases --------------------------------------------------------------------------------
 
@@ -139,8 +160,8 @@ class State:
         self.lease_of.pop(lease.ticket, None)
         resident = self.by_instance(lease.instance)
         if resident is not None:
-            used = resident.used(now_s)
-            self.ledger.put(replace(used, lease_count=resident.lease_count - 1))
+            left = resident.lease_count - 1
+            self.ledger.put(replace(resident.touched(now_s), lease_count=left, leased_s=now_s))
         return [] if lease.kind is LeaseKind.REQUEST else [DropLease(lease_id)]
 
     def drop_leases(self, resident: Resident) -> list[Effect]:

@@ -1,8 +1,9 @@
 """Unloads that callers asked for: begun, waited for, finished or refused."""
 
-from orchestrator.core.life.evictions import STOP_RETRIED, drain, evict, resume_all, retry_stop
+from dataclasses import replace
+
+from orchestrator.core.life.evictions import STOP_RETRIED, ask_to_leave, evict, retry_stop
 from orchestrator.core.life.state import State
-from orchestrator.core.values.leases import Ticket
 from orchestrator.core.values.messages import (
     Deny,
     Effect,
@@ -12,20 +13,23 @@ from orchestrator.core.values.messages import (
     UnloadStatus,
 )
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
-from orchestrator.core.values.residents import SERVING, Resident, ResidentState
+from orchestrator.core.values.residents import SERVING, ForUnload, Resident, ResidentState
 from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.tickets import Ticket
 
 
 def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Effect]:
-    """Release the owner's lease first; leave only if nobody else holds the model."""
+    """Release the owner's lease first; leave only if no other caller holds the model."""
     resident = state.ledger.resident(unload.model)
     if resident is None:
-        nobody_here = _finish(unload.ticket, UnloadStatus.NOT_LOADED)
+        not_here = _finish(unload.ticket, UnloadStatus.NOT_LOADED)
         if not unload.force:
-            return [nobody_here]
-        return [*_deny_waiting(state, unload.model, "came"), Uncheck(unload.model), nobody_here]
+            return [not_here]
+        return [*_deny_waiting(state, unload.model, "came"), Uncheck(unload.model), not_here]
     if resident.state is ResidentState.RELEASING:
         state.unloads[unload.ticket] = unload
+        cause = ForUnload(unload.ticket, unload.deadline_s)
+        state.ledger.put(replace(resident, leaving=(*resident.leaving, cause)))
         return []
     effects: list[Effect] = []
     if unload.owner is not None or unload.lease is not None:
@@ -67,27 +71,24 @@ def _deny_waiting(state: State, model: ModelName, did: str) -> list[Effect]:
 
 
 def progress_unloads(state: State, now_s: float) -> list[Effect]:
-    """Move every pending unload on: drain, evict, or give up at its deadline."""
+    """Move every pending unload on: ask, evict, or give up at its deadline."""
     effects: list[Effect] = []
     for ticket, unload in list(state.unloads.items()):
         resident = state.ledger.resident(unload.model)
-        if resident is None:
-            continue  # finished where it was forgotten
-        if resident.state is ResidentState.READY and resident.in_use:
-            effects += drain(state, resident, now_s, "it was asked to unload")
-            resident = state.current(resident)
-        if now_s >= unload.deadline_s and resident.state is not ResidentState.RELEASING:
-            del state.unloads[ticket]
-            effects.append(Deny(ticket, still_in_use(state, resident)))
-            effects += resume_all(state, {resident.instance: resident.name})
-            continue
+        assert resident is not None, "whoever forgets a resident finishes its unloads"
         if _may_go(state, resident):
             effects += evict(state, resident, now_s, "it was asked to unload")
+        elif now_s >= unload.deadline_s and resident.state is not ResidentState.RELEASING:
+            del state.unloads[ticket]
+            effects.append(Deny(ticket, still_in_use(state, resident)))
+        elif resident.state in SERVING:
+            cause = ForUnload(ticket, unload.deadline_s)
+            effects += ask_to_leave(state, resident, cause, now_s, "it was asked to unload")
     return effects
 
 
 def _may_go(state: State, resident: Resident) -> bool:
-    """Nobody uses it; and while it is on its way in, nobody waits for it either."""
+    """It is idle; and while it is on its way in, no caller waits for it either."""
     if resident.state in (ResidentState.RESERVED, ResidentState.LOADING):
         return state.queue.line(resident.name) is None and not resident.in_use
     return resident.state in SERVING and not resident.in_use
@@ -110,24 +111,6 @@ def still_in_use(state: State, resident: Resident) -> Refusal:
             for device, share in resident.placement.shares
         ),
     )
-
-
-def finish_unloads(state: State, resident: Resident, *, verified: bool) -> list[Effect]:
-    """Tell everybody who waited for this resident to be gone."""
-    done = [ticket for ticket, each in state.unloads.items() if each.model == resident.name]
-    for ticket in done:
-        del state.unloads[ticket]
-    freed = resident.placement.total_bytes
-    return [
-        Finish(
-            ticket=ticket,
-            status=UnloadStatus.UNLOADED,
-            freed_bytes=freed,
-            verified=verified,
-            remaining_leases=0,
-        )
-        for ticket in done
-    ]
 
 
 def _finish(ticket: Ticket, status: UnloadStatus, remaining_leases: int = 0) -> Finish:

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.core.values.residents import Resident, ResidentState
+from orchestrator.core.values.rules import Rules
+from orchestrator.core.values.specs import ModelName
 
 # A model used once may come again at any time: until a gap has been seen, assume five minutes.
 USE_GAP_S_UNKNOWN = 300.0
 USE_GAP_S_MIN = 0.5
+STUBBORN_S = 120.0  # a resident that drained in vain for a newcomer is not asked again sooner
 
 Policy = Callable[[Resident, float], float]
 
@@ -29,31 +32,12 @@ def least_regretted(resident: Resident, now_s: float) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """The operator's numbers for who gives way to whom, and how long anybody waits."""
-
-    patience_s: float = 60.0
-    patience_loads: float = 10.0  # or so many load times, if that is more (R6)
-    min_residency_s: float = 10.0
-    drain_timeout_s: float = 120.0
-    protect_idle_s: float = 300.0
-    release_timeout_s: float = 30.0  # the driver's usual lag is 0.5 to 1.5 s
-    queue_length_max: int = 1000
-    restore_victims: bool = True
-    cancel_abandoned: bool = False  # a load that nobody waits for any more: finish it, or cancel
-    lease_s_default: float = 3600.0
-
-    def patience_for(self, load_s: float) -> float:
-        return max(self.patience_s, self.patience_loads * load_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Urgency:
     """How much a wish may ask of those in its way."""
 
     priority: int
     due: bool = False  # it has waited as long as anybody must
-    ignores: frozenset[str] = frozenset()  # instances that have been asked to drain in vain
+    wisher: ModelName | None = None  # the model that is wanted
 
 
 class Yielding(StrEnum):
@@ -115,7 +99,7 @@ def stance(
         return Stance.UNSETTLED
     if silent:
         return Stance.UNREACHABLE
-    if resident.instance in urgency.ignores:
+    if urgency.wisher is not None and resident.resists(urgency.wisher, now_s):
         return Stance.STUBBORN
     if resident.spec.plain_room:
         return Stance.LEASED_ROOM

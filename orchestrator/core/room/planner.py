@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from orchestrator.core.room.eviction import (
     YIELDS,
     Policy,
-    Rules,
     Stance,
     Urgency,
     Yielding,
@@ -29,6 +28,7 @@ from orchestrator.core.room.placement import (
 from orchestrator.core.room.victims import Candidate, least_regretted_set
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.values.residents import Placement, Resident
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, DeviceKind, to_mb
 

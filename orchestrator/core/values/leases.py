@@ -6,9 +6,9 @@ from typing import NewType
 
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.tickets import Ticket
 
 LeaseId = NewType("LeaseId", str)
-Ticket = NewType("Ticket", int)  # one caller's wish, from arrival to grant, denial or withdrawal
 
 
 class LeaseKind(StrEnum):

@@ -4,16 +4,18 @@ Events are facts, named in the past tense. Effects are orders, named in the impe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.core.values.failures import Failure, Silence
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.measurements import Measurement
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, Resident
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId, Reading
 
 # --- events: wishes of callers ---------------------------------------------------------------
@@ -68,6 +70,15 @@ class UnloadRequested:
 class PinChanged:
     model: ModelName
     pinned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesChanged:
+    """The operator changed the numbers: they hold from this decision on."""
+
+    rules: Rules
+    headroom_bytes: int
+    budget_bytes: Mapping[str, int] | int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +176,15 @@ class RuntimesHeard:
 class Recovered:
     """What runs without our having started it in this life, and the leases that outlived us.
 
-    `unseen` are those that nobody could look at: they are only believed to run.
+    `unseen` are those that could not be looked at: they are only believed to run. `pins` are the
+    operator's, as they were last saved.
     """
 
     residents: Sequence[Resident]
     leases: Sequence[Lease] = ()
     why: str = "it outlived the daemon"
     unseen: frozenset[InstanceId] = frozenset()
+    pins: Mapping[ModelName, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +206,7 @@ Event = (
     | Renewed
     | UnloadRequested
     | PinChanged
+    | RulesChanged
     | CatalogueChanged
     | Bringing
     | Checked
@@ -245,6 +259,7 @@ class Finish:
     freed_bytes: int
     verified: bool
     remaining_leases: int
+    note: str = ""  # what the caller should know beside that
 
 
 @dataclass(frozen=True, slots=True)

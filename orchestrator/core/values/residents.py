@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NewType
 
 from orchestrator.core.values.specs import ModelName, ModelSpec
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId
 
 InstanceId = NewType("InstanceId", str)  # one life of one model: "qwen-7f3a91"
@@ -20,6 +21,8 @@ class ResidentState(StrEnum):
     RELEASING = "releasing"  # gone, but the device has not given the bytes back yet (R3)
     STUCK = "stuck"  # the stop failed: still charged, nothing starts on top (R10)
 
+
+USE_SEEN_LATE_S = 5.0  # looks at counters are closer together: an earlier use was seen by one
 
 _S = ResidentState
 # Leaving the table means that the bytes are free. Anything may die, so RELEASING is everywhere.
@@ -67,6 +70,33 @@ class Endpoint:
         return self.direct or self.url
 
 
+@dataclass(frozen=True, slots=True)
+class ForNewcomer:
+    """Its room is reserved for another model; all victims of that plan go together."""
+
+    model: ModelName
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForUnload:
+    """A caller wants it unloaded."""
+
+    ticket: Ticket
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForOtherSettings:
+    """Callers wait for the same model with settings that it does not run with."""
+
+    until_s: float
+
+
+# Why a resident leaves, for whom, and until when that waits for its use to end.
+Leaving = ForNewcomer | ForUnload | ForOtherSettings
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resident:
     instance: InstanceId
@@ -81,9 +111,14 @@ class Resident:
     endpoint: Endpoint | None = None
     lease_count: int = 0
     busy: bool = False  # its server works for somebody who did not come through us (R13)
-    use_gap_s: float | None = None  # running mean of the time between uses
+    use_began_s: float | None = None  # the last one
+    use_gap_s: float | None = None  # running mean of the time between beginnings of uses
+    leased_s: float | None = None  # when a lease on it was last granted or ended
     settled_until_s: float = 0.0  # after a switch it keeps its place against equals until then
-    why_leaving: str = ""
+    leaving: tuple[Leaving, ...] = ()  # it drains, or is gone, for these; none: it stays
+    # Newcomers it was asked to drain for in vain, and until when they do not ask again.
+    resisted: tuple[tuple[ModelName, float], ...] = ()
+    why_leaving: str = ""  # in words
     problem: str = ""  # it serves, but not as it should: said once, shown until it leaves
 
     @property
@@ -99,10 +134,31 @@ class Resident:
         return replace(self, state=state, state_since_s=now_s)
 
     def used(self, now_s: float) -> "Resident":
-        """Note one use; the mean gap is what tells how likely the next one is."""
-        gap_s = max(now_s - self.last_used_s, 0.0)
+        """A use begins. The mean gap between beginnings tells how likely the next one is."""
+        began_s = self.last_used_s if self.use_began_s is None else self.use_began_s
+        gap_s = max(now_s - began_s, 0.0)
         mean_s = gap_s if self.use_gap_s is None else 0.7 * self.use_gap_s + 0.3 * gap_s
-        return replace(self, last_used_s=now_s, use_gap_s=mean_s)
+        return replace(self, last_used_s=now_s, use_began_s=now_s, use_gap_s=mean_s)
+
+    def touched(self, now_s: float) -> "Resident":
+        """A use goes on, or has just ended."""
+        return replace(self, last_used_s=now_s)
+
+    def seen_in_use(self, now_s: float, *, busy: bool, used: bool) -> "Resident":
+        """What its server's own counters say. One use counts once, however often it is seen."""
+        if not (busy or used):
+            return replace(self, busy=False) if self.busy else self
+        leased = self.lease_count > 0 or (
+            self.leased_s is not None and now_s - self.leased_s < USE_SEEN_LATE_S
+        )
+        known = self.busy or leased
+        return replace(self.touched(now_s) if known else self.used(now_s), busy=busy)
+
+    def resists(self, newcomer: ModelName, now_s: float) -> bool:
+        """Whether a drain for that model was in vain a short time ago and would be again."""
+        return self.in_use and any(
+            model == newcomer and now_s < until_s for model, until_s in self.resisted
+        )
 
     def serves(self, spec: ModelSpec) -> bool:
         """Whether the running server is what is asked for; a larger context does as well."""

@@ -13,6 +13,7 @@ from orchestrator.core.values.messages import (
     DecisionKind,
     Grant,
     PinChanged,
+    Recovered,
     Requested,
     UnloadRequested,
 )
@@ -370,6 +371,7 @@ def test_a_new_life_goes_on_with_the_numbers_and_pins_of_the_last():
         conductor.tell(PinChanged(ModelName("b"), pinned=True))
         memory = Memory(residents=(), leases=(), learned=(), pins=pins, last_decision_id=41)
         conductor.start_from(memory)
+        conductor.tell(Recovered((), pins=memory.pins))
         conductor.say(Decide(kind=DecisionKind.DEVICE, text="x."))
         assert conductor.history.decisions()[-1].id == 42
         assert conductor.snapshot().pinned == {"a"}

@@ -1,5 +1,5 @@
 from orchestrator.config.sections import AbandonedLoad, DeviceSettings, SchedulingSettings
-from orchestrator.core.room.eviction import Rules
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.vram import DeviceId, MiB
 
 GPU = DeviceId("GPU-1")

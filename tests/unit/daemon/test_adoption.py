@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import UnloadRequested
 from orchestrator.core.values.residents import Placement, ResidentState
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, ServiceName
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.daemon.adoption import adopt, recover, take_back
 from orchestrator.errors import Unreachable
@@ -225,9 +226,9 @@ def test_what_a_silent_runtime_ran_is_believed_in():
 
 
 @pytest.mark.parametrize(
-    ("expires_in_s", "lives_on"), [(None, True), (500.0, True), (-30.0, True), (-61.0, False)]
+    ("expires_in_s", "lives_on_s"), [(None, 9000), (500.0, 500), (-30.0, 60), (-900.0, 60)]
 )
-def test_leases_outlive_the_daemon(expires_in_s, lives_on):
+def test_lease_after_restart_lives_a_minute(expires_in_s, lives_on_s):
     async def both():
         lives = Lives()
         await lives.first(a_is_ready)
@@ -247,7 +248,13 @@ def test_leases_outlive_the_daemon(expires_in_s, lives_on):
         await lives.registry.put_lease(lease)
 
         async def after(conductor):
-            assert resident(conductor, "a").in_use is lives_on
+            await asyncio.sleep(min(lives_on_s, 600) - 2)
+            await conductor.lookout.tick()
+            assert resident(conductor, "a").in_use
+            if expires_in_s is not None:
+                await asyncio.sleep(4)
+                await conductor.lookout.tick()
+                assert not resident(conductor, "a").in_use
 
         await lives.second(after)
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.core.values.footprints import Footprint, Provenance
-from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.residents import (
     Endpoint,
@@ -13,6 +13,7 @@ from orchestrator.core.values.residents import (
     ResidentState,
 )
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.ports import (
     DecisionRecord,

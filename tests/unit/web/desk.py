@@ -14,7 +14,7 @@ from orchestrator.conductor.history import History
 from orchestrator.config.sections import ServerSettings
 from orchestrator.core.room.planner import Plan
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import Decide, DecisionKind, UnloadStatus
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import (
@@ -26,6 +26,7 @@ from orchestrator.core.values.residents import (
 )
 from orchestrator.core.values.snapshot import DeviceAccount, Snapshot
 from orchestrator.core.values.specs import PLAIN_ROOM, ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, MiB, Reading
 from orchestrator.errors import ConfigInvalid, Denied
 from orchestrator.gguf.footprint import Estimate, Method, Share

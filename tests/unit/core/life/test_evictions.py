@@ -1,21 +1,31 @@
 """How residents leave where two things want it at once; the rest is played in test_scheduler.py."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.core.values.messages import (
+    CatalogueChanged,
     Check,
     Checked,
     Decide,
     DecisionKind,
+    Deny,
     Evict,
     Grant,
+    Loaded,
+    PinChanged,
+    Released,
+    SavePin,
     StopFailed,
+    Ticked,
+    UseSeen,
     Withdrawn,
 )
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelName, room_spec
 from orchestrator.core.values.vram import GiB
-from tests.factories import gpu, request, resident, sampled, scheduler, spec, unload
+from tests.factories import ENDPOINT, gpu, request, resident, sampled, scheduler, spec, unload
 
 S = ResidentState
 NEW = spec("new", gib=20)
@@ -99,3 +109,123 @@ def test_room_has_no_files_to_be_looked_at_before_somebody_leaves_for_it():
     room = room_spec(ModelName("lease-1"), 20 * GiB, None, 5)
     effects = play.handle(request(1, room), now_s=1.0)
     assert [type(each) for each in effects if isinstance(each, Check | Evict)] == [Evict]
+
+
+# --- drains that end -----------------------------------------------------------------------------
+
+A = spec("a", gib=8)
+
+
+def longer(wanted):
+    return replace(wanted, serving=replace(wanted.serving, context_size=8192))
+
+
+def served(play, now_s, **wish):
+    """`a` is up, and a caller holds it."""
+    play.handle(request(1, A, **wish), now_s=now_s)
+    play.handle(sampled(gpu(gib=24, at_s=now_s + 0.1)), now_s=now_s + 0.1)
+    (there,) = play.state.ledger.residents
+    effects = play.handle(
+        Loaded(instance=there.instance, endpoint=ENDPOINT, load_s=1), now_s=now_s + 1
+    )
+    return next(each for each in effects if isinstance(each, Grant))
+
+
+def test_drained_for_other_settings_comes_back():
+    """The caller with other settings leaves while it drains: it serves again."""
+    play = scheduler(gpu(gib=24), A)
+    served(play, 1.0)
+    play.handle(request(2, longer(A), priority=9), now_s=20.0)
+    assert state_of(play, "a") is S.DRAINING
+    play.handle(Withdrawn(2), now_s=21.0)
+    assert state_of(play, "a") is S.READY
+    again = play.handle(request(3, A), now_s=22.0)
+    assert [each.ticket for each in again if isinstance(each, Grant)] == [3]
+
+
+def test_drained_for_other_settings_leaves_when_its_use_has_ended():
+    play = scheduler(gpu(gib=24), A)
+    grant = served(play, 1.0)
+    play.handle(request(2, longer(A), priority=9), now_s=20.0)
+    effects = play.handle(Released(grant.lease.id), now_s=21.0)
+    assert [each.resident.name for each in effects if isinstance(each, Evict)] == ["a"]
+    assert state_of(play, "a") is S.UNLOADING
+
+
+def test_drained_for_other_settings_is_let_be_after_the_bound():
+    play = scheduler(gpu(gib=24), A, changes={"drain_timeout_s": 30.0})
+    grant = served(play, 1.0)
+    play.handle(request(2, longer(A), priority=9), now_s=20.0)
+    play.handle(Ticked(), now_s=51.0)
+    assert state_of(play, "a") is S.READY
+    play.handle(Ticked(), now_s=52.0)
+    assert state_of(play, "a") is S.READY, "it is not asked again at once"
+    play.handle(Released(grant.lease.id), now_s=53.0)
+    assert state_of(play, "a") is S.UNLOADING, "idle, it gives way as any other"
+
+
+def test_two_loads_with_different_settings_each_have_their_time():
+    """The second caller waits for the residency of what the first was just given."""
+    play = scheduler(gpu(gib=24), A, changes={"min_residency_s": 10.0})
+    play.handle(request(1, A, hold=None), now_s=1.0)
+    play.handle(request(2, longer(A), hold=None), now_s=1.1)
+    play.handle(sampled(gpu(gib=24, at_s=1.2)), now_s=1.2)
+    (there,) = play.state.ledger.residents
+    loaded = Loaded(instance=there.instance, endpoint=ENDPOINT, load_s=1)
+    effects = play.handle(loaded, now_s=2.0)
+    assert [each.ticket for each in effects if isinstance(each, Grant)] == [1]
+    assert not [each for each in effects if isinstance(each, Evict)]
+    assert not [each for each in play.handle(Ticked(), now_s=11.9) if isinstance(each, Evict)]
+    assert [each for each in play.handle(Ticked(), now_s=12.1) if isinstance(each, Evict)]
+
+
+def test_drain_in_vain_is_forgotten():
+    """Once the model that would not fall idle is idle, it gives way like any other."""
+    play, _ = crowded(leases=1, priority=5)
+    vip = replace(NEW, priority=9)
+    play.handle(request(2, vip, priority=9), now_s=2.0)
+    assert state_of(play, "old") is S.DRAINING
+    play.handle(Ticked(), now_s=130.0)
+    assert state_of(play, "old") is S.READY
+    (held,) = play.state.leases
+    effects = play.handle(Released(held), now_s=140.0)
+    assert [each.resident.name for each in effects if isinstance(each, Evict)] == ["old"]
+
+
+def test_pin_in_the_way_is_refused_at_once_also_later():
+    play, _ = crowded(leases=1, priority=9)
+    assert len(play.state.queue) == 1
+    effects = play.handle(PinChanged(ModelName("old"), pinned=True), now_s=3.0)
+    (deny,) = (each for each in effects if isinstance(each, Deny))
+    assert deny.refusal.lasting
+    assert not len(play.state.queue)
+
+
+def test_reload_keeps_the_pin_of_the_api():
+    old = spec("old", gib=20)
+    play = scheduler(gpu(gib=24), resident("old", gib=20), old)
+    play.handle(PinChanged(old.name, pinned=True), now_s=1.0)
+    effects = play.handle(CatalogueChanged({old.name: replace(old, ttl_s=5)}), now_s=2.0)
+    assert play.state.pinned == {"old"}
+    assert not [each for each in effects if isinstance(each, SavePin)]
+    effects = play.handle(CatalogueChanged({old.name: replace(old, pinned=True)}), now_s=3.0)
+    effects += play.handle(CatalogueChanged({old.name: old}), now_s=4.0)
+    assert play.state.pinned == set(), "the file has said something new"
+    assert [each.pinned for each in effects if isinstance(each, SavePin)] == [False]
+
+
+def test_the_gap_between_uses_is_the_same_with_and_without_leases():
+    leased, direct = (scheduler(gpu(gib=24), resident("old", gib=8)) for _ in range(2))
+    old = spec("old", gib=8)
+    (there,) = direct.state.ledger.residents
+    for turn in range(1, 9):
+        began_s = turn * 500.0
+        effects = leased.handle(request(turn, old), now_s=began_s)
+        (grant,) = (each for each in effects if isinstance(each, Grant))
+        leased.handle(Released(grant.lease.id), now_s=began_s + 20)
+        for late_s in range(0, 20, 2):
+            seen = UseSeen(instance=there.instance, busy=True, used=True)
+            direct.handle(seen, now_s=began_s + late_s)
+        direct.handle(UseSeen(instance=there.instance, busy=False, used=True), now_s=began_s + 20)
+    gaps = [play.state.ledger.resident(ModelName("old")).use_gap_s for play in (leased, direct)]
+    assert gaps[0] == gaps[1] == pytest.approx(500.0)

@@ -4,8 +4,8 @@ import pytest
 
 from orchestrator.core.life.queue import Queue, Wish
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.leases import Ticket
 from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.tickets import Ticket
 from tests.factories import request, spec
 
 

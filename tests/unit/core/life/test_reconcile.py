@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.life.reconcile import Health, Sight, come_back, reconcile
-from orchestrator.core.values.residents import Endpoint, InstanceId, ResidentState
+from orchestrator.core.values.residents import Endpoint, ForUnload, InstanceId, ResidentState
 from orchestrator.core.values.specs import ModelName, room_spec
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import GiB
 from tests.factories import resident
 
@@ -131,10 +132,11 @@ def test_what_became_ready_while_nobody_looked_is_ready_from_now():
 )
 def test_who_comes_back_goes_on_as_it_is_found(health, wanted_gone, goes_on_as):
     life = replace(resident("a", gib=8, state=S.LOADING), ready_s=3.0)
-    releasing = replace(life, state=S.RELEASING)
-    for present in (None, releasing):
+    wanted = (ForUnload(Ticket(1), 9.0),) if wanted_gone else ()
+    releasing = replace(life, state=S.RELEASING, leaving=wanted)
+    for present in (releasing,) if wanted_gone else (None, releasing):
         seen = sight(health=health)
-        back = come_back(life, seen, present, NOW_S, wanted_gone=wanted_gone)
+        back = come_back(life, seen, present, NOW_S)
         assert (back.state, back.endpoint) == (goes_on_as, NEW_PLACE)
         assert back.ready_s in (None, NOW_S), "it is ready anew, or not yet"
 
@@ -143,4 +145,4 @@ def test_nobody_comes_back_whose_place_is_taken():
     life = resident("a", gib=8)
     another = replace(life, instance=InstanceId("a-2"))
     for present in (life, another, replace(another, state=S.RELEASING)):
-        assert come_back(life, sight(), present, NOW_S, wanted_gone=False) is None
+        assert come_back(life, sight(), present, NOW_S) is None

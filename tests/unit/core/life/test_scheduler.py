@@ -234,7 +234,7 @@ def test_lagging_bytes_cost_no_second_victim():
     play.tell(Stopped(instance))
     for second in range(1, 20):
         assert play.sample(play.now_s + 1, lagging_gib=10) == [], f"after {second} s"
-    assert any(each.kind is DecisionKind.STUCK for each in play.said), "it is said"
+    assert any("did not come back" in each.text for each in play.said), "it is said"
     assert kinds(play.sample()) == [Load]
 
 
@@ -1112,7 +1112,7 @@ def test_a_file_that_was_found_meanwhile_is_no_change_of_the_operators():
     assert play.tell(CatalogueChanged({"b": BROUGHT})) == []
     assert play.scheduler.state.pinned == {"b"}
     play.tell(CatalogueChanged({"b": replace(BROUGHT, priority=9)}))
-    assert play.scheduler.state.pinned == set()
+    assert play.scheduler.state.pinned == {"b"}
 
 
 def test_a_server_that_somebody_stops_by_hand_is_not_the_models_fault():

@@ -6,10 +6,11 @@ import pytest
 
 from orchestrator.core.life.state import State
 from orchestrator.core.room.ledger import Ledger
-from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import Decide, DropLease, Forget, KeepLease
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.tickets import Ticket
 from tests.factories import gpu, resident, rules
 
 A = ModelName("a")

@@ -7,10 +7,11 @@ import pytest
 from orchestrator.core.life.queue import Wish
 from orchestrator.core.life.ticks import FORGIVEN_AFTER_S, GRACE_S_MAX, TICK_LATE_S, observe, tick
 from orchestrator.core.values.failures import BREAKER_FAILURES, Breaker, Failure, FailureReason
-from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import Decide, DecisionKind, Deny, DropLease, Evict
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.tickets import Ticket
 from tests.factories import gpu, request, resident, scheduler, spec, unreadable
 
 S = ResidentState

@@ -7,7 +7,6 @@ import pytest
 from orchestrator.core.room.eviction import (
     USE_GAP_S_UNKNOWN,
     YIELDS,
-    Rules,
     Stance,
     Urgency,
     Yielding,
@@ -16,7 +15,8 @@ from orchestrator.core.room.eviction import (
     say,
     stance,
 )
-from orchestrator.core.values.residents import InstanceId, ResidentState
+from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, room_spec
 from orchestrator.core.values.vram import GiB
 from tests.factories import resident
@@ -29,6 +29,7 @@ IN_USE = resident("a", gib=8, used_s=990, leases=1)
 BUSY = replace(JUST_USED, busy=True)  # in use by somebody who did not come through us
 SETTLING = resident("a", gib=8, used_s=0, settled_until_s=1004)
 LOADING = resident("a", gib=8, state=ResidentState.LOADING)
+RESISTED = replace(IN_USE, resisted=((ModelName("b"), NOW_S + 1),))
 ROOM = replace(LONG_IDLE, spec=room_spec(ModelName("lease-1"), GiB, None, 5))
 
 
@@ -57,7 +58,9 @@ def check(there, *, priority=5, pinned=False, **urgency):
         # Whoever they are.
         (LONG_IDLE, {"pinned": True, "priority": 9, "due": True}, Stance.PINNED),
         (LOADING, {"priority": 9, "due": True}, Stance.UNSETTLED),
-        (IN_USE, {"due": True, "ignores": frozenset({InstanceId("a-1")})}, Stance.STUBBORN),
+        (RESISTED, {"due": True, "wisher": ModelName("b")}, Stance.STUBBORN),
+        (RESISTED, {"due": True, "wisher": ModelName("c")}, Stance.OUTWAITED),
+        (replace(RESISTED, lease_count=0), {"wisher": ModelName("b")}, Stance.IDLE),
         (ROOM, {"priority": 9, "due": True}, Stance.LEASED_ROOM),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.room.eviction import Rules, Urgency, least_recently_used, least_regretted
+from orchestrator.core.room.eviction import Urgency, least_recently_used, least_regretted
 from orchestrator.core.room.planner import (
     Plan,
     Question,
@@ -18,6 +18,7 @@ from orchestrator.core.room.planner import (
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import Fallback, ModelName
 from orchestrator.core.values.vram import DeviceKind, GiB
 from tests.factories import gpu, ledger, resident, spec, unreadable

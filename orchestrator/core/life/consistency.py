@@ -1,0 +1,103 @@
+"""What is true of every state between two events. Tests ask after each one; the daemon never does.
+
+A new state or wish belongs here with the answer to: who ends it if the other side never comes?
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from orchestrator.core.life.state import State
+from orchestrator.core.values.residents import ForNewcomer, Resident, ResidentState
+
+
+def consistent(state: State) -> list[str]:
+    """Every contradiction in the state, as a sentence; none if it is sound."""
+    return [
+        *_residents(state),
+        *_reservations(state),
+        *_leases(state),
+        *_callers(state),
+        *_devices(state),
+    ]
+
+
+def _residents(state: State) -> Iterator[str]:
+    for resident in state.ledger.residents:
+        who, causes = resident.instance, resident.leaving
+        if resident.state is ResidentState.DRAINING and not causes:
+            yield f"{who} drains, and no cause is left for which it should"
+        if resident.state in (ResidentState.READY, ResidentState.LOADING) and causes:
+            yield f"{who} is {resident.state}, and yet to leave: {causes}"
+        if resident.state is ResidentState.DRAINING and not resident.in_use:
+            if not all(isinstance(cause, ForNewcomer) for cause in causes):
+                yield f"{who} is idle and still there, though it was asked to leave: {causes}"
+            elif not any(_other_victim_is_busy(state, resident, cause) for cause in causes):
+                yield f"{who} and all who leave with it are idle, and none was told to go"
+        for cause in causes:
+            if isinstance(cause, ForNewcomer) and cause.model not in state.reservations:
+                yield f"{who} leaves for {cause.model}, which has no reservation"
+    for instance in {*state.repayments, *state.baselines}:
+        if state.by_instance(instance) is None:
+            yield f"{instance} has left the table, and something is still kept of it"
+
+
+def _other_victim_is_busy(state: State, resident: Resident, cause: object) -> bool:
+    assert isinstance(cause, ForNewcomer)
+    reservation = state.reservations.get(cause.model)
+    victims = () if reservation is None else reservation.victims
+    return any(
+        (other := state.by_instance(instance)) is not None and other.in_use
+        for instance in victims
+        if instance != resident.instance
+    )
+
+
+def _reservations(state: State) -> Iterator[str]:
+    for model, reservation in state.reservations.items():
+        newcomer = state.ledger.resident(model)
+        if newcomer is None or newcomer.state is not ResidentState.RESERVED:
+            yield f"room is reserved for {model}, which is not there to take it"
+        for instance in reservation.waiting_for:
+            if instance not in reservation.victims:
+                yield f"{model} waits for {instance}, which is no victim of its plan"
+            if state.by_instance(instance) is None:
+                yield f"{model} waits for {instance}, which has left already"
+    for resident in state.ledger.residents:
+        if resident.state is ResidentState.RESERVED and resident.name not in state.reservations:
+            yield f"{resident.instance} is reserved, and no reservation knows of it"
+
+
+def _leases(state: State) -> Iterator[str]:
+    counts = Counter(lease.instance for lease in state.leases.values())
+    for instance in counts:
+        if state.by_instance(instance) is None:
+            yield f"{instance} is leased, and has left the table"
+    for resident in state.ledger.residents:
+        if resident.lease_count != counts[resident.instance]:
+            there = counts[resident.instance]
+            yield f"{resident.instance} counts {resident.lease_count} leases, there are {there}"
+    for ticket, lease in state.lease_of.items():
+        if lease not in state.leases:
+            yield f"ticket {ticket} is known for {lease}, which has ended"
+
+
+def _callers(state: State) -> Iterator[str]:
+    for wish in state.queue.wishes():
+        if wish.request.ticket not in state.queue:
+            yield f"ticket {wish.request.ticket} waits in a line that does not know it"
+    for ticket, unload in state.unloads.items():
+        if state.ledger.resident(unload.model) is None:
+            yield f"unload {ticket} waits for {unload.model}, which has left"
+
+
+def _devices(state: State) -> Iterator[str]:
+    """Promised room may still be its victims'; what has begun to fill fits."""
+    for device in state.ledger.devices:
+        total_bytes = state.ledger.reading(device).total_bytes
+        begun_bytes = sum(
+            resident.placement.on(device)
+            for resident in state.ledger.on(device)
+            if resident.state is not ResidentState.RESERVED
+        )
+        if total_bytes is not None and begun_bytes > total_bytes:
+            yield f"{device} has {total_bytes} bytes, and {begun_bytes} are charged"

@@ -1,0 +1,22 @@
+"""The operator's numbers for who gives way to whom, and how long a caller waits."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What `scheduling:` of the configuration says."""
+
+    patience_s: float = 60.0
+    patience_loads: float = 10.0  # or so many load times, if that is more (R6)
+    min_residency_s: float = 10.0
+    drain_timeout_s: float = 120.0
+    protect_idle_s: float = 300.0
+    release_timeout_s: float = 30.0  # the driver's usual lag is 0.5 to 1.5 s
+    queue_length_max: int = 1000
+    restore_victims: bool = True
+    cancel_abandoned: bool = False  # a load that nobody waits for any more: finish it, or cancel
+    lease_s_default: float = 3600.0
+
+    def patience_for(self, load_s: float) -> float:
+        return max(self.patience_s, self.patience_loads * load_s)

@@ -1,0 +1,62 @@
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.core.life.consistency import consistent
+from orchestrator.core.life.scheduler import Scheduler
+from orchestrator.core.life.state import Repayment, Reservation
+from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.residents import ForNewcomer, ForUnload, InstanceId, ResidentState
+from orchestrator.core.values.rules import Rules
+from orchestrator.core.values.specs import ModelName
+from tests.factories import gpu, lease, resident, unload
+
+OLD = resident("old", gib=8)
+A_UNLOAD = ForUnload(unload(1, "old").ticket, 9.0)
+
+
+def state_with(*residents):
+    ledger = Ledger()
+    for there in residents:
+        ledger.put(there)
+    ledger.observe([gpu(gib=24)], {})
+    return Scheduler({}, ledger, Rules()).state
+
+
+def test_a_sound_state_has_nothing_said_against_it():
+    assert consistent(state_with(OLD)) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "word"),
+    [
+        (replace(OLD, state=ResidentState.DRAINING), "no cause is left"),
+        (replace(OLD, leaving=(A_UNLOAD,)), "yet to leave"),
+        (replace(OLD, state=ResidentState.DRAINING, leaving=(A_UNLOAD,)), "is idle and still"),
+        (
+            replace(OLD, state=ResidentState.DRAINING, leaving=(ForNewcomer(ModelName("x"), 9),)),
+            "has no reservation",
+        ),
+        (replace(OLD, state=ResidentState.RESERVED), "no reservation knows of it"),
+        (replace(OLD, lease_count=1), "counts 1 leases"),
+        (resident("old", gib=30), "are charged"),
+    ],
+)
+def test_a_resident_in_contradiction_is_named(there, word):
+    assert word in " ".join(consistent(state_with(there)))
+
+
+def test_what_points_at_nothing_is_named():
+    state = state_with(OLD)
+    gone = InstanceId("gone-1")
+    state.repayments[gone] = Repayment(0, 0.0)
+    state.reservations[ModelName("x")] = Reservation({}, 9.0, waiting_for={gone})
+    held = lease(resident("gone", gib=1))
+    state.leases[held.id] = held
+    state.lease_of[held.ticket] = "another"
+    state.unloads[unload(7, "gone").ticket] = unload(7, "gone")
+    said = " ".join(consistent(state))
+    for word in ("still kept of it", "not there to take it", "no victim of its plan"):
+        assert word in said
+    for word in ("has left already", "is leased", "which has ended", "waits for gone"):
+        assert word in said

@@ -1,0 +1,65 @@
+"""Unloads that meet something else; the rest is played in test_scheduler.py."""
+
+from orchestrator.core.values.messages import Checked, Evict, Finish, Grant, Stopped, UnloadStatus
+from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import ModelName
+from tests.factories import gpu, request, resident, sampled, scheduler, spec, unload
+
+NEW = spec("new", gib=20)
+
+
+def test_forced_unload_of_a_reserved_model_answers():
+    play = scheduler(gpu(gib=24), resident("old", gib=20), NEW)
+    play.handle(request(1, NEW), now_s=0.5)
+    play.handle(Checked(NEW.name, None), now_s=1.0)
+    assert play.state.ledger.resident(NEW.name).state is ResidentState.RESERVED
+    effects = play.handle(unload(2, "new", force=True), now_s=2.0)
+    (finish,) = (each for each in effects if isinstance(each, Finish))
+    assert (finish.ticket, finish.status, finish.freed_bytes) == (2, UnloadStatus.UNLOADED, 0)
+    assert not play.state.unloads
+
+
+def test_forced_unload_of_a_reserved_model_leaves_its_next_load_alone():
+    play = scheduler(gpu(gib=24), resident("old", gib=20), NEW)
+    play.handle(request(1, NEW), now_s=0.5)
+    play.handle(Checked(NEW.name, None), now_s=1.0)
+    play.handle(unload(2, "new", force=True), now_s=2.0)
+    play.handle(Stopped(resident("old", gib=20).instance), now_s=3.0)
+    play.handle(sampled(gpu(gib=24, at_s=4.0)), now_s=4.0)
+    play.handle(request(3, NEW), now_s=5.0)
+    effects = play.handle(sampled(gpu(gib=24, at_s=6.0)), now_s=6.0)
+    assert play.state.ledger.resident(NEW.name).state is ResidentState.LOADING
+    assert not [each for each in effects if isinstance(each, Evict)]
+
+
+def test_gone_model_owes_nothing():
+    """Foreign bytes take what it gives back: its unload is answered within the bound."""
+    play = scheduler(gpu(gib=24), resident("old", gib=20), changes={"release_timeout_s": 30.0})
+    play.handle(unload(1, "old", by_s=200), now_s=1.0)
+    play.handle(Stopped(resident("old", gib=20).instance), now_s=2.0)
+    answers = []
+    for at_s in range(3, 35):
+        taken = sampled(gpu(gib=24, used_gib=20, at_s=at_s))
+        answers += [
+            (at_s, each) for each in play.handle(taken, now_s=at_s) if isinstance(each, Finish)
+        ]
+    ((at_s, finish),) = answers
+    assert at_s == 32
+    assert (finish.status, finish.verified, finish.freed_bytes) == (UnloadStatus.UNLOADED, True, 0)
+    assert "did not come back" in finish.note
+    assert play.state.ledger.resident(ModelName("old")) is None
+    small = spec("old", gib=3)
+    play.handle(request(2, small), now_s=35.0)
+    play.handle(sampled(gpu(gib=24, used_gib=20, at_s=36.0)), now_s=36.0)
+    assert play.state.ledger.resident(small.name).state is ResidentState.LOADING
+
+
+def test_an_unload_at_its_deadline_is_refused_and_the_model_serves_again():
+    play = scheduler(gpu(gib=24), resident("old", gib=20, leases=1), spec("old", gib=20))
+    play.handle(unload(1, "old", by_s=5), now_s=1.0)
+    assert play.state.ledger.resident(ModelName("old")).state is ResidentState.DRAINING
+    effects = play.handle(sampled(gpu(gib=24, used_gib=20, at_s=5.0)), now_s=5.0)
+    assert [type(each).__name__ for each in effects if hasattr(each, "ticket")] == ["Deny"]
+    assert play.state.ledger.resident(ModelName("old")).state is ResidentState.READY
+    served = play.handle(request(2, spec("old", gib=20)), now_s=6.0)
+    assert [each.ticket for each in served if isinstance(each, Grant)] == [2]
