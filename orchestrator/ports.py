@@ -58,10 +58,11 @@ class Launch:
     instance: InstanceId
     model: ModelName
     service: ServiceName
-    argv: tuple[str, ...]  # may hold PORT_TOKEN and HOST_TOKEN, which the runtime fills in
+    argv: tuple[str, ...] = ()  # may hold PORT_TOKEN and HOST_TOKEN, which the runtime fills in
     env: Mapping[str, str] = field(default_factory=dict)
     image: str | None = None
-    container: str | None = None  # one that somebody else defined: started and stopped by name
+    container: str | None = None  # defined by compose or a person: started and stopped by name
+    url: str | None = None  # of a server that runs elsewhere: nothing is started
     mounts: tuple[Path, ...] = ()  # read-only
     devices: tuple[DeviceId, ...] = ()
     stop_grace_s: float = 10.0
@@ -176,14 +177,18 @@ class Use:
     served_total: float | None  # any counter that grows with every request served
 
 
-class Engine(Protocol):
-    name: str
+class Launcher(Protocol):
+    """Knows what to run for a model; speaks to no server."""
 
     def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
         """What to run. Pure: same spec and placement, same launch."""
 
     async def check(self, spec: ModelSpec) -> Failure | None:
-        """What is wrong with the spec's files or binary, found before anybody is evicted."""
+        """What is wrong with the spec's files or binary, found before any model is evicted."""
+
+
+class Talker(Protocol):
+    """Speaks to one kind of server, wherever it runs."""
 
     async def readiness(self, endpoint: Endpoint) -> Readiness:
         """One probe. Never raises; never counts as use."""
@@ -191,11 +196,15 @@ class Engine(Protocol):
     async def use(self, endpoint: Endpoint) -> Use:
         """One look at the server's counters. Raise Unreachable if it does not answer."""
 
-    def classify(self, exit_: Exit) -> Failure:
-        """Why a server ended, read from its exit and the tail of its log. Pure."""
-
     async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
         """Ask a server that we do not own to give the model's memory back. Others: nothing."""
+
+
+class Engine(Launcher, Talker, Protocol):
+    """One kind of server: how it is launched, what it says, and why it ended."""
+
+    def classify(self, exit_: Exit, /) -> Failure:
+        """Why a server ended, read from its exit and the tail of its log. Pure."""
 
 
 # --- supplies --------------------------------------------------------------------------------

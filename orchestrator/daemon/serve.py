@@ -44,7 +44,7 @@ from orchestrator.daemon.wiring import (
     make_predictions,
 )
 from orchestrator.desk.desk import Desk
-from orchestrator.engines.llama.http import LlamaHttp
+from orchestrator.engines.http import ServerHttp
 from orchestrator.errors import ConfigInvalid
 from orchestrator.hub import cached
 from orchestrator.orders import LoadOrder
@@ -158,7 +158,7 @@ async def _put_together(
     registry = SteadyRegistry(inner)
     memory = await registry.recall()
     devices, fake = await make_devices(config, clock)
-    http = LlamaHttp()
+    http = ServerHttp()
     ledger = Ledger()
     runtimes = Runtimes(config)
     versions = ServerVersions(config, runtimes)

@@ -13,6 +13,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -30,22 +31,30 @@ from orchestrator.devices.fake import FakeDevices, FakeDeviceSpec
 from orchestrator.devices.host import HostDevices
 from orchestrator.devices.machine import Machine, detect
 from orchestrator.devices.nvml import NvmlDevices
-from orchestrator.engines.any_container import Lacking, SomeContainer
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.composed import ComposedEngine
+from orchestrator.engines.defined_elsewhere import (
+    ExternalLauncher,
+    Lacking,
+    NamedContainerLauncher,
+)
+from orchestrator.engines.fake import StandInLauncher
+from orchestrator.engines.health_path import HealthPathTalker
+from orchestrator.engines.http import ServerHttp
 from orchestrator.engines.llama.binary import candidates
-from orchestrator.engines.llama.container import LlamaContainer
-from orchestrator.engines.llama.external import LlamaExternal
+from orchestrator.engines.llama.container import LlamaImageLauncher
 from orchestrator.engines.llama.files import gguf_problem
-from orchestrator.engines.llama.http import LlamaHttp
-from orchestrator.engines.llama.local import LlamaCpp
-from orchestrator.engines.xllamacpp.engine import XLlamaCpp
+from orchestrator.engines.llama.local import LlamaBinaryLauncher
+from orchestrator.engines.llama.log import classify
+from orchestrator.engines.llama.router import LlamaRouterTalker
+from orchestrator.engines.llama.talker import LlamaTalker
+from orchestrator.engines.xllamacpp.launcher import XLlamaCppLauncher
 from orchestrator.errors import ConfigInvalid, Failed
 from orchestrator.gguf.dry_run import DryRuns, find_planner
 from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.headers import Headers
 from orchestrator.gguf.soundness import damage
 from orchestrator.hub import Access, access_from
-from orchestrator.ports import Clock, Devices, Drivers, Engine, Runtime, Supply
+from orchestrator.ports import Clock, Devices, Drivers, Engine, Launcher, Runtime, Supply, Talker
 from orchestrator.runtimes.docker.create import ContainerSettings, ModelsDir, models_dir
 from orchestrator.runtimes.external import ExternalRuntime
 from orchestrator.runtimes.process.runtime import ProcessRuntime
@@ -89,7 +98,7 @@ async def make_devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevic
 
 
 def make_drivers(
-    config: Config, http: LlamaHttp, runtimes: "Runtimes", hub: Supply
+    config: Config, http: ServerHttp, runtimes: "Runtimes", hub: Supply
 ) -> dict[ServiceName, Drivers]:
     return {
         name: Drivers(
@@ -105,46 +114,48 @@ def make_drivers(
 
 
 def _make_engine(
-    entry: ServiceEntry, config: Config, http: LlamaHttp, runtimes: "Runtimes"
+    entry: ServiceEntry, config: Config, http: ServerHttp, runtimes: "Runtimes"
 ) -> Engine:
-    match entry.engine:
-        case EngineName.FAKE:
+    return ComposedEngine(
+        launcher=_make_launcher(entry, config, runtimes),
+        talker=_make_talker(entry, http),
+        classify=partial(classify, memory_mb=entry.memory_mb),
+    )
+
+
+def _make_launcher(entry: ServiceEntry, config: Config, runtimes: "Runtimes") -> Launcher:
+    if entry.container is not None:
+        return NamedContainerLauncher(entry.container, _lacking(entry, runtimes))
+    match entry.engine, entry.runtime:
+        case EngineName.FAKE, _:
             is_fake = config.devices.source is DeviceSource.FAKE
-            claims_dir = config.state_dir / CLAIMS_DIR if is_fake else None
-            return FakeEngine(http, claims_dir=claims_dir)
-        case EngineName.XLLAMACPP:
-            return XLlamaCpp(http, physical_cores=physical_cores(), file_problem=_file_problem)
-        case EngineName.CONTAINER:
-            assert entry.container is not None  # the configuration saw to that
-            return SomeContainer(
-                http,
-                container=entry.container,
-                health=entry.health or "/",
-                lacking=_lacking(entry, runtimes),
-            )
-        case EngineName.LLAMA_CPP if entry.runtime is RuntimeName.DOCKER:
-            return LlamaContainer(
-                http,
-                image=entry.image,
-                container=entry.container,
+            return StandInLauncher(config.state_dir / CLAIMS_DIR if is_fake else None)
+        case EngineName.XLLAMACPP, _:
+            return XLlamaCppLauncher(physical_cores=physical_cores(), file_problem=_file_problem)
+        case EngineName.LLAMA_CPP, RuntimeName.EXTERNAL:
+            return ExternalLauncher()
+        case EngineName.LLAMA_CPP, RuntimeName.DOCKER:
+            assert entry.image is not None  # the configuration saw to that
+            return LlamaImageLauncher(
+                entry.image,
                 models_dir=None if entry.models_dir is None else Path(entry.models_dir),
                 hub_home=hub_access().home,
                 physical_cores=physical_cores(),
                 lacking=_lacking(entry, runtimes),
-                memory_mb=entry.memory_mb,
                 file_problem=_file_problem,
             )
-        case EngineName.LLAMA_CPP if entry.runtime is RuntimeName.EXTERNAL:
-            return LlamaExternal(http)
-        case EngineName.LLAMA_CPP:
-            return LlamaCpp(
-                _llama_servers(entry),
-                http,
-                physical_cores=physical_cores(),
-                file_problem=_file_problem,
+        case EngineName.LLAMA_CPP, RuntimeName.PROCESS:
+            return LlamaBinaryLauncher(
+                _llama_servers(entry), physical_cores=physical_cores(), file_problem=_file_problem
             )
         case _:
             raise ConfigInvalid((f"engine {entry.engine} is not supported by this version",))
+
+
+def _make_talker(entry: ServiceEntry, http: ServerHttp) -> Talker:
+    if entry.engine is EngineName.CONTAINER:
+        return HealthPathTalker(http, entry.health or "/")
+    return LlamaRouterTalker(http) if entry.runtime is RuntimeName.EXTERNAL else LlamaTalker(http)
 
 
 def _llama_servers(entry: ServiceEntry) -> tuple[Path, ...]:

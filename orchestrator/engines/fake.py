@@ -1,26 +1,21 @@
-"""The stand-in engine: real processes that behave like a llama-server, or misbehave on request."""
+"""Launches stand-ins: real processes that behave like a llama-server, or misbehave on request."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.core.values.failures import Failure
-from orchestrator.core.values.residents import Endpoint, InstanceId, Placement
+from orchestrator.core.values.residents import InstanceId, Placement
 from orchestrator.core.values.specs import FakeBehaviour, ModelSpec
-from orchestrator.engines.llama import log
-from orchestrator.engines.llama.http import LlamaHttp
 from orchestrator.engines.python_program import import_path, program
-from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Exit, Launch, Readiness, Use
+from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Launch
 
 FAKE_DEVICE_PREFIX = "fake-"  # only these have an account to charge; on the rest it is weightless
 
 
-class FakeEngine:
-    """Runs `fake_server`, charged to the fake devices whose account lies in `claims_dir`."""
+class StandInLauncher:
+    """Runs `stand_in/server.py`, charged to the fake devices whose account is in `claims_dir`."""
 
-    name = "fake"
-
-    def __init__(self, http: LlamaHttp, *, claims_dir: Path | None) -> None:
-        self._http = http
+    def __init__(self, claims_dir: Path | None) -> None:
         self._claims_dir = claims_dir
 
     def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
@@ -50,18 +45,6 @@ class FakeEngine:
     async def check(self, spec: ModelSpec) -> Failure | None:  # noqa: ARG002 - the port's
         """Nothing: there is no file that could be broken; what goes wrong shows when it runs."""
         return None
-
-    async def readiness(self, endpoint: Endpoint) -> Readiness:
-        return await self._http.readiness(endpoint)
-
-    async def use(self, endpoint: Endpoint) -> Use:
-        return await self._http.use(endpoint)
-
-    def classify(self, exit_: Exit) -> Failure:
-        return log.classify(exit_)
-
-    async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
-        """Nothing: its process is ours, and stopping it gives the bytes back."""
 
 
 def _serving(spec: ModelSpec) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Servers that somebody else runs: known by their address, asked, never started or stopped.
 
-An engine for such a server answers `Launch(argv=("external", url))`. The runtime only opens
-connections and closes them again: that is no request, so no server counts it as use.
+The launch of such a server names its `url`. The runtime only opens connections and closes them
+again: that is no request, so no server counts it as use.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from orchestrator.errors import StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.unshared import Unshared
 
-EXTERNAL = "external"  # the first word of the argv, where others name a program
 HANDLE_VERSION = 1
 CONNECT_TIMEOUT_S = 2.0  # on the same network a server that lives accepts within milliseconds
 PROBE_INTERVAL_S = 2.0
@@ -31,13 +30,11 @@ class ExternalRuntime(Unshared):
 
     async def start(self, launch: Launch) -> Running:
         """Nothing is started and nobody is asked: whether it answers is the engine's question."""
-        match launch.argv:
-            case (kind, url) if kind == EXTERNAL and _address(url) is not None:
-                fields = {"url": url, "instance": launch.instance}
-                handle = Handle(runtime=self.name, version=HANDLE_VERSION, fields=fields)
-                return Running(handle=handle, endpoint=Endpoint(url))
-            case _:
-                raise StartFailed(_no_address(launch))
+        if launch.url is None or _address(launch.url) is None:
+            raise StartFailed(_no_address(launch))
+        fields = {"url": launch.url, "instance": launch.instance}
+        handle = Handle(runtime=self.name, version=HANDLE_VERSION, fields=fields)
+        return Running(handle=handle, endpoint=Endpoint(launch.url))
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
         """It is not ours to stop. What it holds is given back by the engine's `unload`."""
@@ -135,6 +132,6 @@ async def _connect(url: str) -> None:
 def _no_address(launch: Launch) -> Failure:
     return Failure(
         reason=FailureReason.ARGUMENTS,
-        detail=f"{launch.service} has no usable address for {launch.model}: {launch.argv!r}.",
+        detail=f"{launch.service} has no usable address for {launch.model}: {launch.url!r}.",
         remedy="Give the service a url such as http://host:8188.",
     )

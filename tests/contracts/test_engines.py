@@ -17,19 +17,20 @@ import pytest
 from orchestrator.config.cores import physical_cores
 from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.specs import FakeBehaviour, ModelSpec, Serving
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.fake import StandInLauncher
+from orchestrator.engines.http import ServerHttp
 from orchestrator.engines.llama.binary import Binary, candidates, probe
-from orchestrator.engines.llama.http import LlamaHttp
-from orchestrator.engines.llama.local import LlamaCpp
-from orchestrator.engines.xllamacpp.engine import XLlamaCpp
+from orchestrator.engines.llama.local import LlamaBinaryLauncher
+from orchestrator.engines.xllamacpp.launcher import XLlamaCppLauncher
 from orchestrator.errors import Unreachable
-from orchestrator.ports import Engine, ReadyState
+from orchestrator.ports import Launcher, ReadyState
 from tests.parts import require
 from tests.unit.engines.launched import (
     INSTANCE,
     ON_HOST,
     becomes_ready,
     launched,
+    llama_engine,
     real_model,
     spec_of,
     until,
@@ -61,7 +62,7 @@ LLAMA_SERVERS = usable_servers()
 class Part:
     """An engine under test and a model that it serves within a second or two."""
 
-    make: Callable[[LlamaHttp], Engine]
+    launcher: Callable[[], Launcher]
     spec: Callable[[], ModelSpec]
     reads_files: bool
 
@@ -78,12 +79,12 @@ def fake_spec() -> ModelSpec:
 
 
 PARTS = {
-    "fake": Part(lambda http: FakeEngine(http, claims_dir=None), fake_spec, reads_files=False),
+    "fake": Part(lambda: StandInLauncher(None), fake_spec, reads_files=False),
     "xllamacpp": Part(
-        lambda http: XLlamaCpp(http, physical_cores=physical_cores()), real_spec, reads_files=True
+        lambda: XLlamaCppLauncher(physical_cores=physical_cores()), real_spec, reads_files=True
     ),
     "llama_cpp": Part(
-        lambda http: LlamaCpp(LLAMA_SERVERS, http, physical_cores=physical_cores()),
+        lambda: LlamaBinaryLauncher(LLAMA_SERVERS, physical_cores=physical_cores()),
         real_spec,
         reads_files=True,
     ),
@@ -106,8 +107,8 @@ def reading_part(request) -> Part:
 def play(part: Part, scene) -> None:
     """A scene with the part's engine, checked and ready to launch."""
 
-    async def with_engine(http: LlamaHttp) -> None:
-        engine = part.make(http)
+    async def with_engine(http: ServerHttp) -> None:
+        engine = llama_engine(part.launcher(), http)
         assert await engine.check(part.spec()) is None
         await scene(engine, part.spec())
 
@@ -167,7 +168,7 @@ def test_use_shows_while_it_talks_and_ends_when_the_client_leaves(part):
                 await until(lambda: busy(1))
                 talk.cancel()
                 await asyncio.gather(talk, return_exceptions=True)
-            await until(lambda: busy(0), every_s=1.5)  # see LlamaHttp.use
+            await until(lambda: busy(0), every_s=1.5)  # see LlamaTalker.use
             used = await engine.use(server.endpoint)
             assert used.served_total > at_rest.served_total
 

@@ -9,6 +9,13 @@ DeviceId = NewType("DeviceId", str)  # a GPU's UUID, "host", or "fake-0": surviv
 MiB = 1 << 20
 GiB = 1 << 30
 
+_CUDA_PREFIXES = ("GPU-", "MIG-")  # how the driver begins the UUID of what CUDA can use
+
+
+def is_cuda(device: DeviceId) -> bool:
+    """Whether a program has to be given the device to use it: a GPU or a part of one, not RAM."""
+    return device.startswith(_CUDA_PREFIXES)
+
 
 class DeviceKind(StrEnum):
     GPU = "gpu"

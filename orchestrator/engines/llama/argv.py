@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 
 from orchestrator.core.values.residents import Placement
 from orchestrator.core.values.specs import ModelSpec, Serving
+from orchestrator.core.values.vram import is_cuda
 from orchestrator.engines.llama.flags import Flags
 from orchestrator.ports import HOST_TOKEN, PORT_TOKEN
 
 ALL_LAYERS = 999  # more than any model has; the word "all" is younger than the number
-_GPU_PREFIXES = ("GPU-", "MIG-")  # how the driver begins the UUID of what CUDA can use
 
 # What a load mode was called before --load-mode. Mapping the file is the old default.
 _OLD_LOAD_MODES: Mapping[str, tuple[str, ...]] = {
@@ -25,9 +25,7 @@ _OLD_LOAD_MODES: Mapping[str, tuple[str, ...]] = {
 
 def gpu_shares(placement: Placement) -> tuple[tuple[str, int], ...]:
     """The shares that CUDA devices hold, in the order of the split; none: it runs on the host."""
-    return tuple(
-        (device, share) for device, share in placement.shares if device.startswith(_GPU_PREFIXES)
-    )
+    return tuple((device, share) for device, share in placement.shares if is_cuda(device))
 
 
 def device_environment(placement: Placement) -> dict[str, str]:

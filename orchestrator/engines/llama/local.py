@@ -5,34 +5,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.core.values.failures import Failure, FailureReason
-from orchestrator.core.values.residents import Endpoint, InstanceId, Placement
+from orchestrator.core.values.residents import InstanceId, Placement
 from orchestrator.core.values.specs import ModelSpec
-from orchestrator.engines.llama import binary, log
+from orchestrator.engines.llama import binary
 from orchestrator.engines.llama.argv import device_environment, server_arguments
 from orchestrator.engines.llama.binary import Binary
 from orchestrator.engines.llama.files import FileProblem, broken_file, gguf_problem
-from orchestrator.engines.llama.http import LlamaHttp
 from orchestrator.errors import StartFailed
-from orchestrator.ports import Exit, Launch, Readiness, Use
+from orchestrator.ports import Launch
 
 STOP_GRACE_S = 10.0  # it ends its running answers first; then it is killed
 
 
-class LlamaCpp:
+class LlamaBinaryLauncher:
     """Launches the first candidate that survives a probe start, with the flags it accepts."""
-
-    name = "llama_cpp"
 
     def __init__(
         self,
         candidates: Sequence[Path],
-        http: LlamaHttp,
         *,
         physical_cores: int,
         file_problem: FileProblem = gguf_problem,
     ) -> None:
         self._candidates = tuple(candidates)
-        self._http = http
         self._physical_cores = physical_cores
         self._file_problem = file_problem
         self._binary: Binary | None = None
@@ -78,18 +73,6 @@ class LlamaCpp:
         return await self.prepare() or await asyncio.to_thread(
             broken_file, spec, self._file_problem
         )
-
-    async def readiness(self, endpoint: Endpoint) -> Readiness:
-        return await self._http.readiness(endpoint)
-
-    async def use(self, endpoint: Endpoint) -> Use:
-        return await self._http.use(endpoint)
-
-    def classify(self, exit_: Exit) -> Failure:
-        return log.classify(exit_)
-
-    async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
-        """Nothing: its process is ours, and stopping it gives the bytes back."""
 
 
 _NO_SERVER = Failure(

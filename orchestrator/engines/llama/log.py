@@ -117,8 +117,14 @@ _SIGNS = (
 _VAGUE = re.compile(r"failed to load model|failed to get memory usage", re.IGNORECASE)
 
 
-def classify(exit_: Exit) -> Failure:
-    """Name the reason in one sentence, with what would help. Pure; never fails."""
+def classify(exit_: Exit, *, memory_mb: int | None = None) -> Failure:
+    """Name the reason in one sentence, with what would help. Pure; never fails.
+
+    Programs on CUDA and PyTorch run out of memory in much the same words as llama.cpp. `memory_mb`
+    is the operator's limit of the container's host RAM: more room on the device would not help.
+    """
+    if exit_.out_of_memory and memory_mb is not None:
+        return _host_limit_reached(exit_, memory_mb)
     for sign in _SIGNS:
         matching = [line for line in exit_.log_tail if sign.line.search(line)]
         if matching:
@@ -163,6 +169,15 @@ def _asked_bytes(log_tail: tuple[str, ...]) -> Iterator[int]:
             yield int(found[1] or found[2])
         elif found := _ASKED_MIB.search(line):
             yield int(float(found[1]) * MiB)
+
+
+def _host_limit_reached(exit_: Exit, memory_mb: int) -> Failure:
+    return Failure(
+        reason=FailureReason.EXITED,
+        detail=f"The container was killed at its limit of {memory_mb} MB of host RAM.",
+        log_tail=exit_.log_tail,
+        remedy="Raise memory_mb of the service, or give the model fewer slots or less context.",
+    )
 
 
 def _by_exit(exit_: Exit) -> Failure:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.core.values.failures import Failure, FailureReason
-from orchestrator.core.values.vram import DeviceId
+from orchestrator.core.values.vram import DeviceId, is_cuda
 from orchestrator.errors import StartFailed
 from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Launch
 
@@ -33,7 +33,6 @@ SHM_BYTES_DEFAULT = 1 << 30  # the engine's 64 MiB break tensor parallelism; onl
 TMP_BYTES_DEFAULT = 1 << 30  # compile caches of CUDA and Triton, nothing else writes
 LOG_BYTES_MAX = "10m"  # per file: a chatty server must not fill the host's disk
 LOG_FILES_MAX = "2"
-GPU_PREFIXES = ("GPU-", "MIG-")  # how the driver names what can be requested; "host" cannot
 EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - of a container, or where the operator said `direct`
 NOBODY = "65534:65534"
 
@@ -136,7 +135,7 @@ def container_name(launch: Launch, attempt: int) -> str:
 
 def requested_gpus(devices: Sequence[DeviceId]) -> list[str]:
     """The devices that have to be handed to a container; host RAM needs no handing over."""
-    return [device for device in devices if device.startswith(GPU_PREFIXES)]
+    return [device for device in devices if is_cuda(device)]
 
 
 def _env(launch: Launch) -> dict[str, str]:

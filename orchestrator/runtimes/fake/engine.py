@@ -10,8 +10,6 @@ from orchestrator.runtimes.fake.script import Script
 
 
 class FakeWorldEngine:
-    name = "fake"
-
     def __init__(self, world: FakeWorld) -> None:
         self._world = world
 

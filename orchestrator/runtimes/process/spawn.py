@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.vram import is_cuda
 from orchestrator.errors import StartFailed
 from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Launch
 from orchestrator.runtimes.process.table import Grip, Process, read_process
@@ -42,7 +43,6 @@ INHERITED = frozenset(
         "CUDA_CACHE_MAXSIZE",
     }
 )
-_CUDA_PREFIXES = ("GPU-", "MIG-")  # how the driver begins the UUID of what CUDA can use
 
 
 class _Child(subprocess.Popen[bytes]):
@@ -55,7 +55,7 @@ class _Child(subprocess.Popen[bytes]):
 def child_environment(
     launch: Launch, port: int, inherited: Mapping[str, str], identity: str
 ) -> dict[str, str]:
-    gpus = [device for device in launch.devices if device.startswith(_CUDA_PREFIXES)]
+    gpus = [device for device in launch.devices if is_cuda(device)]
     # A server that is placed on the host must not open a CUDA context: it costs VRAM.
     visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if launch.devices else {}
     return {

@@ -20,8 +20,10 @@ PROC = Path("/proc")
 STAT_BYTES_MAX = 4096  # some 350 in practice: 52 numbers and a name of 64 bytes at most
 _ENDED_STATES = frozenset({b"Z", b"X"})
 _KERNEL_THREAD = 0x00200000
-# A program that becomes another one (exec) has no environment for a moment; others never have one.
-EXEC_PAUSES_S = (0.002, 0.005, 0.01)
+# A program that becomes another one (exec) has no environment for a moment: microseconds, or as
+# long as a busy machine or a cold disk makes of them.
+EXEC_LOOK_S = 0.002
+EXEC_S_MAX = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +44,9 @@ def boot_id() -> str:
 
 def read_process(pid: int) -> Process | None:
     """None if there is no such process. Raise OSError if the kernel does not tell."""
-    try:
-        with open(f"{PROC}/{pid}/stat", "rb", buffering=0) as stat:  # noqa: PTH123 - many a second
-            text = stat.read(STAT_BYTES_MAX)
-    except (FileNotFoundError, ProcessLookupError):
+    fields = _stat_fields(pid)
+    if fields is None:
         return None
-    # The program's name may hold spaces and brackets; what follows the last one is numbers.
-    fields = text.rpartition(b")")[2].split()
     return Process(
         pid=pid,
         started=int(fields[19]),
@@ -59,6 +57,17 @@ def read_process(pid: int) -> Process | None:
         # A first thread that ended is shown as a zombie while the other threads work on.
         ended=fields[0] in _ENDED_STATES and int(fields[17]) <= 1,
     )
+
+
+def _stat_fields(pid: int) -> list[bytes] | None:
+    """The fields of /proc/PID/stat from the third on, which is the state."""
+    try:
+        with open(f"{PROC}/{pid}/stat", "rb", buffering=0) as stat:  # noqa: PTH123 - many a second
+            text = stat.read(STAT_BYTES_MAX)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The program's name may hold spaces and brackets; what follows the last one is numbers.
+    return text.rpartition(b")")[2].split()
 
 
 def read_table() -> Mapping[int, Process]:
@@ -118,22 +127,23 @@ def marked(table: Mapping[int, Process], names: Sequence[str]) -> Mapping[int, t
     """Processes of our own user that were given all these variables, with the values.
 
     Only what was there when the program started is seen, and nothing if it has overwritten it.
-    Blocks for a few milliseconds: call it in a thread.
+    Blocks for milliseconds, and for `EXEC_S_MAX` at most while a program becomes another one: call
+    it in a thread.
     """
     found = {}
     pids = [process.pid for process in table.values() if not process.ended]
-    for pause_s in (0.0, *EXEC_PAUSES_S):
-        time.sleep(pause_s)
+    deadline_s = time.monotonic() + EXEC_S_MAX
+    while True:
         blocks = _environments(pids)
         for pid, block in blocks.items():
             variables = _environment(block)
             values = tuple(variables[name] for name in names if name in variables)
             if len(values) == len(names):
                 found[pid] = values
-        pids = [pid for pid, block in blocks.items() if not block]
-        if not pids:
-            break
-    return found
+        pids = [pid for pid, block in blocks.items() if not block and not _given_nothing(pid)]
+        if not pids or time.monotonic() >= deadline_s:
+            return found
+        time.sleep(EXEC_LOOK_S)
 
 
 def _environments(pids: Iterable[int]) -> Mapping[int, bytes]:
@@ -144,6 +154,15 @@ def _environments(pids: Iterable[int]) -> Mapping[int, bytes]:
             if (PROC / str(pid)).stat().st_uid == own:
                 blocks[pid] = (PROC / str(pid) / "environ").read_bytes()
     return blocks
+
+
+def _given_nothing(pid: int) -> bool:
+    """Whether a program has no environment, or has ended. False while it becomes another one."""
+    fields = _stat_fields(pid)
+    if fields is None or fields[0] in _ENDED_STATES:
+        return True
+    begins, ends = fields[47:49]  # where the kernel put the environment: at 0 during an exec
+    return begins == ends != b"0"
 
 
 def _environment(block: bytes) -> Mapping[str, str]:

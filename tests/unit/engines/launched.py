@@ -16,8 +16,20 @@ from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.residents import Endpoint, InstanceId, Placement
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, MiB
-from orchestrator.engines.llama.http import LlamaHttp
-from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Engine, Exit, Launch, Readiness, ReadyState
+from orchestrator.engines.composed import ComposedEngine
+from orchestrator.engines.http import ServerHttp
+from orchestrator.engines.llama.log import classify
+from orchestrator.engines.llama.talker import LlamaTalker
+from orchestrator.ports import (
+    HOST_TOKEN,
+    PORT_TOKEN,
+    Exit,
+    Launch,
+    Launcher,
+    Readiness,
+    ReadyState,
+    Talker,
+)
 
 READY_S_MAX = 60.0  # a real model on two busy cores; usually one second
 POLL_S = 0.01
@@ -90,7 +102,7 @@ def scrubbed(env: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.defpath, "HOME": "/nonexistent", "LANG": "C.UTF-8", **env}
 
 
-async def becomes_ready(engine: Engine, server: Launched) -> list[Readiness]:
+async def becomes_ready(engine: Talker, server: Launched) -> list[Readiness]:
     """Everything the probes said, the last one being READY; fails if the server ends first."""
     said: list[Readiness] = []
     async with asyncio.timeout(READY_S_MAX):
@@ -113,11 +125,16 @@ async def until(
             await asyncio.sleep(every_s)
 
 
-def with_http(scene: Callable[[LlamaHttp], Coroutine[None, None, None]], **bounds: float) -> None:
+def llama_engine(launcher: Launcher, http: ServerHttp) -> ComposedEngine:
+    """As the daemon composes an engine that launches what talks like llama.cpp."""
+    return ComposedEngine(launcher=launcher, talker=LlamaTalker(http), classify=classify)
+
+
+def with_http(scene: Callable[[ServerHttp], Coroutine[None, None, None]]) -> None:
     """Play a scene that probes servers, and close its client afterwards."""
 
     async def play() -> None:
-        http = LlamaHttp(**bounds)
+        http = ServerHttp()
         try:
             await scene(http)
         finally:

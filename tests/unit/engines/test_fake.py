@@ -3,20 +3,14 @@ from pathlib import Path
 from orchestrator.core.values.residents import Placement
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, Serving
 from orchestrator.core.values.vram import DeviceId, MiB
-from orchestrator.engines.fake import FakeEngine
-from tests.unit.engines.launched import INSTANCE, ON_HOST, spec_of, with_http
+from orchestrator.engines.fake import StandInLauncher
+from tests.unit.engines.launched import INSTANCE, ON_HOST, spec_of
 
 
 def words(spec, placement=ON_HOST, claims_dir=Path("/state/fake")) -> str:
-    said = []
-
-    async def scene(http):
-        launch = FakeEngine(http, claims_dir=claims_dir).launch(INSTANCE, spec, placement)
-        assert (launch.instance, launch.model, launch.service) == (INSTANCE, "smol", "local")
-        said.append(" ".join(launch.argv))
-
-    with_http(scene)
-    return said[0]
+    launch = StandInLauncher(claims_dir).launch(INSTANCE, spec, placement)
+    assert (launch.instance, launch.model, launch.service) == (INSTANCE, "smol", "local")
+    return " ".join(launch.argv)
 
 
 def test_a_behaviour_is_passed_whole():

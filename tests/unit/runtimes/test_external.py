@@ -8,7 +8,7 @@ from orchestrator.core.values.failures import FailureReason
 from orchestrator.errors import StartFailed, Unreachable
 from orchestrator.ports import Handle
 from orchestrator.runtimes import external
-from orchestrator.runtimes.external import EXTERNAL, PROBES_LOST_MAX, ExternalRuntime
+from orchestrator.runtimes.external import PROBES_LOST_MAX, ExternalRuntime
 from tests.asynchronous import eventually, run
 from tests.simulation import virtual_time
 from tests.unit.runtimes.processes import descriptors, program
@@ -38,7 +38,7 @@ async def listening(host="127.0.0.1", port=0):
 
 
 async def started(runtime, url):
-    return await runtime.start(program(EXTERNAL, url))
+    return await runtime.start(program(url=url))
 
 
 def test_it_runs_where_its_url_says_whether_or_not_it_answers():
@@ -51,22 +51,12 @@ def test_it_runs_where_its_url_says_whether_or_not_it_answers():
 
 
 @pytest.mark.parametrize(
-    "argv",
-    [
-        (),
-        ("llama-server", "-m", "x"),
-        (EXTERNAL,),
-        (EXTERNAL, ""),
-        (EXTERNAL, "ftp://host"),
-        (EXTERNAL, "http://"),
-        (EXTERNAL, "http://host:99999"),
-        (EXTERNAL, "http://[::1"),
-    ],
+    "url", [None, "", "elsewhere", "ftp://host", "http://", "http://host:99999", "http://[::1"]
 )
-def test_what_is_no_address_cannot_be_started(argv):
+def test_what_is_no_address_cannot_be_started(url):
     async def scenario():
         with pytest.raises(StartFailed) as caught:
-            await ExternalRuntime().start(program(*argv))
+            await ExternalRuntime().start(program(url=url))
         assert caught.value.failure.reason is FailureReason.ARGUMENTS
 
     run(scenario())
@@ -193,7 +183,7 @@ def test_nothing_of_it_is_ours():
 def test_a_handle_that_makes_no_sense_is_refused(fields):
     async def scenario():
         with pytest.raises(Unreachable):
-            await ExternalRuntime().alive(Handle(runtime=EXTERNAL, version=1, fields=fields))
+            await ExternalRuntime().alive(Handle(runtime="external", version=1, fields=fields))
 
     run(scenario())
 

@@ -14,7 +14,7 @@ from orchestrator.core.values.residents import Placement
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, Serving
 from orchestrator.core.values.vram import DeviceId, MiB
 from orchestrator.devices.fake import FakeDevices, FakeDeviceSpec
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.fake import StandInLauncher
 from orchestrator.engines.llama.log import classify
 from orchestrator.engines.python_program import import_path, program
 from orchestrator.ports import Exit, ReadyState
@@ -24,6 +24,7 @@ from tests.unit.engines.launched import (
     ON_HOST,
     becomes_ready,
     launched,
+    llama_engine,
     scrubbed,
     spec_of,
     until,
@@ -47,7 +48,7 @@ def behaving(**behaviour) -> FakeBehaviour:
 
 
 def started(http, *, claims_dir=None, mb=600, placement=None, slots=1, **behaviour):
-    engine = FakeEngine(http, claims_dir=claims_dir)
+    engine = llama_engine(StandInLauncher(claims_dir), http)
     if placement is None:
         placement = Placement(((FAKE_0, mb * MiB),)) if claims_dir else ON_HOST
     spec = spec_of(fake=behaving(**behaviour), serving=Serving(slots=slots))
@@ -176,7 +177,7 @@ def test_a_taken_port_ends_it_with_the_reason():
     with socket.create_server(("127.0.0.1", 0)) as taken:
 
         async def scene(http):
-            engine = FakeEngine(http, claims_dir=None)
+            engine = llama_engine(StandInLauncher(None), http)
             launch = engine.launch(INSTANCE, spec_of(fake=behaving()), ON_HOST)
             with launched(launch, port=taken.getsockname()[1]) as server:
                 assert engine.classify(server.exit()).reason is FailureReason.PORT
@@ -258,7 +259,7 @@ def test_one_that_takes_no_vram_is_not_charged(claims_dir):
 
 def test_a_full_disk_takes_its_log_and_does_not_stop_it():
     async def scene(http):
-        engine = FakeEngine(http, claims_dir=None)
+        engine = llama_engine(StandInLauncher(None), http)
         launch = engine.launch(INSTANCE, spec_of(fake=behaving()), ON_HOST)
         with launched(launch, log=Path("/dev/full")) as server:
             await becomes_ready(engine, server)

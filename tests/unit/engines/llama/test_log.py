@@ -185,3 +185,21 @@ def test_what_there_was_no_memory_for(lines, short_of):
 
 def test_other_failures_are_short_of_nothing():
     assert of(*read("text_file")).short_of is None
+
+
+def test_a_program_on_pytorch_that_ran_out_of_memory_says_so():
+    line = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB."
+    assert of(line).reason is R.OUT_OF_MEMORY
+    assert of(code=3).reason is R.EXITED
+
+
+def test_a_limit_of_host_ram_is_not_a_lack_of_vram():
+    killed = Exit(code=137, out_of_memory=True, log_tail=("load_tensors: loading",))
+    limited = classify(killed, memory_mb=64)
+    assert (limited.reason, limited.log_tail) == (R.EXITED, killed.log_tail)
+    assert "64 MB" in limited.detail
+    assert "memory_mb" in limited.remedy
+    assert classify(killed).reason is R.OUT_OF_MEMORY
+    assert classify(Exit(code=1, log_tail=("std::bad_alloc",)), memory_mb=64).reason is (
+        R.OUT_OF_MEMORY
+    )

@@ -8,13 +8,14 @@ from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.specs import Serving
 from orchestrator.engines.llama.log import classify
 from orchestrator.engines.python_program import import_path, program
-from orchestrator.engines.xllamacpp.engine import XLlamaCpp
+from orchestrator.engines.xllamacpp.launcher import XLlamaCppLauncher
 from orchestrator.ports import Exit
 from tests.unit.engines.launched import (
     INSTANCE,
     ON_HOST,
     becomes_ready,
     launched,
+    llama_engine,
     real_model,
     scrubbed,
     spec_of,
@@ -38,7 +39,7 @@ def test_wrong_arguments_end_it_with_the_reason():
 
 def test_a_server_that_does_not_come_up_ends_without_a_traceback(tmp_path):
     async def scene(http):
-        engine = XLlamaCpp(http, physical_cores=2)
+        engine = llama_engine(XLlamaCppLauncher(physical_cores=2), http)
         launch = engine.launch(INSTANCE, spec_of(file=str(tmp_path / "none.gguf")), ON_HOST)
         with launched(launch) as server:
             exit_ = server.exit()
@@ -51,7 +52,7 @@ def test_a_server_that_does_not_come_up_ends_without_a_traceback(tmp_path):
 
 def test_sigterm_ends_it_at_once_also_while_it_loads():
     async def scene(http):
-        engine = XLlamaCpp(http, physical_cores=2)
+        engine = llama_engine(XLlamaCppLauncher(physical_cores=2), http)
         spec = spec_of(file=str(real_model()), serving=Serving(context_size=512))
         launch = engine.launch(INSTANCE, spec, ON_HOST)
         with launched(launch) as server:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.runtimes.process.table import (
+    EXEC_S_MAX,
     Grip,
     Process,
     attached,
@@ -132,6 +133,26 @@ def test_marks_are_seen_while_a_program_becomes_another_one():
                 }
         finally:
             child.kill()
+
+
+def test_a_program_that_was_given_nothing_is_not_waited_for():
+    with subprocess.Popen(["sleep", "1000"], env={}) as child:
+        try:
+            begun_s = time.monotonic()
+            for _ in range(10):
+                assert marked({child.pid: read_process(child.pid)}, ("MARK",)) == {}
+            assert time.monotonic() - begun_s < EXEC_S_MAX
+        finally:
+            child.kill()
+
+
+def test_a_program_that_ended_meanwhile_is_not_waited_for(sleeper):
+    running = read_process(sleeper.pid)
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    begun_s = time.monotonic()
+    assert marked({sleeper.pid: running}, ("MARK",)) == {}
+    assert time.monotonic() - begun_s < EXEC_S_MAX
 
 
 def test_the_kernels_own_threads_are_not_listed():

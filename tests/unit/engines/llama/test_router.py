@@ -3,28 +3,18 @@
 import pytest
 
 from orchestrator.core.values.residents import Endpoint
-from orchestrator.engines.llama.external import LlamaExternal
+from orchestrator.engines.llama.router import LlamaRouterTalker
 from orchestrator.errors import Unreachable
 from orchestrator.ports import ReadyState
 from tests.stand_in import stand_in
-from tests.unit.engines.launched import INSTANCE, ON_HOST, spec_of, with_http
+from tests.unit.engines.launched import spec_of, with_http
 
 NOWHERE = Endpoint("http://127.0.0.1:9")
 
 
-def test_nothing_is_started_but_an_address_is_named():
-    async def scene(http):
-        spec = spec_of(url="http://elsewhere:8080")
-        launch = LlamaExternal(http).launch(INSTANCE, spec, ON_HOST)
-        assert launch.argv == ("external", "http://elsewhere:8080")
-        assert await LlamaExternal(http).check(spec) is None
-
-    with_http(scene)
-
-
 def test_a_server_that_does_not_listen_yet_is_waited_for():
     async def scene(http):
-        readiness = await LlamaExternal(http).readiness(NOWHERE)
+        readiness = await LlamaRouterTalker(http).readiness(NOWHERE)
         assert readiness.state is ReadyState.STARTING
 
     with_http(scene)
@@ -35,7 +25,7 @@ def test_a_router_is_asked_to_unload_by_name():
         server.answers["POST /models/unload"] = {"success": True}
 
         async def scene(http):
-            await LlamaExternal(http).unload(Endpoint(server.url), spec_of("qwen"))
+            await LlamaRouterTalker(http).unload(Endpoint(server.url), spec_of("qwen"))
 
         with_http(scene)
     assert server.bodies("/models/unload") == [{"model": "qwen"}]
@@ -46,7 +36,7 @@ def test_a_plain_server_keeps_its_memory_and_that_is_said():
 
         async def scene(http):
             with pytest.raises(Unreachable, match="router mode"):
-                await LlamaExternal(http).unload(Endpoint(server.url), spec_of("qwen"))
+                await LlamaRouterTalker(http).unload(Endpoint(server.url), spec_of("qwen"))
 
         with_http(scene)
 
@@ -54,6 +44,6 @@ def test_a_plain_server_keeps_its_memory_and_that_is_said():
 def test_a_server_that_is_gone_cannot_be_asked():
     async def scene(http):
         with pytest.raises(Unreachable, match="does not answer"):
-            await LlamaExternal(http).unload(NOWHERE, spec_of("qwen"))
+            await LlamaRouterTalker(http).unload(NOWHERE, spec_of("qwen"))
 
     with_http(scene)

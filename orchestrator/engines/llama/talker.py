@@ -1,4 +1,4 @@
-"""What any llama.cpp server tells over HTTP: whether it is ready, and whether it is in use.
+"""Talks to any llama.cpp server: whether it is ready, and whether it is in use.
 
 None of these requests touches a slot or a counter of the server, so looking is not using (R13).
 """
@@ -9,12 +9,13 @@ from collections.abc import Mapping
 import httpx
 
 from orchestrator.core.values.residents import Endpoint
+from orchestrator.core.values.specs import ModelSpec
+from orchestrator.engines.http import ServerHttp
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Readiness, ReadyState, Use
 
 READINESS_S_MAX = 1.0  # answered by threads of their own, also while weights are read
 USE_S_MAX = 2.0  # older servers answer between two batches: seconds, on a processor
-CONNECTIONS_MAX = 100  # kept open to model servers; more are opened and closed again
 
 _SAMPLE = re.compile(r"^llamacpp:(\w+) ([\d.eE+-]+)$", re.MULTILINE)
 # Every request raises at least one: a prompt that was cached whole still predicts, and an
@@ -22,29 +23,22 @@ _SAMPLE = re.compile(r"^llamacpp:(\w+) ([\d.eE+-]+)$", re.MULTILINE)
 _SERVED = ("prompt_tokens_total", "prompt_tokens_cached_total", "tokens_predicted_total")
 
 
-class LlamaHttp:
-    """One client for the probes of all llama.cpp servers, however many there are."""
-
+class LlamaTalker:
     def __init__(
-        self, *, readiness_s_max: float = READINESS_S_MAX, use_s_max: float = USE_S_MAX
+        self,
+        http: ServerHttp,
+        *,
+        readiness_s_max: float = READINESS_S_MAX,
+        use_s_max: float = USE_S_MAX,
     ) -> None:
+        self._http = http
         self._readiness_s_max = readiness_s_max
         self._use_s_max = use_s_max
-        self._client = httpx.AsyncClient(
-            trust_env=False,  # a proxy of the environment knows nothing of our loopback ports
-            follow_redirects=False,
-            limits=httpx.Limits(
-                max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX
-            ),
-        )
-
-    async def close(self) -> None:
-        await self._client.aclose()
 
     async def readiness(self, endpoint: Endpoint) -> Readiness:
         """Ask `/health` once. Not listening yet, loading and slow all mean: still starting."""
         try:
-            answer = await self._get(endpoint, "/health", self._readiness_s_max)
+            answer = await self._http.get(endpoint, "/health", self._readiness_s_max)
         except httpx.HTTPError as error:
             return Readiness(ReadyState.STARTING, f"no answer yet ({type(error).__name__})")
         if answer.status_code == httpx.codes.OK:
@@ -55,24 +49,6 @@ class LlamaHttp:
             ReadyState.BROKEN,
             f"/health answers {answer.status_code}: this is not a llama.cpp server",
         )
-
-    async def knock(self, endpoint: Endpoint, path: str) -> int | None:
-        """The status that any server answers with; None if it does not answer."""
-        try:
-            answer = await self._get(endpoint, path, self._readiness_s_max)
-        except httpx.HTTPError:
-            return None
-        return answer.status_code
-
-    async def tell(self, endpoint: Endpoint, path: str, body: dict[str, str]) -> int | None:
-        """Post it; the status, or None if nobody answers."""
-        try:
-            answer = await self._client.post(
-                endpoint.url + path, json=body, timeout=self._use_s_max
-            )
-        except httpx.HTTPError:
-            return None
-        return answer.status_code
 
     async def use(self, endpoint: Endpoint) -> Use:
         """Look at slots and counters. Raise Unreachable if nobody answers at all.
@@ -85,10 +61,10 @@ class LlamaHttp:
         often, it finishes answers that nobody waits for.
         """
         try:
-            samples = _samples(await self._get(endpoint, "/metrics", self._use_s_max))
+            samples = _samples(await self._http.get(endpoint, "/metrics", self._use_s_max))
             busy = samples.get("requests_processing")
             if busy is None:  # started without its counters
-                busy = _busy_slots(await self._get(endpoint, "/slots", self._use_s_max))
+                busy = _busy_slots(await self._http.get(endpoint, "/slots", self._use_s_max))
         except httpx.ReadTimeout:
             return await self._deep_in_a_batch(endpoint)
         except httpx.HTTPError as error:
@@ -97,8 +73,8 @@ class LlamaHttp:
             busy_slots=None if busy is None else int(busy), served_total=_served_total(samples)
         )
 
-    async def _get(self, endpoint: Endpoint, path: str, timeout_s: float) -> httpx.Response:
-        return await self._client.get(f"{endpoint.url}{path}", timeout=timeout_s)
+    async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
+        """Nothing: its process or container is ours, and stopping it gives the bytes back."""
 
     async def _deep_in_a_batch(self, endpoint: Endpoint) -> Use:
         readiness = await self.readiness(endpoint)

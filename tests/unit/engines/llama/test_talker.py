@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from orchestrator.core.values.residents import Endpoint
+from orchestrator.engines.llama.talker import LlamaTalker
 from orchestrator.errors import Unreachable
 from orchestrator.ports import ReadyState, Use
 from tests.unit.engines.launched import free_port, with_http
@@ -52,14 +53,18 @@ def serving(answers: dict[str, tuple[int, str] | None]) -> Iterator[Endpoint]:
         server.server_close()
 
 
+def impatient(http) -> LlamaTalker:
+    return LlamaTalker(http, readiness_s_max=0.3, use_s_max=0.3)
+
+
 def readiness(answers):
     said = []
 
     async def scene(http):
         with serving(answers) as endpoint:
-            said.append(await http.readiness(endpoint))
+            said.append(await impatient(http).readiness(endpoint))
 
-    with_http(scene, readiness_s_max=0.3, use_s_max=0.3)
+    with_http(scene)
     return said[0]
 
 
@@ -68,9 +73,9 @@ def use(answers) -> Use:
 
     async def scene(http):
         with serving(answers) as endpoint:
-            said.append(await http.use(endpoint))
+            said.append(await impatient(http).use(endpoint))
 
-    with_http(scene, readiness_s_max=0.3, use_s_max=0.3)
+    with_http(scene)
     return said[0]
 
 
@@ -94,9 +99,9 @@ def test_readiness_is_what_health_says(answer, state, words):
 def test_nobody_listening_yet_is_starting_for_readiness_and_unreachable_for_use():
     async def scene(http):
         nobody = Endpoint(f"http://127.0.0.1:{free_port()}")
-        assert (await http.readiness(nobody)).state is ReadyState.STARTING
+        assert (await LlamaTalker(http).readiness(nobody)).state is ReadyState.STARTING
         with pytest.raises(Unreachable):
-            await http.use(nobody)
+            await LlamaTalker(http).use(nobody)
 
     with_http(scene)
 
