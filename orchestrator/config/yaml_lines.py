@@ -1,11 +1,10 @@
 """Reads YAML into plain values and remembers the line of every key.
 
 A subset that has no surprises: the JSON-like types of YAML 1.2 (so `no` is text, not false), no
-tags, no merge keys. Anchors work, within a bound. Whatever is wrong is collected, not raised.
+tags, no merge keys. Anchors work, within a bound. What is wrong is collected, not raised.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import yaml
@@ -22,6 +21,15 @@ _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False}
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan")
+
+TEXT, PLAIN = "text", "plain"  # tags of nodes: of a scalar in quotes, and of all others
+TOO_DEEP = f"the nesting is deeper than {DEPTH_MAX}"
+# What PyYAML calls the mistakes it finds when it composes nodes, and what they are called here.
+_COMPLAINTS = {
+    "but found another document": "only one document is read: remove the `---`",
+    "found undefined alias": "there is an alias here (`*name`) whose anchor (`&name`) is not above",
+    "second occurrence": "there is an anchor of this name (`&name`) above: choose another",
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,13 +55,12 @@ class Written:
         return 1
 
 
+@dataclass
 class _Unreadable(Exception):
     """The rest of the file cannot be understood."""
 
-    def __init__(self, sentence: str, line: int) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
-        self.line = line
+    sentence: str
+    line: int
 
 
 def read_yaml(text: bytes) -> Written:
@@ -63,7 +70,8 @@ def read_yaml(text: bytes) -> Written:
         sentence = f"the file is larger than {FILE_BYTES_MAX >> 20} MiB"
         return Written(mistakes=[Mistake((), sentence, 1)])
     try:
-        content = _Reader(_events(text), written).document()
+        root = _composed(text)
+        content = None if root is None else _Reader(written).value(root, ())
     except _Unreadable as error:
         written.mistakes.append(Mistake((), error.sentence, error.line))
         return written
@@ -83,18 +91,37 @@ def show(where: KeyPath) -> str:
     return shown
 
 
-def _events(text: bytes) -> Iterator[yaml.Event]:
-    """What the parser sees, one after the other: it never recurses, however deep the nesting."""
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Composes nodes whose tag is TEXT, PLAIN, or one that the file names."""
+
+    depth = 0
+
+    def resolve(self, kind: type[yaml.Node], _: str, implicit: tuple[bool, bool]) -> str:
+        """The tag of a node that is written without one."""
+        return TEXT if kind is yaml.ScalarNode and not implicit[0] else PLAIN
+
+    def descend_resolver(self, parent: yaml.Node | None, _: object) -> None:
+        """Called before a node is composed, which the parser does by recursion."""
+        self.depth += 1
+        if parent is not None and self.depth > DEPTH_MAX + 1:
+            raise _Unreadable(TOO_DEEP, _line(parent))
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+
+
+def _composed(text: bytes) -> yaml.Node | None:
+    """The node of the one document, if there is one. Raise _Unreadable."""
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        yield from yaml.parse(text.decode("utf-8-sig"), Loader=loader)
+        return yaml.compose(text.decode("utf-8-sig"), Loader=_Loader)
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         raise _Unreadable("the file is not UTF-8 text", line) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "something"
-        sentence = f"this is not YAML: {problem}; look at the indentation and the quotes around it"
+        otherwise = f"this is not YAML: {problem}; look at the indentation and the quotes around it"
+        sentence = _COMPLAINTS.get(problem, otherwise)
         raise _Unreadable(sentence, mark.line + 1 if mark else 1) from error
     except yaml.YAMLError as error:
         reason = getattr(error, "reason", None) or "unreadable"
@@ -103,86 +130,58 @@ def _events(text: bytes) -> Iterator[yaml.Event]:
 
 @dataclass(slots=True)
 class _Reader:
-    """Turns events into values. One use."""
+    """Turns nodes into values. One use. An alias is its anchor's node, read once more."""
 
-    events: Iterator[yaml.Event]
     written: Written
-    anchors: dict[str, tuple[Plain, int]] = field(default_factory=dict)  # the value and its size
+    around: list[yaml.Node] = field(default_factory=list)  # what the node that is read lies in
     values: int = 0
 
-    def document(self) -> Plain:
-        content: Plain = None
-        documents = 0
-        for event in self.events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    raise _Unreadable("only one document is read: remove the `---`", _line(event))
-                content = self._value(next(self.events), ())
-        return content
-
-    def _value(self, event: yaml.Event, where: KeyPath) -> Plain:
-        if isinstance(event, yaml.AliasEvent):
-            return self._alias(event, where)
-        before = self.values
-        self._count(1, event)
+    def value(self, node: yaml.Node, where: KeyPath) -> Plain:
+        self.values += 1
+        if self.values > VALUES_MAX:
+            raise _Unreadable(f"the file means more than {VALUES_MAX} values", _line(node))
         if len(where) > DEPTH_MAX:
-            raise _Unreadable(f"the nesting is deeper than {DEPTH_MAX}", _line(event))
-        if (tag := getattr(event, "tag", None)) is not None:
-            self._complain(where, f"tags such as {tag} are not read: remove it", event)
-        value = self._plain(event, where)
-        if (anchor := getattr(event, "anchor", None)) is not None:
-            self.anchors[anchor] = (value, self.values - before)
-        return value
-
-    def _plain(self, event: yaml.Event, where: KeyPath) -> Plain:
-        if isinstance(event, yaml.ScalarEvent):
-            return self._scalar(event, where)
-        if isinstance(event, yaml.MappingStartEvent):
-            return self._mapping(where)
-        return self._sequence(where)
-
-    def _alias(self, event: yaml.AliasEvent, where: KeyPath) -> Plain:
-        if event.anchor not in self.anchors:  # also an anchor that contains itself
-            self._complain(where, f"no complete value is anchored as &{event.anchor}", event)
+            raise _Unreadable(TOO_DEEP, _line(node))
+        if node in self.around:
+            self._complain(where, "an anchor cannot contain itself: write the value out", node)
             return None
-        value, size = self.anchors[event.anchor]
-        self._count(size, event)
+        if node.tag not in (PLAIN, TEXT):
+            self._complain(where, f"tags such as {node.tag} are not read: remove it", node)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, where)
+        self.around.append(node)
+        read = self._mapping if isinstance(node, yaml.MappingNode) else self._sequence
+        value = read(node, where)
+        self.around.pop()
         return value
 
-    def _mapping(self, where: KeyPath) -> Plain:
+    def _mapping(self, node: yaml.Node, where: KeyPath) -> Plain:
         mapping: dict[str, Plain] = {}
-        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            if not isinstance(event, yaml.ScalarEvent):
-                self._complain(where, "a key must be a plain word", event)
-                self._skip(event, where)
-                self._skip(next(self.events), where)
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self._complain(where, "a key must be a plain word", key)
                 continue
-            here = (*where, event.value)
-            line = _line(event)
-            if event.value == "<<" and event.implicit[0]:
-                self._complain(here, "merge keys are not read: write the keys out", event)
-                self._skip(next(self.events), where)
-            elif event.value in mapping:
+            here = (*where, key.value)
+            if key.value == "<<" and key.tag == PLAIN:
+                self._complain(here, "merge keys are not read: write the keys out", key)
+            elif key.value in mapping:
                 first = self.written.lines[here]
-                self._complain(here, f"is here a second time; the first is in line {first}", event)
-                self._skip(next(self.events), where)
+                self._complain(here, f"is here a second time; the first is in line {first}", key)
             else:
-                self.written.lines[here] = line
-                mapping[event.value] = self._value(next(self.events), here)
+                self.written.lines[here] = _line(key)
+                mapping[key.value] = self.value(value, here)
         return mapping
 
-    def _sequence(self, where: KeyPath) -> Plain:
+    def _sequence(self, node: yaml.Node, where: KeyPath) -> Plain:
         sequence: list[Plain] = []
-        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            here = (*where, len(sequence))
-            self.written.lines[here] = _line(event)
-            sequence.append(self._value(event, here))
+        for index, entry in enumerate(node.value):
+            self.written.lines[(*where, index)] = _line(entry)
+            sequence.append(self.value(entry, (*where, index)))
         return sequence
 
-    def _scalar(self, event: yaml.ScalarEvent, where: KeyPath) -> Plain:
-        text = event.value
-        if not event.implicit[0]:  # quoted, or tagged: text, whatever it looks like
+    def _scalar(self, node: yaml.ScalarNode, where: KeyPath) -> Plain:
+        text: str = node.value
+        if node.tag != PLAIN:  # quoted, or tagged: text, whatever it looks like
             return text
         if text in _NULL:
             return None
@@ -190,28 +189,17 @@ class _Reader:
             return _BOOLEAN[text]
         if _WHOLE.fullmatch(text):
             if len(text) > DIGITS_MAX:
-                self._complain(where, "the number has too many digits", event)
+                self._complain(where, "the number has too many digits", node)
                 return None
             return int(text)
         if _NUMBER.fullmatch(text):
             return float(text.replace(".inf", "inf").replace(".nan", "nan"))
         return text
 
-    def _skip(self, event: yaml.Event, where: KeyPath) -> None:
-        """Read past a value that nobody will look at; its own lines are not kept."""
-        aside = _Reader(self.events, Written(), self.anchors, self.values)
-        aside._value(event, where)
-        self.values = aside.values
-
-    def _count(self, more: int, event: yaml.Event) -> None:
-        self.values += more
-        if self.values > VALUES_MAX:
-            raise _Unreadable(f"the file means more than {VALUES_MAX} values", _line(event))
-
-    def _complain(self, where: KeyPath, sentence: str, event: yaml.Event) -> None:
-        self.written.mistakes.append(Mistake(where, sentence, _line(event)))
+    def _complain(self, where: KeyPath, sentence: str, node: yaml.Node) -> None:
+        self.written.mistakes.append(Mistake(where, sentence, _line(node)))
 
 
-def _line(event: yaml.Event) -> int:
-    mark = event.start_mark
-    return 1 if mark is None else mark.line + 1
+def _line(node: yaml.Node) -> int:
+    line: int = node.start_mark.line
+    return line + 1

@@ -27,10 +27,13 @@ from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName, 
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.vram import MiB
+from orchestrator.devices.driver_thread import DriverThread
 from orchestrator.devices.fake import FakeDevices, FakeDeviceSpec
 from orchestrator.devices.host import HostDevices
 from orchestrator.devices.machine import Machine, detect
-from orchestrator.devices.nvml import NvmlDevices
+from orchestrator.devices.nvml import OPEN_DEADLINE_S, NvmlDevices
+from orchestrator.devices.nvml_driver import DriverFailed, Trouble, driver_in_words
+from orchestrator.devices.nvml_problems import HANGS
 from orchestrator.engines.composed import ComposedEngine
 from orchestrator.engines.defined_elsewhere import (
     ExternalLauncher,
@@ -95,6 +98,19 @@ async def make_devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevic
             if detected.problem:
                 log.warning("budgeting host RAM: %s", detected.problem)
             return detected.devices, None
+
+
+async def nvidia_driver(deadline_s: float = OPEN_DEADLINE_S) -> str | Trouble:
+    """What the driver says of itself, or why it cannot be used."""
+    thread = DriverThread("nvml")
+    try:
+        return await thread.ask(driver_in_words, deadline_s)
+    except DriverFailed as failed:
+        return failed.trouble
+    except TimeoutError:
+        return Trouble(problem=HANGS)
+    finally:
+        thread.end()
 
 
 def make_drivers(
@@ -294,7 +310,7 @@ class Runtimes:
             from orchestrator.runtimes.docker.engine import DockerEngine
             from orchestrator.runtimes.docker.images import ImageSupply
 
-            supply = ImageSupply(DockerEngine(_docker_url()), entry.image)
+            supply = ImageSupply(DockerEngine(docker_url()), entry.image)
             self._images.append(supply)
             yield supply
 
@@ -327,7 +343,21 @@ class Runtimes:
         return self._docker[entry]
 
 
-def _docker_url() -> str:
+async def docker_api(deadline_s: float) -> str:
+    """The version of the API that Docker's engine speaks. Raise Failed if it cannot be asked."""
+    from orchestrator.runtimes.docker.engine import Deadlines, DockerEngine
+
+    deadlines = Deadlines(
+        **dict.fromkeys(("call_s", "create_s", "start_s", "remove_s"), deadline_s)
+    )
+    engine = DockerEngine(docker_url(), deadlines)
+    try:
+        return await engine.api_version()
+    finally:
+        engine.close()
+
+
+def docker_url() -> str:
     return os.environ.get("DOCKER_HOST") or DOCKER_SOCKET  # noqa: TID251 - as every Docker client
 
 
@@ -335,7 +365,7 @@ def _docker_runtime(entry: ServiceEntry, config: Config) -> "DockerRuntime":
     from orchestrator.runtimes.docker.runtime import DockerRuntime
 
     return DockerRuntime(
-        _docker_url(),
+        docker_url(),
         ContainerSettings(
             identity=identity_of(config.state_dir),
             version=VERSION,

@@ -13,7 +13,7 @@ import pynvml
 
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, ProcessUse
 from orchestrator.devices.host import HostBytes, host_bytes
-from orchestrator.devices.nvml_problems import NO_INSTANCE, NO_SIZE, problem_of
+from orchestrator.devices.nvml_problems import NO_GPU, NO_INSTANCE, NO_SIZE, problem_of
 
 T = TypeVar("T")
 
@@ -49,6 +49,7 @@ class Trouble:
     state: DeviceState = DeviceState.UNREADABLE
     curable: bool = True  # whether opening the driver again might help
     library_is_old: bool = False  # and the library must be loaded anew for that
+    installed: bool = True  # False: this machine has no driver at all
 
 
 class DriverFailed(Exception):
@@ -124,6 +125,23 @@ def list_devices() -> Iterator[Listed | Trouble]:
             yield _trouble(error)
 
 
+def driver_in_words() -> str:
+    """Its version and how many devices it lists. Raise DriverFailed, also if one is in trouble."""
+    open_driver()
+    try:
+        listed = list(list_devices())
+        if not listed:
+            raise DriverFailed(Trouble(problem=NO_GPU))
+        for device in listed:
+            trouble = device if isinstance(device, Trouble) else device.trouble
+            if trouble is not None:
+                raise DriverFailed(trouble)
+        version = _or_else(pynvml.nvmlSystemGetDriverVersion, "?", broken=frozenset())
+        return f"{version}, {len(listed)} GPU{'' if len(listed) == 1 else 's'}"
+    finally:
+        close_driver()
+
+
 def read_device(listed: Listed, *, wants_processes: bool) -> Figures | Trouble:
     if listed.trouble is not None:
         return listed.trouble
@@ -148,6 +166,7 @@ def _trouble(error: pynvml.NVMLError) -> Trouble:
         problem=problem_of(error.value, str(error)),
         state=DeviceState.LOST if lost else DeviceState.UNREADABLE,
         library_is_old=error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+        installed=error.value != pynvml.NVML_ERROR_LIBRARY_NOT_FOUND,
     )
 
 

@@ -134,6 +134,11 @@ class DockerEngine:
         self.answers = Answers(f"Docker at {url}")
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="docker")
 
+    async def api_version(self) -> str:
+        """The newest that the engine speaks. Raise Unreachable or EngineRefused."""
+        said = await self._read(lambda client: client.version(api_version=False))
+        return str(said["ApiVersion"])
+
     async def create(self, name: str, body: Mapping[str, Json]) -> str:
         """Return the id of a new container. Raise EngineRefused if the engine does not want it."""
         created = await self._call(

@@ -1,14 +1,17 @@
-import socket
-import threading
-from contextlib import contextmanager
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from orchestrator.cli import doctor
 from orchestrator.cli.doctor import Verdict
 from orchestrator.config import load_config
-from orchestrator.config.sections import DeviceSource
+from tests.parts import require
 from tests.stand_in import stand_in
+from tests.standins.nvml import ROOT, STATE_VARIABLE, compile_standin
+from tests.unit.runtimes.scripted_engine import scripted_engine
 
 
 @pytest.fixture
@@ -76,14 +79,68 @@ def test_the_binary_of_the_configuration_is_the_one_looked_at(configured, tmp_pa
     assert "version mine" in doctor.llama_server(configured(text), "").detail
 
 
-def test_a_driver_matters_where_it_is_asked_for():
-    absent = "libnvidia-ml-not-here.so.1"
-    assert doctor.nvml(DeviceSource.AUTO, absent).verdict is Verdict.MISSING
-    assert doctor.nvml(DeviceSource.NVML, absent).verdict is Verdict.PROBLEM
+# The binding keeps the library that it has loaded: a process for every one.
+ASK_DRIVER = f"""
+import asyncio, json, os, sys
+from dataclasses import asdict
+from pathlib import Path
+from orchestrator.cli import doctor
+from orchestrator.config.sections import DeviceSource
+from orchestrator.daemon.wiring import nvidia_driver
+state = Path(os.environ["{STATE_VARIABLE}"])
+found = []
+for text in sys.argv[1:]:
+    state.write_text(text)
+    found.append([asdict(doctor.nvml(DeviceSource(source))) for source in ("auto", "nvml")])
+state.write_text("hang")
+found.append(getattr(asyncio.run(nvidia_driver(deadline_s=0.3)), "problem", "none"))
+print(json.dumps(found))
+"""
 
 
-def test_a_library_that_is_no_driver_is_no_traceback():
-    assert doctor.nvml(DeviceSource.AUTO, "libc.so.6").verdict is Verdict.MISSING
+def drivers(library, state, *texts):
+    """For every state of a driver what is found of it, by `auto` and where it is asked for.
+
+    And last what is said of one that hangs.
+    """
+    variables = {"LD_LIBRARY_PATH": str(library), STATE_VARIABLE: str(state)}
+    said = subprocess.run(
+        [sys.executable, "-c", ASK_DRIVER, *texts],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **variables},  # noqa: TID251
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    return json.loads(said.stdout)
+
+
+def test_a_driver_that_is_not_there_matters_where_it_is_asked_for(tmp_path):
+    (tmp_path / "libnvidia-ml.so.1").write_text("")
+    [(by_auto, wanted), _] = drivers(tmp_path, tmp_path / "state", "")
+    assert (by_auto["verdict"], wanted["verdict"]) == ("missing", "problem")
+    assert by_auto["detail"].startswith("No NVIDIA driver is installed")
+    assert by_auto["remedy"].endswith("Else host RAM is budgeted.")
+
+
+def test_a_driver_is_said_with_its_version_or_with_what_is_wrong(tmp_path):
+    require("compiler")
+    library = compile_standin(tmp_path / "library", version="550.54")
+    broken = {
+        "driver none": "kernel module is not loaded",
+        "driver 551.01": "of different versions",
+        "# no GPU": "lists no GPU",
+        "gpu GPU-a total=24576 mig-mode": "MIG is on and has no instances",
+    }
+    works = "gpu GPU-a total=24576\ngpu GPU-b total=8192\n"
+    fine, *bad, hangs = drivers(library, tmp_path / "state", works, *broken)
+    assert [(each["verdict"], each["detail"]) for each in fine] == [("ok", "550.54, 2 GPUs")] * 2
+    for words, (by_auto, wanted) in zip(broken.values(), bad, strict=True):
+        assert by_auto == wanted
+        assert by_auto["verdict"] == "problem"
+        assert words in by_auto["detail"]
+        assert by_auto["remedy"]
+    assert "a call into it hangs" in hangs
 
 
 def test_a_package_that_is_not_there_names_the_way_to_get_it():
@@ -92,46 +149,33 @@ def test_a_package_that_is_not_there_names_the_way_to_get_it():
     assert doctor.package("yaml", "pyyaml", needed=True).verdict is Verdict.OK
 
 
-@contextmanager
-def engine(path, answer):
-    """A Docker Engine as far as `_ping` goes."""
-
-    def serve(server):
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(4096)
-            connection.sendall(answer)
-
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-        server.listen()
-        serving = threading.Thread(target=serve, args=(server,))
-        serving.start()
-        yield path
-        serving.join()
+NEEDS_DOCKER = "services: {d: {engine: llama_cpp, runtime: docker, image: i}}\n"
 
 
-def test_an_engine_that_answers_is_named_with_its_api(configured, tmp_path):
-    answer = b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\n\r\nOK"
-    with engine(tmp_path / "d.sock", answer) as path:
-        found = doctor.docker(configured(), path)
+def test_the_engine_that_the_daemon_would_use_is_named_with_its_api(configured, monkeypatch):
+    with scripted_engine() as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.url)
+        found = doctor.docker(configured())
     assert found.verdict is Verdict.OK
-    assert "API 1.41" in found.detail
+    assert found.detail == f"{engine.url} answers, API 1.41"
 
 
-@pytest.mark.parametrize(
-    "answer", [b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", b"nonsense\r\n\r\n", b""]
-)
-def test_an_engine_that_does_not_is_missing(configured, tmp_path, answer):
-    with engine(tmp_path / "d.sock", answer) as path:
-        assert doctor.docker(configured(), path).verdict is Verdict.MISSING
+def test_an_engine_that_answers_nonsense_is_no_traceback(configured, monkeypatch):
+    with scripted_engine(refuses={"GET /version": (500, "Oops")}) as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.url)
+        found = doctor.docker(configured())
+    assert found.verdict is Verdict.MISSING
+    assert "Oops" in found.detail
+    monkeypatch.setenv("DOCKER_HOST", "nonsense://")
+    assert doctor.docker(configured()).verdict is Verdict.MISSING
 
 
-def test_no_engine_is_a_problem_where_a_service_wants_one(configured, tmp_path):
-    absent = tmp_path / "none.sock"
-    assert doctor.docker(configured(), absent).verdict is Verdict.MISSING
-    text = "services: {d: {engine: llama_cpp, runtime: docker, image: i}}\n"
-    assert doctor.docker(configured(text), absent).verdict is Verdict.PROBLEM
+def test_no_engine_is_a_problem_where_a_service_wants_one(configured, tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    found = doctor.docker(configured())
+    assert found.verdict is Verdict.MISSING
+    assert f"{tmp_path}/none.sock" in found.detail
+    assert doctor.docker(configured(NEEDS_DOCKER)).verdict is Verdict.PROBLEM
 
 
 def test_nginx_is_optional():

@@ -69,6 +69,17 @@ def test_deep_nesting_is_refused():
     assert str(DEPTH_MAX) in sentence
 
 
+def test_nesting_that_aliases_hide_is_refused():
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 2 * DEPTH_MAX))]
+    [(_, _, sentence)] = complaints("\n".join(lines))
+    assert str(DEPTH_MAX) in sentence
+
+
+def test_what_is_wrong_in_an_anchored_value_is_said_where_it_is_written():
+    text = "a: &x {k: 1, k: 2}\nb: *x\n"
+    assert [(line, where) for line, where, _ in complaints(text)] == [(1, "a.k"), (1, "b.k")]
+
+
 def test_absurd_nesting_is_refused_at_once():
     """By the parser itself in some of its versions, by us where it would go on."""
     [(_, _, sentence)] = complaints("a: " + "[" * 200_000)
@@ -84,6 +95,8 @@ def test_absurd_nesting_is_refused_at_once():
         ("a: !!int '3'\n", 1, "tags"),
         ("x: &x {b: 1}\na:\n  <<: *x\n", 3, "merge keys"),
         ("a: 1\n---\nb: 2\n", 2, "one document"),
+        ("a: 1\nb: *x\n", 2, "alias"),
+        ("a: &x 1\nb: &x 2\n", 2, "choose another"),
         ("- a\n", 1, "mapping"),
         ("just words\n", 1, "mapping"),
         ("? [a, b]\n: 1\n", 1, "plain word"),
