@@ -16,6 +16,8 @@ import httpx
 import psutil
 import yaml
 
+from tests.scenarios import preloaded
+
 START_S = 20.0  # a cold start on a busy machine; on an idle one it takes about one second
 PATIENCE_S = 30.0
 ROOT = Path(__file__).parents[2]
@@ -59,8 +61,9 @@ class Daemon:
         self.url = f"http://127.0.0.1:{self.port}"
         self.configure(settings)
         self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | preloaded.Forked | None = None
         self.environment = dict(os.environ)  # noqa: TID251 - the daemon runs as from a shell
+        self.executed = False  # see `preloaded` for what needs that
 
     def configure(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -72,16 +75,21 @@ class Daemon:
     def start(self) -> float:
         """Return after how many seconds it answered."""
         began = time.monotonic()
-        with (self.directory / "daemon.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "orchestrator", "serve"),
-                    *("--config", str(self.file), "--port", str(self.port)),
-                ],
-                cwd=self.directory,
-                env=self.environment | {"PYTHONPATH": str(ROOT)},
-                stdout=log,
-                stderr=log,
+        arguments = ("serve", "--config", str(self.file), "--port", str(self.port))
+        environment = self.environment | {"PYTHONPATH": str(ROOT)}
+        log_file = self.directory / "daemon.log"
+        if self.executed or any(name.startswith("LD_") for name in environment):
+            with log_file.open("ab") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "orchestrator", *arguments],
+                    cwd=self.directory,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                )
+        else:
+            self.process = preloaded.fork(
+                preloaded.Order(arguments, str(self.directory), environment, str(log_file))
             )
         while time.monotonic() - began < START_S:
             if self.process.poll() is not None:

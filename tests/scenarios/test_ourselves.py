@@ -79,6 +79,7 @@ def restart(daemon):
 def test_sigkill_daemon_then_adopt(daemons, bystander):
     """In mid-stream: the stream goes on, and the same server is adopted."""
     daemon = daemons({"a": model(BIG), "b": model(5000)})
+    daemon.executed = True  # from here on: how soon it answers is measured below
     lease = daemon.load("a", owner="me", lease_seconds=600)["lease_id"]
     before = pids(daemon)
     url = daemon.endpoint("a") + "/v1/chat/completions"
