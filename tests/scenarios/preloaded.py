@@ -147,7 +147,7 @@ def main(descriptor: str) -> int:
     import uvicorn.protocols.http.auto  # noqa: PLC0415
     import uvicorn.protocols.websockets.auto  # noqa: F401, PLC0415
 
-    import orchestrator.daemon  # noqa: F401, PLC0415
+    import orchestrator.daemon.serve  # noqa: F401, PLC0415
     from orchestrator.__main__ import main as command  # noqa: PLC0415
     from orchestrator.config import DEFAULT_CONFIG, load_services  # noqa: PLC0415
 
