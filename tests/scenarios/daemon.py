@@ -16,8 +16,9 @@ import httpx
 import psutil
 import yaml
 
-from tests.scenarios import preloaded
+from tests.preloaded import Forked, Order, preloaded
 
+STDIN = 0
 START_S = 20.0  # a cold start on a busy machine; on an idle one it takes about one second
 PATIENCE_S = 30.0
 ROOT = Path(__file__).parents[2]
@@ -61,9 +62,9 @@ class Daemon:
         self.url = f"http://127.0.0.1:{self.port}"
         self.configure(settings)
         self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
-        self.process: subprocess.Popen[bytes] | preloaded.Forked | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.environment = dict(os.environ)  # noqa: TID251 - the daemon runs as from a shell
-        self.executed = False  # see `preloaded` for what needs that
+        self.executed = False  # see tests/preloaded.py for what needs that
 
     def configure(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -77,9 +78,8 @@ class Daemon:
         began = time.monotonic()
         arguments = ("serve", "--config", str(self.file), "--port", str(self.port))
         environment = self.environment | {"PYTHONPATH": str(ROOT)}
-        log_file = self.directory / "daemon.log"
-        if self.executed or any(name.startswith("LD_") for name in environment):
-            with log_file.open("ab") as log:
+        with (self.directory / "daemon.log").open("ab") as log:
+            if self.executed or any(name.startswith("LD_") for name in environment):
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "orchestrator", *arguments],
                     cwd=self.directory,
@@ -87,10 +87,11 @@ class Daemon:
                     stdout=log,
                     stderr=log,
                 )
-        else:
-            self.process = preloaded.fork(
-                preloaded.Order(arguments, str(self.directory), environment, str(log_file))
-            )
+            else:
+                self.process = preloaded("tests.scenarios.daemon_program").fork(
+                    Order(arguments, str(self.directory), environment),
+                    (STDIN, log.fileno(), log.fileno()),
+                )
         while time.monotonic() - began < START_S:
             if self.process.poll() is not None:
                 raise AssertionError(f"the daemon ended: {self.log()}")

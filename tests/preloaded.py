@@ -1,14 +1,15 @@
-"""Daemons without the second or two that they take to import: forked from a process that has done so.
+"""Programs without the second or two that they take to import: forked from a process that has done so.
 
 Each is a process of its own with its own pid, environment, directory, streams, signals and exit
 code, and ends as any Python program does. What executing it would do besides: it would import all
 again, obey the loader's variables (LD_...), be in the network of the thread that started it, and
-show its own environment in /proc. A test of one of these executes it: `Daemon.executed`.
+show its own environment in /proc. A test of one of these executes it.
 """
 
 import atexit
 import functools
 import gc
+import importlib
 import json
 import os
 import select
@@ -16,21 +17,21 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 ORDER_BYTES_MAX = 1 << 17  # nearly all of it environment
 END_S = 10.0
 
 
 @dataclass(frozen=True)
 class Order:
-    arguments: tuple[str, ...]  # of `orchestrator`
+    arguments: Sequence[str]
     directory: str
-    environment: dict[str, str]
-    log: str
+    environment: Mapping[str, str]
 
 
 class Forked:
@@ -54,7 +55,7 @@ class Forked:
     def _ended(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._told], [], [], timeout)[0]:
             said = self._told.recv(32)
-            assert said, "the process that forks daemons has ended"
+            assert said, "the process that forks has ended"
             self.returncode = int(said)
             self._told.close()
             os.close(self._handle)
@@ -72,31 +73,40 @@ class Forked:
         self.send_signal(signal.SIGTERM)
 
 
-def fork(order: Order) -> Forked:
-    told, tells = socket.socketpair()
-    with tells:
-        socket.send_fds(_preloaded(), [json.dumps(asdict(order)).encode()], [tells.fileno()])
-    return Forked(told)
+class Preloaded:
+    """A process that has imported a module, and forks to run its `main`."""
+
+    def __init__(self, module: str, environment: Mapping[str, str]) -> None:
+        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, module, str(theirs.fileno())],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+
+    def fork(self, order: Order, streams: tuple[int, int, int]) -> Forked:
+        """Run it with these descriptors as standard input, output and error."""
+        told, tells = socket.socketpair()
+        with tells:
+            text = json.dumps(asdict(order)).encode()
+            socket.send_fds(self._orders, [text], [tells.fileno(), *streams])
+        return Forked(told)
+
+    def close(self) -> None:
+        self._orders.close()
+        self._process.wait(END_S)
 
 
 @functools.cache
-def _preloaded() -> socket.socket:
-    """To the process that forks: one for all tests of this process. It ends when nobody listens."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno())],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-        )
-
-    def end() -> None:
-        ours.close()
-        process.wait(END_S)
-
-    atexit.register(end)
-    return ours
+def preloaded(module: str, **loader: str) -> Preloaded:
+    """One for all tests of this process that want the same; `loader` are variables of the loader."""
+    environment = {**os.environ, **loader}  # noqa: TID251 - as from a shell
+    started = Preloaded(module, environment)
+    atexit.register(started.close)
+    return started
 
 
 # --- in the process that forks -------------------------------------------------------------------
@@ -114,16 +124,19 @@ def await_order(orders: socket.socket) -> Order | None:
                 with teller, suppress(BrokenPipeError):  # whoever asked for it is gone
                     teller.send(str(os.waitstatus_to_exitcode(status)).encode())
                 continue
-            text, handed, *_ = socket.recv_fds(orders, ORDER_BYTES_MAX, 1)
+            text, handed, *_ = socket.recv_fds(orders, ORDER_BYTES_MAX, 4)
             if not text:
                 return None
-            teller = socket.socket(fileno=handed[0])
+            teller, *streams = socket.socket(fileno=handed[0]), *handed[1:]
             pid = os.fork()
             if pid == 0:
                 for each in (orders, teller, *(other for _, other in tellers.values())):
                     each.close()
-                for handle in tellers:
-                    os.close(handle)
+                for number, stream in enumerate(streams):
+                    os.dup2(stream, number)
+            for descriptor in (*streams, *(tellers if pid == 0 else ())):
+                os.close(descriptor)
+            if pid == 0:
                 return Order(**json.loads(text))
             tellers[os.pidfd_open(pid)] = pid, teller
             teller.send(str(pid).encode())
@@ -135,31 +148,17 @@ def become(order: Order) -> None:
     os.chdir(order.directory)
     os.environ.clear()  # noqa: TID251 - this is where the environment is made
     os.environ.update(order.environment)  # noqa: TID251 - as above
-    log = os.open(order.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(log, stream.fileno())
-    os.close(log)
 
 
-def main(descriptor: str) -> int:
-    # Only in this process: all that a daemon imports, also later, and what it makes only once.
-    import httpcore  # noqa: F401, PLC0415
-    import uvicorn.protocols.http.auto  # noqa: PLC0415
-    import uvicorn.protocols.websockets.auto  # noqa: F401, PLC0415
-
-    import orchestrator.daemon.serve  # noqa: F401, PLC0415
-    from orchestrator.__main__ import main as command  # noqa: PLC0415
-    from orchestrator.config import DEFAULT_CONFIG, load_services  # noqa: PLC0415
-
-    load_services(DEFAULT_CONFIG)
-
+def main(name: str, descriptor: str) -> int:
+    module = importlib.import_module(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever orders decides when it ends
     gc.freeze()
     order = await_order(socket.socket(fileno=int(descriptor)))
     if order is None:
         return 0
     become(order)
-    return command(order.arguments)
+    return int(module.main(order.arguments))
 
 
 if __name__ == "__main__":
