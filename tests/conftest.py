@@ -30,13 +30,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         scratch.remove(directory)
 
 
-# A file is one worker's: what takes minutes begins first, or the others wait for it in the end.
-LONGEST_FIRST = ("test_workflows.py", "test_docker.py", "test_compose.py", "test_ourselves.py")
+# What takes minutes begins first, or all others wait for it in the end.
+LONGEST_FIRST = ("test_workflows.py", "test_docker.py", "test_compose.py", "test_n8n_node.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of contracts and scenarios, tests that share what is slow to start run in one worker."""
     ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        if any(each.scope == "module" for definitions in fixtures for each in definitions):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.hookimpl(tryfirst=True)

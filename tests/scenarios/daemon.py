@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ import yaml
 from tests.preloaded import Forked, Order, preloaded
 
 STDIN = 0
-START_S = 20.0  # a cold start on a busy machine; on an idle one it takes about one second
-PATIENCE_S = 30.0
+START_S = 60.0  # a cold start on a busy machine; on an idle one it takes about one second
+PATIENCE_S = 60.0
 ROOT = Path(__file__).parents[2]
 
 
@@ -88,10 +88,7 @@ class Daemon:
                     stderr=log,
                 )
             else:
-                self.process = preloaded("tests.scenarios.daemon_program").fork(
-                    Order(arguments, str(self.directory), environment),
-                    (STDIN, log.fileno(), log.fileno()),
-                )
+                self.process = _fork(arguments, self.directory, environment, log.fileno())
         while time.monotonic() - began < START_S:
             if self.process.poll() is not None:
                 raise AssertionError(f"the daemon ended: {self.log()}")
@@ -209,6 +206,25 @@ def chat(seconds: float = 0.0, text: str = "hello", **more: Any) -> dict[str, An
         "messages": [{"role": "user", "content": text}],
         "max_tokens": max(1, round(seconds * 50)),  # at the stand-in's 50 tokens per second
     } | more
+
+
+def command(directory: Path, *words: str) -> tuple[int, str]:
+    """`orchestrator` with these words, to its end: the exit code and all that it said."""
+    log = directory / "command.log"
+    with log.open("wb") as said:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # noqa: TID251 - as from a shell
+        process = _fork(words, directory, environment, said.fileno())
+    try:
+        return process.wait(PATIENCE_S), log.read_text()
+    finally:
+        process.kill()
+
+
+def _fork(
+    words: Sequence[str], directory: Path, environment: Mapping[str, str], log: int
+) -> Forked:
+    order = Order(words, str(directory), environment)
+    return preloaded("tests.scenarios.daemon_program").fork(order, (STDIN, log, log))
 
 
 @contextmanager
