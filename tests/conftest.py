@@ -1,10 +1,16 @@
-"""What all tests share: a marker for a part of the machine means that the part is needed."""
+"""What all tests share: parts of the machine, a directory for each run, and how long a test may take."""
+
+from pathlib import Path
 
 import pytest
 
-from tests import parts
+from tests import pace, parts, scratch
+
+SCRATCH = pytest.StashKey[Path]()
+FAILED = pytest.StashKey[bool]()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses a directory
 def pytest_configure(config: pytest.Config) -> None:
     try:
         parts.required()
@@ -12,26 +18,51 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     for name, part in parts.PARTS.items():
         config.addinivalue_line("markers", f"{name}: needs {name} ({part.remedy})")
+    if config.option.basetemp is None:  # a worker is given one within that of the run
+        config.stash[SCRATCH] = scratch.make()
+        config.option.basetemp = config.stash[SCRATCH] / "run"
+    config.pluginmanager.register(pace.Pace())
 
 
-# A file is one worker's: what takes minutes begins first, or the others wait for it in the end.
-LONGEST_FIRST = ("test_workflows.py", "test_docker.py", "test_compose.py", "test_ourselves.py")
+def pytest_unconfigure(config: pytest.Config) -> None:
+    directory = config.stash.get(SCRATCH, None)
+    if directory is not None and not config.stash.get(FAILED, False):
+        scratch.remove(directory)
+
+
+# What takes minutes begins first, or all others wait for it in the end.
+LONGEST_FIRST = ("test_workflows.py", "test_docker.py", "test_compose.py", "test_n8n_node.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of contracts and scenarios, tests that share what is slow to start run in one worker."""
     ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        if any(each.scope == "module" for definitions in fixtures for each in definitions):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A marker for a part of the machine means that the part is needed."""
     for name in parts.PARTS:
         if item.get_closest_marker(name):
             parts.require(name)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    config.stash[FAILED] = exitstatus == pytest.ExitCode.TESTS_FAILED
+    if config.stash[FAILED]:
+        terminalreporter.write_line(f"what the tests wrote: {config.stash.get(SCRATCH, None)}")
+    stats = terminalreporter.stats
+    skipped = [report.longrepr for report in stats.get("skipped", [])]
     reasons = [each[2] for each in skipped if isinstance(each, tuple)]
-    for line in parts.summary(reasons):
+    reports = [
+        report for kind in ("", "passed", "failed", "error") for report in stats.get(kind, [])
+    ]
+    for line in (*parts.summary(reasons), *pace.told(reports)):
         terminalreporter.write_line(line, yellow=True)

@@ -1,5 +1,7 @@
 """Callers: those who join, leave, retry, hold and talk past us."""
 
+import json
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,44 +54,68 @@ def test_unused_load_respects_ttl(daemons):
     assert "ttl" in daemon.decisions("evict")[0]["why"]
 
 
+ROUND_THE_GRANT = (0.6, 0.8, 0.9, 1.0, 1.1, 1.3)  # of the seconds that an answer takes here
+
+
+def hang_up_after(daemon, seconds, path, body):
+    """Ask, and say no more after so long. Return the answer, if it was under way by then.
+
+    A grant that has been answered is its caller's: nobody can tell whether it still reads.
+    """
+    text = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as line:
+        line.sendall(f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text)
+        time.sleep(seconds)
+        line.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: line.recv(65536), b""))
+    return json.loads(answer.partition(b"\r\n\r\n")[2]) if answer else None
+
+
+def seconds_of(act, *arguments):
+    began = time.monotonic()
+    act(*arguments)
+    return time.monotonic() - began
+
+
 def test_granted_then_cancelled_leaks_no_lease(daemons):
-    """Callers that hang up at any moment round the grant: no lease is left, the room comes back."""
-    daemon = daemons({"a": model(BIG, fake={"load_s": 0.3}), "b": model(BIG)})
-    for round_ in range(12):
-        leave = 0.25 + round_ * 0.015
-        try:
-            httpx.post(
-                daemon.url + "/models/load",
-                json={"model": "a", "lease_seconds": 600},
-                timeout=httpx.Timeout(5, read=leave),
-            )
-        except httpx.ReadTimeout:
-            daemon.until(lambda s: not s["queue"], "nobody waits")
-            daemon.until_loaded(a="loaded")
-            daemon.until(
-                lambda s: s["loaded_models"]["a"]["leases"] == [],
-                f"no lease of a caller that left after {leave:.3f} s",
-                patience_s=3,
-            )
-            daemon.unload("a")
-        else:
-            daemon.unload("a", force=True)
+    """Callers that hang up at any moment round the grant: no lease is left."""
+    daemon = daemons({"a": model(BIG, fake={"load_s": 0.3})})
+    answered_s = seconds_of(daemon.load, "a")
+    daemon.unload("a")
+    for part in ROUND_THE_GRANT:
+        wish = {"model": "a", "lease_seconds": 600}
+        granted = hang_up_after(daemon, answered_s * part, "/models/load", wish)
+        leases = [] if granted is None else [granted["lease_id"]]
+        daemon.until_loaded(a="loaded")
+        daemon.until(
+            lambda _, leases=leases: lease_ids(daemon, "/leases") == leases,
+            f"no lease of a caller that left after {part} of an answer",
+        )
+        daemon.unload("a", force=True)
+
+
+def lease_ids(daemon, path):
+    return [each["lease_id"] for each in daemon.http.get(path).json()["leases"]]
 
 
 def test_room_granted_then_cancelled_leaks_no_lease(daemons):
     daemon = daemons({"a": model(BIG, fake={"stop_s": 0.2})})
-    for round_ in range(8):
+    wish = {"vram_mb": 30000, "owner": "me", "ttl_seconds": 600}
+    daemon.load("a")
+    answered_s = seconds_of(daemon.post, "/vram/leases", wish)
+    for part in ROUND_THE_GRANT:
+        for lease in lease_ids(daemon, "/vram/leases"):
+            daemon.http.delete(f"/vram/leases/{lease}")
         daemon.load("a")
-        try:
-            answer = httpx.post(
-                daemon.url + "/vram/leases",
-                json={"vram_mb": 30000, "owner": "me", "ttl_seconds": 600},
-                timeout=httpx.Timeout(5, read=0.2 + round_ * 0.06),
-            )
-        except httpx.ReadTimeout:
-            daemon.until(lambda s: not s["leases"] and not s["queue"], "no room is leased")
-        else:
-            daemon.http.delete(f"/vram/leases/{answer.json()['lease_id']}")
+        granted = hang_up_after(daemon, answered_s * part, "/vram/leases", wish)
+        leases = [] if granted is None else [granted["lease_id"]]
+        daemon.until(
+            lambda status, leases=leases: (
+                not status["queue"] and lease_ids(daemon, "/vram/leases") == leases
+            ),
+            f"no room of a caller that left after {part} of an answer",
+        )
 
 
 def test_long_generation_outlives_idle_timeout(daemons):

@@ -47,9 +47,10 @@ def engine():
 
 
 @contextmanager
-def on(engine, directory, said, *, host=None, **environment):
+def on(engine, directory, said, *, host=None, executed=False, **environment):
     """A daemon on that engine, cleaned up after with all its containers."""
     daemon = Daemon(directory, said)
+    daemon.executed = executed
     daemon.environment |= {"DOCKER_HOST": host or engine.url} | environment
     try:
         daemon.start()
@@ -366,7 +367,7 @@ def test_docker_hangs_the_daemon_does_not(tmp_path):
         engine = Engine(private.url)
         llama_image(private.url)
         said = settings({"a": smollm(), "b": smollm(), "p": model(100)})
-        with on(engine, tmp_path, said) as daemon:
+        with on(engine, tmp_path, said, executed=True) as daemon:  # to be in the engine's network
             daemon.load("a")
             before = engine.only(daemon)["Id"]
             assert not marked(daemon)

@@ -1,14 +1,12 @@
 """What a model takes: known before it starts, explained when it is too much, learned when it ran."""
 
 import json
-import subprocess
-import sys
 
 import httpx
 import psutil
 import pytest
 
-from tests.scenarios.daemon import ROOT, model
+from tests.scenarios.daemon import command, model
 from tests.scenarios.world import SMOLLM
 
 MIB = 1 << 20
@@ -102,34 +100,23 @@ def test_a_broken_file_is_a_mistake_of_the_configuration_with_its_place(on_host,
     answer = daemon.post("/admin/reload")
     assert answer.status_code == 422
     assert "torn.file: cannot be used" in answer.json()["detail"]
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "config", "check", str(daemon.file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "torn.file: cannot be used" in done.stderr
-    assert str(daemon.file) + ":" in done.stderr
+    code, said = command(tmp_path, "config", "check", str(daemon.file))
+    assert code == 2
+    assert f"{daemon.file}:" in said
+    assert "torn.file: cannot be used" in said
 
 
 def test_the_estimate_is_the_same_by_word_and_by_request(on_host):
     daemon = on_host(smollm2=smollm(context_size=4096))
     asked = {"model": "smollm2", "context_size": 2048, "slots": 4, "split_cache": True}
     told = daemon.post("/models/estimate", asked | {"cache_type": "q8_0"}).json()
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "orchestrator", "estimate", told["file"], "--json"),
-            *("--context", "8192", "--slots", "4", "--split-cache", "--cache-type", "q8_0"),
-            *("--gpu-layers", "0"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+    code, said = command(
+        daemon.directory,
+        *("estimate", told["file"], "--json", "--context", "8192", "--slots", "4"),
+        *("--split-cache", "--cache-type", "q8_0", "--gpu-layers", "0"),
     )
-    said = json.loads(done.stdout)
+    assert code == 0, said
+    said = json.loads(said)
     assert {key: told[key] for key in said} == said
     by_file = daemon.post("/models/estimate", {"file": SMOLLM_FILE}).json()
     assert by_file["weights_mib"] == pytest.approx(92.10278)

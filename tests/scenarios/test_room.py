@@ -4,6 +4,7 @@ import time
 
 from tests.scenarios.daemon import model
 
+SWAPS = 25  # with real processes; the simulation makes thousands
 TWO_CARDS = {
     "fake": [
         {"name": "large", "total_mb": 32768, "release_lag_s": 0.2},
@@ -39,10 +40,10 @@ def test_lagging_vram_single_victim(daemons):
 
 def test_never_out_of_memory(daemons):
     daemon = daemons({name: model(30000, fake={"load_s": 0.01}) for name in "ab"})
-    for swap in range(100):
+    for swap in range(SWAPS):
         daemon.load("ab"[swap % 2])
     assert not daemon.decisions("fail"), "the fake card refuses an allocation as a real one does"
-    assert len(daemon.decisions("loaded")) == 100
+    assert len(daemon.decisions("loaded")) == SWAPS
 
 
 def test_foreign_process_takes_the_room(daemons):

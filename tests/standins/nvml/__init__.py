@@ -7,9 +7,7 @@ the stand-in first in the loader's path. `NvmlChild` is that child, seen from th
 import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Self
 
@@ -21,11 +19,13 @@ from orchestrator.core.values.vram import (
     ProcessUse,
     Reading,
 )
+from tests.preloaded import Order, preloaded
 
 SOURCE = Path(__file__).with_name("nvml.c")
 ROOT = Path(__file__).parents[3]
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 STATE_VARIABLE = "STANDIN_NVML_STATE"
+STDERR = 2
 ANSWER_S = 30  # the longest a child may take for everything it is asked
 
 
@@ -55,30 +55,29 @@ class NvmlChild:
     """`NvmlDevices` in a process of its own, on a clock that the test moves."""
 
     def __init__(self, library: Path | None, state: Path, *, deadline_s: float = 2.0) -> None:
+        loader = {} if library is None else {"LD_LIBRARY_PATH": str(library)}
         environment = {"PATH": os.environ["PATH"], STATE_VARIABLE: str(state)}  # noqa: TID251
-        if library is not None:
-            environment["LD_LIBRARY_PATH"] = str(library)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.standins.nvml.child", str(deadline_s), str(ANSWER_S)],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        theirs, ours = os.pipe()
+        answers, their_answers = os.pipe()
+        self._orders, self._answers = os.fdopen(ours, "w"), os.fdopen(answers)
+        self._process = preloaded("tests.standins.nvml.child", **loader).fork(
+            Order((str(deadline_s), str(ANSWER_S)), str(ROOT), environment | loader),
+            (theirs, their_answers, STDERR),
         )
+        os.close(theirs)
+        os.close(their_answers)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.stdin.close()
+        self._orders.close()
         try:
             self._process.wait(ANSWER_S)
         finally:
-            if self._process.poll() is None:
-                self._process.send_signal(signal.SIGKILL)
-                self._process.wait()
-            self._process.stdout.close()
+            self._process.kill()
+            self._process.wait()
+            self._answers.close()
 
     async def open(self) -> str:
         return self._ask("open")
@@ -109,9 +108,9 @@ class NvmlChild:
         return self._ask("now")
 
     def _ask(self, verb: str, **arguments: object) -> object:
-        self._process.stdin.write(json.dumps({"verb": verb, **arguments}) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        self._orders.write(json.dumps({"verb": verb, **arguments}) + "\n")
+        self._orders.flush()
+        line = self._answers.readline()
         assert line, "the child ended"
         return json.loads(line)
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from orchestrator.devices.machine import detect
@@ -50,13 +51,11 @@ async def answer(devices: NvmlDevices, clock: MovedClock, order: dict[str, objec
     raise AssertionError(order)
 
 
-def main() -> None:
-    deadline_s, answer_s = float(sys.argv[1]), int(sys.argv[2])
+def main(arguments: Sequence[str]) -> int:
+    deadline_s, answer_s = float(arguments[0]), int(arguments[1])
     clock = MovedClock()
     devices = NvmlDevices(clock, deadline_s=deadline_s)
     for line in sys.stdin:
         signal.alarm(answer_s)  # a trial that goes wrong ends
         print(json.dumps(asyncio.run(answer(devices, clock, json.loads(line)))), flush=True)
-
-
-main()
+    return 0

@@ -1,0 +1,94 @@
+"""How long a test may take, and which may take longer.
+
+Counted is what a test would take at least on a machine of its own: its time by the clock, divided
+by how many programs wanted each processor meanwhile. What several tests share (a fixture of a
+module or the session) is counted by itself, and not as part of the test that came first.
+
+Where VRAM_ORCHESTRATOR_REQUIRE names what must be tested, as in CI, a test that took too long has
+failed; elsewhere the end of the run names it.
+"""
+
+import os
+import time
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from tests import parts
+
+SECONDS_MAX = 20.0
+# A test or a shared fixture (path::name, of all its parameters), and why it needs longer.
+LONGER: dict[str, str] = {}
+
+RULE = f"At most {SECONDS_MAX:.0f} s, or tests/pace.py names it with a reason."
+_SLOW = "took too long"  # the kind of property under which a worker tells the one that reports
+
+
+class _Watch:
+    """Of the test that runs now."""
+
+    def __init__(self) -> None:
+        self.shared_s = 0.0
+        self.mark_s = 0.0
+        self.own_s = 0.0
+        self.slow: list[str] = []
+
+    def judge(self, what: str, seconds: float) -> None:
+        alone_s = seconds / max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+        if alone_s > SECONDS_MAX and what.partition("[")[0] not in LONGER:
+            self.slow.append(f"{what}: {seconds:.0f} s, {alone_s:.0f} s of them its own")
+
+
+class Pace:
+    """Watches all tests. Registered once a process."""
+
+    def __init__(self) -> None:
+        self.watch = _Watch()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self) -> Generator[None, Any, Any]:
+        self.watch = _Watch()
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+        began_s = time.monotonic()
+        try:
+            return (yield)
+        finally:
+            self._shared(fixturedef, time.monotonic() - began_s)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Generator[None, Any, Any]:
+        self.watch.mark_s = time.monotonic()
+        return (yield)
+
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        now_s = time.monotonic()
+        self._shared(fixturedef, now_s - self.watch.mark_s)
+        self.watch.mark_s = now_s
+
+    def _shared(self, fixturedef: pytest.FixtureDef[Any], seconds: float) -> None:
+        if fixturedef.scope != "function":
+            self.watch.shared_s += seconds
+            self.watch.judge(f"{fixturedef.baseid}::{fixturedef.argname}", seconds)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        self.watch.own_s += call.duration
+        if report.when == "teardown":
+            self.watch.judge(item.nodeid, self.watch.own_s - self.watch.shared_s)
+            report.user_properties += [(_SLOW, each) for each in self.watch.slow]
+            if self.watch.slow and parts.required() and report.passed:
+                report.outcome = "failed"
+                report.longrepr = f"{'; '.join(self.watch.slow)}. {RULE}"
+        return report
+
+
+def told(reports: list[pytest.TestReport]) -> list[str]:
+    """One line for each that took too long."""
+    return [said for report in reports for kind, said in report.user_properties if kind == _SLOW]

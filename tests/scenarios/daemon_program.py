@@ -1,0 +1,13 @@
+"""What `orchestrator serve` imports, also later, and what it makes only once; see tests/preloaded.py."""
+
+import httpcore
+import uvicorn.protocols.http.auto
+import uvicorn.protocols.websockets.auto
+
+import orchestrator.daemon.serve
+from orchestrator.__main__ import main
+from orchestrator.config import DEFAULT_CONFIG, load_services
+
+__all__ = ["httpcore", "main", "orchestrator", "uvicorn"]
+
+load_services(DEFAULT_CONFIG)
