@@ -13,7 +13,7 @@ from fuzzing.scratch import scratch
 from orchestrator.config import Config, load_config, parse_model
 from orchestrator.errors import ConfigInvalid
 from orchestrator.orders import Layers
-from orchestrator.web.bodies import (
+from orchestrator.web.rest.bodies import (
     GPU_LAYERS_MAX,
     EstimateBody,
     FakeBody,
@@ -23,9 +23,9 @@ from orchestrator.web.bodies import (
     UnloadBody,
     WriteBody,
 )
-from orchestrator.web.denials import Denial, encode
-from orchestrator.web.mistakes import denial_of_config, denial_of_validation
-from orchestrator.web.parsing import parse
+from orchestrator.web.rest.mistakes import denial_of_config, denial_of_validation
+from orchestrator.web.rest.parsing import parse
+from orchestrator.web.wire.denials import Denial, encode
 
 BODIES: tuple[type[WriteBody], ...] = (
     LoadBody,

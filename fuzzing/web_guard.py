@@ -6,8 +6,8 @@ import json
 from starlette.types import Scope
 
 from fuzzing.mutations import Target
-from orchestrator.web.denials import respond
 from orchestrator.web.guard import READING_METHODS, Admission, body_bytes_max, judge
+from orchestrator.web.wire.denials import respond
 
 ADMISSION = Admission(
     allowed_hosts=frozenset({"orchestrator.lan"}),
