@@ -59,7 +59,7 @@ lint: $(READY)
 
 one: $(READY)
 	@test -n "$(T)" || { echo "say which: make one T=tests/unit/core/test_planner.py"; exit 2; }
-	$(BIN)/pytest -q -rs '$(T)'
+	$(BIN)/pytest -q -rs $(T)
 
 seed: $(READY)
 	@test -n "$(N)" || { echo "say which: make seed N=17"; exit 2; }
