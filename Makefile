@@ -58,11 +58,11 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 one: $(READY)
-	@test -n "$(T)" || { echo "say which: make one T=tests/unit/core/test_planner.py"; exit 2; }
+	$(if $(T),,$(error say which: make one T=tests/unit/core/room/test_planner.py))
 	$(BIN)/pytest -q -rs $(T)
 
 seed: $(READY)
-	@test -n "$(N)" || { echo "say which: make seed N=17"; exit 2; }
+	$(if $(N),,$(error say which: make seed N=17))
 	$(BIN)/pytest -q 'tests/simulation/test_busy_day.py::test_busy_day[$(N)]'
 
 check: lint
