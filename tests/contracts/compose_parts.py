@@ -100,14 +100,16 @@ def _build_images(scratch: Path, engine: str) -> None:
 
 
 def _orchestrator_context(scratch: Path) -> Path:
-    """With wheels of everything, so that no index is asked from within the build."""
+    """With wheels of all that is locked, so that no index is asked from within the build."""
     context = scratch / "orchestrator"
     ignored = shutil.ignore_patterns("__pycache__")
-    for folder in ("orchestrator", "deploy"):
+    for folder in ("orchestrator", "deploy", "requirements"):
         shutil.copytree(ROOT / folder, context / folder, ignore=ignored)
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, context)
-    say(PYTHON, "-m", "pip", "wheel", "-q", "-w", context / "wheels", context)
+    wheel = (PYTHON, "-m", "pip", "wheel", "-q", "-w", context / "wheels")
+    say(*wheel, "--require-hashes", "-r", ROOT / "requirements" / "image.lock")
+    say(*wheel, "--no-deps", "--no-build-isolation", context)
     return context
 
 

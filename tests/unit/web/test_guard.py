@@ -127,6 +127,16 @@ def test_two_hosts_are_none():
     assert denial.code == "bad_host"
 
 
+@pytest.mark.parametrize("space", [b"\xa0", b"\x85", b"\x1c", b"\x0b"])
+@pytest.mark.parametrize("name", [b"host", b"content-type"])
+def test_white_space_that_http_does_not_know_is_part_of_the_value(space, name):
+    """Whatever stands in front of us would see another value than we do."""
+    headers = {b"host": b"localhost", b"content-type": b"application/json"}
+    assert judge(scope("POST", "/models/load", *headers.items()), Admission()) is None
+    headers[name] = space + headers[name]
+    assert judge(scope("POST", "/models/load", *headers.items()), Admission()) is not None
+
+
 @pytest.mark.parametrize(
     "headers",
     [
