@@ -24,7 +24,7 @@ from orchestrator.config.sections import CacheType, EngineName
 from orchestrator.config.yaml_lines import Plain
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec, Serving
+from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Serving
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed, Unpredictable
 from orchestrator.orders import EstimateOrder, Layers, LoadOrder, ReloadOutcome
 
@@ -36,7 +36,7 @@ NAME_CHARS_MAX = 128  # of a file that is estimated, shown as if it were a model
 Body = Mapping[str, Plain]
 
 
-class Book:
+class Catalogue:
     def __init__(
         self,
         *,
@@ -56,22 +56,22 @@ class Book:
         self.predictor = predictor or Unpredicting()
         self._cached = cached
         self._added: dict[str, Body] = _read_added(config.state_dir)
-        self.catalogue: Catalogue = self._compiled(config)
+        self.specs: ModelSpecs = self._compiled(config)
 
     # --- reading ---------------------------------------------------------------------------------
 
     @property
-    def believed(self) -> Catalogue:
+    def believed(self) -> ModelSpecs:
         """Every model with what is believed of it now: what a load as configured would be."""
-        return self._experience.shown(self.catalogue)
+        return self._experience.shown(self.specs)
 
     def named(self, name: str) -> ModelSpec:
         """By name or alias. Raise Denied with the nearest names if there is none."""
-        spec = self.catalogue.get(ModelName(name))
+        spec = self.specs.get(ModelName(name))
         if spec is None:
-            spec = next((each for each in self.catalogue.values() if name in each.aliases), None)
+            spec = next((each for each in self.specs.values() if name in each.aliases), None)
         if spec is None:
-            raise Denied(_unknown(name, self.catalogue))
+            raise Denied(_unknown(name, self.specs))
         return spec
 
     async def foresee(self, order: LoadOrder) -> None:
@@ -177,7 +177,7 @@ class Book:
 
         Return the same wish as it is to be scheduled.
         """
-        known = self.catalogue.get(found.name)
+        known = self.specs.get(found.name)
         if known is not None and known.hub == found.hub:
             known = replace(known, file=found.file, mmproj=found.mmproj)
             if known.footprint.unknown and known.serving == found.serving:
@@ -185,7 +185,7 @@ class Book:
             elif known.footprint.unknown:
                 told = self.predictor.changed(known, known.serving)
                 known = replace(known, footprint=told or known.footprint)
-            self.catalogue = {**self.catalogue, known.name: known}
+            self.specs = {**self.specs, known.name: known}
         return self._as_scheduled(found)
 
     async def put(self, name: str, body: Body) -> ModelSpec:
@@ -195,11 +195,11 @@ class Book:
             self.config,
             name,
             body,
-            taken=self.catalogue,
+            taken=self.specs,
             estimate=self.predictor.footprint,
         )
         await self._keep_added({**self._added, name: body})
-        return self.catalogue[spec.name]
+        return self.specs[spec.name]
 
     async def delete(self, name: ModelName) -> None:
         """Raise Denied for a model of the file: only the file can take it out."""
@@ -220,8 +220,8 @@ class Book:
         before = self.config
         changed = [
             f"models.{name}"
-            for name in sorted({*catalogue, *self.catalogue})
-            if catalogue.get(name) != self.catalogue.get(name)
+            for name in sorted({*catalogue, *self.specs})
+            if catalogue.get(name) != self.specs.get(name)
         ]
         if config.scheduling != before.scheduling:
             changed.append("scheduling")
@@ -230,16 +230,16 @@ class Book:
             before.devices.budget_mb,
         ):
             changed.append("devices")
-        self.config, self.catalogue = config, catalogue
+        self.config, self.specs = config, catalogue
         return ReloadOutcome(changed=tuple(changed), needs_restart=_needs_restart(before, config))
 
     async def _keep_added(self, added: Mapping[str, Body]) -> None:
         catalogue = self._compiled(self.config, added)
         await asyncio.to_thread(_write_added, self.config.state_dir, added)
         self._added = dict(added)
-        self.catalogue = catalogue
+        self.specs = catalogue
 
-    def _compiled(self, config: Config, added: Mapping[str, Body] | None = None) -> Catalogue:
+    def _compiled(self, config: Config, added: Mapping[str, Body] | None = None) -> ModelSpecs:
         catalogue = {name: self._at_hand(spec) for name, spec in config.catalogue.items()}
         for name, body in (self._added if added is None else added).items():
             spec = parse_model(
@@ -310,7 +310,7 @@ def _require_flash_attention(spec: ModelSpec, serving: Serving) -> None:
     )
 
 
-def _unknown(name: str, catalogue: Catalogue) -> Refusal:
+def _unknown(name: str, catalogue: ModelSpecs) -> Refusal:
     names = [word for spec in catalogue.values() for word in (spec.name, *spec.aliases)]
     near = get_close_matches(name[:200], names, n=NAMES_SUGGESTED_MAX)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""

@@ -21,7 +21,7 @@ from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement, Raised, drift_bytes, with_newest
 from orchestrator.core.values.messages import Decide, DecisionKind, Learn
 from orchestrator.core.values.residents import InstanceId, Placement, Resident
-from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, to_mb
 from orchestrator.ports import LearnedRecord
 
@@ -71,7 +71,7 @@ class Experience:
         self._devices = devices
         self._lives: dict[InstanceId, _Life] = {}
         self._lessons = 0  # grows with every change of what is believed
-        self._shown: tuple[Catalogue, object, Catalogue] | None = None
+        self._shown: tuple[ModelSpecs, object, ModelSpecs] | None = None
         self._each_shown: dict[ModelName, tuple[ModelSpec, object, ModelSpec]] = {}
 
     def records(self, model: ModelName) -> tuple[LearnedRecord, ...]:
@@ -107,7 +107,7 @@ class Experience:
             load_s=next((each.load_s for each in found if each.load_s), spec.load_s),
         )
 
-    def shown(self, specs: Catalogue) -> Catalogue:
+    def shown(self, specs: ModelSpecs) -> ModelSpecs:
         """What is believed of all, for who asks often: worked out again where that has changed."""
         world = (tuple(each.name for each in self._devices()), tuple(self._versions.items()))
         kept = self._shown

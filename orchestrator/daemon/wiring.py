@@ -11,13 +11,14 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
+from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.hub_supply import HubSupply
 from orchestrator.catalogue.predictions import Predictions
 from orchestrator.catalogue.sizing import IN_PYTHON
@@ -356,8 +357,8 @@ def _readable(entry: ServiceEntry) -> Iterator[ModelsDir]:
     yield models_dir(hub_access().home, entry.hub_volume)
 
 
-def hub_supply(predictions: Predictions, take_in: Callable[[ModelSpec], ModelSpec]) -> HubSupply:
-    return HubSupply(hub_access(), predictions, take_in)
+def hub_supply(predictions: Predictions, catalogue: Catalogue) -> HubSupply:
+    return HubSupply(hub_access(), predictions, catalogue.take_in)
 
 
 def hub_access() -> Access:

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from orchestrator.catalogue.catalogue import Book
+from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.execution import look_at
@@ -23,13 +23,13 @@ from orchestrator.orders import EstimateOrder, Forecast, LoadOrder
 
 
 class Forecasts:
-    def __init__(self, conductor: Conductor, book: Book) -> None:
+    def __init__(self, conductor: Conductor, catalogue: Catalogue) -> None:
         self._conductor = conductor
-        self._book = book
+        self._catalogue = catalogue
 
     def startable(self, order: LoadOrder) -> ModelSpec:
         """Raise Denied also for a service that came with a reload: it has no drivers yet."""
-        spec = self._book.spec_for(order)
+        spec = self._catalogue.spec_for(order)
         if spec.service not in self._conductor.drivers:
             raise Denied(
                 Refusal(
@@ -43,7 +43,7 @@ class Forecasts:
 
     async def of(self, order: LoadOrder) -> Forecast:
         """What a load would do, without doing it: the scheduler's own plan."""
-        await self._book.foresee(order)
+        await self._catalogue.foresee(order)
         spec = self.startable(order)
         unclear = await self._find_size(spec) if spec.footprint.unknown else None
         if unclear is None:
@@ -90,11 +90,11 @@ class Forecasts:
         """The refusal with what the caller could send instead, worked out beside the loop."""
         if refusal.room_bytes is None or refusal.suggestions:
             return refusal
-        spec = self._book.spec_for(order)
+        spec = self._catalogue.spec_for(order)
         ledger = self._conductor.scheduler.state.ledger
         kinds = {ledger.reading(each).device.kind for each in usable_devices(spec, ledger)}
         found = await asyncio.to_thread(
-            self._book.predictor.suggestions,
+            self._catalogue.predictor.suggestions,
             spec,
             refusal.room_bytes,
             on_host=kinds == {DeviceKind.HOST},
@@ -106,13 +106,13 @@ class Forecasts:
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
-        if order.model is not None and (named := self._book.named(order.model)).awaits_file:
+        if order.model is not None and (named := self._catalogue.named(order.model)).awaits_file:
             glanced = replace(named, footprint=UNKNOWN, auto_download=True)
             if (unclear := await self._find_size(glanced)) is not None:
                 raise Denied(unclear)
-        spec = self._book.spec_to_estimate(order)
+        spec = self._catalogue.spec_to_estimate(order)
         try:
-            return await asyncio.to_thread(self._book.predictor.appraise, spec)
+            return await asyncio.to_thread(self._catalogue.predictor.appraise, spec)
         except Unpredictable as error:
             raise ConfigInvalid((f"{show(error.where)}: {error}",)) from error
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.catalogue.catalogue import ADDED_FILE, Book
+from orchestrator.catalogue.catalogue import ADDED_FILE, Catalogue
 from orchestrator.catalogue.learned import Experience, fingerprint
 from orchestrator.catalogue.predictor import Unpredicting
 from orchestrator.config import load_config
@@ -59,20 +59,20 @@ def file(tmp_path):
 
 @pytest.fixture
 def opened(file):
-    """Open a book on the file as it is now; as a restart would."""
+    """Open a catalogue on the file as it is now; as a restart would."""
 
-    def open_book(*, learned=(), predictor=None):
+    def open_catalogue(*, learned=(), predictor=None):
         def load():
             return load_config(file, environ={})
 
         experience = Experience(learned)
-        return Book(config=load(), load=load, experience=experience, predictor=predictor)
+        return Catalogue(config=load(), load=load, experience=experience, predictor=predictor)
 
-    return open_book
+    return open_catalogue
 
 
 @pytest.fixture
-def book(opened):
+def catalogue(opened):
     return opened()
 
 
@@ -82,25 +82,25 @@ def refusal(act):
     return denied.value.refusal
 
 
-def test_a_model_is_known_by_its_name_and_its_aliases(book):
-    assert book.named("chat") is book.named("talk")
+def test_a_model_is_known_by_its_name_and_its_aliases(catalogue):
+    assert catalogue.named("chat") is catalogue.named("talk")
 
 
 @pytest.mark.parametrize(("name", "meant"), [("chta", "chat"), ("tlak", "talk"), ("zzz", None)])
-def test_an_unknown_name_is_answered_with_the_nearest(book, name, meant):
-    said = refusal(lambda: book.named(name))
+def test_an_unknown_name_is_answered_with_the_nearest(catalogue, name, meant):
+    said = refusal(lambda: catalogue.named(name))
     assert said.code is RefusalCode.UNKNOWN_MODEL
     assert (meant in said.remedy) if meant else ("Did you mean" not in said.remedy)
 
 
-def test_a_name_of_any_length_is_quoted_in_part(book):
-    assert len(refusal(lambda: book.named("x" * 100_000)).detail) < 400
+def test_a_name_of_any_length_is_quoted_in_part(catalogue):
+    assert len(refusal(lambda: catalogue.named("x" * 100_000)).detail) < 400
 
 
-def test_a_service_may_be_named_if_it_is_the_models_own(book):
-    assert book.spec_for(LoadOrder(model="chat", service="rehearsal")).service == "rehearsal"
+def test_a_service_may_be_named_if_it_is_the_models_own(catalogue):
+    assert catalogue.spec_for(LoadOrder(model="chat", service="rehearsal")).service == "rehearsal"
     elsewhere = LoadOrder(model="chat", service="elsewhere")
-    assert refusal(lambda: book.spec_for(elsewhere)).code is RefusalCode.UNKNOWN_SERVICE
+    assert refusal(lambda: catalogue.spec_for(elsewhere)).code is RefusalCode.UNKNOWN_SERVICE
 
 
 def test_a_service_that_exists_but_is_not_its_own_is_a_conflict(file, opened):
@@ -110,35 +110,35 @@ def test_a_service_that_exists_but_is_not_its_own_is_a_conflict(file, opened):
 
 
 def test_other_settings_are_estimated_anew(opened):
-    book = opened(predictor=Estimating())
-    assert book.spec_for(LoadOrder(model="chat")).footprint.device_bytes == 6000 * MiB
-    wider = book.spec_for(LoadOrder(model="chat", context_size=32768))
+    catalogue = opened(predictor=Estimating())
+    assert catalogue.spec_for(LoadOrder(model="chat")).footprint.device_bytes == 6000 * MiB
+    wider = catalogue.spec_for(LoadOrder(model="chat", context_size=32768))
     assert (wider.serving.context_size, wider.footprint) == (32768, ESTIMATED)
 
 
 def test_what_is_not_known_of_an_order_is_found_out_beside_the_loop(opened):
-    book = opened(predictor=Estimating())
+    catalogue = opened(predictor=Estimating())
     for order in (
         LoadOrder(model="chat"),
         LoadOrder(model="chat", context_size=32768),
         LoadOrder(model="chat", context_size=65536),
     ):
-        asyncio.run(book.foresee(order))
-    [(context, thread)] = book.predictor.asked
+        asyncio.run(catalogue.foresee(order))
+    [(context, thread)] = catalogue.predictor.asked
     assert context == 65536
     assert thread is not threading.main_thread()
-    assert refusal(lambda: asyncio.run(book.foresee(LoadOrder(model="nobody"))))
+    assert refusal(lambda: asyncio.run(catalogue.foresee(LoadOrder(model="nobody"))))
 
 
-def test_where_nobody_can_estimate_the_declared_footprint_stands(book):
-    wider = book.spec_for(LoadOrder(model="chat", context_size=32768))
-    assert wider.footprint == book.named("chat").footprint
+def test_where_nobody_can_estimate_the_declared_footprint_stands(catalogue):
+    wider = catalogue.spec_for(LoadOrder(model="chat", context_size=32768))
+    assert wider.footprint == catalogue.named("chat").footprint
 
 
-def test_a_profile_is_a_set_of_settings(book):
-    spec = book.spec_for(LoadOrder(model="chat", profile=Profile.MEMORY))
+def test_a_profile_is_a_set_of_settings(catalogue):
+    spec = catalogue.spec_for(LoadOrder(model="chat", profile=Profile.MEMORY))
     assert spec.profile is Profile.MEMORY
-    assert spec.serving != book.named("chat").serving
+    assert spec.serving != catalogue.named("chat").serving
 
 
 def learned(spec, device_bytes, load_s=3.0):
@@ -159,33 +159,33 @@ def learned(spec, device_bytes, load_s=3.0):
     )
 
 
-def test_what_was_measured_replaces_what_was_declared(book, opened):
-    knowing = opened(learned=[learned(book.named("chat"), 5 * MiB)])
+def test_what_was_measured_replaces_what_was_declared(catalogue, opened):
+    knowing = opened(learned=[learned(catalogue.named("chat"), 5 * MiB)])
     spec = knowing.spec_for(LoadOrder(model="chat"))
     assert (spec.footprint.device_bytes, spec.load_s) == (5 * MiB, 3.0)
 
 
-def test_the_catalogue_is_shown_as_it_is_believed(book, opened):
-    assert opened().believed == book.catalogue
-    knowing = opened(learned=[learned(book.named("chat"), 7000 * MiB)])
+def test_the_catalogue_is_shown_as_it_is_believed(catalogue, opened):
+    assert opened().believed == catalogue.specs
+    knowing = opened(learned=[learned(catalogue.named("chat"), 7000 * MiB)])
     believed = knowing.believed["chat"].footprint
     assert (believed.device_bytes, believed.provenance) == (7000 * MiB, Provenance.MEASURED)
-    assert knowing.catalogue == book.catalogue, "what the operator said stays what he said"
+    assert knowing.specs == catalogue.specs, "what the operator said stays what he said"
 
 
-def test_what_was_measured_holds_for_those_settings_only(book, opened):
-    knowing = opened(learned=[learned(book.named("chat"), 5 * MiB)])
+def test_what_was_measured_holds_for_those_settings_only(catalogue, opened):
+    knowing = opened(learned=[learned(catalogue.named("chat"), 5 * MiB)])
     wider = knowing.spec_for(LoadOrder(model="chat", context_size=32768))
     assert wider.footprint.device_bytes == 6000 * MiB
 
 
-def test_a_failed_load_teaches_no_load_time(book, opened):
-    knowing = opened(learned=[learned(book.named("chat"), 5 * MiB, load_s=None)])
-    assert knowing.spec_for(LoadOrder(model="chat")).load_s == book.named("chat").load_s
+def test_a_failed_load_teaches_no_load_time(catalogue, opened):
+    knowing = opened(learned=[learned(catalogue.named("chat"), 5 * MiB, load_s=None)])
+    assert knowing.spec_for(LoadOrder(model="chat")).load_s == catalogue.named("chat").load_s
 
 
-def test_the_fingerprint_goes_by_what_occupies_bytes(book):
-    chat = book.named("chat")
+def test_the_fingerprint_goes_by_what_occupies_bytes(catalogue):
+    chat = catalogue.named("chat")
     assert fingerprint(chat) == fingerprint(replace(chat, priority=9, ttl_s=1.0, load_s=2.0))
     for changed in (
         replace(chat, file="/m.gguf"),
@@ -212,8 +212,8 @@ def reading(file, opened):
     return opened()
 
 
-def asked(book, **order):
-    return book.spec_to_estimate(EstimateOrder(model="see", **order))
+def asked(catalogue, **order):
+    return catalogue.spec_to_estimate(EstimateOrder(model="see", **order))
 
 
 def test_an_estimate_is_made_for_the_model_with_what_was_said(reading):
@@ -246,32 +246,32 @@ def test_what_cannot_be_estimated_is_named(reading, order, mistake):
 # --- at run time -------------------------------------------------------------------------------
 
 
-def test_a_model_that_was_put_is_there_after_a_restart(book, opened):
-    spec = asyncio.run(book.put("new", NEW))
+def test_a_model_that_was_put_is_there_after_a_restart(catalogue, opened):
+    spec = asyncio.run(catalogue.put("new", NEW))
     assert spec.footprint.device_bytes == 200 * MiB
-    assert opened().named("new") == book.named("new") == spec
+    assert opened().named("new") == catalogue.named("new") == spec
 
 
-def test_a_mistake_in_a_new_model_changes_nothing(book, opened):
+def test_a_mistake_in_a_new_model_changes_nothing(catalogue, opened):
     with pytest.raises(ConfigInvalid):
-        asyncio.run(book.put("new", {"service": "rehearsal", "vrma_mb": 1}))
-    assert "new" not in book.catalogue
-    assert "new" not in opened().catalogue
+        asyncio.run(catalogue.put("new", {"service": "rehearsal", "vrma_mb": 1}))
+    assert "new" not in catalogue.specs
+    assert "new" not in opened().specs
 
 
-def test_a_disk_that_refuses_changes_nothing(book, tmp_path):
+def test_a_disk_that_refuses_changes_nothing(catalogue, tmp_path):
     (tmp_path / "state" / ADDED_FILE).with_suffix(".tmp").mkdir()
     with pytest.raises(RegistryFailed, match=ADDED_FILE):
-        asyncio.run(book.put("new", NEW))
-    assert "new" not in book.catalogue
+        asyncio.run(catalogue.put("new", NEW))
+    assert "new" not in catalogue.specs
 
 
-def test_only_what_was_added_can_be_deleted(book, opened):
-    asyncio.run(book.put("new", NEW))
-    asyncio.run(book.delete("new"))
-    assert "new" not in book.catalogue
-    assert "new" not in opened().catalogue
-    assert refusal(lambda: asyncio.run(book.delete("chat"))).code is RefusalCode.CONFLICT
+def test_only_what_was_added_can_be_deleted(catalogue, opened):
+    asyncio.run(catalogue.put("new", NEW))
+    asyncio.run(catalogue.delete("new"))
+    assert "new" not in catalogue.specs
+    assert "new" not in opened().specs
+    assert refusal(lambda: asyncio.run(catalogue.delete("chat"))).code is RefusalCode.CONFLICT
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"new": 3}'])
@@ -281,42 +281,42 @@ def test_a_damaged_file_of_added_models_is_named(opened, tmp_path, text):
         opened()
 
 
-def test_added_models_are_kept_as_they_were_said(book, tmp_path):
-    asyncio.run(book.put("new", NEW))
+def test_added_models_are_kept_as_they_were_said(catalogue, tmp_path):
+    asyncio.run(catalogue.put("new", NEW))
     assert json.loads((tmp_path / "state" / ADDED_FILE).read_text()) == {"new": NEW}
 
 
 # --- reload ------------------------------------------------------------------------------------
 
 
-def test_a_reload_names_what_changed(book, file):
+def test_a_reload_names_what_changed(catalogue, file):
     text = FILE.replace("vram_mb: 6000", "vram_mb: 5000") + "scheduling: {patience_s: 5}\n"
     file.write_text(text)
-    outcome = asyncio.run(book.reload())
+    outcome = asyncio.run(catalogue.reload())
     assert outcome.changed == ("models.chat", "scheduling")
     assert outcome.needs_restart == ()
-    assert book.named("chat").footprint.device_bytes == 5000 * MiB
+    assert catalogue.named("chat").footprint.device_bytes == 5000 * MiB
 
 
-def test_a_reload_keeps_what_was_added_at_run_time(book, file):
-    asyncio.run(book.put("new", NEW))
-    assert asyncio.run(book.reload()).changed == ()
-    assert "new" in book.catalogue
+def test_a_reload_keeps_what_was_added_at_run_time(catalogue, file):
+    asyncio.run(catalogue.put("new", NEW))
+    assert asyncio.run(catalogue.reload()).changed == ()
+    assert "new" in catalogue.specs
 
 
-def test_a_reload_names_what_only_a_restart_can_change(book, file):
+def test_a_reload_names_what_only_a_restart_can_change(catalogue, file):
     text = FILE.replace("models:", "  other: {engine: fake}\nmodels:").replace("8192", "9000")
     file.write_text(text + "server: {port: 9000}\n")
-    outcome = asyncio.run(book.reload())
+    outcome = asyncio.run(catalogue.reload())
     assert outcome.needs_restart == ("devices", "server", "services.other")
 
 
-def test_a_reload_of_a_broken_file_changes_nothing(book, file):
-    before = (book.config, book.catalogue)
+def test_a_reload_of_a_broken_file_changes_nothing(catalogue, file):
+    before = (catalogue.config, catalogue.specs)
     file.write_text("models: 7\n")
     with pytest.raises(ConfigInvalid):
-        asyncio.run(book.reload())
-    assert (book.config, book.catalogue) == before
+        asyncio.run(catalogue.reload())
+    assert (catalogue.config, catalogue.specs) == before
 
 
 # --- models of a hub --------------------------------------------------------------------------
@@ -342,14 +342,14 @@ class Reading(Unpredicting):
 
 
 @pytest.fixture
-def hub_book(file):
+def hub_catalogue(file):
     file.write_text(ON_A_HUB)
 
-    def open_book(cached):
+    def open_catalogue(cached):
         def load():
             return load_config(file, environ={})
 
-        return Book(
+        return Catalogue(
             config=load(),
             load=load,
             experience=Experience(),
@@ -357,46 +357,46 @@ def hub_book(file):
             cached=cached.get,
         )
 
-    return open_book
+    return open_catalogue
 
 
-def test_a_model_of_a_hub_has_no_file_and_no_size_yet(hub_book):
-    far = hub_book({}).catalogue["far"]
+def test_a_model_of_a_hub_has_no_file_and_no_size_yet(hub_catalogue):
+    far = hub_catalogue({}).specs["far"]
     assert (far.file, far.footprint.provenance) == (None, Provenance.UNKNOWN)
     assert (far.hub, far.supplied, far.auto_download) == ("org/repo:far.gguf", True, True)
-    declared = hub_book({}).catalogue["declared"]
+    declared = hub_catalogue({}).specs["declared"]
     assert (declared.footprint.device_bytes, declared.auto_download) == (100 * MiB, False)
 
 
-def test_what_was_pulled_before_is_like_any_other_file(hub_book, tmp_path):
+def test_what_was_pulled_before_is_like_any_other_file(hub_catalogue, tmp_path):
     here = tmp_path / "far.gguf"
-    catalogue = hub_book({"org/repo:far.gguf": here}).catalogue
+    catalogue = hub_catalogue({"org/repo:far.gguf": here}).specs
     assert (catalogue["far"].file, catalogue["far"].footprint) == (str(here), ESTIMATED)
     assert catalogue["declared"].footprint == ESTIMATED, "a file is believed before vram_mb"
 
 
-def test_what_was_brought_is_believed_from_then_on(hub_book):
-    book = hub_book({})
-    wanted = book.spec_for(LoadOrder(model="far", context_size=1024))
+def test_what_was_brought_is_believed_from_then_on(hub_catalogue):
+    catalogue = hub_catalogue({})
+    wanted = catalogue.spec_for(LoadOrder(model="far", context_size=1024))
     found = replace(wanted, file="/cache/far.gguf", mmproj="/cache/eye.gguf", footprint=ESTIMATED)
-    assert book.take_in(found) == found
-    known = book.spec_for(LoadOrder(model="far"))
+    assert catalogue.take_in(found) == found
+    known = catalogue.spec_for(LoadOrder(model="far"))
     assert (known.file, known.mmproj, known.footprint) == (found.file, found.mmproj, ESTIMATED)
     assert known.serving.context_size != 1024
 
 
-def test_what_was_brought_for_a_model_that_changed_meanwhile_is_not(hub_book):
-    book = hub_book({})
-    other = replace(book.catalogue["far"], hub="org/other:a.gguf", file="/cache/a.gguf")
-    book.take_in(other)
-    assert book.catalogue["far"].file is None
+def test_what_was_brought_for_a_model_that_changed_meanwhile_is_not(hub_catalogue):
+    catalogue = hub_catalogue({})
+    other = replace(catalogue.specs["far"], hub="org/other:a.gguf", file="/cache/a.gguf")
+    catalogue.take_in(other)
+    assert catalogue.specs["far"].file is None
 
 
-def test_nobody_can_have_files_downloaded_from_outside(hub_book):
-    book = hub_book({})
+def test_nobody_can_have_files_downloaded_from_outside(hub_catalogue):
+    catalogue = hub_catalogue({})
     body = {"service": "local", "file": "org/repo:new.gguf", "auto_download": True}
     with pytest.raises(ConfigInvalid, match="auto_download"):
-        asyncio.run(book.put("new", body))
+        asyncio.run(catalogue.put("new", body))
 
 
 @pytest.mark.parametrize(
@@ -407,10 +407,10 @@ def test_nobody_chooses_settings_for_a_server_that_others_defined(file, opened, 
     named = "  theirs: {engine: llama_cpp, runtime: docker, container: llama-cpp, url: http://a:1}"
     model = "  named: {service: theirs, vram_mb: 100}"
     file.write_text(FILE.replace("models:", f"{named}\nmodels:\n{model}"))
-    book = opened()
-    assert book.spec_for(LoadOrder(model="named")).name == "named"
+    catalogue = opened()
+    assert catalogue.spec_for(LoadOrder(model="named")).name == "named"
     with pytest.raises(Denied) as caught:
-        book.spec_for(LoadOrder(model="named", **asked))
+        catalogue.spec_for(LoadOrder(model="named", **asked))
     refusal = caught.value.refusal
     assert refusal.code is RefusalCode.CONFLICT
     assert next(iter(asked)) in refusal.detail

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.catalogue.catalogue import Book
+from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictor import Unpredicting
 from orchestrator.config import load_config
@@ -58,15 +58,19 @@ class Office:
     async def opened(self):
         config = self.load()
         experience = Experience()
-        book = Book(config=config, load=self.load, experience=experience, predictor=self.predictor)
+        catalogue = Catalogue(
+            config=config, load=self.load, experience=experience, predictor=self.predictor
+        )
         for name, changes in self.changes.items():
-            book.catalogue = {
-                **book.catalogue,
-                name: replace(book.catalogue[name], **changes),
+            catalogue.specs = {
+                **catalogue.specs,
+                name: replace(catalogue.specs[name], **changes),
             }
-        specs = book.catalogue.values()
+        specs = catalogue.specs.values()
         async with machine.conducting(self.world, *specs, registry=self.registry) as conductor:
-            desk = Desk(conductor=conductor, book=book, problems=lambda: tuple(self.problems))
+            desk = Desk(
+                conductor=conductor, catalogue=catalogue, problems=lambda: tuple(self.problems)
+            )
             desk.apply_rules()
             yield desk, conductor
 

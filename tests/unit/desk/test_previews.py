@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.catalogue.catalogue import Book
+from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictor import Unpredicting
 from orchestrator.config import load_config
@@ -64,12 +64,14 @@ def play(tmp_path, scene, hub, **more):
 
     async def played():
         world = machine.world()
-        book = Book(config=load(), load=load, experience=Experience(), predictor=Appraising())
-        hub.take_in = book.take_in
+        catalogue = Catalogue(
+            config=load(), load=load, experience=Experience(), predictor=Appraising()
+        )
+        hub.take_in = catalogue.take_in
         drivers = Drivers(engine=FakeWorldEngine(world), runtime=world.runtime, supplies=(hub,))
         by = {machine.SERVICE: drivers} if more.get("drivers", True) else {}
         async with machine.conducting(world, by=by) as conductor:
-            await scene(Forecasts(conductor, book))
+            await scene(Forecasts(conductor, catalogue))
 
     run(played())
 
