@@ -4,36 +4,46 @@ Turns an order into the spec that is scheduled.
 """
 
 import asyncio
-import json
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from orchestrator.catalogue.hub_supply import located
+from orchestrator.catalogue.added import Body, read_added, write_added
 from orchestrator.catalogue.learned import Experience
-from orchestrator.catalogue.predictor import Predictor, Unpredicting, nothing_cached
+from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config import Config, parse_model
 from orchestrator.config.cores import physical_cores
 from orchestrator.config.models import PLAIN_CACHES, roots_of, settings_home
 from orchestrator.config.paths import Misplaced, locate
 from orchestrator.config.profiles import with_profile
 from orchestrator.config.sections import CacheType, EngineName
-from orchestrator.config.yaml_lines import Plain
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Serving
-from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed, Unpredictable
+from orchestrator.errors import ConfigInvalid, Denied, Unpredictable
+from orchestrator.hub import projector_beside
 from orchestrator.orders import EstimateOrder, Layers, LoadOrder, ReloadOutcome
 
-ADDED_FILE = "models.json"  # models that were put through the API, in the state directory
 NAMES_SUGGESTED_MAX = 5
 ORDERED_SETTINGS = ("profile", "context_size", "gpu_layers", "cache_type")  # that a load may bring
 NAME_CHARS_MAX = 128  # of a file that is estimated, shown as if it were a model
+SETTINGS_MAX = 4096  # of orders, kept with what they come to: some hundred bytes each
+RESOLVED_AGAIN_MAX = 5  # an order whose model was changed while its settings were worked out
 
-Body = Mapping[str, Plain]
+
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    """One state of the catalogue, and what its files told of orders: both end with a change."""
+
+    specs: ModelSpecs
+    told: dict[tuple[ModelName, Serving], UnderSettings] = field(default_factory=dict)
+
+    def keep(self, name: ModelName, serving: Serving, told: UnderSettings) -> None:
+        self.told[name, serving] = told
+        if len(self.told) > SETTINGS_MAX:
+            del self.told[next(iter(self.told))]
 
 
 class Catalogue:
@@ -43,8 +53,8 @@ class Catalogue:
         config: Config,
         load: Callable[[], Config],
         experience: Experience,
-        predictor: Predictor | None = None,
-        cached: Callable[[str], Path | None] = nothing_cached,
+        predictions: Predictions,
+        cached: Callable[[str], Path | None],
     ) -> None:
         """`cached` says where a model of a hub lies, if it was pulled already.
 
@@ -53,16 +63,24 @@ class Catalogue:
         self.config = config
         self._load = load
         self._experience = experience
-        self.predictor = predictor or Unpredicting()
+        self.predictions = predictions
         self._cached = cached
-        self._added: dict[str, Body] = _read_added(config.state_dir)
-        self.specs: ModelSpecs = self._compiled(config)
+        self._added: dict[str, Body] = read_added(config.state_dir)
+        self._in_force = _InForce(self._compiled(config))
 
     # --- reading ---------------------------------------------------------------------------------
 
     @property
+    def specs(self) -> ModelSpecs:
+        """Every model as the operator and its files have it."""
+        return self._in_force.specs
+
+    @property
     def believed(self) -> ModelSpecs:
-        """Every model with what is believed of it now: what a load as configured would be."""
+        """Every model with what is believed of it now: what a load as configured would be.
+
+        The same mapping, and in it the same spec of a model, until something of it changes.
+        """
         return self._experience.shown(self.specs)
 
     def named(self, name: str) -> ModelSpec:
@@ -74,30 +92,49 @@ class Catalogue:
             raise Denied(_unknown(name, self.specs))
         return spec
 
-    async def foresee(self, order: LoadOrder) -> None:
-        """Find out beside the loop what `spec_for` does not know yet. Raise Denied as it does."""
-        wanted = self._wanted(order)
-        asks = wanted.degrade or wanted.serving != self.named(order.model).serving
-        if asks and not self.predictor.prepared(wanted):
-            await asyncio.to_thread(self.predictor.prepare, wanted)
+    async def resolve(self, order: LoadOrder) -> ModelSpec:
+        """The model as ordered, with the footprint that is believed: what is to be scheduled.
 
-    def spec_for(self, order: LoadOrder) -> ModelSpec:
-        """The model as ordered, with the footprint that is believed in. Raise Denied."""
-        spec, wanted = self.named(order.model), self._wanted(order)
-        if wanted.serving != spec.serving:
-            changed = self.predictor.changed(spec, wanted.serving)
-            wanted = replace(wanted, footprint=changed or spec.footprint)
-        return self._as_scheduled(wanted)
+        At once for a model as configured. Other settings, and lesser ones that it may fall back
+        to, are worked out in a thread when they are first asked for; it holds for the catalogue
+        at the moment of the return. Raise Denied.
+        """
+        for _ in range(RESOLVED_AGAIN_MAX):
+            spec = self.named(order.model)
+            wanted = self._wanted(order, spec)
+            if wanted is spec and not spec.degrade:
+                return self.believed[spec.name]
+            told = await self._under(wanted.serving, spec)
+            if self.specs.get(spec.name) == spec:
+                return self._scheduled(replace(wanted, footprint=told.footprint), told)
+        raise Denied(
+            Refusal(
+                code=RefusalCode.CONFLICT,
+                detail=f"{order.model} was changed again and again while its settings were "
+                "worked out.",
+                remedy="Send the order again.",
+            )
+        )
 
-    def _as_scheduled(self, wanted: ModelSpec) -> ModelSpec:
+    async def _under(self, serving: Serving, spec: ModelSpec) -> UnderSettings:
+        """Does not give way to other tasks where it is known, or nothing is to be told."""
+        if serving == spec.serving and not spec.degrade:
+            return UnderSettings(spec.footprint)
+        in_force = self._in_force
+        is_in_force = in_force.specs.get(spec.name) is spec
+        told = in_force.told.get((spec.name, serving)) if is_in_force else None
+        if told is None:
+            told = await asyncio.to_thread(self.predictions.under, serving, spec)
+            if is_in_force:
+                in_force.keep(spec.name, serving, told)
+        return told
+
+    def _scheduled(self, wanted: ModelSpec, told: UnderSettings) -> ModelSpec:
         believed = self._experience.believed(wanted)
-        if not wanted.degrade:
-            return believed
-        return replace(believed, fallbacks=self.predictor.fallbacks(believed))
+        return replace(believed, fallbacks=told.fallbacks(believed.footprint))
 
-    def _wanted(self, order: LoadOrder) -> ModelSpec:
-        """The model under the settings that are asked for."""
-        spec = self.named(order.model)
+    def _wanted(self, order: LoadOrder, spec: ModelSpec) -> ModelSpec:
+        """The model under the settings that are asked for; itself if none are."""
         if order.service is not None and order.service != spec.service:
             raise Denied(self._wrong_service(order.service, spec))
         self._refuse_settings(order, spec)
@@ -112,6 +149,8 @@ class Catalogue:
             kind = order.cache_type
             serving = replace(serving, cache_type_k=kind, cache_type_v=kind)
             _require_flash_attention(spec, serving)
+        if order.profile is None and serving == spec.serving:
+            return spec
         return replace(spec, serving=serving, profile=order.profile or spec.profile)
 
     def spec_to_estimate(self, order: EstimateOrder) -> ModelSpec:
@@ -172,21 +211,21 @@ class Catalogue:
 
     # --- changing --------------------------------------------------------------------------------
 
-    def take_in(self, found: ModelSpec) -> ModelSpec:
+    async def take_in(self, found: ModelSpec) -> ModelSpec:
         """The files of a model were found or brought: the catalogue names them from now on.
 
-        Return the same wish as it is to be scheduled.
+        Return the same wish as it is to be scheduled. A reload that is reading files at this
+        moment may not know of them: then they are found again when the model is next wanted.
         """
         known = self.specs.get(found.name)
+        here = found
         if known is not None and known.hub == found.hub:
-            known = replace(known, file=found.file, mmproj=found.mmproj)
-            if known.footprint.unknown and known.serving == found.serving:
-                known = replace(known, footprint=found.footprint)
-            elif known.footprint.unknown:
-                told = self.predictor.changed(known, known.serving)
-                known = replace(known, footprint=told or known.footprint)
-            self.specs = {**self.specs, known.name: known}
-        return self._as_scheduled(found)
+            here = replace(known, file=found.file, mmproj=found.mmproj)
+            if here.footprint.unknown:
+                here = await asyncio.to_thread(self._sized, here)
+            if self.specs.get(found.name) is known:
+                self._in_force = _InForce({**self.specs, found.name: here})
+        return self._scheduled(found, await self._under(found.serving, here))
 
     async def put(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it; nothing has changed then."""
@@ -196,7 +235,7 @@ class Catalogue:
             name,
             body,
             taken=self.specs,
-            estimate=self.predictor.footprint,
+            estimate=self.predictions.footprint,
         )
         await self._keep_added({**self._added, name: body})
         return self.specs[spec.name]
@@ -230,20 +269,20 @@ class Catalogue:
             before.devices.budget_mb,
         ):
             changed.append("devices")
-        self.config, self.specs = config, catalogue
+        self.config, self._in_force = config, _InForce(catalogue)
         return ReloadOutcome(changed=tuple(changed), needs_restart=_needs_restart(before, config))
 
     async def _keep_added(self, added: Mapping[str, Body]) -> None:
         catalogue = self._compiled(self.config, added)
-        await asyncio.to_thread(_write_added, self.config.state_dir, added)
+        await asyncio.to_thread(write_added, self.config.state_dir, added)
         self._added = dict(added)
-        self.specs = catalogue
+        self._in_force = _InForce(catalogue)
 
     def _compiled(self, config: Config, added: Mapping[str, Body] | None = None) -> ModelSpecs:
         catalogue = {name: self._at_hand(spec) for name, spec in config.catalogue.items()}
         for name, body in (self._added if added is None else added).items():
             spec = parse_model(
-                config, name, body, taken=catalogue, estimate=self.predictor.footprint
+                config, name, body, taken=catalogue, estimate=self.predictions.footprint
             )
             catalogue[spec.name] = self._at_hand(spec)
         return catalogue
@@ -253,9 +292,11 @@ class Catalogue:
         here = None if spec.hub is None else self._cached(spec.hub)
         if here is None:
             return spec
-        spec = located(spec, here)
+        return self._sized(located(spec, here))
+
+    def _sized(self, spec: ModelSpec) -> ModelSpec:
         try:
-            return replace(spec, footprint=self.predictor.footprint(spec) or spec.footprint)
+            return replace(spec, footprint=self.predictions.footprint(spec) or spec.footprint)
         except Unpredictable:
             return spec  # whoever loads it hears what is wrong with it
 
@@ -286,6 +327,12 @@ class Catalogue:
             detail=f"{spec.name} belongs to service {spec.service!r}, not to {service!r}.",
             remedy="Leave `service` out, or name the model's own.",
         )
+
+
+def located(spec: ModelSpec, file: Path) -> ModelSpec:
+    """With the files that lie there: the projector that came with them is used."""
+    projector = projector_beside(file) if spec.mmproj is None else None
+    return replace(spec, file=str(file), mmproj=str(projector) if projector else spec.mmproj)
 
 
 def _layers(said: Layers) -> int | None:
@@ -339,31 +386,3 @@ def _needs_restart(before: Config, after: Config) -> tuple[str, ...]:
     ):
         needs.append("devices")
     return tuple(sorted(set(needs)))
-
-
-def _read_added(state_dir: Path) -> dict[str, Body]:
-    path = state_dir / ADDED_FILE
-    try:
-        added = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        remedy = "mend it or move it away"
-        raise ConfigInvalid((f"{path}: cannot be read: {error}; {remedy}",)) from error
-    if not isinstance(added, dict) or not all(isinstance(each, dict) for each in added.values()):
-        raise ConfigInvalid((f"{path}: must map names to models; mend it or move it away",))
-    return added
-
-
-def _write_added(state_dir: Path, added: Mapping[str, Body]) -> None:
-    """Whole or not at all. Raise RegistryFailed if the disk refuses."""
-    path = state_dir / ADDED_FILE
-    draft = path.with_suffix(".tmp")
-    try:
-        with draft.open("w") as file:
-            json.dump(added, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise RegistryFailed(f"{path} could not be written: {error.strerror}") from error

@@ -38,7 +38,6 @@ from orchestrator.daemon.wiring import (
     Runtimes,
     ServerVersions,
     hub_access,
-    hub_supply,
     make_devices,
     make_drivers,
     make_predictions,
@@ -174,7 +173,7 @@ async def _put_together(
         conductor = Conductor(
             scheduler=Scheduler(catalogue.specs, ledger, config.scheduling.rules),
             devices=devices,
-            drivers=make_drivers(config, http, runtimes, hub_supply(predictions, catalogue)),
+            drivers=make_drivers(config, http, runtimes, catalogue),
             registry=registry,
             history=history,
             clock=clock,
@@ -274,7 +273,7 @@ def _catalogue(
         config=config,
         load=load,
         experience=experience,
-        predictor=predictions,
+        predictions=predictions,
         cached=lambda reference: cached(reference, home=home),
     )
 

@@ -99,8 +99,9 @@ async def make_devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevic
 
 
 def make_drivers(
-    config: Config, http: ServerHttp, runtimes: "Runtimes", hub: Supply
+    config: Config, http: ServerHttp, runtimes: "Runtimes", catalogue: Catalogue
 ) -> dict[ServiceName, Drivers]:
+    hub = HubSupply(hub_access(), catalogue)
     return {
         name: Drivers(
             engine=_make_engine(entry, config, http, runtimes),
@@ -355,10 +356,6 @@ def _readable(entry: ServiceEntry) -> Iterator[ModelsDir]:
     if entry.models_dir is not None:
         yield models_dir(Path(entry.models_dir))
     yield models_dir(hub_access().home, entry.hub_volume)
-
-
-def hub_supply(predictions: Predictions, catalogue: Catalogue) -> HubSupply:
-    return HubSupply(hub_access(), predictions, catalogue.take_in)
 
 
 def hub_access() -> Access:

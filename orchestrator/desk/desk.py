@@ -9,7 +9,8 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 
-from orchestrator.catalogue.catalogue import Body, Catalogue
+from orchestrator.catalogue.added import Body
+from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
@@ -115,8 +116,7 @@ class Desk:
 
     async def begin_load(self, order: LoadOrder) -> Operation:
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
-        await self._catalogue.foresee(order)
-        return self._operations.begin(self._forecasts.startable(order), order)
+        return self._operations.begin(await self._forecasts.startable(order), order)
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, or TimeoutError at the deadline: the load goes on then."""
@@ -168,7 +168,8 @@ class Desk:
 
     async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
         """The refusal with what the caller could send instead, worked out beside the loop."""
-        return await self._forecasts.with_suggestions(order, refusal)
+        spec = await self._catalogue.resolve(order)
+        return await self._forecasts.with_suggestions(spec, refusal)
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
@@ -255,7 +256,7 @@ class Desk:
 
     def say_news(self) -> None:
         """What the catalogue's files have to say about what was declared, once."""
-        for said in self._catalogue.predictor.news():
+        for said in self._catalogue.predictions.news():
             self._conductor.say(said)
 
     def apply_rules(self) -> None:

@@ -27,9 +27,9 @@ class Forecasts:
         self._conductor = conductor
         self._catalogue = catalogue
 
-    def startable(self, order: LoadOrder) -> ModelSpec:
+    async def startable(self, order: LoadOrder) -> ModelSpec:
         """Raise Denied also for a service that came with a reload: it has no drivers yet."""
-        spec = self._catalogue.spec_for(order)
+        spec = await self._catalogue.resolve(order)
         if spec.service not in self._conductor.drivers:
             raise Denied(
                 Refusal(
@@ -43,11 +43,10 @@ class Forecasts:
 
     async def of(self, order: LoadOrder) -> Forecast:
         """What a load would do, without doing it: the scheduler's own plan."""
-        await self._catalogue.foresee(order)
-        spec = self.startable(order)
-        unclear = await self._find_size(spec) if spec.footprint.unknown else None
-        if unclear is None:
-            spec = self.startable(order)
+        spec, unclear = await self.startable(order), None
+        if spec.footprint.unknown:
+            unclear = await self._find_size(spec)
+            spec = spec if unclear else await self.startable(order)
         state = self._conductor.scheduler.state
         resident = state.ledger.resident(spec.name)
         accounts = self._conductor.snapshot().accounts
@@ -86,15 +85,14 @@ class Forecasts:
             already_loaded=False,
         )
 
-    async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
+    async def with_suggestions(self, spec: ModelSpec, refusal: Refusal) -> Refusal:
         """The refusal with what the caller could send instead, worked out beside the loop."""
         if refusal.room_bytes is None or refusal.suggestions:
             return refusal
-        spec = self._catalogue.spec_for(order)
         ledger = self._conductor.scheduler.state.ledger
         kinds = {ledger.reading(each).device.kind for each in usable_devices(spec, ledger)}
         found = await asyncio.to_thread(
-            self._catalogue.predictor.suggestions,
+            self._catalogue.predictions.suggestions,
             spec,
             refusal.room_bytes,
             on_host=kinds == {DeviceKind.HOST},
@@ -112,7 +110,7 @@ class Forecasts:
                 raise Denied(unclear)
         spec = self._catalogue.spec_to_estimate(order)
         try:
-            return await asyncio.to_thread(self._catalogue.predictor.appraise, spec)
+            return await asyncio.to_thread(self._catalogue.predictions.appraise, spec)
         except Unpredictable as error:
             raise ConfigInvalid((f"{show(error.where)}: {error}",)) from error
 

@@ -8,16 +8,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.catalogue.catalogue import ADDED_FILE, Catalogue
+from orchestrator.catalogue.added import ADDED_FILE
+from orchestrator.catalogue.catalogue import RESOLVED_AGAIN_MAX, Catalogue
 from orchestrator.catalogue.learned import Experience, fingerprint
-from orchestrator.catalogue.predictor import Unpredicting
+from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config import load_config
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement
 from orchestrator.core.values.refusals import RefusalCode
-from orchestrator.core.values.specs import Profile
+from orchestrator.core.values.specs import Fallback, Profile
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
+from orchestrator.gguf.headers import Headers
 from orchestrator.orders import EstimateOrder, LoadOrder
 from orchestrator.ports import LearnedRecord
 
@@ -31,22 +33,23 @@ models:
 """
 NEW = {"service": "rehearsal", "vram_mb": 200}
 ESTIMATED = Footprint(device_bytes=7, provenance=Provenance.ESTIMATED)
+LESS = replace(ESTIMATED, device_bytes=5)
 
 
-class Estimating(Unpredicting):
+class Estimating(Predictions):
     """Knows the answer, whatever is asked."""
 
     def __init__(self):
+        super().__init__(Headers())
         self.asked = []
+        self.meanwhile = lambda: None
 
-    def changed(self, spec, serving):
-        return ESTIMATED
-
-    def prepared(self, spec):
-        return spec.serving.context_size < 65536
-
-    def prepare(self, spec):
-        self.asked.append((spec.serving.context_size, threading.current_thread()))
+    def under(self, serving, spec):
+        self.asked.append((serving.context_size, threading.current_thread()))
+        self.meanwhile()
+        less = replace(serving, context_size=1024)
+        step = Fallback(serving=less, footprint=LESS, given_up=("context",))
+        return UnderSettings(ESTIMATED, ESTIMATED, (step,) if spec.degrade else ())
 
 
 @pytest.fixture
@@ -61,12 +64,17 @@ def file(tmp_path):
 def opened(file):
     """Open a catalogue on the file as it is now; as a restart would."""
 
-    def open_catalogue(*, learned=(), predictor=None):
+    def open_catalogue(*, learned=(), predictions=None):
         def load():
             return load_config(file, environ={})
 
-        experience = Experience(learned)
-        return Catalogue(config=load(), load=load, experience=experience, predictor=predictor)
+        return Catalogue(
+            config=load(),
+            load=load,
+            experience=Experience(learned),
+            predictions=predictions or Predictions(Headers()),
+            cached={}.get,
+        )
 
     return open_catalogue
 
@@ -80,6 +88,10 @@ def refusal(act):
     with pytest.raises(Denied) as denied:
         act()
     return denied.value.refusal
+
+
+def resolved(catalogue, **order):
+    return asyncio.run(catalogue.resolve(LoadOrder(**order)))
 
 
 def test_a_model_is_known_by_its_name_and_its_aliases(catalogue):
@@ -98,45 +110,112 @@ def test_a_name_of_any_length_is_quoted_in_part(catalogue):
 
 
 def test_a_service_may_be_named_if_it_is_the_models_own(catalogue):
-    assert catalogue.spec_for(LoadOrder(model="chat", service="rehearsal")).service == "rehearsal"
-    elsewhere = LoadOrder(model="chat", service="elsewhere")
-    assert refusal(lambda: catalogue.spec_for(elsewhere)).code is RefusalCode.UNKNOWN_SERVICE
+    assert resolved(catalogue, model="chat", service="rehearsal").service == "rehearsal"
+    said = refusal(lambda: resolved(catalogue, model="chat", service="elsewhere"))
+    assert said.code is RefusalCode.UNKNOWN_SERVICE
 
 
 def test_a_service_that_exists_but_is_not_its_own_is_a_conflict(file, opened):
     file.write_text(FILE.replace("models:", "  other: {engine: fake}\nmodels:"))
-    order = LoadOrder(model="chat", service="other")
-    assert refusal(lambda: opened().spec_for(order)).code is RefusalCode.CONFLICT
+    said = refusal(lambda: resolved(opened(), model="chat", service="other"))
+    assert said.code is RefusalCode.CONFLICT
 
 
 def test_other_settings_are_estimated_anew(opened):
-    catalogue = opened(predictor=Estimating())
-    assert catalogue.spec_for(LoadOrder(model="chat")).footprint.device_bytes == 6000 * MiB
-    wider = catalogue.spec_for(LoadOrder(model="chat", context_size=32768))
+    catalogue = opened(predictions=Estimating())
+    assert resolved(catalogue, model="chat").footprint.device_bytes == 6000 * MiB
+    wider = resolved(catalogue, model="chat", context_size=32768)
     assert (wider.serving.context_size, wider.footprint) == (32768, ESTIMATED)
 
 
-def test_what_is_not_known_of_an_order_is_found_out_beside_the_loop(opened):
-    catalogue = opened(predictor=Estimating())
-    for order in (
-        LoadOrder(model="chat"),
-        LoadOrder(model="chat", context_size=32768),
-        LoadOrder(model="chat", context_size=65536),
-    ):
-        asyncio.run(catalogue.foresee(order))
-    [(context, thread)] = catalogue.predictor.asked
+def at_once(work):
+    """What a coroutine returns that never gives way."""
+    with pytest.raises(StopIteration) as ended:
+        work.send(None)
+    return ended.value.value
+
+
+def test_what_is_not_known_of_an_order_is_found_out_in_a_thread_and_once(opened, file):
+    catalogue = opened(predictions=Estimating())
+    order = LoadOrder(model="chat", context_size=65536)
+    spec = asyncio.run(catalogue.resolve(order))
+    [(context, thread)] = catalogue.predictions.asked
     assert context == 65536
     assert thread is not threading.main_thread()
-    assert refusal(lambda: asyncio.run(catalogue.foresee(LoadOrder(model="nobody"))))
+    assert at_once(catalogue.resolve(order)) == spec
+    asyncio.run(catalogue.reload())
+    asyncio.run(catalogue.resolve(order))
+    assert len(catalogue.predictions.asked) == 2, "its file may be another one now"
+    assert refusal(lambda: resolved(catalogue, model="nobody", context_size=65536))
+
+
+def test_a_model_as_configured_is_resolved_at_once_to_what_is_believed(opened):
+    catalogue = opened(predictions=Estimating())
+    assert at_once(catalogue.resolve(LoadOrder(model="talk"))) is catalogue.believed["chat"]
+    same = LoadOrder(model="chat", context_size=catalogue.named("chat").serving.context_size)
+    assert at_once(catalogue.resolve(same)) is catalogue.believed["chat"]
+    assert catalogue.predictions.asked == []
+
+
+def test_an_order_holds_for_the_catalogue_at_the_moment_it_is_resolved(opened, file):
+    catalogue = opened(predictions=Estimating())
+    texts = [FILE.replace("vram_mb: 6000", "vram_mb: 6000, priority: 9")]
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+
+        def reload_meanwhile():
+            if texts:
+                file.write_text(texts.pop())
+                asyncio.run_coroutine_threadsafe(catalogue.reload(), loop).result()
+
+        catalogue.predictions.meanwhile = reload_meanwhile
+        return await catalogue.resolve(LoadOrder(model="chat", context_size=65536))
+
+    assert asyncio.run(scene()).priority == 9
+
+
+def test_a_model_that_is_taken_out_while_its_order_is_resolved_is_unknown(opened, file):
+    catalogue = opened(predictions=Estimating())
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+
+        def take_out():
+            file.write_text(FILE.replace("  chat:", "  other:"))
+            asyncio.run_coroutine_threadsafe(catalogue.reload(), loop).result()
+
+        catalogue.predictions.meanwhile = take_out
+        await catalogue.resolve(LoadOrder(model="chat", context_size=65536))
+
+    assert refusal(lambda: asyncio.run(scene())).code is RefusalCode.UNKNOWN_MODEL
+
+
+def test_a_model_that_is_changed_again_and_again_is_not_resolved_for_ever(opened, file):
+    catalogue = opened(predictions=Estimating())
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+
+        def change():
+            priority = len(catalogue.predictions.asked) % 2 + 1
+            file.write_text(FILE.replace("vram_mb: 6000", f"vram_mb: 6000, priority: {priority}"))
+            asyncio.run_coroutine_threadsafe(catalogue.reload(), loop).result()
+
+        catalogue.predictions.meanwhile = change
+        await catalogue.resolve(LoadOrder(model="chat", context_size=65536))
+
+    assert refusal(lambda: asyncio.run(scene())).code is RefusalCode.CONFLICT
+    assert len(catalogue.predictions.asked) == RESOLVED_AGAIN_MAX
 
 
 def test_where_nobody_can_estimate_the_declared_footprint_stands(catalogue):
-    wider = catalogue.spec_for(LoadOrder(model="chat", context_size=32768))
+    wider = resolved(catalogue, model="chat", context_size=32768)
     assert wider.footprint == catalogue.named("chat").footprint
 
 
 def test_a_profile_is_a_set_of_settings(catalogue):
-    spec = catalogue.spec_for(LoadOrder(model="chat", profile=Profile.MEMORY))
+    spec = resolved(catalogue, model="chat", profile=Profile.MEMORY)
     assert spec.profile is Profile.MEMORY
     assert spec.serving != catalogue.named("chat").serving
 
@@ -161,7 +240,7 @@ def learned(spec, device_bytes, load_s=3.0):
 
 def test_what_was_measured_replaces_what_was_declared(catalogue, opened):
     knowing = opened(learned=[learned(catalogue.named("chat"), 5 * MiB)])
-    spec = knowing.spec_for(LoadOrder(model="chat"))
+    spec = resolved(knowing, model="chat")
     assert (spec.footprint.device_bytes, spec.load_s) == (5 * MiB, 3.0)
 
 
@@ -175,13 +254,13 @@ def test_the_catalogue_is_shown_as_it_is_believed(catalogue, opened):
 
 def test_what_was_measured_holds_for_those_settings_only(catalogue, opened):
     knowing = opened(learned=[learned(catalogue.named("chat"), 5 * MiB)])
-    wider = knowing.spec_for(LoadOrder(model="chat", context_size=32768))
+    wider = resolved(knowing, model="chat", context_size=32768)
     assert wider.footprint.device_bytes == 6000 * MiB
 
 
 def test_a_failed_load_teaches_no_load_time(catalogue, opened):
     knowing = opened(learned=[learned(catalogue.named("chat"), 5 * MiB, load_s=None)])
-    assert knowing.spec_for(LoadOrder(model="chat")).load_s == catalogue.named("chat").load_s
+    assert resolved(knowing, model="chat").load_s == catalogue.named("chat").load_s
 
 
 def test_the_fingerprint_goes_by_what_occupies_bytes(catalogue):
@@ -228,7 +307,7 @@ def test_all_layers_are_not_those_that_the_model_says(reading):
     assert asked(reading).serving.gpu_layers == 3
     assert asked(reading, gpu_layers="all").serving.gpu_layers is None
     loaded = LoadOrder(model="see", gpu_layers="all")
-    assert reading.spec_for(loaded).serving.gpu_layers is None
+    assert asyncio.run(reading.resolve(loaded)).serving.gpu_layers is None
 
 
 @pytest.mark.parametrize(
@@ -272,13 +351,6 @@ def test_only_what_was_added_can_be_deleted(catalogue, opened):
     assert "new" not in catalogue.specs
     assert "new" not in opened().specs
     assert refusal(lambda: asyncio.run(catalogue.delete("chat"))).code is RefusalCode.CONFLICT
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"new": 3}'])
-def test_a_damaged_file_of_added_models_is_named(opened, tmp_path, text):
-    (tmp_path / "state" / ADDED_FILE).write_text(text)
-    with pytest.raises(ConfigInvalid, match=ADDED_FILE):
-        opened()
 
 
 def test_added_models_are_kept_as_they_were_said(catalogue, tmp_path):
@@ -331,13 +403,10 @@ models:
 """
 
 
-class Reading(Unpredicting):
+class Reading(Estimating):
     """Tells what any file takes."""
 
     def footprint(self, spec):
-        return ESTIMATED
-
-    def changed(self, spec, serving):
         return ESTIMATED
 
 
@@ -353,7 +422,7 @@ def hub_catalogue(file):
             config=load(),
             load=load,
             experience=Experience(),
-            predictor=Reading(),
+            predictions=Reading(),
             cached=cached.get,
         )
 
@@ -377,10 +446,10 @@ def test_what_was_pulled_before_is_like_any_other_file(hub_catalogue, tmp_path):
 
 def test_what_was_brought_is_believed_from_then_on(hub_catalogue):
     catalogue = hub_catalogue({})
-    wanted = catalogue.spec_for(LoadOrder(model="far", context_size=1024))
+    wanted = resolved(catalogue, model="far", context_size=1024)
     found = replace(wanted, file="/cache/far.gguf", mmproj="/cache/eye.gguf", footprint=ESTIMATED)
-    assert catalogue.take_in(found) == found
-    known = catalogue.spec_for(LoadOrder(model="far"))
+    assert asyncio.run(catalogue.take_in(found)) == found
+    known = resolved(catalogue, model="far")
     assert (known.file, known.mmproj, known.footprint) == (found.file, found.mmproj, ESTIMATED)
     assert known.serving.context_size != 1024
 
@@ -388,7 +457,7 @@ def test_what_was_brought_is_believed_from_then_on(hub_catalogue):
 def test_what_was_brought_for_a_model_that_changed_meanwhile_is_not(hub_catalogue):
     catalogue = hub_catalogue({})
     other = replace(catalogue.specs["far"], hub="org/other:a.gguf", file="/cache/a.gguf")
-    catalogue.take_in(other)
+    asyncio.run(catalogue.take_in(other))
     assert catalogue.specs["far"].file is None
 
 
@@ -408,9 +477,9 @@ def test_nobody_chooses_settings_for_a_server_that_others_defined(file, opened, 
     model = "  named: {service: theirs, vram_mb: 100}"
     file.write_text(FILE.replace("models:", f"{named}\nmodels:\n{model}"))
     catalogue = opened()
-    assert catalogue.spec_for(LoadOrder(model="named")).name == "named"
+    assert resolved(catalogue, model="named").name == "named"
     with pytest.raises(Denied) as caught:
-        catalogue.spec_for(LoadOrder(model="named", **asked))
+        resolved(catalogue, model="named", **asked)
     refusal = caught.value.refusal
     assert refusal.code is RefusalCode.CONFLICT
     assert next(iter(asked)) in refusal.detail
