@@ -2,7 +2,9 @@
 
 import json
 import os
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.config.yaml_lines import Plain
@@ -31,7 +33,7 @@ def read_added(state_dir: Path) -> dict[str, Body]:
 def write_added(state_dir: Path, added: Mapping[str, Body]) -> None:
     """Whole or not at all. Raise RegistryFailed if the disk refuses."""
     path = state_dir / ADDED_FILE
-    draft = path.with_suffix(".tmp")
+    draft = path.with_suffix(f".{uuid.uuid4().hex}.tmp")  # a write that was given up may go on
     try:
         with draft.open("w") as file:
             json.dump(added, file, indent=2)
@@ -39,4 +41,6 @@ def write_added(state_dir: Path, added: Mapping[str, Body]) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
         raise RegistryFailed(f"{path} could not be written: {error.strerror}") from error

@@ -65,8 +65,9 @@ class Catalogue:
         self._experience = experience
         self.predictions = predictions
         self._cached = cached
-        self._added: dict[str, Body] = read_added(config.state_dir)
-        self._in_force = _InForce(self._compiled(config))
+        self._added: Mapping[str, Body] = read_added(config.state_dir)
+        self._in_force = _InForce(self._compiled(config, self._added))
+        self._changing = asyncio.Lock()  # one change at a time: it is compiled from the one before
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -229,63 +230,54 @@ class Catalogue:
 
     async def put(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it; nothing has changed then."""
-        spec = await asyncio.to_thread(  # its files are read
-            parse_model,
-            self.config,
-            name,
-            body,
-            taken=self.specs,
-            estimate=self.predictions.footprint,
-        )
-        await self._keep_added({**self._added, name: body})
-        return self.specs[spec.name]
+        async with self._changing:
+            spec = await asyncio.to_thread(  # its files are read
+                parse_model,
+                self.config,
+                name,
+                body,
+                taken=self.specs,
+                estimate=self.predictions.footprint,
+            )
+            await self._keep_added({**self._added, name: body})
+            return self.specs[spec.name]
 
     async def delete(self, name: ModelName) -> None:
         """Raise Denied for a model of the file: only the file can take it out."""
-        if name not in self._added:
-            raise Denied(
-                Refusal(
-                    code=RefusalCode.CONFLICT,
-                    detail=f"{name} stands in the configuration file.",
-                    remedy="Take it out there and reload (POST /admin/reload).",
+        async with self._changing:
+            if name not in self._added:
+                raise Denied(
+                    Refusal(
+                        code=RefusalCode.CONFLICT,
+                        detail=f"{name} stands in the configuration file.",
+                        remedy="Take it out there and reload (POST /admin/reload).",
+                    )
                 )
-            )
-        await self._keep_added({key: each for key, each in self._added.items() if key != name})
+            await self._keep_added({key: each for key, each in self._added.items() if key != name})
 
     async def reload(self) -> ReloadOutcome:
         """Read the file again. Raise ConfigInvalid; nothing has changed then."""
-        config = await asyncio.to_thread(self._load)
-        catalogue = self._compiled(config)
-        before = self.config
-        changed = [
-            f"models.{name}"
-            for name in sorted({*catalogue, *self.specs})
-            if catalogue.get(name) != self.specs.get(name)
-        ]
-        if config.scheduling != before.scheduling:
-            changed.append("scheduling")
-        if (config.devices.headroom_mb, config.devices.budget_mb) != (
-            before.devices.headroom_mb,
-            before.devices.budget_mb,
-        ):
-            changed.append("devices")
-        self.config, self._in_force = config, _InForce(catalogue)
-        return ReloadOutcome(changed=tuple(changed), needs_restart=_needs_restart(before, config))
+        async with self._changing:
+            config = await asyncio.to_thread(self._load)
+            specs = await asyncio.to_thread(self._compiled, config, self._added)
+            changed = _changed((self.config, self.specs), (config, specs))
+            needs_restart = _needs_restart(self.config, config)
+            self.config, self._in_force = config, _InForce(specs)
+        return ReloadOutcome(changed=changed, needs_restart=needs_restart)
 
     async def _keep_added(self, added: Mapping[str, Body]) -> None:
-        catalogue = self._compiled(self.config, added)
+        specs = await asyncio.to_thread(self._compiled, self.config, added)
         await asyncio.to_thread(write_added, self.config.state_dir, added)
-        self._added = dict(added)
-        self._in_force = _InForce(catalogue)
+        self._added = added
+        self._in_force = _InForce(specs)
 
-    def _compiled(self, config: Config, added: Mapping[str, Body] | None = None) -> ModelSpecs:
-        catalogue = {name: self._at_hand(spec) for name, spec in config.catalogue.items()}
-        for name, body in (self._added if added is None else added).items():
-            spec = parse_model(
-                config, name, body, taken=catalogue, estimate=self.predictions.footprint
-            )
-            catalogue[spec.name] = self._at_hand(spec)
-        return catalogue
+    def _compiled(self, config: Config, added: Mapping[str, Body]) -> ModelSpecs:
+        """Blocking: files are read. Raise ConfigInvalid."""
+        specs = {name: self._at_hand(spec) for name, spec in config.catalogue.items()}
+        for name, body in added.items():
+            spec = parse_model(config, name, body, taken=specs, estimate=self.predictions.footprint)
+            specs[spec.name] = self._at_hand(spec)
+        return specs
 
     def _at_hand(self, spec: ModelSpec) -> ModelSpec:
         """A model of a hub that was pulled already is like any other."""
@@ -366,6 +358,25 @@ def _unknown(name: str, catalogue: ModelSpecs) -> Refusal:
         detail=f"There is no model {name[:200]!r} in the catalogue.",
         remedy=f"{meant}GET /models lists what there is.",
     )
+
+
+def _changed(
+    before: tuple[Config, ModelSpecs], after: tuple[Config, ModelSpecs]
+) -> tuple[str, ...]:
+    (old, old_specs), (new, new_specs) = before, after
+    changed = [
+        f"models.{name}"
+        for name in sorted({*new_specs, *old_specs})
+        if new_specs.get(name) != old_specs.get(name)
+    ]
+    if new.scheduling != old.scheduling:
+        changed.append("scheduling")
+    if (new.devices.headroom_mb, new.devices.budget_mb) != (
+        old.devices.headroom_mb,
+        old.devices.budget_mb,
+    ):
+        changed.append("devices")
+    return tuple(changed)
 
 
 def _needs_restart(before: Config, after: Config) -> tuple[str, ...]:

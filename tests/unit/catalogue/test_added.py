@@ -22,6 +22,10 @@ def test_a_damaged_file_is_named(tmp_path, text):
         read_added(tmp_path)
 
 
-def test_a_disk_that_refuses_is_said(tmp_path):
+def test_a_disk_that_refuses_is_said_and_nothing_is_left_there(tmp_path):
     with pytest.raises(RegistryFailed, match=ADDED_FILE):
         write_added(tmp_path / "gone", ADDED)
+    (tmp_path / ADDED_FILE).mkdir()
+    with pytest.raises(RegistryFailed, match=ADDED_FILE):
+        write_added(tmp_path, ADDED)
+    assert [each.name for each in tmp_path.iterdir()] == [ADDED_FILE]

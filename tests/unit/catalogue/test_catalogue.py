@@ -338,8 +338,45 @@ def test_a_mistake_in_a_new_model_changes_nothing(catalogue, opened):
     assert "new" not in opened().specs
 
 
+def test_puts_side_by_side_lose_nobody(catalogue, opened):
+    names = ["one", "two", "three"]
+
+    async def put_all():
+        await asyncio.gather(*(catalogue.put(name, NEW) for name in names))
+
+    asyncio.run(put_all())
+    for known in (catalogue, opened()):
+        assert set(names) < set(known.specs)
+
+
+def test_a_put_a_reload_and_a_delete_side_by_side_all_hold(catalogue, opened, file):
+    asyncio.run(catalogue.put("old", NEW))
+    file.write_text(FILE.replace("vram_mb: 6000", "vram_mb: 5000"))
+
+    async def change_all():
+        await asyncio.gather(catalogue.put("new", NEW), catalogue.reload(), catalogue.delete("old"))
+
+    asyncio.run(change_all())
+    for known in (catalogue, opened()):
+        assert set(known.specs) == {"chat", "draw", "new"}
+        assert known.named("chat").footprint.device_bytes == 5000 * MiB
+
+
+def test_files_are_never_read_on_the_loop(file, opened):
+    file.write_text(READING)
+    predictions = Reading()
+    catalogue = opened(predictions=predictions)
+    predictions.asked.clear()
+    asyncio.run(catalogue.put("new", {"service": "wheel", "file": "b.gguf"}))
+    asyncio.run(catalogue.put("other", {"service": "wheel", "file": "c.gguf"}))
+    asyncio.run(catalogue.delete("other"))
+    asyncio.run(catalogue.reload())
+    assert {name for name, _ in predictions.asked} == {"new", "other"}
+    assert threading.main_thread() not in {thread for _, thread in predictions.asked}
+
+
 def test_a_disk_that_refuses_changes_nothing(catalogue, tmp_path):
-    (tmp_path / "state" / ADDED_FILE).with_suffix(".tmp").mkdir()
+    (tmp_path / "state" / ADDED_FILE).mkdir()
     with pytest.raises(RegistryFailed, match=ADDED_FILE):
         asyncio.run(catalogue.put("new", NEW))
     assert "new" not in catalogue.specs
@@ -407,6 +444,7 @@ class Reading(Estimating):
     """Tells what any file takes."""
 
     def footprint(self, spec):
+        self.asked.append((spec.name, threading.current_thread()))
         return ESTIMATED
 
 
