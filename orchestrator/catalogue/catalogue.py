@@ -6,30 +6,20 @@ Turns an order into the spec that is scheduled.
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from orchestrator.catalogue.added import Body, read_added, write_added
 from orchestrator.catalogue.learned import Experience
+from orchestrator.catalogue.ordered import named, ordered
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config import Config, parse_model
-from orchestrator.config.cores import physical_cores
-from orchestrator.config.models import PLAIN_CACHES, roots_of, settings_home
-from orchestrator.config.paths import Misplaced, locate
-from orchestrator.config.profiles import with_profile
-from orchestrator.config.sections import CacheType, EngineName
-from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Serving
-from orchestrator.errors import ConfigInvalid, Denied, Unpredictable
+from orchestrator.errors import Denied, Unpredictable
 from orchestrator.hub import projector_beside
-from orchestrator.orders import EstimateOrder, Layers, LoadOrder, ReloadOutcome
+from orchestrator.orders import LoadOrder, ReloadOutcome
 
-NAMES_SUGGESTED_MAX = 5
-ORDERED_SETTINGS = ("profile", "context_size", "gpu_layers", "cache_type")  # that a load may bring
-NAME_CHARS_MAX = 128  # of a file that is estimated, shown as if it were a model
-SETTINGS_MAX = 4096  # of orders, kept with what they come to: some hundred bytes each
+SETTINGS_MAX = 1024  # of orders, kept with what they come to: a kilobyte or two each
 RESOLVED_AGAIN_MAX = 5  # an order whose model was changed while its settings were worked out
 
 
@@ -86,12 +76,7 @@ class Catalogue:
 
     def named(self, name: str) -> ModelSpec:
         """By name or alias. Raise Denied with the nearest names if there is none."""
-        spec = self.specs.get(ModelName(name))
-        if spec is None:
-            spec = next((each for each in self.specs.values() if name in each.aliases), None)
-        if spec is None:
-            raise Denied(_unknown(name, self.specs))
-        return spec
+        return named(name, self.specs)
 
     async def resolve(self, order: LoadOrder) -> ModelSpec:
         """The model as ordered, with the footprint that is believed: what is to be scheduled.
@@ -102,7 +87,7 @@ class Catalogue:
         """
         for _ in range(RESOLVED_AGAIN_MAX):
             spec = self.named(order.model)
-            wanted = self._wanted(order, spec)
+            wanted = ordered(order, spec, self.config)
             if wanted is spec and not spec.degrade:
                 return self.believed[spec.name]
             told = await self._under(wanted.serving, spec)
@@ -133,82 +118,6 @@ class Catalogue:
     def _scheduled(self, wanted: ModelSpec, told: UnderSettings) -> ModelSpec:
         believed = self._experience.believed(wanted)
         return replace(believed, fallbacks=told.fallbacks(believed.footprint))
-
-    def _wanted(self, order: LoadOrder, spec: ModelSpec) -> ModelSpec:
-        """The model under the settings that are asked for; itself if none are."""
-        if order.service is not None and order.service != spec.service:
-            raise Denied(self._wrong_service(order.service, spec))
-        self._refuse_settings(order, spec)
-        serving = spec.serving
-        if order.profile is not None:
-            serving = with_profile(serving, order.profile, physical_cores=physical_cores())
-        if order.context_size is not None:
-            serving = replace(serving, context_size=order.context_size)
-        if order.gpu_layers is not None:
-            serving = replace(serving, gpu_layers=_layers(order.gpu_layers))
-        if order.cache_type is not None:
-            kind = order.cache_type
-            serving = replace(serving, cache_type_k=kind, cache_type_v=kind)
-            _require_flash_attention(spec, serving)
-        if order.profile is None and serving == spec.serving:
-            return spec
-        return replace(spec, serving=serving, profile=order.profile or spec.profile)
-
-    def spec_to_estimate(self, order: EstimateOrder) -> ModelSpec:
-        """What is asked about: a model, or a file that a service may read, under such settings.
-
-        Raise Denied for a model that is not there, ConfigInvalid for a file that may not be read.
-        """
-        spec = self._of_file(order) if order.model is None else self.named(order.model)
-        if spec.file is None:
-            raise ConfigInvalid((f"model: {spec.name} has no file to estimate from",))
-        if order.model is not None and order.mmproj is not None:
-            spec = replace(spec, mmproj=self._located(order.mmproj, spec))
-        serving = spec.serving
-        asked = {
-            "context_size": order.context_size,
-            "slots": order.slots,
-            "unified_cache": order.unified_cache,
-            "cache_type_k": order.cache_type,
-            "cache_type_v": order.cache_type,
-            "ubatch": order.ubatch,
-            "batch": order.ubatch and max(serving.batch, order.ubatch),
-            "flash_attention": order.flash_attention,
-        }
-        said: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-        if order.gpu_layers is not None:
-            said["gpu_layers"] = _layers(order.gpu_layers)
-        wanted = replace(serving, **said)
-        if (kind := _cache_without_flash_attention(wanted)) is not None:
-            raise ConfigInvalid((f"cache_type: {kind} needs flash_attention: true",))
-        return replace(spec, serving=wanted, span=order.gpus or spec.span)
-
-    def _located(self, mmproj: str, spec: ModelSpec) -> str:
-        try:
-            return locate(mmproj, roots_of(self.config.services[spec.service]))
-        except Misplaced as error:
-            raise ConfigInvalid((f"mmproj: {error}",)) from error
-
-    def _of_file(self, order: EstimateOrder) -> ModelSpec:
-        services = {
-            name: entry
-            for name, entry in self.config.services.items()
-            if order.service in (None, name) and entry.engine is not EngineName.FAKE
-        }
-        problem = f"service: there is no service {order.service!r} whose engine reads files"
-        for name, entry in services.items():
-            roots = roots_of(entry)
-            try:
-                return ModelSpec(
-                    name=ModelName(Path(order.file or "").name[:NAME_CHARS_MAX]),
-                    service=name,
-                    footprint=Footprint(device_bytes=0),
-                    file=locate(order.file or "", roots),
-                    mmproj=None if order.mmproj is None else locate(order.mmproj, roots),
-                )
-            except Misplaced as error:
-                problem = f"file: {error}"
-        raise ConfigInvalid((problem,))
 
     # --- changing --------------------------------------------------------------------------------
 
@@ -292,72 +201,11 @@ class Catalogue:
         except Unpredictable:
             return spec  # whoever loads it hears what is wrong with it
 
-    def _refuse_settings(self, order: LoadOrder, spec: ModelSpec) -> None:
-        """Raise Denied if the order wants to change what is not ours to choose."""
-        service = self.config.services.get(spec.service)
-        home = settings_home(service) if service is not None else None
-        asked = [key for key in ORDERED_SETTINGS if getattr(order, key) is not None]
-        if home is not None and asked:
-            raise Denied(
-                Refusal(
-                    code=RefusalCode.CONFLICT,
-                    detail=f"{spec.name} runs with the settings of whoever defined its server: "
-                    f"{', '.join(asked)} of a load would change nothing.",
-                    remedy=f"Leave that out, or set it where {home}.",
-                )
-            )
-
-    def _wrong_service(self, service: str, spec: ModelSpec) -> Refusal:
-        if service not in self.config.services:
-            return Refusal(
-                code=RefusalCode.UNKNOWN_SERVICE,
-                detail=f"There is no service {service!r}.",
-                remedy=f"{spec.name} belongs to {spec.service!r}; `service` may be left out.",
-            )
-        return Refusal(
-            code=RefusalCode.CONFLICT,
-            detail=f"{spec.name} belongs to service {spec.service!r}, not to {service!r}.",
-            remedy="Leave `service` out, or name the model's own.",
-        )
-
 
 def located(spec: ModelSpec, file: Path) -> ModelSpec:
     """With the files that lie there: the projector that came with them is used."""
     projector = projector_beside(file) if spec.mmproj is None else None
     return replace(spec, file=str(file), mmproj=str(projector) if projector else spec.mmproj)
-
-
-def _layers(said: Layers) -> int | None:
-    return None if said == "all" else said
-
-
-def _cache_without_flash_attention(serving: Serving) -> str | None:
-    """The type of cache that the server would refuse."""
-    plain = serving.flash_attention or CacheType(serving.cache_type_v) in PLAIN_CACHES
-    return None if plain else serving.cache_type_v
-
-
-def _require_flash_attention(spec: ModelSpec, serving: Serving) -> None:
-    if _cache_without_flash_attention(serving) is None:
-        return
-    raise Denied(
-        Refusal(
-            code=RefusalCode.CONFLICT,
-            detail=f"{spec.name} runs without flash attention, which {serving.cache_type_v} needs.",
-            remedy="Set flash_attention: true for the model, or ask for f16.",
-        )
-    )
-
-
-def _unknown(name: str, catalogue: ModelSpecs) -> Refusal:
-    names = [word for spec in catalogue.values() for word in (spec.name, *spec.aliases)]
-    near = get_close_matches(name[:200], names, n=NAMES_SUGGESTED_MAX)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    return Refusal(
-        code=RefusalCode.UNKNOWN_MODEL,
-        detail=f"There is no model {name[:200]!r} in the catalogue.",
-        remedy=f"{meant}GET /models lists what there is.",
-    )
 
 
 def _changed(

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from orchestrator.catalogue.catalogue import Catalogue
+from orchestrator.catalogue.ordered import to_estimate
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.execution import look_at
@@ -108,7 +109,7 @@ class Forecasts:
             glanced = replace(named, footprint=UNKNOWN, auto_download=True)
             if (unclear := await self._find_size(glanced)) is not None:
                 raise Denied(unclear)
-        spec = self._catalogue.spec_to_estimate(order)
+        spec = to_estimate(order, self._catalogue.specs, self._catalogue.config)
         try:
             return await asyncio.to_thread(self._catalogue.predictions.appraise, spec)
         except Unpredictable as error:

@@ -16,11 +16,11 @@ from orchestrator.config import load_config
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement
 from orchestrator.core.values.refusals import RefusalCode
-from orchestrator.core.values.specs import Fallback, Profile
+from orchestrator.core.values.specs import Fallback
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.gguf.headers import Headers
-from orchestrator.orders import EstimateOrder, LoadOrder
+from orchestrator.orders import LoadOrder
 from orchestrator.ports import LearnedRecord
 
 FILE = """
@@ -92,33 +92,6 @@ def refusal(act):
 
 def resolved(catalogue, **order):
     return asyncio.run(catalogue.resolve(LoadOrder(**order)))
-
-
-def test_a_model_is_known_by_its_name_and_its_aliases(catalogue):
-    assert catalogue.named("chat") is catalogue.named("talk")
-
-
-@pytest.mark.parametrize(("name", "meant"), [("chta", "chat"), ("tlak", "talk"), ("zzz", None)])
-def test_an_unknown_name_is_answered_with_the_nearest(catalogue, name, meant):
-    said = refusal(lambda: catalogue.named(name))
-    assert said.code is RefusalCode.UNKNOWN_MODEL
-    assert (meant in said.remedy) if meant else ("Did you mean" not in said.remedy)
-
-
-def test_a_name_of_any_length_is_quoted_in_part(catalogue):
-    assert len(refusal(lambda: catalogue.named("x" * 100_000)).detail) < 400
-
-
-def test_a_service_may_be_named_if_it_is_the_models_own(catalogue):
-    assert resolved(catalogue, model="chat", service="rehearsal").service == "rehearsal"
-    said = refusal(lambda: resolved(catalogue, model="chat", service="elsewhere"))
-    assert said.code is RefusalCode.UNKNOWN_SERVICE
-
-
-def test_a_service_that_exists_but_is_not_its_own_is_a_conflict(file, opened):
-    file.write_text(FILE.replace("models:", "  other: {engine: fake}\nmodels:"))
-    said = refusal(lambda: resolved(opened(), model="chat", service="other"))
-    assert said.code is RefusalCode.CONFLICT
 
 
 def test_other_settings_are_estimated_anew(opened):
@@ -214,12 +187,6 @@ def test_where_nobody_can_estimate_the_declared_footprint_stands(catalogue):
     assert wider.footprint == catalogue.named("chat").footprint
 
 
-def test_a_profile_is_a_set_of_settings(catalogue):
-    spec = resolved(catalogue, model="chat", profile=Profile.MEMORY)
-    assert spec.profile is Profile.MEMORY
-    assert spec.serving != catalogue.named("chat").serving
-
-
 def learned(spec, device_bytes, load_s=3.0):
     footprint = Footprint(device_bytes=device_bytes, provenance=Provenance.MEASURED)
     return LearnedRecord(
@@ -275,53 +242,6 @@ def test_the_fingerprint_goes_by_what_occupies_bytes(catalogue):
         assert fingerprint(changed) != fingerprint(chat)
 
 
-# --- estimates ---------------------------------------------------------------------------------
-
-READING = """
-services:
-  wheel: {engine: xllamacpp, models_dir: /models}
-models:
-  see: {service: wheel, file: a.gguf, vram_mb: 1, span: 2, gpu_layers: 3, flash_attention: false}
-"""
-
-
-@pytest.fixture
-def reading(file, opened):
-    file.write_text(READING)
-    return opened()
-
-
-def asked(catalogue, **order):
-    return catalogue.spec_to_estimate(EstimateOrder(model="see", **order))
-
-
-def test_an_estimate_is_made_for_the_model_with_what_was_said(reading):
-    plain = asked(reading)
-    assert plain == reading.named("see")
-    other = asked(reading, mmproj="eyes.gguf", gpus=4, gpu_layers=7, context_size=99)
-    assert (other.mmproj, other.span) == ("/models/eyes.gguf", 4)
-    assert (other.serving.gpu_layers, other.serving.context_size) == (7, 99)
-
-
-def test_all_layers_are_not_those_that_the_model_says(reading):
-    assert asked(reading).serving.gpu_layers == 3
-    assert asked(reading, gpu_layers="all").serving.gpu_layers is None
-    loaded = LoadOrder(model="see", gpu_layers="all")
-    assert asyncio.run(reading.resolve(loaded)).serving.gpu_layers is None
-
-
-@pytest.mark.parametrize(
-    ("order", "mistake"),
-    [
-        ({"mmproj": "/etc/passwd"}, "mmproj: lies outside /models"),
-        ({"cache_type": "q8_0"}, "cache_type: q8_0 needs flash_attention: true"),
-    ],
-)
-def test_what_cannot_be_estimated_is_named(reading, order, mistake):
-    with pytest.raises(ConfigInvalid, match=mistake):
-        asked(reading, **order)
-
-
 # --- at run time -------------------------------------------------------------------------------
 
 
@@ -360,6 +280,13 @@ def test_a_put_a_reload_and_a_delete_side_by_side_all_hold(catalogue, opened, fi
     for known in (catalogue, opened()):
         assert set(known.specs) == {"chat", "draw", "new"}
         assert known.named("chat").footprint.device_bytes == 5000 * MiB
+
+
+READING = """
+services:
+  wheel: {engine: xllamacpp, models_dir: /models}
+models: {}
+"""
 
 
 def test_files_are_never_read_on_the_loop(file, opened):
@@ -504,21 +431,3 @@ def test_nobody_can_have_files_downloaded_from_outside(hub_catalogue):
     body = {"service": "local", "file": "org/repo:new.gguf", "auto_download": True}
     with pytest.raises(ConfigInvalid, match="auto_download"):
         asyncio.run(catalogue.put("new", body))
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [{"context_size": 8192}, {"profile": "fast"}, {"gpu_layers": 0}, {"cache_type": "q8_0"}],
-)
-def test_nobody_chooses_settings_for_a_server_that_others_defined(file, opened, asked):
-    named = "  theirs: {engine: llama_cpp, runtime: docker, container: llama-cpp, url: http://a:1}"
-    model = "  named: {service: theirs, vram_mb: 100}"
-    file.write_text(FILE.replace("models:", f"{named}\nmodels:\n{model}"))
-    catalogue = opened()
-    assert resolved(catalogue, model="named").name == "named"
-    with pytest.raises(Denied) as caught:
-        resolved(catalogue, model="named", **asked)
-    refusal = caught.value.refusal
-    assert refusal.code is RefusalCode.CONFLICT
-    assert next(iter(asked)) in refusal.detail
-    assert "container llama-cpp is defined" in refusal.remedy
