@@ -4,7 +4,8 @@ Turns an order into the spec that is scheduled.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from orchestrator.orders import LoadOrder, ReloadOutcome
 
 SETTINGS_MAX = 1024  # of orders, kept with what they come to: a kilobyte or two each
 RESOLVED_AGAIN_MAX = 5  # an order whose model was changed while its settings were worked out
+CHANGE_WAIT_S_MAX = 60.0  # for another change, which reads the files of the catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Catalogue:
         self._cached = cached
         self._added: Mapping[str, Body] = read_added(config.state_dir)
         self._in_force = _InForce(self._compiled(config, self._added))
-        self._changing = asyncio.Lock()  # one change at a time: it is compiled from the one before
+        self._changing = asyncio.Lock()
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -139,7 +141,7 @@ class Catalogue:
 
     async def put(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it; nothing has changed then."""
-        async with self._changing:
+        async with self._change():
             spec = await asyncio.to_thread(  # its files are read
                 parse_model,
                 self.config,
@@ -153,7 +155,7 @@ class Catalogue:
 
     async def delete(self, name: ModelName) -> None:
         """Raise Denied for a model of the file: only the file can take it out."""
-        async with self._changing:
+        async with self._change():
             if name not in self._added:
                 raise Denied(
                     Refusal(
@@ -166,13 +168,29 @@ class Catalogue:
 
     async def reload(self) -> ReloadOutcome:
         """Read the file again. Raise ConfigInvalid; nothing has changed then."""
-        async with self._changing:
+        async with self._change():
             config = await asyncio.to_thread(self._load)
             specs = await asyncio.to_thread(self._compiled, config, self._added)
             changed = _changed((self.config, self.specs), (config, specs))
             needs_restart = _needs_restart(self.config, config)
             self.config, self._in_force = config, _InForce(specs)
         return ReloadOutcome(changed=changed, needs_restart=needs_restart)
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        """One at a time: each is compiled from the one before. Raise Denied where one is stuck."""
+        try:
+            async with asyncio.timeout(CHANGE_WAIT_S_MAX):
+                await self._changing.acquire()
+        except TimeoutError:
+            detail = f"Another change of the catalogue has not ended in {CHANGE_WAIT_S_MAX:g} s."
+            remedy = "Do the disks answer that its models lie on? Send it again."
+            code = RefusalCode.CONFLICT
+            raise Denied(Refusal(code=code, detail=detail, remedy=remedy)) from None
+        try:
+            yield
+        finally:
+            self._changing.release()
 
     async def _keep_added(self, added: Mapping[str, Body]) -> None:
         specs = await asyncio.to_thread(self._compiled, self.config, added)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from orchestrator.catalogue import catalogue as module
 from orchestrator.catalogue.added import ADDED_FILE
 from orchestrator.catalogue.catalogue import RESOLVED_AGAIN_MAX, Catalogue
 from orchestrator.catalogue.learned import Experience, fingerprint
@@ -300,6 +301,29 @@ def test_files_are_never_read_on_the_loop(file, opened):
     asyncio.run(catalogue.reload())
     assert {name for name, _ in predictions.asked} == {"new", "other"}
     assert threading.main_thread() not in {thread for _, thread in predictions.asked}
+
+
+def test_a_change_that_is_stuck_is_not_waited_for_for_ever(opened, monkeypatch):
+    monkeypatch.setattr(module, "CHANGE_WAIT_S_MAX", 0.05)
+    catalogue, goes_on = opened(), threading.Event()
+
+    def stuck_load():
+        goes_on.wait(10)
+        return catalogue.config
+
+    catalogue._load = stuck_load
+
+    async def scene():
+        stuck = asyncio.create_task(catalogue.reload())
+        await asyncio.sleep(0)
+        with pytest.raises(Denied, match="has not ended"):
+            await catalogue.put("new", NEW)
+        goes_on.set()
+        await stuck
+        await catalogue.put("new", NEW)
+
+    asyncio.run(scene())
+    assert "new" in catalogue.specs
 
 
 def test_a_disk_that_refuses_changes_nothing(catalogue, tmp_path):
