@@ -4,47 +4,49 @@ Turns an order into the spec that is scheduled.
 """
 
 import asyncio
-import json
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from difflib import get_close_matches
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from orchestrator.catalogue.hub_supply import located
+from orchestrator.catalogue.added import Body, read_added, write_added
 from orchestrator.catalogue.learned import Experience
-from orchestrator.catalogue.predictor import Predictor, Unpredicting, nothing_cached
+from orchestrator.catalogue.ordered import named, ordered
+from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config import Config, parse_model
-from orchestrator.config.cores import physical_cores
-from orchestrator.config.models import PLAIN_CACHES, roots_of, settings_home
-from orchestrator.config.paths import Misplaced, locate
-from orchestrator.config.profiles import with_profile
-from orchestrator.config.sections import CacheType, EngineName
-from orchestrator.config.yaml_lines import Plain
-from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec, Serving
-from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed, Unpredictable
-from orchestrator.orders import EstimateOrder, Layers, LoadOrder, ReloadOutcome
+from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Serving
+from orchestrator.errors import Denied, Unpredictable
+from orchestrator.hub import projector_beside
+from orchestrator.orders import LoadOrder, ReloadOutcome
 
-ADDED_FILE = "models.json"  # models that were put through the API, in the state directory
-NAMES_SUGGESTED_MAX = 5
-ORDERED_SETTINGS = ("profile", "context_size", "gpu_layers", "cache_type")  # that a load may bring
-NAME_CHARS_MAX = 128  # of a file that is estimated, shown as if it were a model
-
-Body = Mapping[str, Plain]
+SETTINGS_MAX = 1024  # of orders, kept with what they come to: a kilobyte or two each
+RESOLVED_AGAIN_MAX = 5  # an order whose model was changed while its settings were worked out
+CHANGE_WAIT_S_MAX = 60.0  # for another change, which reads the files of the catalogue
 
 
-class Book:
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    """One state of the catalogue, and what its files told of orders: both end with a change."""
+
+    specs: ModelSpecs
+    told: dict[tuple[ModelName, Serving], UnderSettings] = field(default_factory=dict)
+
+    def keep(self, name: ModelName, serving: Serving, told: UnderSettings) -> None:
+        self.told[name, serving] = told
+        if len(self.told) > SETTINGS_MAX:
+            del self.told[next(iter(self.told))]
+
+
+class Catalogue:
     def __init__(
         self,
         *,
         config: Config,
         load: Callable[[], Config],
         experience: Experience,
-        predictor: Predictor | None = None,
-        cached: Callable[[str], Path | None] = nothing_cached,
+        predictions: Predictions,
+        cached: Callable[[str], Path | None],
     ) -> None:
         """`cached` says where a model of a hub lies, if it was pulled already.
 
@@ -53,272 +55,194 @@ class Book:
         self.config = config
         self._load = load
         self._experience = experience
-        self.predictor = predictor or Unpredicting()
+        self.predictions = predictions
         self._cached = cached
-        self._added: dict[str, Body] = _read_added(config.state_dir)
-        self.catalogue: Catalogue = self._compiled(config)
+        self._added: Mapping[str, Body] = read_added(config.state_dir)
+        self._in_force = _InForce(self._compiled(config, self._added))
+        self._changing = asyncio.Lock()
 
     # --- reading ---------------------------------------------------------------------------------
 
     @property
-    def believed(self) -> Catalogue:
-        """Every model with what is believed of it now: what a load as configured would be."""
-        return self._experience.shown(self.catalogue)
+    def specs(self) -> ModelSpecs:
+        """Every model as the operator and its files have it."""
+        return self._in_force.specs
+
+    @property
+    def believed(self) -> ModelSpecs:
+        """Every model with what is believed of it now: what a load as configured would be.
+
+        The same mapping, and in it the same spec of a model, until something of it changes.
+        """
+        return self._experience.shown(self.specs)
 
     def named(self, name: str) -> ModelSpec:
         """By name or alias. Raise Denied with the nearest names if there is none."""
-        spec = self.catalogue.get(ModelName(name))
-        if spec is None:
-            spec = next((each for each in self.catalogue.values() if name in each.aliases), None)
-        if spec is None:
-            raise Denied(_unknown(name, self.catalogue))
-        return spec
+        return named(name, self.specs)
 
-    async def foresee(self, order: LoadOrder) -> None:
-        """Find out beside the loop what `spec_for` does not know yet. Raise Denied as it does."""
-        wanted = self._wanted(order)
-        asks = wanted.degrade or wanted.serving != self.named(order.model).serving
-        if asks and not self.predictor.prepared(wanted):
-            await asyncio.to_thread(self.predictor.prepare, wanted)
+    async def resolve(self, order: LoadOrder) -> ModelSpec:
+        """The model as ordered, with the footprint that is believed: what is to be scheduled.
 
-    def spec_for(self, order: LoadOrder) -> ModelSpec:
-        """The model as ordered, with the footprint that is believed in. Raise Denied."""
-        spec, wanted = self.named(order.model), self._wanted(order)
-        if wanted.serving != spec.serving:
-            changed = self.predictor.changed(spec, wanted.serving)
-            wanted = replace(wanted, footprint=changed or spec.footprint)
-        return self._as_scheduled(wanted)
-
-    def _as_scheduled(self, wanted: ModelSpec) -> ModelSpec:
-        believed = self._experience.believed(wanted)
-        if not wanted.degrade:
-            return believed
-        return replace(believed, fallbacks=self.predictor.fallbacks(believed))
-
-    def _wanted(self, order: LoadOrder) -> ModelSpec:
-        """The model under the settings that are asked for."""
-        spec = self.named(order.model)
-        if order.service is not None and order.service != spec.service:
-            raise Denied(self._wrong_service(order.service, spec))
-        self._refuse_settings(order, spec)
-        serving = spec.serving
-        if order.profile is not None:
-            serving = with_profile(serving, order.profile, physical_cores=physical_cores())
-        if order.context_size is not None:
-            serving = replace(serving, context_size=order.context_size)
-        if order.gpu_layers is not None:
-            serving = replace(serving, gpu_layers=_layers(order.gpu_layers))
-        if order.cache_type is not None:
-            kind = order.cache_type
-            serving = replace(serving, cache_type_k=kind, cache_type_v=kind)
-            _require_flash_attention(spec, serving)
-        return replace(spec, serving=serving, profile=order.profile or spec.profile)
-
-    def spec_to_estimate(self, order: EstimateOrder) -> ModelSpec:
-        """What is asked about: a model, or a file that a service may read, under such settings.
-
-        Raise Denied for a model that is not there, ConfigInvalid for a file that may not be read.
+        At once for a model as configured. Other settings, and lesser ones that it may fall back
+        to, are worked out in a thread when they are first asked for; it holds for the catalogue
+        at the moment of the return. Raise Denied.
         """
-        spec = self._of_file(order) if order.model is None else self.named(order.model)
-        if spec.file is None:
-            raise ConfigInvalid((f"model: {spec.name} has no file to estimate from",))
-        if order.model is not None and order.mmproj is not None:
-            spec = replace(spec, mmproj=self._located(order.mmproj, spec))
-        serving = spec.serving
-        asked = {
-            "context_size": order.context_size,
-            "slots": order.slots,
-            "unified_cache": order.unified_cache,
-            "cache_type_k": order.cache_type,
-            "cache_type_v": order.cache_type,
-            "ubatch": order.ubatch,
-            "batch": order.ubatch and max(serving.batch, order.ubatch),
-            "flash_attention": order.flash_attention,
-        }
-        said: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-        if order.gpu_layers is not None:
-            said["gpu_layers"] = _layers(order.gpu_layers)
-        wanted = replace(serving, **said)
-        if (kind := _cache_without_flash_attention(wanted)) is not None:
-            raise ConfigInvalid((f"cache_type: {kind} needs flash_attention: true",))
-        return replace(spec, serving=wanted, span=order.gpus or spec.span)
+        for _ in range(RESOLVED_AGAIN_MAX):
+            spec = self.named(order.model)
+            wanted = ordered(order, spec, self.config)
+            if wanted is spec and not spec.degrade:
+                return self.believed[spec.name]
+            told = await self._under(wanted.serving, spec)
+            if self.specs.get(spec.name) == spec:
+                return self._scheduled(replace(wanted, footprint=told.footprint), told)
+        raise Denied(
+            Refusal(
+                code=RefusalCode.CONFLICT,
+                detail=f"{order.model} was changed again and again while its settings were "
+                "worked out.",
+                remedy="Send the order again.",
+            )
+        )
 
-    def _located(self, mmproj: str, spec: ModelSpec) -> str:
-        try:
-            return locate(mmproj, roots_of(self.config.services[spec.service]))
-        except Misplaced as error:
-            raise ConfigInvalid((f"mmproj: {error}",)) from error
+    async def _under(self, serving: Serving, spec: ModelSpec) -> UnderSettings:
+        """Does not give way to other tasks where it is known, or nothing is to be told."""
+        if serving == spec.serving and not spec.degrade:
+            return UnderSettings(spec.footprint)
+        in_force = self._in_force
+        is_in_force = in_force.specs.get(spec.name) is spec
+        told = in_force.told.get((spec.name, serving)) if is_in_force else None
+        if told is None:
+            told = await asyncio.to_thread(self.predictions.under, serving, spec)
+            if is_in_force:
+                in_force.keep(spec.name, serving, told)
+        return told
 
-    def _of_file(self, order: EstimateOrder) -> ModelSpec:
-        services = {
-            name: entry
-            for name, entry in self.config.services.items()
-            if order.service in (None, name) and entry.engine is not EngineName.FAKE
-        }
-        problem = f"service: there is no service {order.service!r} whose engine reads files"
-        for name, entry in services.items():
-            roots = roots_of(entry)
-            try:
-                return ModelSpec(
-                    name=ModelName(Path(order.file or "").name[:NAME_CHARS_MAX]),
-                    service=name,
-                    footprint=Footprint(device_bytes=0),
-                    file=locate(order.file or "", roots),
-                    mmproj=None if order.mmproj is None else locate(order.mmproj, roots),
-                )
-            except Misplaced as error:
-                problem = f"file: {error}"
-        raise ConfigInvalid((problem,))
+    def _scheduled(self, wanted: ModelSpec, told: UnderSettings) -> ModelSpec:
+        believed = self._experience.believed(wanted)
+        return replace(believed, fallbacks=told.fallbacks(believed.footprint))
 
     # --- changing --------------------------------------------------------------------------------
 
-    def take_in(self, found: ModelSpec) -> ModelSpec:
+    async def take_in(self, found: ModelSpec) -> ModelSpec:
         """The files of a model were found or brought: the catalogue names them from now on.
 
-        Return the same wish as it is to be scheduled.
+        Return the same wish as it is to be scheduled. A reload that is reading files at this
+        moment may not know of them: then they are found again when the model is next wanted.
         """
-        known = self.catalogue.get(found.name)
+        known = self.specs.get(found.name)
+        here = found
         if known is not None and known.hub == found.hub:
-            known = replace(known, file=found.file, mmproj=found.mmproj)
-            if known.footprint.unknown and known.serving == found.serving:
-                known = replace(known, footprint=found.footprint)
-            elif known.footprint.unknown:
-                told = self.predictor.changed(known, known.serving)
-                known = replace(known, footprint=told or known.footprint)
-            self.catalogue = {**self.catalogue, known.name: known}
-        return self._as_scheduled(found)
+            here = replace(known, file=found.file, mmproj=found.mmproj)
+            if here.footprint.unknown:
+                here = await asyncio.to_thread(self._sized, here)
+            if self.specs.get(found.name) is known:
+                self._in_force = _InForce({**self.specs, found.name: here})
+        return self._scheduled(found, await self._under(found.serving, here))
 
     async def put(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it; nothing has changed then."""
-        spec = await asyncio.to_thread(  # its files are read
-            parse_model,
-            self.config,
-            name,
-            body,
-            taken=self.catalogue,
-            estimate=self.predictor.footprint,
-        )
-        await self._keep_added({**self._added, name: body})
-        return self.catalogue[spec.name]
+        async with self._change():
+            spec = await asyncio.to_thread(  # its files are read
+                parse_model,
+                self.config,
+                name,
+                body,
+                taken=self.specs,
+                estimate=self.predictions.footprint,
+            )
+            await self._keep_added({**self._added, name: body})
+            return self.specs[spec.name]
 
     async def delete(self, name: ModelName) -> None:
         """Raise Denied for a model of the file: only the file can take it out."""
-        if name not in self._added:
-            raise Denied(
-                Refusal(
-                    code=RefusalCode.CONFLICT,
-                    detail=f"{name} stands in the configuration file.",
-                    remedy="Take it out there and reload (POST /admin/reload).",
+        async with self._change():
+            if name not in self._added:
+                raise Denied(
+                    Refusal(
+                        code=RefusalCode.CONFLICT,
+                        detail=f"{name} stands in the configuration file.",
+                        remedy="Take it out there and reload (POST /admin/reload).",
+                    )
                 )
-            )
-        await self._keep_added({key: each for key, each in self._added.items() if key != name})
+            await self._keep_added({key: each for key, each in self._added.items() if key != name})
 
     async def reload(self) -> ReloadOutcome:
         """Read the file again. Raise ConfigInvalid; nothing has changed then."""
-        config = await asyncio.to_thread(self._load)
-        catalogue = self._compiled(config)
-        before = self.config
-        changed = [
-            f"models.{name}"
-            for name in sorted({*catalogue, *self.catalogue})
-            if catalogue.get(name) != self.catalogue.get(name)
-        ]
-        if config.scheduling != before.scheduling:
-            changed.append("scheduling")
-        if (config.devices.headroom_mb, config.devices.budget_mb) != (
-            before.devices.headroom_mb,
-            before.devices.budget_mb,
-        ):
-            changed.append("devices")
-        self.config, self.catalogue = config, catalogue
-        return ReloadOutcome(changed=tuple(changed), needs_restart=_needs_restart(before, config))
+        async with self._change():
+            config = await asyncio.to_thread(self._load)
+            specs = await asyncio.to_thread(self._compiled, config, self._added)
+            changed = _changed((self.config, self.specs), (config, specs))
+            needs_restart = _needs_restart(self.config, config)
+            self.config, self._in_force = config, _InForce(specs)
+        return ReloadOutcome(changed=changed, needs_restart=needs_restart)
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        """One at a time: each is compiled from the one before. Raise Denied where one is stuck."""
+        try:
+            async with asyncio.timeout(CHANGE_WAIT_S_MAX):
+                await self._changing.acquire()
+        except TimeoutError:
+            detail = f"Another change of the catalogue has not ended in {CHANGE_WAIT_S_MAX:g} s."
+            remedy = "Do the disks answer that its models lie on? Send it again."
+            code = RefusalCode.CONFLICT
+            raise Denied(Refusal(code=code, detail=detail, remedy=remedy)) from None
+        try:
+            yield
+        finally:
+            self._changing.release()
 
     async def _keep_added(self, added: Mapping[str, Body]) -> None:
-        catalogue = self._compiled(self.config, added)
-        await asyncio.to_thread(_write_added, self.config.state_dir, added)
-        self._added = dict(added)
-        self.catalogue = catalogue
+        specs = await asyncio.to_thread(self._compiled, self.config, added)
+        await asyncio.to_thread(write_added, self.config.state_dir, added)
+        self._added = added
+        self._in_force = _InForce(specs)
 
-    def _compiled(self, config: Config, added: Mapping[str, Body] | None = None) -> Catalogue:
-        catalogue = {name: self._at_hand(spec) for name, spec in config.catalogue.items()}
-        for name, body in (self._added if added is None else added).items():
-            spec = parse_model(
-                config, name, body, taken=catalogue, estimate=self.predictor.footprint
-            )
-            catalogue[spec.name] = self._at_hand(spec)
-        return catalogue
+    def _compiled(self, config: Config, added: Mapping[str, Body]) -> ModelSpecs:
+        """Blocking: files are read. Raise ConfigInvalid."""
+        specs = {name: self._at_hand(spec) for name, spec in config.catalogue.items()}
+        for name, body in added.items():
+            spec = parse_model(config, name, body, taken=specs, estimate=self.predictions.footprint)
+            specs[spec.name] = self._at_hand(spec)
+        return specs
 
     def _at_hand(self, spec: ModelSpec) -> ModelSpec:
         """A model of a hub that was pulled already is like any other."""
         here = None if spec.hub is None else self._cached(spec.hub)
         if here is None:
             return spec
-        spec = located(spec, here)
+        return self._sized(located(spec, here))
+
+    def _sized(self, spec: ModelSpec) -> ModelSpec:
         try:
-            return replace(spec, footprint=self.predictor.footprint(spec) or spec.footprint)
+            return replace(spec, footprint=self.predictions.footprint(spec) or spec.footprint)
         except Unpredictable:
             return spec  # whoever loads it hears what is wrong with it
 
-    def _refuse_settings(self, order: LoadOrder, spec: ModelSpec) -> None:
-        """Raise Denied if the order wants to change what is not ours to choose."""
-        service = self.config.services.get(spec.service)
-        home = settings_home(service) if service is not None else None
-        asked = [key for key in ORDERED_SETTINGS if getattr(order, key) is not None]
-        if home is not None and asked:
-            raise Denied(
-                Refusal(
-                    code=RefusalCode.CONFLICT,
-                    detail=f"{spec.name} runs with the settings of whoever defined its server: "
-                    f"{', '.join(asked)} of a load would change nothing.",
-                    remedy=f"Leave that out, or set it where {home}.",
-                )
-            )
 
-    def _wrong_service(self, service: str, spec: ModelSpec) -> Refusal:
-        if service not in self.config.services:
-            return Refusal(
-                code=RefusalCode.UNKNOWN_SERVICE,
-                detail=f"There is no service {service!r}.",
-                remedy=f"{spec.name} belongs to {spec.service!r}; `service` may be left out.",
-            )
-        return Refusal(
-            code=RefusalCode.CONFLICT,
-            detail=f"{spec.name} belongs to service {spec.service!r}, not to {service!r}.",
-            remedy="Leave `service` out, or name the model's own.",
-        )
+def located(spec: ModelSpec, file: Path) -> ModelSpec:
+    """With the files that lie there: the projector that came with them is used."""
+    projector = projector_beside(file) if spec.mmproj is None else None
+    return replace(spec, file=str(file), mmproj=str(projector) if projector else spec.mmproj)
 
 
-def _layers(said: Layers) -> int | None:
-    return None if said == "all" else said
-
-
-def _cache_without_flash_attention(serving: Serving) -> str | None:
-    """The type of cache that the server would refuse."""
-    plain = serving.flash_attention or CacheType(serving.cache_type_v) in PLAIN_CACHES
-    return None if plain else serving.cache_type_v
-
-
-def _require_flash_attention(spec: ModelSpec, serving: Serving) -> None:
-    if _cache_without_flash_attention(serving) is None:
-        return
-    raise Denied(
-        Refusal(
-            code=RefusalCode.CONFLICT,
-            detail=f"{spec.name} runs without flash attention, which {serving.cache_type_v} needs.",
-            remedy="Set flash_attention: true for the model, or ask for f16.",
-        )
-    )
-
-
-def _unknown(name: str, catalogue: Catalogue) -> Refusal:
-    names = [word for spec in catalogue.values() for word in (spec.name, *spec.aliases)]
-    near = get_close_matches(name[:200], names, n=NAMES_SUGGESTED_MAX)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    return Refusal(
-        code=RefusalCode.UNKNOWN_MODEL,
-        detail=f"There is no model {name[:200]!r} in the catalogue.",
-        remedy=f"{meant}GET /models lists what there is.",
-    )
+def _changed(
+    before: tuple[Config, ModelSpecs], after: tuple[Config, ModelSpecs]
+) -> tuple[str, ...]:
+    (old, old_specs), (new, new_specs) = before, after
+    changed = [
+        f"models.{name}"
+        for name in sorted({*new_specs, *old_specs})
+        if new_specs.get(name) != old_specs.get(name)
+    ]
+    if new.scheduling != old.scheduling:
+        changed.append("scheduling")
+    if (new.devices.headroom_mb, new.devices.budget_mb) != (
+        old.devices.headroom_mb,
+        old.devices.budget_mb,
+    ):
+        changed.append("devices")
+    return tuple(changed)
 
 
 def _needs_restart(before: Config, after: Config) -> tuple[str, ...]:
@@ -339,31 +263,3 @@ def _needs_restart(before: Config, after: Config) -> tuple[str, ...]:
     ):
         needs.append("devices")
     return tuple(sorted(set(needs)))
-
-
-def _read_added(state_dir: Path) -> dict[str, Body]:
-    path = state_dir / ADDED_FILE
-    try:
-        added = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        remedy = "mend it or move it away"
-        raise ConfigInvalid((f"{path}: cannot be read: {error}; {remedy}",)) from error
-    if not isinstance(added, dict) or not all(isinstance(each, dict) for each in added.values()):
-        raise ConfigInvalid((f"{path}: must map names to models; mend it or move it away",))
-    return added
-
-
-def _write_added(state_dir: Path, added: Mapping[str, Body]) -> None:
-    """Whole or not at all. Raise RegistryFailed if the disk refuses."""
-    path = state_dir / ADDED_FILE
-    draft = path.with_suffix(".tmp")
-    try:
-        with draft.open("w") as file:
-            json.dump(added, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise RegistryFailed(f"{path} could not be written: {error.strerror}") from error

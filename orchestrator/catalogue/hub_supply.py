@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator import hub
-from orchestrator.catalogue.predictions import Predictions
+from orchestrator.catalogue.catalogue import Catalogue, located
 from orchestrator.config.yaml_lines import show
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import UNKNOWN, Provenance
@@ -35,26 +35,18 @@ _TOLD_BY_FILES = frozenset({Provenance.UNKNOWN, Provenance.DECLARED, Provenance.
 T = TypeVar("T")
 
 
-def located(spec: ModelSpec, file: Path) -> ModelSpec:
-    """With the files that lie there: the projector that came with them is used."""
-    projector = hub.projector_beside(file) if spec.mmproj is None else None
-    return replace(spec, file=str(file), mmproj=str(projector) if projector else spec.mmproj)
-
-
 class HubSupply:
-    """Keeps `ports.Supply`. What it found out is believed by `take_in` from then on."""
+    """Keeps `ports.Supply`. What it found out, the catalogue knows from then on."""
 
     def __init__(
         self,
         access: hub.Access,
-        predictions: Predictions,
-        take_in: Callable[[ModelSpec], ModelSpec],
+        catalogue: Catalogue,
         *,
         patience: hub.Patience | None = None,
     ) -> None:
         self._access = access
-        self._predictions = predictions
-        self._take_in = take_in
+        self._catalogue = catalogue
         self._patience = patience
         self._turns = asyncio.Semaphore(DOWNLOADS_MAX)
 
@@ -62,7 +54,7 @@ class HubSupply:
         if spec.hub is None:
             return spec
         try:
-            return self._take_in(await self._supplied(spec, spec.hub, tell))
+            return await self._catalogue.take_in(await self._supplied(spec, spec.hub, tell))
         except hub.PullFailed as failed:
             return _failure(spec, failed)
         except Unpredictable as unclear:
@@ -93,7 +85,7 @@ class HubSupply:
             return spec
         declared = spec.footprint.provenance is Provenance.DECLARED
         draft = spec if declared else replace(spec, footprint=UNKNOWN)
-        footprint = self._predictions.footprint(draft)
+        footprint = self._catalogue.predictions.footprint(draft)
         assert footprint is not None, "its file is known"
         return replace(spec, footprint=footprint)
 
@@ -123,7 +115,7 @@ class HubSupply:
             header = read_header(first.here)
         except GgufError as error:
             raise Unpredictable(("file",), f"cannot be used: {error}") from error
-        self._predictions.expect(first.later, _moved(header, parts))
+        self._catalogue.predictions.expect(first.later, _moved(header, parts))
 
     async def _pulled(self, reference: str, tell: Tell) -> Path:
         while self._turns.locked():

@@ -21,7 +21,7 @@ from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement, Raised, drift_bytes, with_newest
 from orchestrator.core.values.messages import Decide, DecisionKind, Learn
 from orchestrator.core.values.residents import InstanceId, Placement, Resident
-from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, to_mb
 from orchestrator.ports import LearnedRecord
 
@@ -43,6 +43,15 @@ def fingerprint(spec: ModelSpec, version: str = "", device_type: str = "") -> st
         "device_type": device_type,
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What is believed of a whole catalogue, good until that or its grounds change."""
+
+    specs: ModelSpecs
+    grounds: object  # the types of devices, the versions of the servers
+    believed: ModelSpecs
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +79,8 @@ class Experience:
         self._versions = {} if versions is None else versions  # they change while we look
         self._devices = devices
         self._lives: dict[InstanceId, _Life] = {}
-        self._lessons = 0  # grows with every change of what is believed
-        self._shown: tuple[Catalogue, object, Catalogue] | None = None
-        self._each_shown: dict[ModelName, tuple[ModelSpec, object, ModelSpec]] = {}
+        self._view = _View({}, None, {})
+        self._taught: set[ModelName] = set()  # since the view was made
 
     def records(self, model: ModelName) -> tuple[LearnedRecord, ...]:
         return tuple(self._records.get(model, {}).values())
@@ -107,23 +115,24 @@ class Experience:
             load_s=next((each.load_s for each in found if each.load_s), spec.load_s),
         )
 
-    def shown(self, specs: Catalogue) -> Catalogue:
-        """What is believed of all, for who asks often: worked out again where that has changed."""
-        world = (tuple(each.name for each in self._devices()), tuple(self._versions.items()))
-        kept = self._shown
-        if kept is None or kept[0] is not specs or kept[1] != (self._lessons, world):
-            believed = {name: self._show(spec, world) for name, spec in specs.items()}
-            kept = self._shown = specs, (self._lessons, world), believed
-            for gone in self._each_shown.keys() - specs.keys():
-                del self._each_shown[gone]
-        return kept[2]
+    def shown(self, specs: ModelSpecs) -> ModelSpecs:
+        """What is believed of all, for callers that ask often.
 
-    def _show(self, spec: ModelSpec, world: object) -> ModelSpec:
-        grounds = (self.records(spec.name), world)
-        kept = self._each_shown.get(spec.name)
-        if kept is None or kept[0] is not spec or kept[1] != grounds:
-            kept = self._each_shown[spec.name] = spec, grounds, self.believed(spec)
-        return kept[2]
+        The same mapping, and in it the same spec of a model, until something of it changes.
+        """
+        grounds = (tuple(device.name for device in self._devices()), tuple(self._versions.items()))
+        view = self._view
+        is_same = view.grounds == grounds
+        if view.specs is not specs or self._taught or not is_same:
+            believed = {
+                name: view.believed[name]
+                if is_same and view.specs.get(name) is spec and name not in self._taught
+                else self.believed(spec)
+                for name, spec in specs.items()
+            }
+            self._taught.clear()
+            view = self._view = _View(specs, grounds, believed)
+        return view.believed
 
     def learn(self, effect: Learn, at: datetime) -> tuple[LearnedRecord, Decide | None]:
         """The record to be kept, and what is worth saying about it."""
@@ -196,7 +205,7 @@ class Experience:
 
     def _keep(self, record: LearnedRecord) -> None:
         self._records[record.model][record.settings] = record
-        self._lessons += 1
+        self._taught.add(record.model)
 
     def _types(self, spec: ModelSpec) -> dict[str, DeviceKind]:
         """The types of devices that the spec's layers may lie on."""

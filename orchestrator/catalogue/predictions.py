@@ -1,10 +1,9 @@
 """What models will take, told from their files before anything of them runs, and remembered."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from orchestrator.catalogue.sizing import (
     LLAMA_SERVER,
@@ -36,11 +35,30 @@ from orchestrator.orders import Suggestion
 DIFFERENCE_SAID = 0.1  # of what the file says: a declaration that is further off is told so
 PREDICTIONS_MAX = 4096  # some hundred bytes each; a catalogue of hundreds under several settings
 
-Known = TypeVar("Known")
+
+@dataclass(frozen=True, slots=True)
+class UnderSettings:
+    """What the files say of a model under the settings of an order."""
+
+    footprint: Footprint  # what the catalogue says, moved to these settings
+    predicted: Footprint | None = None  # by the files alone; None: they do not tell
+    ladder: tuple[Fallback, ...] = ()  # the operator's `degrade` list, by the files alone
+
+    def fallbacks(self, believed: Footprint) -> tuple[Fallback, ...]:
+        """The ladder from what is believed of the settings above it."""
+        base = self.predicted
+        if base is None:
+            return ()
+        return tuple(
+            replace(step, footprint=believed.moved(base, step.footprint)) for step in self.ladder
+        )
 
 
 class Predictions:
-    """Footprints by the files, each worked out once. Blocking, unless it says otherwise."""
+    """Footprints by the files, each worked out once. Blocking: run it in a thread.
+
+    Several threads may ask: at worst the same is worked out twice.
+    """
 
     def __init__(
         self,
@@ -58,7 +76,6 @@ class Predictions:
         self._of_services = of_services or {}
         self._servers = servers or {}
         self._known: OrderedDict[object, Predicted] = OrderedDict()
-        self._prepared: OrderedDict[object, None] = OrderedDict()
         self._remarks: dict[ModelName, Decide] = {}  # of models that were asked for so far
         self._said: dict[ModelName, Decide] = {}
 
@@ -76,7 +93,7 @@ class Predictions:
         if spec.file is None:
             return declared
         try:
-            predicted = self._asked(spec)
+            predicted = self._asked(spec, self._files(spec, self._headers.of))
         except Unpredictable:
             if declared is None:
                 raise
@@ -86,53 +103,29 @@ class Predictions:
 
     def news(self) -> tuple[Decide, ...]:
         """What is worth saying of the footprints and has not been said. Never blocks."""
-        fresh = [each for name, each in self._remarks.items() if self._said.get(name) != each]
-        self._said = dict(self._remarks)
-        return tuple(fresh)
+        remarks = dict(self._remarks)  # threads may add to them meanwhile
+        fresh = tuple(said for name, said in remarks.items() if self._said.get(name) != said)
+        self._said = remarks
+        return fresh
 
-    def changed(self, spec: ModelSpec, serving: Serving) -> Footprint | None:
-        """What the same model takes under other settings; None if that cannot be told.
+    def under(self, serving: Serving, spec: ModelSpec) -> UnderSettings:
+        """What a model of the catalogue takes under the settings of an order, and under lesser.
 
-        Never blocks: what it looks up, `prepare` has asked for.
+        Where its files do not tell, what the catalogue says stands. They are not looked at again:
+        this is told of the same files as the catalogue's own figure.
         """
-        taken = self._remembered(replace(spec, serving=serving))
-        if taken is None or taken.sure:
-            return None if taken is None else taken.footprint
-        base = self._remembered(spec)
-        if base is None or base.methods != taken.methods:
-            return spec.footprint.at_least(taken.footprint)
-        return spec.footprint.moved(base.footprint, taken.footprint)
-
-    def prepared(self, spec: ModelSpec) -> bool:
-        """Whether `changed` and `fallbacks` know all there is to know. Never blocks."""
-        if spec.file is None:
-            return True
-        try:
-            files = self._files(spec, self._headers.remembered)
-            planner = self._planner(spec, files)
-        except Unpredictable:
-            return False
-        return planner is None or _preparation(spec, files) in self._prepared
-
-    def prepare(self, spec: ModelSpec) -> None:
-        """Read the files and ask the planner for what `changed` and `fallbacks` look up."""
-        try:
-            files = self._files(spec, self._headers.of)
-            self._asked(spec)
-            self._ladder(spec, self._asked)
-        except Unpredictable:
-            return  # what cannot be told is not promised either: the declaration stands
-        _keep(self._prepared, _preparation(spec, files), None)
+        wanted = replace(spec, serving=serving)
+        taken = self._told(wanted)
+        if taken is None:
+            return UnderSettings(spec.footprint)
+        footprint = spec.footprint if serving == spec.serving else self._moved(spec, taken)
+        return UnderSettings(footprint, taken.footprint, tuple(self._ladder(wanted, taken)))
 
     def appraise(self, spec: ModelSpec) -> Appraisal:
         """In parts, for who wants to see them; of a model with a file. Raise Unpredictable."""
         files = self._files(spec, self._headers.of)
         parts = estimated(files, spec.serving, spec.span, self._planner(spec, files))
-        return Appraisal(spec, parts, self._asked(spec).footprint)
-
-    def fallbacks(self, spec: ModelSpec) -> tuple[Fallback, ...]:
-        """What the operator's `degrade` list comes to, step by step. Never blocks."""
-        return self._ladder(spec, self._remembered)
+        return Appraisal(spec, parts, self._asked(spec, files).footprint)
 
     def suggestions(
         self,
@@ -150,7 +143,7 @@ class Predictions:
             return ()
         try:
             files = self._files(spec, self._headers.of)
-            predicted = self._asked(spec).footprint
+            predicted = self._asked(spec, files).footprint
             planner = self._planner(spec, files)
             settings = settings_of(files, spec.serving, 0 if on_host else spec.span)
             # What was learned beyond the prediction holds for the suggestion too.
@@ -175,18 +168,22 @@ class Predictions:
             return ()
         return tuple(_as_order({key: each}, spec.serving) for key, each in fit.suggestions.items())
 
-    def _ladder(
-        self, spec: ModelSpec, told: Callable[[ModelSpec], Predicted | None]
-    ) -> tuple[Fallback, ...]:
-        base = told(spec) if spec.degrade else None
-        if base is None or spec.file is None:
-            return ()
+    def _moved(self, spec: ModelSpec, taken: Predicted) -> Footprint:
+        if taken.sure:
+            return taken.footprint
+        base = self._told(spec)
+        if base is None or base.methods != taken.methods:
+            return spec.footprint.at_least(taken.footprint)
+        return spec.footprint.moved(base.footprint, taken.footprint)
+
+    def _ladder(self, spec: ModelSpec, base: Predicted) -> Iterator[Fallback]:
+        """What the operator's `degrade` list comes to, step by step."""
+        assert spec.file is not None, "it was told by its file"
         layers = len(architecture_of(self._headers.remembered(Path(spec.file))).layers) + 1
-        found: list[Fallback] = []
         serving, given_up, least = spec.serving, dict[str, str](), base.footprint
         for degrading in spec.degrade:
             for step in steps(degrading, spec, serving, layers):
-                taken = told(replace(spec, serving=step.serving))
+                taken = self._told(replace(spec, serving=step.serving))
                 # Between two ways of telling, the difference is theirs and not the settings'.
                 if taken is None or taken.methods != base.methods:
                     continue
@@ -194,14 +191,7 @@ class Predictions:
                     continue
                 serving, least = step.serving, taken.footprint
                 given_up[degrading] = step.given_up
-                found.append(
-                    Fallback(
-                        serving=serving,
-                        footprint=spec.footprint.moved(base.footprint, least),
-                        given_up=tuple(given_up.values()),
-                    )
-                )
-        return tuple(found)
+                yield Fallback(serving=serving, footprint=least, given_up=tuple(given_up.values()))
 
     def _remark(self, spec: ModelSpec, declared: Footprint | None, predicted: Predicted) -> None:
         said = _difference(spec, declared, predicted) if declared else _doubt(spec, predicted)
@@ -223,31 +213,27 @@ class Predictions:
         """Who tells instead of the header, where that does not say enough."""
         return None if understood(files) else self._of_services.get(spec.service, self._dry_runs)
 
-    def _asked(self, spec: ModelSpec) -> Predicted:
-        """Raise Unpredictable."""
-        files = self._files(spec, self._headers.of)
-        planner = self._planner(spec, files)
-        key = (files.identity, spec.serving, spec.span, planner)
-        known = self._known.get(key)
-        # A guess that stands in for a planner that did not answer stands until it is asked again.
-        if known is None or (planner is not None and not known.sure):
-            known = worked_out(files, spec, planner)
-            _keep(self._known, key, known)
-        return known
-
-    def _remembered(self, spec: ModelSpec) -> Predicted | None:
-        """Never blocks: as far as the files have been read and the planner has been asked."""
+    def _told(self, spec: ModelSpec) -> Predicted | None:
+        """By the files as they were last read, and a planner once. None where they do not tell."""
         if spec.file is None:
             return None
         try:
             files = self._files(spec, self._headers.remembered)
-            planner = self._planner(spec, files)
-            key = (files.identity, spec.serving, spec.span, planner)
-            if key not in self._known and planner is None:
-                _keep(self._known, key, worked_out(files, spec, None))
-            return self._known.get(key)
+            return self._asked(spec, files, once=True)
         except Unpredictable:
             return None
+
+    def _asked(self, spec: ModelSpec, files: Files, *, once: bool = False) -> Predicted:
+        """A planner that did not answer is asked again, unless `once`. Raise Unpredictable."""
+        planner = self._planner(spec, files)
+        key = (files.identity, spec.serving, spec.span, planner)
+        known = self._known.get(key)
+        if known is None or (planner is not None and not known.sure and not once):
+            known = worked_out(files, spec, planner)
+            self._known[key] = known
+            while len(self._known) > PREDICTIONS_MAX:
+                self._known.popitem(last=False)
+        return known
 
 
 def _read(read: Callable[[Path], Header], path: str, *where: str | int) -> Header:
@@ -255,16 +241,6 @@ def _read(read: Callable[[Path], Header], path: str, *where: str | int) -> Heade
         return read(Path(path))
     except GgufError as error:
         raise Unpredictable(where, f"cannot be used: {error}") from error
-
-
-def _keep(among: OrderedDict[object, Known], key: object, known: Known) -> None:
-    among[key] = known
-    while len(among) > PREDICTIONS_MAX:
-        among.popitem(last=False)
-
-
-def _preparation(spec: ModelSpec, files: Files) -> object:
-    return files.identity, spec.serving, spec.span, spec.degrade
 
 
 def _doubt(spec: ModelSpec, predicted: Predicted) -> Decide | None:

@@ -37,7 +37,7 @@ from orchestrator.config.yaml_lines import (
     read_yaml,
     show,
 )
-from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.errors import ConfigInvalid
 
 HERE = Path(__file__).parent
@@ -65,7 +65,7 @@ class Config:
     scheduling: SchedulingSettings
     services: Mapping[ServiceName, ServiceEntry]
     models: Mapping[ModelName, ModelEntry]
-    catalogue: Catalogue
+    catalogue: ModelSpecs
 
 
 def load_config(
@@ -126,7 +126,7 @@ def parse_model(
     name: str,
     body: Mapping[str, object],
     *,
-    taken: Catalogue | None = None,
+    taken: ModelSpecs | None = None,
     estimate: Estimate = declared_only,
 ) -> ModelSpec:
     """One model that somebody sent at run time. Raise ConfigInvalid with every mistake.
@@ -309,7 +309,7 @@ def _alias_mistakes(
             yield Mistake(("aliases", index), sentence)
 
 
-def _owners(catalogue: Catalogue, name: str) -> dict[str, str]:
+def _owners(catalogue: ModelSpecs, name: str) -> dict[str, str]:
     """Whom every name and alias leads to, the model called `name` aside."""
     others = [spec for spec in catalogue.values() if spec.name != name]
     return {word: spec.name for spec in others for word in (*spec.aliases, spec.name)}

@@ -11,7 +11,7 @@ from orchestrator.core.life.reconcile import Health, Sight, come_back, reconcile
 from orchestrator.core.room.placement import placements, usable_devices
 from orchestrator.core.values.messages import Recovered
 from orchestrator.core.values.residents import InstanceId, Placement, Resident, ResidentState
-from orchestrator.core.values.specs import Catalogue, ModelSpec, ServiceName
+from orchestrator.core.values.specs import ModelSpec, ModelSpecs, ServiceName
 from orchestrator.errors import StopFailed, Unreachable
 from orchestrator.ports import (
     Drivers,
@@ -33,7 +33,7 @@ _HEALTH = {
 }
 
 
-async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) -> None:
+async def recover(conductor: Conductor, memory: Memory, catalogue: ModelSpecs) -> None:
     """Adopt what is healthy, go on with what was begun, remove what is ours and broken."""
     now_s = conductor.clock()
     known = [record for record in memory.residents if _has_drivers(record, conductor.drivers)]
@@ -76,7 +76,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: Catalogue) ->
     await _remove([running[each] for each in verdict.remove], runtimes)
 
 
-async def adopt(conductor: Conductor, catalogue: Catalogue) -> None:
+async def adopt(conductor: Conductor, catalogue: ModelSpecs) -> None:
     """Take over what somebody else has started and a model of ours stands for.
 
     Only what answers: a container of other people's that fails is theirs to look after.
@@ -91,7 +91,7 @@ async def adopt(conductor: Conductor, catalogue: Catalogue) -> None:
         await conductor.lookout.sample()  # now we know whose bytes those are
 
 
-async def take_back(conductor: Conductor, catalogue: Catalogue, runtime: Runtime) -> None:
+async def take_back(conductor: Conductor, catalogue: ModelSpecs, runtime: Runtime) -> None:
     """What is ours, had ended, and was started again by somebody goes on as a resident.
 
     Of two copies of one model the one that the scheduler knows stays. What nothing in the
@@ -208,7 +208,7 @@ async def _still_there(
 def _engines(
     found: Sequence[Found],
     known: Sequence[ResidentRecord],
-    catalogue: Catalogue,
+    catalogue: ModelSpecs,
     drivers: Mapping[ServiceName, Drivers],
 ) -> dict[InstanceId, Engine]:
     services = {record.resident.instance: record.resident.spec.service for record in known}

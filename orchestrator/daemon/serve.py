@@ -22,7 +22,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from orchestrator.catalogue.catalogue import Book
+from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictions import Predictions
 from orchestrator.conductor.conductor import Conductor
@@ -38,7 +38,6 @@ from orchestrator.daemon.wiring import (
     Runtimes,
     ServerVersions,
     hub_access,
-    hub_supply,
     make_devices,
     make_drivers,
     make_predictions,
@@ -163,7 +162,7 @@ async def _put_together(
     runtimes = Runtimes(config)
     versions = ServerVersions(config, runtimes)
     experience = _experience(versions, memory, ledger)
-    book = _book(config, load, experience, predictions)
+    catalogue = _catalogue(config, load, experience, predictions)
     history = History(epoch=uuid.uuid4().hex[:8])
     async with AsyncExitStack() as stack:
         stack.push_async_callback(registry.close)
@@ -172,9 +171,9 @@ async def _put_together(
         stack.push_async_callback(runtimes.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         conductor = Conductor(
-            scheduler=Scheduler(book.catalogue, ledger, config.scheduling.rules),
+            scheduler=Scheduler(catalogue.specs, ledger, config.scheduling.rules),
             devices=devices,
-            drivers=make_drivers(config, http, runtimes, hub_supply(predictions, book.take_in)),
+            drivers=make_drivers(config, http, runtimes, catalogue),
             registry=registry,
             history=history,
             clock=clock,
@@ -183,7 +182,7 @@ async def _put_together(
         )
         desk = Desk(
             conductor=conductor,
-            book=book,
+            catalogue=catalogue,
             problems=lambda: tuple(each for each in (registry.problem,) if each),
             fake_devices=fake,
         )
@@ -191,11 +190,11 @@ async def _put_together(
         conductor.start_from(memory)
         _say_problems(conductor, inner)
         desk.say_news()
-        await _take_over(conductor, memory, book, versions)
+        await _take_over(conductor, memory, catalogue, versions)
         server = _server(desk)
         daemon = Daemon(conductor, desk, server, listener)
-        background = _begin_looking(conductor, book, tasks)
-        periodic = Periodic(*_jobs(book, conductor, registry, runtimes))
+        background = _begin_looking(conductor, catalogue, tasks)
+        periodic = Periodic(*_jobs(catalogue, conductor, registry, runtimes))
         periodic.start()
         await _preload(desk)
         try:
@@ -209,29 +208,29 @@ async def _put_together(
 
 
 async def _take_over(
-    conductor: Conductor, memory: Memory, book: Book, versions: ServerVersions
+    conductor: Conductor, memory: Memory, catalogue: Catalogue, versions: ServerVersions
 ) -> None:
     """Go on with what outlived us, on devices that have been read."""
     await asyncio.gather(conductor.lookout.sample(), versions.look())
-    await recover(conductor, memory, book.catalogue)
-    await adopt(conductor, book.catalogue)
+    await recover(conductor, memory, catalogue.specs)
+    await adopt(conductor, catalogue.specs)
     await conductor.lookout.sample()  # again, now that we know which bytes are ours
 
 
 def _begin_looking(
-    conductor: Conductor, book: Book, tasks: asyncio.TaskGroup
+    conductor: Conductor, catalogue: Catalogue, tasks: asyncio.TaskGroup
 ) -> list[asyncio.Task[None]]:
     runtimes = {drivers.runtime for drivers in conductor.drivers.values()}
     return [
         tasks.create_task(conductor.lookout.keep_up(), name="keep up"),
         *(
-            tasks.create_task(_take_back(conductor, book, each), name=f"take back {each.name}")
+            tasks.create_task(_take_back(conductor, catalogue, each), name=f"take back {each.name}")
             for each in runtimes
         ),
     ]
 
 
-async def _take_back(conductor: Conductor, book: Book, runtime: Runtime) -> None:
+async def _take_back(conductor: Conductor, catalogue: Catalogue, runtime: Runtime) -> None:
     """What others start again of ours is a resident at once, or soon where nobody tells us."""
     pause_s = ADOPT_S
     while True:
@@ -241,7 +240,7 @@ async def _take_back(conductor: Conductor, book: Book, runtime: Runtime) -> None
                 await runtime.stirred()
                 pause_s = LOOK_SOON_S
         try:
-            await take_back(conductor, book.catalogue, runtime)
+            await take_back(conductor, catalogue.specs, runtime)
         except Exception:
             log.exception("take back %s", runtime.name)  # looked at again soon
         await asyncio.sleep(LOOK_SOON_S)
@@ -266,15 +265,15 @@ def _experience(versions: ServerVersions, memory: Memory, ledger: Ledger) -> Exp
     )
 
 
-def _book(
+def _catalogue(
     config: Config, load: Callable[[], Config], experience: Experience, predictions: Predictions
-) -> Book:
+) -> Catalogue:
     home = hub_access().home
-    return Book(
+    return Catalogue(
         config=config,
         load=load,
         experience=experience,
-        predictor=predictions,
+        predictions=predictions,
         cached=lambda reference: cached(reference, home=home),
     )
 
@@ -285,16 +284,16 @@ def _say_problems(conductor: Conductor, registry: SqliteRegistry) -> None:
 
 
 def _jobs(
-    book: Book, conductor: Conductor, registry: SteadyRegistry, runtimes: Runtimes
+    catalogue: Catalogue, conductor: Conductor, registry: SteadyRegistry, runtimes: Runtimes
 ) -> Iterator[Job]:
     async def prune() -> None:
         before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
         await registry.prune(before=before, keep_decisions=KEEP_DECISIONS)
 
     async def adopt_named() -> None:
-        await adopt(conductor, book.catalogue)
+        await adopt(conductor, catalogue.specs)
 
-    yield Job("sample", book.config.devices.sample_interval_s, conductor.lookout.sample)
+    yield Job("sample", catalogue.config.devices.sample_interval_s, conductor.lookout.sample)
     yield Job("tick", TICK_S, conductor.lookout.tick)
     if any(drivers.shared for drivers in conductor.drivers.values()):
         yield Job("adopt", ADOPT_S, adopt_named)

@@ -11,13 +11,14 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
+from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.hub_supply import HubSupply
 from orchestrator.catalogue.predictions import Predictions
 from orchestrator.catalogue.sizing import IN_PYTHON
@@ -114,8 +115,9 @@ async def nvidia_driver(deadline_s: float = OPEN_DEADLINE_S) -> str | Trouble:
 
 
 def make_drivers(
-    config: Config, http: ServerHttp, runtimes: "Runtimes", hub: Supply
+    config: Config, http: ServerHttp, runtimes: "Runtimes", catalogue: Catalogue
 ) -> dict[ServiceName, Drivers]:
+    hub = HubSupply(hub_access(), catalogue)
     return {
         name: Drivers(
             engine=_make_engine(entry, config, http, runtimes),
@@ -384,10 +386,6 @@ def _readable(entry: ServiceEntry) -> Iterator[ModelsDir]:
     if entry.models_dir is not None:
         yield models_dir(Path(entry.models_dir))
     yield models_dir(hub_access().home, entry.hub_volume)
-
-
-def hub_supply(predictions: Predictions, take_in: Callable[[ModelSpec], ModelSpec]) -> HubSupply:
-    return HubSupply(hub_access(), predictions, take_in)
 
 
 def hub_access() -> Access:

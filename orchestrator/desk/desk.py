@@ -9,7 +9,8 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 
-from orchestrator.catalogue.catalogue import Body, Book
+from orchestrator.catalogue.added import Body
+from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
@@ -55,22 +56,22 @@ class Desk:
         self,
         *,
         conductor: Conductor,
-        book: Book,
+        catalogue: Catalogue,
         problems: Callable[[], tuple[str, ...]],
         fake_devices: ChangeableDevices | None = None,
     ) -> None:
         self._conductor = conductor
-        self._book = book
+        self._catalogue = catalogue
         self._problems = problems
         self._fake_devices = fake_devices
         self._operations = Operations(conductor)
-        self._forecasts = Forecasts(conductor, book)
+        self._forecasts = Forecasts(conductor, catalogue)
 
     # --- what is ---------------------------------------------------------------------------------
 
     @property
     def config(self) -> Config:
-        return self._book.config
+        return self._catalogue.config
 
     @property
     def clock(self) -> Clock:
@@ -79,7 +80,7 @@ class Desk:
     @property
     def catalogue(self) -> Mapping[ModelName, ModelSpec]:
         """Every model, with the footprint that is believed in."""
-        return self._book.believed
+        return self._catalogue.believed
 
     @property
     def history(self) -> History:
@@ -115,8 +116,7 @@ class Desk:
 
     async def begin_load(self, order: LoadOrder) -> Operation:
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
-        await self._book.foresee(order)
-        return self._operations.begin(self._forecasts.startable(order), order)
+        return self._operations.begin(await self._forecasts.startable(order), order)
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, or TimeoutError at the deadline: the load goes on then."""
@@ -168,7 +168,8 @@ class Desk:
 
     async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
         """The refusal with what the caller could send instead, worked out beside the loop."""
-        return await self._forecasts.with_suggestions(order, refusal)
+        spec = await self._catalogue.resolve(order)
+        return await self._forecasts.with_suggestions(spec, refusal)
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
@@ -220,20 +221,20 @@ class Desk:
     # --- the catalogue ---------------------------------------------------------------------------
 
     def set_pin(self, model: str, pinned: bool) -> ModelSpec:
-        spec = self._book.named(model)
+        spec = self._catalogue.named(model)
         self._conductor.tell(PinChanged(spec.name, pinned))
         return spec
 
     async def put_model(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it."""
-        spec = await self._book.put(name, body)
-        self._conductor.tell(CatalogueChanged(self._book.catalogue))
+        spec = await self._catalogue.put(name, body)
+        self._conductor.tell(CatalogueChanged(self._catalogue.specs))
         self.say_news()
-        return self._book.believed[spec.name]
+        return self._catalogue.believed[spec.name]
 
     async def delete_model(self, name: str) -> None:
         """Raise Denied while it is resident: unload it first."""
-        spec = self._book.named(name)
+        spec = self._catalogue.named(name)
         if self._conductor.scheduler.state.ledger.resident(spec.name) is not None:
             raise Denied(
                 Refusal(
@@ -242,29 +243,29 @@ class Desk:
                     remedy="Unload it first (POST /models/unload).",
                 )
             )
-        await self._book.delete(spec.name)
-        self._conductor.tell(CatalogueChanged(self._book.catalogue))
+        await self._catalogue.delete(spec.name)
+        self._conductor.tell(CatalogueChanged(self._catalogue.specs))
 
     async def reload(self) -> ReloadOutcome:
         """Raise ConfigInvalid; nothing has changed then."""
-        outcome = await self._book.reload()
+        outcome = await self._catalogue.reload()
         self.apply_rules()
-        self._conductor.tell(CatalogueChanged(self._book.catalogue))
+        self._conductor.tell(CatalogueChanged(self._catalogue.specs))
         self.say_news()
         return outcome
 
     def say_news(self) -> None:
         """What the catalogue's files have to say about what was declared, once."""
-        for said in self._book.predictor.news():
+        for said in self._catalogue.predictions.news():
             self._conductor.say(said)
 
     def apply_rules(self) -> None:
         """What the configuration says about waiting and about room holds from now on."""
-        devices = self._book.config.devices
+        devices = self._catalogue.config.devices
         budget = devices.budget_mb
         self._conductor.tell(
             RulesChanged(
-                rules=self._book.config.scheduling.rules,
+                rules=self._catalogue.config.scheduling.rules,
                 headroom_bytes=devices.headroom_mb * MiB,
                 budget_bytes=(
                     {name: each * MiB for name, each in budget.items()}
@@ -303,7 +304,7 @@ class Desk:
         resident = self._conductor.scheduler.state.ledger.resident(ModelName(model))
         if resident is not None and not resident.spec.plain_room:
             return resident.spec
-        return self._book.named(model)
+        return self._catalogue.named(model)
 
 
 def _slug(owner: str) -> str:

@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import replace
 
-from orchestrator.catalogue.catalogue import Book
+from orchestrator.catalogue.catalogue import Catalogue
+from orchestrator.catalogue.ordered import to_estimate
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.execution import look_at
@@ -23,13 +24,13 @@ from orchestrator.orders import EstimateOrder, Forecast, LoadOrder
 
 
 class Forecasts:
-    def __init__(self, conductor: Conductor, book: Book) -> None:
+    def __init__(self, conductor: Conductor, catalogue: Catalogue) -> None:
         self._conductor = conductor
-        self._book = book
+        self._catalogue = catalogue
 
-    def startable(self, order: LoadOrder) -> ModelSpec:
+    async def startable(self, order: LoadOrder) -> ModelSpec:
         """Raise Denied also for a service that came with a reload: it has no drivers yet."""
-        spec = self._book.spec_for(order)
+        spec = await self._catalogue.resolve(order)
         if spec.service not in self._conductor.drivers:
             raise Denied(
                 Refusal(
@@ -43,11 +44,10 @@ class Forecasts:
 
     async def of(self, order: LoadOrder) -> Forecast:
         """What a load would do, without doing it: the scheduler's own plan."""
-        await self._book.foresee(order)
-        spec = self.startable(order)
-        unclear = await self._find_size(spec) if spec.footprint.unknown else None
-        if unclear is None:
-            spec = self.startable(order)
+        spec, unclear = await self.startable(order), None
+        if spec.footprint.unknown:
+            unclear = await self._find_size(spec)
+            spec = spec if unclear else await self.startable(order)
         state = self._conductor.scheduler.state
         resident = state.ledger.resident(spec.name)
         accounts = self._conductor.snapshot().accounts
@@ -86,15 +86,14 @@ class Forecasts:
             already_loaded=False,
         )
 
-    async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
+    async def with_suggestions(self, spec: ModelSpec, refusal: Refusal) -> Refusal:
         """The refusal with what the caller could send instead, worked out beside the loop."""
         if refusal.room_bytes is None or refusal.suggestions:
             return refusal
-        spec = self._book.spec_for(order)
         ledger = self._conductor.scheduler.state.ledger
         kinds = {ledger.reading(each).device.kind for each in usable_devices(spec, ledger)}
         found = await asyncio.to_thread(
-            self._book.predictor.suggestions,
+            self._catalogue.predictions.suggestions,
             spec,
             refusal.room_bytes,
             on_host=kinds == {DeviceKind.HOST},
@@ -106,13 +105,13 @@ class Forecasts:
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
-        if order.model is not None and (named := self._book.named(order.model)).awaits_file:
+        if order.model is not None and (named := self._catalogue.named(order.model)).awaits_file:
             glanced = replace(named, footprint=UNKNOWN, auto_download=True)
             if (unclear := await self._find_size(glanced)) is not None:
                 raise Denied(unclear)
-        spec = self._book.spec_to_estimate(order)
+        spec = to_estimate(order, self._catalogue.specs, self._catalogue.config)
         try:
-            return await asyncio.to_thread(self._book.predictor.appraise, spec)
+            return await asyncio.to_thread(self._catalogue.predictions.appraise, spec)
         except Unpredictable as error:
             raise ConfigInvalid((f"{show(error.where)}: {error}",)) from error
 

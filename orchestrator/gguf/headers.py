@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from pathlib import Path
 
-from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.header import Header, Part
 from orchestrator.gguf.reader import read_header
 
@@ -38,11 +37,8 @@ class Headers:
         return header
 
     def remembered(self, path: Path) -> Header:
-        """What was read last, without a look at the disk. Raise `GgufError` if nothing was."""
-        known = self._known.get(path)
-        if known is None:
-            raise GgufError(f"{path} has not been read yet")
-        return known
+        """What was read last, without a look at the disk; read now if nothing was."""
+        return self._known.get(path) or self.of(path)
 
     def _keep(self, path: Path, header: Header) -> None:
         self._known[path] = header

@@ -58,7 +58,7 @@ from orchestrator.core.values.messages import (
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import LEAVING, SERVING, InstanceId, ResidentState
 from orchestrator.core.values.rules import Rules
-from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec
+from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs
 
 RESTART_GRACE_S = 60.0  # what a holder has to renew a lease after we were down
 
@@ -66,7 +66,7 @@ RESTART_GRACE_S = 60.0  # what a holder has to renew a lease after we were down
 class Scheduler:
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalogue: ModelSpecs,
         ledger: Ledger,
         rules: Rules,
         policy: Policy = least_regretted,
@@ -234,7 +234,7 @@ def _take_rules(state: State, event: RulesChanged) -> list[Effect]:
     return []
 
 
-def _take_catalogue(state: State, specs: Catalogue) -> list[Effect]:
+def _take_catalogue(state: State, specs: ModelSpecs) -> list[Effect]:
     """What runs goes on; a model that changed is started anew when it is next asked for."""
     changed = [
         name

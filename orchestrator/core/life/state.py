@@ -21,7 +21,7 @@ from orchestrator.core.values.messages import (
 )
 from orchestrator.core.values.residents import InstanceId, Resident, ResidentState
 from orchestrator.core.values.rules import Rules
-from orchestrator.core.values.specs import Catalogue, ModelName, ServiceName
+from orchestrator.core.values.specs import ModelName, ModelSpecs, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId
 
@@ -63,7 +63,7 @@ class State:
     rules: Rules
     ledger: Ledger
     policy: Policy = least_regretted
-    catalogue: Catalogue = field(default_factory=dict)
+    catalogue: ModelSpecs = field(default_factory=dict)
     queue: Queue = field(default_factory=Queue)
     leases: dict[LeaseId, Lease] = field(default_factory=dict)
     lease_of: dict[Ticket, LeaseId] = field(default_factory=dict)  # granted, not yet released

@@ -14,7 +14,7 @@ from orchestrator.core.values.measurements import Measurement
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, Resident
 from orchestrator.core.values.rules import Rules
-from orchestrator.core.values.specs import Catalogue, ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId, Reading
 
@@ -83,7 +83,7 @@ class RulesChanged:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueChanged:
-    specs: Catalogue
+    specs: ModelSpecs
 
 
 # --- events: what came of effects, and what the world did -----------------------------------

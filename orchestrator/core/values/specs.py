@@ -184,7 +184,7 @@ class ModelSpec:
         )
 
 
-Catalogue = Mapping[ModelName, ModelSpec]
+ModelSpecs = Mapping[ModelName, ModelSpec]
 
 
 def room_spec(name: ModelName, vram_bytes: int, device: str | None, priority: int) -> ModelSpec:

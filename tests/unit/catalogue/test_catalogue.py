@@ -8,17 +8,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.catalogue.catalogue import ADDED_FILE, Book
+from orchestrator.catalogue import catalogue as module
+from orchestrator.catalogue.added import ADDED_FILE
+from orchestrator.catalogue.catalogue import RESOLVED_AGAIN_MAX, Catalogue
 from orchestrator.catalogue.learned import Experience, fingerprint
-from orchestrator.catalogue.predictor import Unpredicting
+from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config import load_config
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement
 from orchestrator.core.values.refusals import RefusalCode
-from orchestrator.core.values.specs import Profile
+from orchestrator.core.values.specs import Fallback
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
-from orchestrator.orders import EstimateOrder, LoadOrder
+from orchestrator.gguf.headers import Headers
+from orchestrator.orders import LoadOrder
 from orchestrator.ports import LearnedRecord
 
 FILE = """
@@ -31,22 +34,23 @@ models:
 """
 NEW = {"service": "rehearsal", "vram_mb": 200}
 ESTIMATED = Footprint(device_bytes=7, provenance=Provenance.ESTIMATED)
+LESS = replace(ESTIMATED, device_bytes=5)
 
 
-class Estimating(Unpredicting):
+class Estimating(Predictions):
     """Knows the answer, whatever is asked."""
 
     def __init__(self):
+        super().__init__(Headers())
         self.asked = []
+        self.meanwhile = lambda: None
 
-    def changed(self, spec, serving):
-        return ESTIMATED
-
-    def prepared(self, spec):
-        return spec.serving.context_size < 65536
-
-    def prepare(self, spec):
-        self.asked.append((spec.serving.context_size, threading.current_thread()))
+    def under(self, serving, spec):
+        self.asked.append((serving.context_size, threading.current_thread()))
+        self.meanwhile()
+        less = replace(serving, context_size=1024)
+        step = Fallback(serving=less, footprint=LESS, given_up=("context",))
+        return UnderSettings(ESTIMATED, ESTIMATED, (step,) if spec.degrade else ())
 
 
 @pytest.fixture
@@ -59,20 +63,25 @@ def file(tmp_path):
 
 @pytest.fixture
 def opened(file):
-    """Open a book on the file as it is now; as a restart would."""
+    """Open a catalogue on the file as it is now; as a restart would."""
 
-    def open_book(*, learned=(), predictor=None):
+    def open_catalogue(*, learned=(), predictions=None):
         def load():
             return load_config(file, environ={})
 
-        experience = Experience(learned)
-        return Book(config=load(), load=load, experience=experience, predictor=predictor)
+        return Catalogue(
+            config=load(),
+            load=load,
+            experience=Experience(learned),
+            predictions=predictions or Predictions(Headers()),
+            cached={}.get,
+        )
 
-    return open_book
+    return open_catalogue
 
 
 @pytest.fixture
-def book(opened):
+def catalogue(opened):
     return opened()
 
 
@@ -82,63 +91,101 @@ def refusal(act):
     return denied.value.refusal
 
 
-def test_a_model_is_known_by_its_name_and_its_aliases(book):
-    assert book.named("chat") is book.named("talk")
-
-
-@pytest.mark.parametrize(("name", "meant"), [("chta", "chat"), ("tlak", "talk"), ("zzz", None)])
-def test_an_unknown_name_is_answered_with_the_nearest(book, name, meant):
-    said = refusal(lambda: book.named(name))
-    assert said.code is RefusalCode.UNKNOWN_MODEL
-    assert (meant in said.remedy) if meant else ("Did you mean" not in said.remedy)
-
-
-def test_a_name_of_any_length_is_quoted_in_part(book):
-    assert len(refusal(lambda: book.named("x" * 100_000)).detail) < 400
-
-
-def test_a_service_may_be_named_if_it_is_the_models_own(book):
-    assert book.spec_for(LoadOrder(model="chat", service="rehearsal")).service == "rehearsal"
-    elsewhere = LoadOrder(model="chat", service="elsewhere")
-    assert refusal(lambda: book.spec_for(elsewhere)).code is RefusalCode.UNKNOWN_SERVICE
-
-
-def test_a_service_that_exists_but_is_not_its_own_is_a_conflict(file, opened):
-    file.write_text(FILE.replace("models:", "  other: {engine: fake}\nmodels:"))
-    order = LoadOrder(model="chat", service="other")
-    assert refusal(lambda: opened().spec_for(order)).code is RefusalCode.CONFLICT
+def resolved(catalogue, **order):
+    return asyncio.run(catalogue.resolve(LoadOrder(**order)))
 
 
 def test_other_settings_are_estimated_anew(opened):
-    book = opened(predictor=Estimating())
-    assert book.spec_for(LoadOrder(model="chat")).footprint.device_bytes == 6000 * MiB
-    wider = book.spec_for(LoadOrder(model="chat", context_size=32768))
+    catalogue = opened(predictions=Estimating())
+    assert resolved(catalogue, model="chat").footprint.device_bytes == 6000 * MiB
+    wider = resolved(catalogue, model="chat", context_size=32768)
     assert (wider.serving.context_size, wider.footprint) == (32768, ESTIMATED)
 
 
-def test_what_is_not_known_of_an_order_is_found_out_beside_the_loop(opened):
-    book = opened(predictor=Estimating())
-    for order in (
-        LoadOrder(model="chat"),
-        LoadOrder(model="chat", context_size=32768),
-        LoadOrder(model="chat", context_size=65536),
-    ):
-        asyncio.run(book.foresee(order))
-    [(context, thread)] = book.predictor.asked
+def at_once(work):
+    """What a coroutine returns that never gives way."""
+    with pytest.raises(StopIteration) as ended:
+        work.send(None)
+    return ended.value.value
+
+
+def test_what_is_not_known_of_an_order_is_found_out_in_a_thread_and_once(opened, file):
+    catalogue = opened(predictions=Estimating())
+    order = LoadOrder(model="chat", context_size=65536)
+    spec = asyncio.run(catalogue.resolve(order))
+    [(context, thread)] = catalogue.predictions.asked
     assert context == 65536
     assert thread is not threading.main_thread()
-    assert refusal(lambda: asyncio.run(book.foresee(LoadOrder(model="nobody"))))
+    assert at_once(catalogue.resolve(order)) == spec
+    asyncio.run(catalogue.reload())
+    asyncio.run(catalogue.resolve(order))
+    assert len(catalogue.predictions.asked) == 2, "its file may be another one now"
+    assert refusal(lambda: resolved(catalogue, model="nobody", context_size=65536))
 
 
-def test_where_nobody_can_estimate_the_declared_footprint_stands(book):
-    wider = book.spec_for(LoadOrder(model="chat", context_size=32768))
-    assert wider.footprint == book.named("chat").footprint
+def test_a_model_as_configured_is_resolved_at_once_to_what_is_believed(opened):
+    catalogue = opened(predictions=Estimating())
+    assert at_once(catalogue.resolve(LoadOrder(model="talk"))) is catalogue.believed["chat"]
+    same = LoadOrder(model="chat", context_size=catalogue.named("chat").serving.context_size)
+    assert at_once(catalogue.resolve(same)) is catalogue.believed["chat"]
+    assert catalogue.predictions.asked == []
 
 
-def test_a_profile_is_a_set_of_settings(book):
-    spec = book.spec_for(LoadOrder(model="chat", profile=Profile.MEMORY))
-    assert spec.profile is Profile.MEMORY
-    assert spec.serving != book.named("chat").serving
+def test_an_order_holds_for_the_catalogue_at_the_moment_it_is_resolved(opened, file):
+    catalogue = opened(predictions=Estimating())
+    texts = [FILE.replace("vram_mb: 6000", "vram_mb: 6000, priority: 9")]
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+
+        def reload_meanwhile():
+            if texts:
+                file.write_text(texts.pop())
+                asyncio.run_coroutine_threadsafe(catalogue.reload(), loop).result()
+
+        catalogue.predictions.meanwhile = reload_meanwhile
+        return await catalogue.resolve(LoadOrder(model="chat", context_size=65536))
+
+    assert asyncio.run(scene()).priority == 9
+
+
+def test_a_model_that_is_taken_out_while_its_order_is_resolved_is_unknown(opened, file):
+    catalogue = opened(predictions=Estimating())
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+
+        def take_out():
+            file.write_text(FILE.replace("  chat:", "  other:"))
+            asyncio.run_coroutine_threadsafe(catalogue.reload(), loop).result()
+
+        catalogue.predictions.meanwhile = take_out
+        await catalogue.resolve(LoadOrder(model="chat", context_size=65536))
+
+    assert refusal(lambda: asyncio.run(scene())).code is RefusalCode.UNKNOWN_MODEL
+
+
+def test_a_model_that_is_changed_again_and_again_is_not_resolved_for_ever(opened, file):
+    catalogue = opened(predictions=Estimating())
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+
+        def change():
+            priority = len(catalogue.predictions.asked) % 2 + 1
+            file.write_text(FILE.replace("vram_mb: 6000", f"vram_mb: 6000, priority: {priority}"))
+            asyncio.run_coroutine_threadsafe(catalogue.reload(), loop).result()
+
+        catalogue.predictions.meanwhile = change
+        await catalogue.resolve(LoadOrder(model="chat", context_size=65536))
+
+    assert refusal(lambda: asyncio.run(scene())).code is RefusalCode.CONFLICT
+    assert len(catalogue.predictions.asked) == RESOLVED_AGAIN_MAX
+
+
+def test_where_nobody_can_estimate_the_declared_footprint_stands(catalogue):
+    wider = resolved(catalogue, model="chat", context_size=32768)
+    assert wider.footprint == catalogue.named("chat").footprint
 
 
 def learned(spec, device_bytes, load_s=3.0):
@@ -159,33 +206,33 @@ def learned(spec, device_bytes, load_s=3.0):
     )
 
 
-def test_what_was_measured_replaces_what_was_declared(book, opened):
-    knowing = opened(learned=[learned(book.named("chat"), 5 * MiB)])
-    spec = knowing.spec_for(LoadOrder(model="chat"))
+def test_what_was_measured_replaces_what_was_declared(catalogue, opened):
+    knowing = opened(learned=[learned(catalogue.named("chat"), 5 * MiB)])
+    spec = resolved(knowing, model="chat")
     assert (spec.footprint.device_bytes, spec.load_s) == (5 * MiB, 3.0)
 
 
-def test_the_catalogue_is_shown_as_it_is_believed(book, opened):
-    assert opened().believed == book.catalogue
-    knowing = opened(learned=[learned(book.named("chat"), 7000 * MiB)])
+def test_the_catalogue_is_shown_as_it_is_believed(catalogue, opened):
+    assert opened().believed == catalogue.specs
+    knowing = opened(learned=[learned(catalogue.named("chat"), 7000 * MiB)])
     believed = knowing.believed["chat"].footprint
     assert (believed.device_bytes, believed.provenance) == (7000 * MiB, Provenance.MEASURED)
-    assert knowing.catalogue == book.catalogue, "what the operator said stays what he said"
+    assert knowing.specs == catalogue.specs, "what the operator said stays what he said"
 
 
-def test_what_was_measured_holds_for_those_settings_only(book, opened):
-    knowing = opened(learned=[learned(book.named("chat"), 5 * MiB)])
-    wider = knowing.spec_for(LoadOrder(model="chat", context_size=32768))
+def test_what_was_measured_holds_for_those_settings_only(catalogue, opened):
+    knowing = opened(learned=[learned(catalogue.named("chat"), 5 * MiB)])
+    wider = resolved(knowing, model="chat", context_size=32768)
     assert wider.footprint.device_bytes == 6000 * MiB
 
 
-def test_a_failed_load_teaches_no_load_time(book, opened):
-    knowing = opened(learned=[learned(book.named("chat"), 5 * MiB, load_s=None)])
-    assert knowing.spec_for(LoadOrder(model="chat")).load_s == book.named("chat").load_s
+def test_a_failed_load_teaches_no_load_time(catalogue, opened):
+    knowing = opened(learned=[learned(catalogue.named("chat"), 5 * MiB, load_s=None)])
+    assert resolved(knowing, model="chat").load_s == catalogue.named("chat").load_s
 
 
-def test_the_fingerprint_goes_by_what_occupies_bytes(book):
-    chat = book.named("chat")
+def test_the_fingerprint_goes_by_what_occupies_bytes(catalogue):
+    chat = catalogue.named("chat")
     assert fingerprint(chat) == fingerprint(replace(chat, priority=9, ttl_s=1.0, load_s=2.0))
     for changed in (
         replace(chat, file="/m.gguf"),
@@ -196,127 +243,140 @@ def test_the_fingerprint_goes_by_what_occupies_bytes(book):
         assert fingerprint(changed) != fingerprint(chat)
 
 
-# --- estimates ---------------------------------------------------------------------------------
+# --- at run time -------------------------------------------------------------------------------
+
+
+def test_a_model_that_was_put_is_there_after_a_restart(catalogue, opened):
+    spec = asyncio.run(catalogue.put("new", NEW))
+    assert spec.footprint.device_bytes == 200 * MiB
+    assert opened().named("new") == catalogue.named("new") == spec
+
+
+def test_a_mistake_in_a_new_model_changes_nothing(catalogue, opened):
+    with pytest.raises(ConfigInvalid):
+        asyncio.run(catalogue.put("new", {"service": "rehearsal", "vrma_mb": 1}))
+    assert "new" not in catalogue.specs
+    assert "new" not in opened().specs
+
+
+def test_puts_side_by_side_lose_nobody(catalogue, opened):
+    names = ["one", "two", "three"]
+
+    async def put_all():
+        await asyncio.gather(*(catalogue.put(name, NEW) for name in names))
+
+    asyncio.run(put_all())
+    for known in (catalogue, opened()):
+        assert set(names) < set(known.specs)
+
+
+def test_a_put_a_reload_and_a_delete_side_by_side_all_hold(catalogue, opened, file):
+    asyncio.run(catalogue.put("old", NEW))
+    file.write_text(FILE.replace("vram_mb: 6000", "vram_mb: 5000"))
+
+    async def change_all():
+        await asyncio.gather(catalogue.put("new", NEW), catalogue.reload(), catalogue.delete("old"))
+
+    asyncio.run(change_all())
+    for known in (catalogue, opened()):
+        assert set(known.specs) == {"chat", "draw", "new"}
+        assert known.named("chat").footprint.device_bytes == 5000 * MiB
+
 
 READING = """
 services:
   wheel: {engine: xllamacpp, models_dir: /models}
-models:
-  see: {service: wheel, file: a.gguf, vram_mb: 1, span: 2, gpu_layers: 3, flash_attention: false}
+models: {}
 """
 
 
-@pytest.fixture
-def reading(file, opened):
+def test_files_are_never_read_on_the_loop(file, opened):
     file.write_text(READING)
-    return opened()
+    predictions = Reading()
+    catalogue = opened(predictions=predictions)
+    predictions.asked.clear()
+    asyncio.run(catalogue.put("new", {"service": "wheel", "file": "b.gguf"}))
+    asyncio.run(catalogue.put("other", {"service": "wheel", "file": "c.gguf"}))
+    asyncio.run(catalogue.delete("other"))
+    asyncio.run(catalogue.reload())
+    assert {name for name, _ in predictions.asked} == {"new", "other"}
+    assert threading.main_thread() not in {thread for _, thread in predictions.asked}
 
 
-def asked(book, **order):
-    return book.spec_to_estimate(EstimateOrder(model="see", **order))
+def test_a_change_that_is_stuck_is_not_waited_for_for_ever(opened, monkeypatch):
+    monkeypatch.setattr(module, "CHANGE_WAIT_S_MAX", 0.05)
+    catalogue, goes_on = opened(), threading.Event()
+
+    def stuck_load():
+        goes_on.wait(10)
+        return catalogue.config
+
+    catalogue._load = stuck_load
+
+    async def scene():
+        stuck = asyncio.create_task(catalogue.reload())
+        await asyncio.sleep(0)
+        with pytest.raises(Denied, match="has not ended"):
+            await catalogue.put("new", NEW)
+        goes_on.set()
+        await stuck
+        await catalogue.put("new", NEW)
+
+    asyncio.run(scene())
+    assert "new" in catalogue.specs
 
 
-def test_an_estimate_is_made_for_the_model_with_what_was_said(reading):
-    plain = asked(reading)
-    assert plain == reading.named("see")
-    other = asked(reading, mmproj="eyes.gguf", gpus=4, gpu_layers=7, context_size=99)
-    assert (other.mmproj, other.span) == ("/models/eyes.gguf", 4)
-    assert (other.serving.gpu_layers, other.serving.context_size) == (7, 99)
-
-
-def test_all_layers_are_not_those_that_the_model_says(reading):
-    assert asked(reading).serving.gpu_layers == 3
-    assert asked(reading, gpu_layers="all").serving.gpu_layers is None
-    loaded = LoadOrder(model="see", gpu_layers="all")
-    assert reading.spec_for(loaded).serving.gpu_layers is None
-
-
-@pytest.mark.parametrize(
-    ("order", "mistake"),
-    [
-        ({"mmproj": "/etc/passwd"}, "mmproj: lies outside /models"),
-        ({"cache_type": "q8_0"}, "cache_type: q8_0 needs flash_attention: true"),
-    ],
-)
-def test_what_cannot_be_estimated_is_named(reading, order, mistake):
-    with pytest.raises(ConfigInvalid, match=mistake):
-        asked(reading, **order)
-
-
-# --- at run time -------------------------------------------------------------------------------
-
-
-def test_a_model_that_was_put_is_there_after_a_restart(book, opened):
-    spec = asyncio.run(book.put("new", NEW))
-    assert spec.footprint.device_bytes == 200 * MiB
-    assert opened().named("new") == book.named("new") == spec
-
-
-def test_a_mistake_in_a_new_model_changes_nothing(book, opened):
-    with pytest.raises(ConfigInvalid):
-        asyncio.run(book.put("new", {"service": "rehearsal", "vrma_mb": 1}))
-    assert "new" not in book.catalogue
-    assert "new" not in opened().catalogue
-
-
-def test_a_disk_that_refuses_changes_nothing(book, tmp_path):
-    (tmp_path / "state" / ADDED_FILE).with_suffix(".tmp").mkdir()
+def test_a_disk_that_refuses_changes_nothing(catalogue, tmp_path):
+    (tmp_path / "state" / ADDED_FILE).mkdir()
     with pytest.raises(RegistryFailed, match=ADDED_FILE):
-        asyncio.run(book.put("new", NEW))
-    assert "new" not in book.catalogue
+        asyncio.run(catalogue.put("new", NEW))
+    assert "new" not in catalogue.specs
 
 
-def test_only_what_was_added_can_be_deleted(book, opened):
-    asyncio.run(book.put("new", NEW))
-    asyncio.run(book.delete("new"))
-    assert "new" not in book.catalogue
-    assert "new" not in opened().catalogue
-    assert refusal(lambda: asyncio.run(book.delete("chat"))).code is RefusalCode.CONFLICT
+def test_only_what_was_added_can_be_deleted(catalogue, opened):
+    asyncio.run(catalogue.put("new", NEW))
+    asyncio.run(catalogue.delete("new"))
+    assert "new" not in catalogue.specs
+    assert "new" not in opened().specs
+    assert refusal(lambda: asyncio.run(catalogue.delete("chat"))).code is RefusalCode.CONFLICT
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"new": 3}'])
-def test_a_damaged_file_of_added_models_is_named(opened, tmp_path, text):
-    (tmp_path / "state" / ADDED_FILE).write_text(text)
-    with pytest.raises(ConfigInvalid, match=ADDED_FILE):
-        opened()
-
-
-def test_added_models_are_kept_as_they_were_said(book, tmp_path):
-    asyncio.run(book.put("new", NEW))
+def test_added_models_are_kept_as_they_were_said(catalogue, tmp_path):
+    asyncio.run(catalogue.put("new", NEW))
     assert json.loads((tmp_path / "state" / ADDED_FILE).read_text()) == {"new": NEW}
 
 
 # --- reload ------------------------------------------------------------------------------------
 
 
-def test_a_reload_names_what_changed(book, file):
+def test_a_reload_names_what_changed(catalogue, file):
     text = FILE.replace("vram_mb: 6000", "vram_mb: 5000") + "scheduling: {patience_s: 5}\n"
     file.write_text(text)
-    outcome = asyncio.run(book.reload())
+    outcome = asyncio.run(catalogue.reload())
     assert outcome.changed == ("models.chat", "scheduling")
     assert outcome.needs_restart == ()
-    assert book.named("chat").footprint.device_bytes == 5000 * MiB
+    assert catalogue.named("chat").footprint.device_bytes == 5000 * MiB
 
 
-def test_a_reload_keeps_what_was_added_at_run_time(book, file):
-    asyncio.run(book.put("new", NEW))
-    assert asyncio.run(book.reload()).changed == ()
-    assert "new" in book.catalogue
+def test_a_reload_keeps_what_was_added_at_run_time(catalogue, file):
+    asyncio.run(catalogue.put("new", NEW))
+    assert asyncio.run(catalogue.reload()).changed == ()
+    assert "new" in catalogue.specs
 
 
-def test_a_reload_names_what_only_a_restart_can_change(book, file):
+def test_a_reload_names_what_only_a_restart_can_change(catalogue, file):
     text = FILE.replace("models:", "  other: {engine: fake}\nmodels:").replace("8192", "9000")
     file.write_text(text + "server: {port: 9000}\n")
-    outcome = asyncio.run(book.reload())
+    outcome = asyncio.run(catalogue.reload())
     assert outcome.needs_restart == ("devices", "server", "services.other")
 
 
-def test_a_reload_of_a_broken_file_changes_nothing(book, file):
-    before = (book.config, book.catalogue)
+def test_a_reload_of_a_broken_file_changes_nothing(catalogue, file):
+    before = (catalogue.config, catalogue.specs)
     file.write_text("models: 7\n")
     with pytest.raises(ConfigInvalid):
-        asyncio.run(book.reload())
-    assert (book.config, book.catalogue) == before
+        asyncio.run(catalogue.reload())
+    assert (catalogue.config, catalogue.specs) == before
 
 
 # --- models of a hub --------------------------------------------------------------------------
@@ -331,87 +391,67 @@ models:
 """
 
 
-class Reading(Unpredicting):
+class Reading(Estimating):
     """Tells what any file takes."""
 
     def footprint(self, spec):
-        return ESTIMATED
-
-    def changed(self, spec, serving):
+        self.asked.append((spec.name, threading.current_thread()))
         return ESTIMATED
 
 
 @pytest.fixture
-def hub_book(file):
+def hub_catalogue(file):
     file.write_text(ON_A_HUB)
 
-    def open_book(cached):
+    def open_catalogue(cached):
         def load():
             return load_config(file, environ={})
 
-        return Book(
+        return Catalogue(
             config=load(),
             load=load,
             experience=Experience(),
-            predictor=Reading(),
+            predictions=Reading(),
             cached=cached.get,
         )
 
-    return open_book
+    return open_catalogue
 
 
-def test_a_model_of_a_hub_has_no_file_and_no_size_yet(hub_book):
-    far = hub_book({}).catalogue["far"]
+def test_a_model_of_a_hub_has_no_file_and_no_size_yet(hub_catalogue):
+    far = hub_catalogue({}).specs["far"]
     assert (far.file, far.footprint.provenance) == (None, Provenance.UNKNOWN)
     assert (far.hub, far.supplied, far.auto_download) == ("org/repo:far.gguf", True, True)
-    declared = hub_book({}).catalogue["declared"]
+    declared = hub_catalogue({}).specs["declared"]
     assert (declared.footprint.device_bytes, declared.auto_download) == (100 * MiB, False)
 
 
-def test_what_was_pulled_before_is_like_any_other_file(hub_book, tmp_path):
+def test_what_was_pulled_before_is_like_any_other_file(hub_catalogue, tmp_path):
     here = tmp_path / "far.gguf"
-    catalogue = hub_book({"org/repo:far.gguf": here}).catalogue
+    catalogue = hub_catalogue({"org/repo:far.gguf": here}).specs
     assert (catalogue["far"].file, catalogue["far"].footprint) == (str(here), ESTIMATED)
     assert catalogue["declared"].footprint == ESTIMATED, "a file is believed before vram_mb"
 
 
-def test_what_was_brought_is_believed_from_then_on(hub_book):
-    book = hub_book({})
-    wanted = book.spec_for(LoadOrder(model="far", context_size=1024))
+def test_what_was_brought_is_believed_from_then_on(hub_catalogue):
+    catalogue = hub_catalogue({})
+    wanted = resolved(catalogue, model="far", context_size=1024)
     found = replace(wanted, file="/cache/far.gguf", mmproj="/cache/eye.gguf", footprint=ESTIMATED)
-    assert book.take_in(found) == found
-    known = book.spec_for(LoadOrder(model="far"))
+    assert asyncio.run(catalogue.take_in(found)) == found
+    known = resolved(catalogue, model="far")
     assert (known.file, known.mmproj, known.footprint) == (found.file, found.mmproj, ESTIMATED)
     assert known.serving.context_size != 1024
 
 
-def test_what_was_brought_for_a_model_that_changed_meanwhile_is_not(hub_book):
-    book = hub_book({})
-    other = replace(book.catalogue["far"], hub="org/other:a.gguf", file="/cache/a.gguf")
-    book.take_in(other)
-    assert book.catalogue["far"].file is None
+def test_what_was_brought_for_a_model_that_changed_meanwhile_is_not(hub_catalogue):
+    catalogue = hub_catalogue({})
+    other = replace(catalogue.specs["far"], hub="org/other:a.gguf", file="/cache/a.gguf")
+    asyncio.run(catalogue.take_in(other))
+    assert catalogue.specs["far"].file is None
 
 
-def test_nobody_can_have_files_downloaded_from_outside(hub_book):
-    book = hub_book({})
+def test_nobody_can_have_files_downloaded_from_outside(hub_catalogue):
+    catalogue = hub_catalogue({})
     body = {"service": "local", "file": "org/repo:new.gguf", "auto_download": True}
     with pytest.raises(ConfigInvalid, match="auto_download"):
-        asyncio.run(book.put("new", body))
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [{"context_size": 8192}, {"profile": "fast"}, {"gpu_layers": 0}, {"cache_type": "q8_0"}],
-)
-def test_nobody_chooses_settings_for_a_server_that_others_defined(file, opened, asked):
-    named = "  theirs: {engine: llama_cpp, runtime: docker, container: llama-cpp, url: http://a:1}"
-    model = "  named: {service: theirs, vram_mb: 100}"
-    file.write_text(FILE.replace("models:", f"{named}\nmodels:\n{model}"))
-    book = opened()
-    assert book.spec_for(LoadOrder(model="named")).name == "named"
-    with pytest.raises(Denied) as caught:
-        book.spec_for(LoadOrder(model="named", **asked))
-    refusal = caught.value.refusal
-    assert refusal.code is RefusalCode.CONFLICT
-    assert next(iter(asked)) in refusal.detail
-    assert "container llama-cpp is defined" in refusal.remedy
+        asyncio.run(catalogue.put("new", body))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import hub
-from orchestrator.catalogue.hub_supply import HubSupply, located
+from orchestrator.catalogue.catalogue import located
+from orchestrator.catalogue.hub_supply import HubSupply
 from orchestrator.catalogue.predictions import Predictions
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import UNKNOWN, Footprint, Provenance
@@ -40,8 +41,7 @@ class Bench:
         self.predictions = Predictions(Headers())
         self.supply = HubSupply(
             hub.Access(home=home, endpoint=stand_in.url),
-            self.predictions,
-            self._take_in,
+            self,
             patience=hub.Patience(read_s=5, sleep=lambda _: None),
         )
 
@@ -55,7 +55,8 @@ class Bench:
     def asked_for_bytes(self) -> int:
         return len(self.hub.bodies())
 
-    def _take_in(self, found: ModelSpec) -> ModelSpec:
+    async def take_in(self, found: ModelSpec) -> ModelSpec:
+        """As the catalogue does, whose part this plays."""
         self.taken_in.append(found)
         return found
 
@@ -91,8 +92,8 @@ def test_what_was_sized_is_brought_the_next_time_to_where_it_was_expected(bench)
 
 def test_other_settings_of_what_was_looked_at_need_no_second_look(bench):
     sized = bench.brought(spec())
-    told = bench.predictions.changed(sized, replace(sized.serving, context_size=32768))
-    assert told.device_bytes > sized.footprint.device_bytes
+    told = bench.predictions.under(replace(sized.serving, context_size=32768), sized)
+    assert told.footprint.device_bytes > sized.footprint.device_bytes
 
 
 def test_a_file_is_believed_before_what_the_operator_says_it_takes(bench):

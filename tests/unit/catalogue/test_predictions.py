@@ -25,8 +25,7 @@ def predictions():
 
 def known(predictions, spec):
     """What can be told of it without looking again."""
-    found = predictions._remembered(spec)
-    return found and found.footprint
+    return predictions.under(spec.serving, spec).predicted
 
 
 @pytest.fixture
@@ -101,6 +100,10 @@ def test_where_there_is_no_file_to_read_the_declaration_stands(predictions, tmp_
     assert said(predictions) == []
 
 
+def fallbacks(predictions, spec, believed=None):
+    return predictions.under(spec.serving, spec).fallbacks(believed or spec.footprint)
+
+
 # --- the engine's own planner ------------------------------------------------------------------
 
 
@@ -142,18 +145,14 @@ def test_where_the_engine_can_be_asked_it_is_and_once(predictions, asking, plann
 
 def test_the_engine_is_not_asked_about_what_the_header_says(asking, planning):
     assert asking.footprint(LLAMA) is not None
-    assert asking.prepared(LLAMA)
+    assert known(asking, replace(LLAMA, **served(context_size=16384))) is not None
     assert planning.asked == []
 
 
-def test_other_settings_are_asked_before_they_are_looked_up(asking, odd):
+def test_other_settings_of_a_planned_model_are_planned_too(asking, odd):
     spec = replace(odd, footprint=asking.footprint(odd))
     longer = replace(odd, **served(context_size=16384))
-    assert not asking.prepared(longer)
-    assert asking.changed(spec, longer.serving) is None, "no guess beside what was planned"
-    asking.prepare(longer)
-    assert asking.prepared(longer)
-    found = asking.changed(spec, longer.serving)
+    found = asking.under(longer.serving, spec).footprint
     assert found == asking.footprint(longer)
     assert found.device_bytes > spec.footprint.device_bytes
     assert asking.appraise(longer).footprint == found
@@ -173,16 +172,17 @@ def test_a_planner_that_falls_silent_never_makes_a_model_smaller(asking, plannin
     spec = replace(odd, footprint=asking.footprint(odd))
     longer = replace(odd, **served(context_size=16384))
     planning.silent = True
-    asking.prepare(longer)
-    assert asking.changed(spec, longer.serving).device_bytes >= spec.footprint.device_bytes
+    guessed = asking.under(longer.serving, spec).footprint
+    assert guessed.device_bytes >= spec.footprint.device_bytes
+    asked = len(planning.asked)
+    assert asking.under(longer.serving, spec).footprint == guessed
+    assert len(planning.asked) == asked, "orders do not wait for it again"
 
 
 def test_lesser_settings_of_a_planned_model_are_planned_too(asking, planning, odd):
     odd = replace(odd, **served(context_size=8192), degrade=(Degrading.CONTEXT_SIZE,))
     odd = replace(odd, footprint=asking.footprint(odd))
-    assert asking.fallbacks(odd) == ()
-    asking.prepare(odd)
-    steps = asking.fallbacks(odd)
+    steps = fallbacks(asking, odd)
     assert [each.serving.context_size for each in steps] == [4096, 2048]
     for each in steps:
         assert each.footprint == asking.footprint(replace(odd, serving=each.serving))
@@ -192,8 +192,7 @@ def test_no_difference_is_taken_between_a_plan_and_a_guess(asking, planning, odd
     odd = replace(odd, degrade=(Degrading.CONTEXT_SIZE,))
     odd = replace(odd, footprint=asking.footprint(odd))
     planning.silent = True
-    asking.prepare(odd)
-    assert asking.fallbacks(odd) == ()
+    assert fallbacks(asking, odd) == ()
 
 
 def test_what_is_suggested_for_a_planned_model_is_planned(asking, odd):
@@ -209,7 +208,7 @@ def test_what_is_suggested_for_a_planned_model_is_planned(asking, odd):
 def test_a_declaration_that_stands_moves_with_the_settings(predictions, odd):
     spec = declared(odd, 9000)
     assert predictions.footprint(spec) == spec.footprint
-    more = predictions.changed(spec, replace(odd.serving, context_size=16384))
+    more = predictions.under(replace(odd.serving, context_size=16384), spec).footprint
     guessed = of(predictions, file=odd.file, **served(context_size=16384))
     base = of(predictions, file=odd.file)
     assert more.device_bytes - 9000 * MiB == guessed.device_bytes - base.device_bytes > 0
@@ -218,8 +217,10 @@ def test_a_declaration_that_stands_moves_with_the_settings(predictions, odd):
 def test_a_model_without_a_file_must_be_declared(predictions):
     assert predictions.footprint(replace(LLAMA, file=None)) is None
     assert predictions.footprint(declared(replace(LLAMA, file=None), 7)).device_bytes == 7 * MiB
-    assert predictions.prepared(replace(LLAMA, file=None))
-    assert known(predictions, replace(LLAMA, file=None)) is None
+    other = replace(LLAMA.serving, context_size=16384)
+    without = predictions.under(other, declared(replace(LLAMA, file=None), 7))
+    assert (without.footprint.device_bytes, without.predicted) == (7 * MiB, None)
+    assert without.fallbacks(without.footprint) == ()
 
 
 @pytest.mark.parametrize(
@@ -242,12 +243,14 @@ def test_orders_are_answered_from_memory_without_a_look_at_the_disk(predictions,
     copy = tmp_path / "m.gguf"
     copy.write_bytes(Path(LLAMA.file).read_bytes())
     here = replace(LLAMA, file=str(copy))
-    assert known(predictions, here) is None, "not read yet"
-    first = predictions.footprint(here)
+    first = known(predictions, here)
+    assert first == predictions.footprint(here)
     copy.unlink()
     longer = replace(here, **served(context_size=16384))
     assert known(predictions, here) == first
     assert known(predictions, longer) == of(predictions, **served(context_size=16384))
+    missing = declared(replace(LLAMA, file="/nowhere.gguf"), 7)
+    assert predictions.under(longer.serving, missing).footprint == missing.footprint
 
 
 # --- lesser settings ---------------------------------------------------------------------------
@@ -256,7 +259,7 @@ def test_orders_are_answered_from_memory_without_a_look_at_the_disk(predictions,
 def laddered(predictions, *degrade, **changes):
     spec = replace(LLAMA, degrade=degrade, **changes)
     spec = replace(spec, footprint=predictions.footprint(spec))
-    return spec, predictions.fallbacks(spec)
+    return spec, fallbacks(predictions, spec)
 
 
 def test_nothing_is_given_up_that_the_operator_did_not_name(predictions):
@@ -289,8 +292,7 @@ def test_fewer_layers_go_to_the_gpu_and_the_host_holds_them(predictions):
 
 def test_what_was_measured_moves_by_what_a_step_saves(predictions):
     spec, steps = laddered(predictions, Degrading.CACHE_TYPE)
-    measured = replace(spec, footprint=Footprint(device_bytes=20 * GiB))
-    (moved,) = predictions.fallbacks(measured)
+    (moved,) = fallbacks(predictions, spec, believed=Footprint(device_bytes=20 * GiB))
     saved = spec.footprint.device_bytes - steps[0].footprint.device_bytes
     assert moved.footprint.device_bytes == 20 * GiB - saved
 

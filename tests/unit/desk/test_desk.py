@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.catalogue.catalogue import Book
+from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
-from orchestrator.catalogue.predictor import Unpredicting
+from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config import load_config
 from orchestrator.core.values.failures import Silence
 from orchestrator.core.values.footprints import Footprint
@@ -19,6 +19,7 @@ from orchestrator.core.values.specs import Degrading, Fallback
 from orchestrator.core.values.vram import DeviceId, DeviceState, GiB
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
+from orchestrator.gguf.headers import Headers
 from orchestrator.orders import LoadOrder, RoomOrder, UnloadOrder
 from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.unshared import Unshared
@@ -48,25 +49,32 @@ class Office:
         self.world = machine.world()
         self.registry = MemoryRegistry()
         self.problems = []
-        self.predictor = None
+        self.predictions = Predictions(Headers())
         self.changes = {}  # of models, beyond what the file says
 
     def load(self):
-        return load_config(self.file, environ={})
+        config = load_config(self.file, environ={})
+        for name, changes in self.changes.items():
+            changed = {name: replace(config.catalogue[name], **changes)}
+            config = replace(config, catalogue={**config.catalogue, **changed})
+        return config
 
     @asynccontextmanager
     async def opened(self):
         config = self.load()
         experience = Experience()
-        book = Book(config=config, load=self.load, experience=experience, predictor=self.predictor)
-        for name, changes in self.changes.items():
-            book.catalogue = {
-                **book.catalogue,
-                name: replace(book.catalogue[name], **changes),
-            }
-        specs = book.catalogue.values()
+        catalogue = Catalogue(
+            config=config,
+            load=self.load,
+            experience=experience,
+            predictions=self.predictions,
+            cached={}.get,
+        )
+        specs = catalogue.specs.values()
         async with machine.conducting(self.world, *specs, registry=self.registry) as conductor:
-            desk = Desk(conductor=conductor, book=book, problems=lambda: tuple(self.problems))
+            desk = Desk(
+                conductor=conductor, catalogue=catalogue, problems=lambda: tuple(self.problems)
+            )
             desk.apply_rules()
             yield desk, conductor
 
@@ -187,17 +195,18 @@ def test_a_forecast_of_what_is_there_and_of_what_can_never_be(office):
     play(office, scene)
 
 
-class Yielding(Unpredicting):
+class Yielding(Predictions):
     """Knows of lesser settings."""
 
-    def fallbacks(self, spec):
+    def under(self, serving, spec):
         less = Footprint(device_bytes=8 * GiB)
-        shorter = replace(spec.serving, context_size=2048)
-        return (Fallback(serving=shorter, footprint=less, given_up=("half the context",)),)
+        shorter = replace(serving, context_size=2048)
+        step = Fallback(serving=shorter, footprint=less, given_up=("half the context",))
+        return UnderSettings(spec.footprint, spec.footprint, (step,))
 
 
 def test_a_forecast_gives_up_what_the_load_then_gives_up(office):
-    office.predictor = Yielding()
+    office.predictions = Yielding(Headers())
     office.changes = {"huge": {"degrade": (Degrading.CONTEXT_SIZE,)}}
 
     async def scene(desk, conductor):
@@ -214,11 +223,11 @@ def test_a_forecast_gives_up_what_the_load_then_gives_up(office):
 
 
 def test_what_the_files_have_to_say_is_said_after_a_reload(office):
-    class Telling(Unpredicting):
+    class Telling(Predictions):
         def news(self):
             return (Decide(kind=DecisionKind.CATALOGUE, text="chat is declared wrongly."),)
 
-    office.predictor = Telling()
+    office.predictions = Telling(Headers())
 
     async def scene(desk, conductor):
         await desk.reload()

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.catalogue.catalogue import Book
+from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
-from orchestrator.catalogue.predictor import Unpredicting
+from orchestrator.catalogue.predictions import Predictions
 from orchestrator.config import load_config
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import Footprint, Provenance
@@ -17,6 +17,7 @@ from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.vram import MiB
 from orchestrator.desk.previews import Forecasts
 from orchestrator.errors import Denied
+from orchestrator.gguf.headers import Headers
 from orchestrator.orders import EstimateOrder, LoadOrder
 from orchestrator.ports import Drivers
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
@@ -46,10 +47,13 @@ class Hub:
         self.asked.append(spec)
         if self.outcome is not None:
             return self.outcome
-        return self.take_in(replace(spec, file="/cache/far.gguf", footprint=SIZED))
+        return await self.take_in(replace(spec, file="/cache/far.gguf", footprint=SIZED))
 
 
-class Appraising(Unpredicting):
+class Appraising(Predictions):
+    def footprint(self, spec):
+        return None if spec.file is None else SIZED
+
     def appraise(self, spec):
         return spec.file
 
@@ -64,12 +68,18 @@ def play(tmp_path, scene, hub, **more):
 
     async def played():
         world = machine.world()
-        book = Book(config=load(), load=load, experience=Experience(), predictor=Appraising())
-        hub.take_in = book.take_in
+        catalogue = Catalogue(
+            config=load(),
+            load=load,
+            experience=Experience(),
+            predictions=Appraising(Headers()),
+            cached={}.get,
+        )
+        hub.take_in = catalogue.take_in
         drivers = Drivers(engine=FakeWorldEngine(world), runtime=world.runtime, supplies=(hub,))
         by = {machine.SERVICE: drivers} if more.get("drivers", True) else {}
         async with machine.conducting(world, by=by) as conductor:
-            await scene(Forecasts(conductor, book))
+            await scene(Forecasts(conductor, catalogue))
 
     run(played())
 
@@ -121,6 +131,6 @@ def test_an_estimate_that_the_hub_refuses_says_why(tmp_path):
 def test_a_service_that_came_with_a_reload_cannot_start_anything_yet(tmp_path):
     async def scene(forecasts):
         with pytest.raises(Denied, match="when the orchestrator was started"):
-            forecasts.startable(LoadOrder(model="far"))
+            await forecasts.startable(LoadOrder(model="far"))
 
     play(tmp_path, scene, Hub(), drivers=False)
