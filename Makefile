@@ -9,6 +9,7 @@ JOBS ?= 2
 # Contracts and scenarios mostly wait: for containers, for time, for bytes.
 WAITING_JOBS ?= 3
 READY := $(VENV)/.ready
+SITE_READY := $(VENV)/.site-ready
 
 # Real processes on a shared machine: what fails beside others is run once more, alone, and said.
 # A defect fails twice.
@@ -18,13 +19,15 @@ define pytest
 		$(BIN)/pytest -q -rs --last-failed --last-failed-no-failures none $(1); }
 endef
 
-.PHONY: help run setup test check format bench clean
+.PHONY: help run setup test check format bench docs references clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
 	@echo "make setup                               .venv with everything; then .venv/bin/orchestrator"
 	@echo "make check                               format, lint, types, imports, unit, simulation"
 	@echo "make test                                check, then contracts and scenarios: all that can run here"
+	@echo "make references                          the generated parts of docs/, from the code"
+	@echo "make docs                                the documents as a site, in build/site"
 	@echo "make bench                               the figures of the README, measured here"
 
 run: $(READY)
@@ -45,7 +48,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(call pytest,tests/unit tests/simulation tests/test_tidy.py,-n $(JOBS) -m 'not more_seeds')
+	$(call pytest,tests/unit tests/simulation tests/test_tidy.py tests/test_docs.py,-n $(JOBS) -m 'not more_seeds')
 
 test: check
 	$(call pytest,tests/simulation,-n $(JOBS) -m more_seeds)
@@ -57,6 +60,17 @@ format: $(READY)
 
 bench: $(READY)
 	for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+
+references: $(READY)
+	$(BIN)/python docs/generate.py
+
+docs: references $(SITE_READY)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+$(SITE_READY): $(READY)
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -19,7 +19,7 @@ from docs.schema_words import (
 from docs.sentences import sentence
 from orchestrator.web.app import TAGS, create_app
 from orchestrator.web.desk import Desk
-from orchestrator.web.docs import document
+from orchestrator.web.rest.docs import document
 
 GUARDED = {"403", "413", "415", "421"}  # any route's, before anything is read (R16)
 EXAMPLE = "application/json"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from docs.schema_words import code, table
 from docs.sentences import sentence
-from orchestrator import cli
+from orchestrator.cli import main as cli
 
 
 def parts() -> Mapping[str, Callable[[], str]]:

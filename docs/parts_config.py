@@ -6,8 +6,8 @@ from typing import Any, cast
 from docs.schema_words import Schema, code, default_words, resolved, table, type_words
 from docs.sentences import sentence
 from orchestrator.config import EXAMPLE_CONFIG, config_schema
-from orchestrator.config.catalogue import RUNTIMES
-from orchestrator.engines.profiles import PROFILES
+from orchestrator.config.models import RUNTIMES
+from orchestrator.config.profiles import PROFILES
 
 # Sections of the file, and the page's heading that describes each.
 SECTIONS: Mapping[str, str] = {
@@ -46,8 +46,8 @@ def keys_of(schema: Schema, section: str = "Document") -> str:
     for key, each in schema["properties"].items():
         whole = resolved(each, definitions)
         default = default_words(whole, required=key in required)
-        if whole.get("type") == "object" and "properties" in whole and "default" not in whole:
-            default = "see there"
+        if whole.get("type") == "object" and "default" not in whole:
+            default = "see there" if "properties" in whole else "`{}`"
         rows.append((code(key), _values(section, key, each), default, _means(section, key, each)))
     return table(("Key", "Values", "Default", "Meaning"), rows)
 

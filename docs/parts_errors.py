@@ -4,9 +4,15 @@ from collections.abc import Callable, Mapping
 
 from docs.parts_api import fields_of
 from docs.schema_words import code, table
-from orchestrator.core.failures import BLAMELESS, BREAKER_FAILURES, HOPELESS, FailureReason, ShortOf
-from orchestrator.web.denials import MEANINGS
 from docs.sentences import sentence
+from orchestrator.core.values.failures import (
+    BLAMELESS,
+    BREAKER_FAILURES,
+    HOPELESS,
+    FailureReason,
+    ShortOf,
+)
+from orchestrator.web.wire.denials import MEANINGS
 
 AGAIN = (429, 503)  # answers that say when to ask again
 
