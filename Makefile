@@ -65,7 +65,7 @@ references: $(READY)
 	$(BIN)/python docs/generate.py
 
 docs: references $(SITE_READY)
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
 
 $(SITE_READY): $(READY)

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 
 from docs.schema_words import code, table
 from docs.sentences import sentence
@@ -16,6 +17,7 @@ def parts() -> Mapping[str, Callable[[], str]]:
     }
 
 
+@cache
 def _words() -> Mapping[str, argparse.ArgumentParser]:
     """Every word with the parser of its arguments."""
     return _subparsers(cli.parser())
@@ -73,7 +75,7 @@ def _arguments(parser: argparse.ArgumentParser, word: str) -> Iterator[tuple[str
             continue
         name = ", ".join(action.option_strings)
         metavar = action.metavar or ("" if action.nargs == 0 else _metavar(action))
-        shown = " ".join(filter(None, (name, str(metavar))))
+        shown = " ".join(filter(None, (name, str(metavar)))).replace("|", " or ")
         said = action.help or sentence("arguments", f"{word} {name or metavar}", name)
         yield code(shown), said + _default(action)
 

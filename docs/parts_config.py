@@ -1,6 +1,7 @@
 """The configuration reference: keys, types, defaults and bounds from the file's own schema."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, cast
 
 from docs.schema_words import Schema, code, default_words, resolved, table, type_words
@@ -35,6 +36,7 @@ def parts() -> Mapping[str, Callable[[], str]]:
     return made
 
 
+@cache
 def _schema() -> dict[str, Any]:
     return cast("dict[str, Any]", config_schema())
 

@@ -193,7 +193,10 @@ def test_every_page_is_in_the_navigation():
 
     def pages(nav):
         for each in nav:
-            yield from [each] if isinstance(each, str) else pages(next(iter(each.values())))
+            if isinstance(each, list):
+                yield from pages(each)
+                continue
+            yield from [each] if isinstance(each, str) else pages([*each.values()])
 
     there = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
     assert set(pages(site["nav"])) == there
@@ -203,6 +206,7 @@ def test_the_site_fetches_nothing_from_elsewhere():
     text = (ROOT / "mkdocs.yml").read_text()
     site = yaml.safe_load(text)
     assert site["theme"]["font"] is False
+    assert site["plugins"] == ["search"], "others fetch scripts when a page is opened"
     assert "://" not in text
     fences = {block.language for page in PAGES for block in blocks(page)}
     assert fences <= {"sh", "json", "text", "yaml"}, "such as a diagram, which is drawn by a script"
