@@ -11,6 +11,7 @@ WAITING_JOBS ?= 3
 READY := $(VENV)/.ready
 LOCKED := requirements/test.lock requirements/model.lock
 UV := uv==0.13.9
+SITE_READY := $(VENV)/.site-ready
 
 PYTEST := $(BIN)/pytest -q -rs
 # Two at a time; what a command says is printed when it has ended.
@@ -19,7 +20,7 @@ TOGETHER := $(MAKE) --no-print-directory --jobs=2 --output-sync=line
 compile := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run setup test check lint quick thorough waiting one seed format lock fuzz bench clean
+.PHONY: help run setup test check lint quick thorough waiting one seed format lock fuzz bench docs references clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
@@ -31,6 +32,8 @@ help:
 	@echo "make test                                check, then contracts and scenarios: all that can run here"
 	@echo "make fuzz [TARGET=gguf] [SECONDS=20]     inputs nobody would write, against what reads inputs"
 	@echo "make lock [UPGRADE=1]                    requirements/*.lock anew, from pyproject.toml"
+	@echo "make references                          the generated parts of docs/, from the code"
+	@echo "make docs                                the documents as a site, in build/site"
 	@echo "make bench                               the figures of the README, measured here"
 
 run: $(READY)
@@ -99,6 +102,17 @@ lock:
 
 bench: $(READY)
 	for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+
+references: $(READY)
+	$(BIN)/python docs/generate.py
+
+docs: references $(SITE_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+$(SITE_READY): $(READY)
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build *.egg-info

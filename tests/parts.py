@@ -109,7 +109,7 @@ PARTS = {
         _programs("docker-compose", "docker", "debootstrap"),
         "apt-get install docker-compose docker.io debootstrap",
     ),
-    "curl": Part(_programs("curl"), "apt-get install curl"),
+    "curl": Part(_programs("curl", "jq"), "apt-get install curl jq"),
     "docker": Part(_no_engine, "export DOCKER_HOST=$(tests/tools/start_dockerd.sh)"),
     "dockerd": Part(_program("dockerd"), "apt-get install docker.io"),
     "freezer": Part(_no_freezer, "run the tests as root where cgroups have a freezer"),

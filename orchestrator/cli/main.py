@@ -32,7 +32,7 @@ PROFILES = ("fast", "balanced", "quality", "memory", "batch")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Never raises, but for what argparse and a server that cannot start do: SystemExit."""
-    words = _parser().parse_args(arguments)
+    words = parser().parse_args(arguments)
     try:
         code: int = words.run(words)
     except KeyboardInterrupt:
@@ -338,7 +338,7 @@ ERRANDS = (
 )
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="orchestrator",
         description="Decides which models live in VRAM, and makes it so.",

@@ -130,9 +130,12 @@ class Stack:
             file.writelines(lines)
 
     def compose(self, *words: str) -> str:
-        files = [word for file in self.files for word in ("-f", file)]
-        project = ("--env-file", self.environment_file, "-p", self.project)
-        return say("docker-compose", *project, *files, *words, DOCKER_HOST=self.engine)
+        return say("docker-compose", *self.compose_words(), *words, DOCKER_HOST=self.engine)
+
+    def compose_words(self) -> list[str]:
+        """What makes docker-compose speak of this stack."""
+        files = [word for file in self.files for word in ("-f", str(file))]
+        return ["--env-file", str(self.environment_file), "-p", self.project, *files]
 
     def docker(self, *words: str) -> str:
         return say("docker", *words, DOCKER_HOST=self.engine)

@@ -6,17 +6,27 @@ The `gpu` profile meets a stand-in of NVIDIA's hook and driver; the model server
 import json
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
+from shutil import which
 
 import pytest
 import yaml
 
 from orchestrator.config import load_config
-from tests.contracts.compose_parts import HUB_REPO, IMAGES, MODEL_FILE, Stack, running_stack
+from tests.contracts.compose_parts import (
+    HUB_REPO,
+    IMAGES,
+    MODEL_FILE,
+    Stack,
+    running_stack,
+    say,
+)
 from tests.contracts.test_workflow_files import FILES as WORKFLOWS
 from tests.contracts.test_workflow_files import nodes
+from tests.documents import DOCS, blocks
 from tests.parts import require
 from tests.scenarios.daemon import ROOT
 
@@ -364,6 +374,43 @@ def test_orchestrator_that_is_killed_finds_both_again(stack):
     stack.until(lambda: stack.loaded() == both, f"adopted: {both}")
     after = stack.docker("ps", "-q", "--filter", label), stack.inspect("llama-cpp")["State"]["Pid"]
     assert after == before, "the same containers, the same process"
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_commands_of_the_docker_guide(stack, tmp_path):
+    """As a reader types them, the last of them `down`: nothing of the stack is used after this.
+
+    The reader's .env is the stack's own, and images are not built again.
+    """
+    (tmp_path / ".env.example").write_text((ROOT / ".env.example").read_text())
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    compose = shlex.join(["docker-compose", *stack.compose_words()])
+    engine = shlex.join([which("docker") or "docker", "-H", stack.engine])
+    docker.write_text(
+        f"""#!/bin/sh
+        [ "$1" != compose ] || {{ shift; cd {shlex.quote(str(ROOT))}; exec {compose} "$@"; }}
+        exec {engine} "$@"
+        """
+    )
+    docker.chmod(0o755)
+    path = f"{docker.parent}:{os.environ['PATH']}"  # noqa: TID251 - as from a shell
+    here = "tests/contracts/test_compose.py::test_commands_of_the_docker_guide"
+    guide = [each for each in blocks(DOCS / "guides" / "docker.md") if each.argument == here]
+    assert len(guide) == 4
+    for block in guide:
+        typed = block.text.replace("--no-start llama-cpp", "--no-start --no-build llama-cpp-cpu")
+        typed = typed.replace("up -d", "up -d --no-build")
+        typed = typed.replace("identity=vram-orchestrator", f"identity={stack.project}")
+        say("bash", "-euo", "pipefail", "-c", typed, cwd=tmp_path, PATH=path)
+        if "exec" in typed:
+            assert (tmp_path / "orchestrator-ca.pem").read_text() == stack.authority()
+    assert (tmp_path / ".env").exists()
+    assert stack.containers() == []
+    label = f"label=vram-orchestrator.identity={stack.project}"
+    assert stack.docker("ps", "--all", "-q", "--filter", label) == ""
+    assert stack.docker("ps", "--all", "-q", "--filter", "name=^llama-cpp$") == ""
 
 
 @pytest.mark.docker

@@ -445,6 +445,7 @@ def test_every_ticket_ends_within_its_bound():
 
 
 def test_the_queue_has_a_limit():
+    """Like everything that waits (R14)."""
     play = Play(queue_length_max=2)
     play.bring_up(1, A)
     play.request(2, B)
