@@ -1,115 +1,77 @@
 """A registry that forgets everything with its process: for tests, simulation and trials."""
 
 import asyncio
+from collections import defaultdict
 from datetime import datetime
+from typing import Any, TypeVar
 
-from orchestrator.core.values.leases import Lease, LeaseId
-from orchestrator.core.values.residents import InstanceId
-from orchestrator.core.values.specs import ModelName
 from orchestrator.errors import RegistryFailed
-from orchestrator.ports import DecisionRecord, LearnedRecord, Memory, Operation, ResidentRecord
-from orchestrator.registry.paging import FINISHED_OPERATIONS_KEPT_MAX, Page
+from orchestrator.ports import DecisionRecord, Operation, Page
+from orchestrator.registry.statements import FINISHED_OPERATIONS_KEPT_MAX
+from orchestrator.registry.tables import DECISIONS, OPERATIONS, Table, Tables
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-class MemoryRegistry:
-    """Keeps the contract of the real one. `fault`, while it is set, is why writes fail."""
+class MemoryRegistry(Tables):
+    """Keeps the contract of the real one."""
 
     def __init__(self) -> None:
-        self.fault: str | None = None
+        super().__init__()
         self._closed = False
-        self._residents: dict[InstanceId, ResidentRecord] = {}
-        self._leases: dict[LeaseId, Lease] = {}
-        self._operations: dict[str, Operation] = {}
-        self._decisions: dict[int, DecisionRecord] = {}
-        self._learned: dict[tuple[ModelName, str], LearnedRecord] = {}
-        self._pins: dict[ModelName, bool] = {}
+        self._values: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
 
-    async def recall(self) -> Memory:
-        await self._answer()
-        return Memory(
-            residents=tuple(self._residents.values()),
-            leases=tuple(self._leases.values()),
-            learned=tuple(self._learned.values()),
-            pins=dict(self._pins),
-            last_decision_id=max(self._decisions, default=0),
-        )
+    async def change(self, table: Table[K, V], key: K, value: V | None) -> bool:
+        if self._closed:
+            return False
+        await asyncio.sleep(0)  # others run meanwhile, as with a disk: their turn may matter
+        if value is not None:
+            self._values[table.name][key] = value
+            return True
+        self._values[table.name].pop(key, None)
+        for owned, owner in table.owned.items():
+            records = self._values[owned.name]
+            for own_key in [at for at, record in records.items() if owner(record) == key]:
+                del records[own_key]
+        return True
 
-    async def put_resident(self, record: ResidentRecord) -> None:
-        await self._take()
-        self._residents[record.resident.instance] = record
+    async def find(self, table: Table[K, V], key: K) -> V | None:
+        records: dict[K, V] = await self._read(table)
+        return records.get(key)
 
-    async def drop_resident(self, instance: InstanceId) -> None:
-        await self._take()
-        self._residents.pop(instance, None)
-        for lease in [held for held in self._leases.values() if held.instance == instance]:
-            del self._leases[lease.id]
+    async def everything(self, table: Table[K, V]) -> tuple[V, ...]:
+        records: dict[K, V] = await self._read(table)
+        return tuple(records.values())
 
-    async def put_lease(self, lease: Lease) -> None:
-        await self._take()
-        if lease.instance not in self._residents:
-            raise RegistryFailed(f"lease {lease.id} is of {lease.instance}, which was never put")
-        self._leases[lease.id] = lease
+    async def last_decision_id(self) -> int:
+        return max(await self._read(DECISIONS), default=0)
 
-    async def drop_lease(self, lease: LeaseId) -> None:
-        await self._take()
-        self._leases.pop(lease, None)
-
-    async def put_operation(self, operation: Operation) -> None:
-        await self._take()
-        self._operations[operation.id] = operation
-
-    async def operation(self, operation_id: str) -> Operation | None:
-        await self._answer()
-        return self._operations.get(operation_id)
-
-    async def add_decision(self, record: DecisionRecord) -> None:
-        await self._take()
-        self._decisions[record.id] = record
-
-    async def decisions(
-        self, *, before_id: int | None, after_id: int | None, model: ModelName | None, limit: int
-    ) -> tuple[DecisionRecord, ...]:
-        await self._answer()
-        page = Page(before_id=before_id, after_id=after_id, model=model, limit=limit)
-        return page.of(self._decisions.values())
-
-    async def put_learned(self, record: LearnedRecord) -> None:
-        await self._take()
-        self._learned[record.model, record.settings] = record
-
-    async def put_pin(self, model: ModelName, pinned: bool) -> None:
-        await self._take()
-        self._pins[model] = pinned
+    async def page(self, page: Page) -> tuple[DecisionRecord, ...]:
+        return page.of((await self._read(DECISIONS)).values())
 
     async def prune(self, *, before: datetime, keep_decisions: int) -> int:
-        await self._take()
-        newest_first = sorted(self._decisions.values(), key=lambda record: -record.id)
+        decisions: dict[int, DecisionRecord] = await self._read(DECISIONS)
+        operations: dict[str, Operation] = await self._read(OPERATIONS)
         surplus = [
-            record.id
-            for position, record in enumerate(newest_first)
-            if position > 0 and (record.at < before or position >= keep_decisions)
+            decision_id
+            for position, decision_id in enumerate(sorted(decisions, reverse=True))
+            if position > 0 and (decisions[decision_id].at < before or position >= keep_decisions)
         ]
-        ended = sorted(
-            (at, key) for key, one in self._operations.items() if (at := one.finished_at)
-        )
+        ended = sorted((at, key) for key, one in operations.items() if (at := one.finished_at))
         aged = sum(at < before for at, _ in ended)
         finished = ended[: max(aged, len(ended) - FINISHED_OPERATIONS_KEPT_MAX)]
-        for record_id in surplus:
-            del self._decisions[record_id]
+        for decision_id in surplus:
+            del decisions[decision_id]
         for _, key in finished:
-            del self._operations[key]
+            del operations[key]
         return len(surplus) + len(finished)
 
     async def close(self) -> None:
         self._closed = True
 
-    async def _answer(self) -> None:
-        """Let others run, as a registry with a disk does: their turn may matter."""
+    async def _read(self, table: Table[Any, Any]) -> dict[Any, Any]:
+        await asyncio.sleep(0)
         if self._closed:
             raise RegistryFailed("the registry is closed")
-        await asyncio.sleep(0)
-
-    async def _take(self) -> None:
-        await self._answer()
-        if self.fault is not None:
-            raise RegistryFailed(self.fault)
+        return self._values[table.name]

@@ -21,7 +21,7 @@ from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, ModelName
 from orchestrator.core.values.vram import DeviceId
 from orchestrator.errors import Denied
-from orchestrator.ports import Memory
+from orchestrator.ports import Memory, Page
 from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import FakeRuntime
@@ -168,9 +168,9 @@ def test_tickets_of_two_lives_of_the_daemon_differ():
 
 def test_the_intent_is_on_disk_before_anything_starts():
     class Slow(MemoryRegistry):
-        async def put_resident(self, record):
+        async def change(self, table, key, value):
             await asyncio.sleep(3.0)
-            await super().put_resident(record)
+            return await super().change(table, key, value)
 
     class Watching(FakeRuntime):
         written = None
@@ -354,7 +354,7 @@ def test_a_decision_reaches_the_log_the_history_and_the_registry(caplog):
     async def scene(conductor, world):
         conductor.say(Decide(kind=DecisionKind.DEVICE, text="g0 is lost.", remedy="Look at it."))
         await asyncio.sleep(1)
-        (kept,) = await registry.decisions(before_id=None, after_id=None, model=None, limit=9)
+        (kept,) = await registry.page(Page(limit=9))
         assert conductor.history.decisions() == (kept,)
         assert kept.decision.text == "g0 is lost."
 

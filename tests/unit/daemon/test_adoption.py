@@ -133,7 +133,7 @@ def test_what_runs_and_whose_row_was_lost_is_adopted():
     async def both():
         lives = Lives()
         await lives.first(a_is_ready)
-        await lives.registry.drop_resident(lives.instance("a"))
+        await lives.registry.residents.drop(lives.instance("a"))
 
         async def after(conductor):
             assert resident(conductor, "a").state is ResidentState.READY
@@ -149,7 +149,7 @@ def test_what_nothing_in_the_configuration_wants_is_removed_if_nobody_wrote_it_d
     async def both():
         lives = Lives()
         await lives.first(a_is_ready)
-        await lives.registry.drop_resident(lives.instance("a"))
+        await lives.registry.residents.drop(lives.instance("a"))
 
         async def after(conductor):
             assert dict(lives.world.running) == {}
@@ -163,7 +163,7 @@ def test_a_removal_that_fails_keeps_nobody_from_starting():
     async def both():
         lives = Lives()
         await lives.first(a_is_ready)
-        await lives.registry.drop_resident(lives.instance("a"))
+        await lives.registry.residents.drop(lives.instance("a"))
         lives.world.next_mishaps.append(("a", Mishap.STOP_FAILS))
 
         async def after(conductor):
@@ -244,7 +244,7 @@ def test_leases_outlive_the_daemon(expires_in_s, lives_on):
             granted_s=0,
             expires_s=None if expires_in_s is None else now_s + expires_in_s,
         )
-        await lives.registry.put_lease(lease)
+        await lives.registry.leases.put(lease)
 
         async def after(conductor):
             assert resident(conductor, "a").in_use is lives_on
@@ -260,7 +260,7 @@ def test_a_stop_that_was_under_way_is_carried_through():
         await lives.first(a_is_ready)
         (record,) = (await lives.registry.recall()).residents
         leaving = replace(record.resident, state=ResidentState.UNLOADING)
-        await lives.registry.put_resident(replace(record, resident=leaving))
+        await lives.registry.residents.put(replace(record, resident=leaving))
 
         async def after(conductor):
             await machine.until(lambda: resident(conductor, "a") is None)

@@ -365,8 +365,8 @@ def test_whoever_should_not_be_sent_work_says_why(office):
 class Mute(MemoryRegistry):
     """A disk that takes what is written and gives nothing back."""
 
-    async def decisions(self, **asked):
-        raise RegistryFailed(f"the disk is gone: {asked}")
+    async def page(self, page):
+        raise RegistryFailed(f"the disk is gone: {page}")
 
 
 def test_decisions_are_told_from_memory_where_the_disk_does_not_answer(office):
@@ -380,6 +380,8 @@ def test_decisions_are_told_from_memory_where_the_disk_does_not_answer(office):
         assert [each.id for each in remembered] == [
             each.id for each in reversed(conductor.history.decisions()[-3:])
         ]
+        before = await desk.decisions(**{**asked, "before_id": remembered[-1].id})
+        assert before == conductor.history.decisions()[-4:-7:-1]
         of_chat = await desk.decisions(**{**asked, "model": "chat"})
         assert {each.decision.model for each in of_chat} == {"chat"}
 
