@@ -22,12 +22,12 @@ from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, ModelName
 from orchestrator.core.values.vram import DeviceId
 from orchestrator.errors import Denied
 from orchestrator.ports import Memory, Page
-from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import FakeRuntime
 from orchestrator.runtimes.fake.script import Fate, Mishap
 from tests import machine
 from tests.simulation.virtual_time import run
+from tests.standins.memory import MemoryRegistry
 
 A, B = machine.model("a", gib=16), machine.model("b", gib=16)
 BROKEN = machine.model("x", behaviour=FakeBehaviour(load_s=1.0, fail=FakeFailure.EXITS))

@@ -7,9 +7,9 @@ from orchestrator.conductor.journal import Chronicle
 from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.ports import Page, ResidentRecord
-from orchestrator.registry.memory import MemoryRegistry
 from tests.asynchronous import run
 from tests.factories import resident
+from tests.standins.memory import MemoryRegistry
 
 
 class SlowRegistry(MemoryRegistry):

@@ -14,12 +14,12 @@ from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.daemon.adoption import adopt, recover, take_back
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Readiness, ReadyState
-from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import FakeRuntime
 from orchestrator.runtimes.fake.script import Mishap
 from tests import machine
 from tests.simulation.virtual_time import run
+from tests.standins.memory import MemoryRegistry
 
 A, B = machine.model("a", gib=8), machine.model("b", gib=6)
 SLOW = machine.model("slow", gib=4, behaviour=FakeBehaviour(load_s=60.0))

@@ -20,10 +20,10 @@ from orchestrator.core.values.vram import DeviceId, DeviceState, GiB
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.orders import LoadOrder, RoomOrder, UnloadOrder
-from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.unshared import Unshared
 from tests import machine
 from tests.asynchronous import eventually, run
+from tests.standins.memory import MemoryRegistry
 
 FILE = """
 devices: {source: fake, headroom_mb: 0, fake: [{name: A, total_mb: 24576}]}

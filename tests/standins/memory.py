@@ -1,4 +1,4 @@
-"""A registry that forgets everything with its process: for tests, simulation and trials."""
+"""A registry without a disk, as fast and as orderly as a simulation needs it."""
 
 import asyncio
 from collections import defaultdict
@@ -15,7 +15,7 @@ V = TypeVar("V")
 
 
 class MemoryRegistry(Tables):
-    """Keeps the contract of the real one."""
+    """Keeps the contract of the real one (`tests/contracts/test_registry.py`)."""
 
     def __init__(self) -> None:
         super().__init__()
