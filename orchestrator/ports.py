@@ -1,11 +1,11 @@
 """Every way this daemon can touch the world. If it is not here, we do not do it."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from orchestrator.core.values.failures import Failure, Silence
 from orchestrator.core.values.footprints import Footprint
@@ -276,6 +276,27 @@ class DecisionRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Decisions, newest first, unless `after_id` is given: then the oldest after it first."""
+
+    before_id: int | None = None
+    after_id: int | None = None
+    model: ModelName | None = None
+    limit: int
+
+    def of(self, records: Iterable[DecisionRecord]) -> tuple[DecisionRecord, ...]:
+        held = [
+            record
+            for record in records
+            if (self.before_id is None or record.id < self.before_id)
+            and (self.after_id is None or record.id > self.after_id)
+            and (self.model is None or record.decision.model == self.model)
+        ]
+        held.sort(key=lambda record: record.id, reverse=self.after_id is None)
+        return tuple(held[: max(self.limit, 0)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedRecord:
     """What was learned of one model under one set of settings."""
 
@@ -291,6 +312,14 @@ class LearnedRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """What the operator said last of one model; also that it is not pinned."""
+
+    model: ModelName
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """Everything the registry gives back at start."""
 
@@ -301,38 +330,49 @@ class Memory:
     last_decision_id: int
 
 
-class Registry(Protocol):
-    """Every method is safe to await from the event loop: the disk's slowness stays in a thread.
+K_contra = TypeVar("K_contra", contravariant=True)
+V = TypeVar("V")
 
-    A write that the disk refuses raises RegistryFailed; what runs is never touched for it.
+
+class Records(Protocol[K_contra, V]):
+    """The records of one table, one for each key.
+
+    Safe to await from the event loop: the disk's slowness stays in a thread. `put` and `drop` never
+    fail for the disk's sake: what it refuses is kept, is seen by every reading, and is tried again.
+    They return when the disk has taken the change (True), or when it has refused it or has been
+    waited for long enough (False). Readings raise RegistryFailed if the disk does not answer.
     """
 
-    async def recall(self) -> Memory: ...
+    async def put(self, value: V) -> bool:
+        """Write it, instead of what has its key."""
 
-    async def put_resident(self, record: ResidentRecord) -> None: ...
+    async def drop(self, key: K_contra) -> bool:
+        """Dropping what is not there is not an error."""
 
-    async def drop_resident(self, instance: InstanceId) -> None: ...
+    async def get(self, key: K_contra) -> V | None: ...
 
-    async def put_lease(self, lease: Lease) -> None: ...
+    async def all(self) -> tuple[V, ...]: ...
 
-    async def drop_lease(self, lease: LeaseId) -> None: ...
 
-    async def put_operation(self, operation: Operation) -> None: ...
+class Registry(Protocol):
+    """What outlives the daemon. A failure of it touches nothing that runs."""
 
-    async def operation(self, operation_id: str) -> Operation | None: ...
+    residents: Records[InstanceId, ResidentRecord]  # dropped with its leases
+    leases: Records[LeaseId, Lease]
+    learned: Records[tuple[ModelName, str], LearnedRecord]  # by model and settings
+    pins: Records[ModelName, Pin]
+    operations: Records[str, Operation]
+    decisions: Records[int, DecisionRecord]
 
-    async def add_decision(self, record: DecisionRecord) -> None: ...
+    async def recall(self) -> Memory:
+        """Everything a start needs; asked before anything is written."""
 
-    async def decisions(
-        self, *, before_id: int | None, after_id: int | None, model: ModelName | None, limit: int
-    ) -> tuple[DecisionRecord, ...]:
-        """Newest first, unless `after_id` is given: then the oldest after it first."""
-
-    async def put_learned(self, record: LearnedRecord) -> None: ...
-
-    async def put_pin(self, model: ModelName, pinned: bool) -> None: ...
+    async def page(self, page: Page) -> tuple[DecisionRecord, ...]: ...
 
     async def prune(self, *, before: datetime, keep_decisions: int) -> int:
-        """Delete finished operations and decisions that are old or too many; say how many."""
+        """Delete finished operations and decisions that are old or too many; say how many.
+
+        The newest decision stays whatever its age: ids go on from it after a restart.
+        """
 
     async def close(self) -> None: ...

@@ -16,11 +16,11 @@ from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import FakeBehaviour, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.ports import Drivers, Handle, Registry, Running
-from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import HANDLE_VERSION, SCHEME, FakeWorld
 from orchestrator.runtimes.fake.script import Fate
 from tests.factories import spec
+from tests.standins.memory import MemoryRegistry
 
 SERVICE = ServiceName("rehearsal")
 TICK_S = 1.0

@@ -41,7 +41,6 @@ NOT_MIRRORED = {
     "core/values/refusals.py": VALUES,
     "core/values/snapshot.py": VALUES,
     "orders.py": VALUES,
-    "ports.py": "promises only; tests/contracts holds every implementation to them",
 }
 
 

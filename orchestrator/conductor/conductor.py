@@ -9,7 +9,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.execution import Up, bring_up, how_it_ended, take_down, wait_until_ready
@@ -59,12 +59,15 @@ from orchestrator.ports import (
     Drivers,
     Memory,
     Operation,
+    Pin,
     Registry,
     ResidentRecord,
     Running,
 )
 
 log = logging.getLogger("orchestrator")
+
+T = TypeVar("T")
 
 NOTE_S = 0.1  # a burst of events is one change to those who watch
 SNAPSHOT_AGE_S_MAX = 0.25  # waiting times in a status are at most so old
@@ -198,13 +201,14 @@ class Conductor:
             case Evict(resident):
                 self._spawn(self._evict(resident), f"evict {resident.instance}")
             case KeepLease(lease):
-                self._spawn(self.registry.put_lease(lease), f"write lease {lease.id}")
+                self._spawn(self.registry.leases.put(lease), f"write lease {lease.id}")
             case DropLease(lease_id):
-                self._spawn(self.registry.drop_lease(lease_id), f"drop lease {lease_id}")
+                self._spawn(self.registry.leases.drop(lease_id), f"drop lease {lease_id}")
             case Learn():
                 self._learn(effect)
             case SavePin(model, pinned):
-                self._spawn(self.registry.put_pin(model, pinned), f"write pin of {model}")
+                pin = Pin(model=model, pinned=pinned)
+                self._spawn(self.registry.pins.put(pin), f"write pin of {model}")
             case Decide():
                 self.say(effect)
             case _:
@@ -222,7 +226,7 @@ class Conductor:
         """Go on numbering where the last life of the daemon ended."""
         self._chronicle.go_on_after(memory.last_decision_id)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         return self._tasks.create_task(work, name=name)
 
     def _write(self, resident: Resident) -> None:
@@ -235,13 +239,13 @@ class Conductor:
         peak = self.lookout.peaks.get(instance)
         ended = self._experience.end(instance, peak, self._chronicle.now())
         if ended is not None:
-            self._spawn(self.registry.put_learned(ended), f"write peak of {ended.model}")
+            self._spawn(self.registry.learned.put(ended), f"write peak of {ended.model}")
         self.running.pop(instance, None)
         self._chronicle.forget(instance)
 
     def _learn(self, effect: Learn) -> None:
         record, said = self._experience.learn(effect, self._chronicle.now())
-        self._spawn(self.registry.put_learned(record), f"write footprint of {record.model}")
+        self._spawn(self.registry.learned.put(record), f"write footprint of {record.model}")
         if said is not None:
             self.say(said)
 
@@ -373,7 +377,7 @@ class Conductor:
         return await self.drivers[resident.spec.service].runtime.log_tail(running.handle, lines)
 
     def write_operation(self, operation: Operation) -> None:
-        self._spawn(self.registry.put_operation(operation), f"write operation {operation.id}")
+        self._spawn(self.registry.operations.put(operation), f"write operation {operation.id}")
 
     def close(self) -> None:
         """Leave what runs running; only stop looking at it."""

@@ -18,7 +18,7 @@ from orchestrator.ports import Clock, DecisionRecord, Registry, ResidentRecord
 
 log = logging.getLogger("orchestrator")
 
-Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+Spawn = Callable[[Coroutine[Any, Any, bool], str], asyncio.Task[bool]]
 
 
 class Chronicle:
@@ -28,7 +28,7 @@ class Chronicle:
         self._clock = clock
         self._spawn = spawn
         self._decision_ids = itertools.count(1)
-        self._written: dict[InstanceId, asyncio.Task[None]] = {}
+        self._written: dict[InstanceId, asyncio.Task[bool]] = {}
 
     def go_on_after(self, decision_id: int) -> None:
         """Number decisions on from the last one of the daemon's earlier life."""
@@ -43,18 +43,18 @@ class Chronicle:
         level = logging.WARNING if decision.remedy else logging.INFO
         log.log(level, "%s: %s", decision.kind, decision.text)
         self._history.publish(record)
-        self._spawn(self._registry.add_decision(record), f"write decision {record.id}")
+        self._spawn(self._registry.decisions.put(record), f"write decision {record.id}")
 
     def write(self, record: ResidentRecord) -> None:
         """Writes of one resident reach the disk in order; acts wait for the last one."""
         instance = record.resident.instance
         self._written[instance] = self._spawn(
-            self._registry.put_resident(record), f"write {instance}"
+            self._registry.residents.put(record), f"write {instance}"
         )
 
     def forget(self, instance: InstanceId) -> None:
         self._written.pop(instance, None)
-        self._spawn(self._registry.drop_resident(instance), f"drop {instance}")
+        self._spawn(self._registry.residents.drop(instance), f"drop {instance}")
 
     async def until_written(self, instance: InstanceId) -> None:
         written = self._written.get(instance)

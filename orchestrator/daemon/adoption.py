@@ -72,7 +72,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: ModelSpecs) -
         conductor.resume(resident)
     unknown = [r.resident.instance for r in memory.residents if r not in known]
     for instance in (*verdict.forget, *unknown):
-        await conductor.registry.drop_resident(instance)
+        await conductor.registry.residents.drop(instance)
     await _remove([running[each] for each in verdict.remove], runtimes)
 
 

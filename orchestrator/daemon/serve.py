@@ -48,7 +48,6 @@ from orchestrator.errors import ConfigInvalid
 from orchestrator.hub import cached
 from orchestrator.orders import LoadOrder
 from orchestrator.ports import Clock, Memory, Runtime
-from orchestrator.registry.durable import SteadyRegistry
 from orchestrator.registry.sqlite import SqliteRegistry
 from orchestrator.web.app import create_app
 
@@ -149,12 +148,11 @@ async def running(
 async def _put_together(
     config: Config,
     load: Callable[[], Config],
-    inner: SqliteRegistry,
+    registry: SqliteRegistry,
     listener: socket.socket,
     predictions: Predictions,
 ) -> AsyncIterator[Daemon]:
     clock = steady_clock()
-    registry = SteadyRegistry(inner)
     memory = await registry.recall()
     devices, fake = await make_devices(config, clock)
     http = ServerHttp()
@@ -165,7 +163,6 @@ async def _put_together(
     catalogue = _catalogue(config, load, experience, predictions)
     history = History(epoch=uuid.uuid4().hex[:8])
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(registry.close)
         stack.push_async_callback(devices.close)
         stack.push_async_callback(http.close)
         stack.push_async_callback(runtimes.close)
@@ -188,7 +185,7 @@ async def _put_together(
         )
         desk.apply_rules()
         conductor.start_from(memory)
-        _say_problems(conductor, inner)
+        _say_problems(conductor, registry)
         desk.say_news()
         await _take_over(conductor, memory, catalogue, versions)
         server = _server(desk)
@@ -284,7 +281,7 @@ def _say_problems(conductor: Conductor, registry: SqliteRegistry) -> None:
 
 
 def _jobs(
-    catalogue: Catalogue, conductor: Conductor, registry: SteadyRegistry, runtimes: Runtimes
+    catalogue: Catalogue, conductor: Conductor, registry: SqliteRegistry, runtimes: Runtimes
 ) -> Iterator[Job]:
     async def prune() -> None:
         before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)

@@ -46,7 +46,7 @@ from orchestrator.orders import (
     UnloadOrder,
     UnloadOutcome,
 )
-from orchestrator.ports import ChangeableDevices, Clock, DecisionRecord, Operation
+from orchestrator.ports import ChangeableDevices, Clock, DecisionRecord, Operation, Page
 
 OWNER_SHOWN_MAX = 32
 
@@ -283,17 +283,11 @@ class Desk:
         self, *, before_id: int | None, after_id: int | None, model: ModelName | None, limit: int
     ) -> tuple[DecisionRecord, ...]:
         """From the registry; from memory where the disk does not answer."""
+        page = Page(before_id=before_id, after_id=after_id, model=model, limit=limit)
         try:
-            return await self._conductor.registry.decisions(
-                before_id=before_id, after_id=after_id, model=model, limit=limit
-            )
+            return await self._conductor.registry.page(page)
         except RegistryFailed:
-            recent = [
-                record
-                for record in self.history.decisions()
-                if model is None or record.decision.model == model
-            ]
-            return tuple(reversed(recent))[:limit]
+            return page.of(self.history.decisions())
 
     async def log_tail(self, model: str, lines: int) -> tuple[str, ...]:
         """Empty if it never ran."""

@@ -109,7 +109,7 @@ class Operations:
     async def find(self, operation_id: str) -> Operation | None:
         if operation_id in self._known:
             return self.progress(operation_id)[0]
-        return await self._conductor.registry.operation(operation_id)
+        return await self._conductor.registry.operations.get(operation_id)
 
     def _keep(self, loading: Loading) -> None:
         self._known[loading.operation.id] = loading

@@ -1,8 +1,9 @@
 """The registry on disk: one SQLite file in the state directory, and the lock beside it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -10,29 +11,29 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from orchestrator.core.values.leases import Lease, LeaseId
-from orchestrator.core.values.residents import InstanceId
-from orchestrator.core.values.specs import ModelName
 from orchestrator.errors import RegistryFailed
-from orchestrator.ports import DecisionRecord, LearnedRecord, Memory, Operation, ResidentRecord
-from orchestrator.registry import shapes, statements
-from orchestrator.registry.commits import Commits
+from orchestrator.ports import DecisionRecord, Page
+from orchestrator.registry import statements
+from orchestrator.registry.commits import Act, Commits, Write
 from orchestrator.registry.database import explain, open_database
 from orchestrator.registry.lock import StateLock
 from orchestrator.registry.migrations import MIGRATIONS, Migration
-from orchestrator.registry.paging import Page
+from orchestrator.registry.tables import DECISIONS, Table, Tables
 
 DATABASE_NAME = "registry.sqlite"
 LOCK_NAME = "lock"
 PROBLEMS_MAX = 100  # sentences kept; a file with more damage than that is damaged as a whole
 
+K = TypeVar("K")
+V = TypeVar("V")
 T = TypeVar("T")
 
 
-class SqliteRegistry:
-    """`problems` says what could not be read or had to be put aside; each is said once."""
+class SqliteRegistry(Tables):
+    """`problems` says, once, what could not be read or had to be put aside."""
 
     def __init__(self, commits: Commits, lock: StateLock, problems: tuple[str, ...]) -> None:
+        super().__init__()
         self._commits = commits
         self._lock = lock
         self.problems = problems
@@ -54,61 +55,74 @@ class SqliteRegistry:
             undo.pop_all()
         return cls(Commits(engine, path), lock, problems)
 
-    async def recall(self) -> Memory:
-        return await self._read(statements.recall)
+    @property
+    def problem(self) -> str | None:
+        """Why not all that the daemon knows is written down; None when it is."""
+        return self._commits.problem
 
-    async def put_resident(self, record: ResidentRecord) -> None:
-        row = shapes.to_resident_row(record)
-        await self._commits.write(lambda session: statements.upsert(session, row))
+    async def retry(self) -> None:
+        """Try again what the disk refused, as a timer asks. With nothing to do it costs nothing."""
+        await self._commits.retry()
 
-    async def drop_resident(self, instance: InstanceId) -> None:
-        """Its leases go with it."""
-        await self._commits.write(lambda session: statements.drop_resident(session, instance))
+    async def change(self, table: Table[K, V], key: K, value: V | None) -> bool:
+        if value is None:
+            for owned, owner in table.owned.items():
+                for own_key, record in self._commits.unwritten(owned.name).items():
+                    if record is not None and owner(record) == key:
+                        self._commits.forget(owned.name, own_key)
+            act: Act = partial(statements.drop, table=table, key=key)
+        else:
+            act = partial(statements.upsert, row=table.encode(value))
+        write = Write(table.name, key, value, act, table.unwritten_max)
+        return await self._commits.write(write)
 
-    async def put_lease(self, lease: Lease) -> None:
-        """Raise RegistryFailed also if its resident was never put."""
-        row = shapes.to_lease_row(lease)
-        await self._commits.write(lambda session: statements.upsert(session, row))
+    async def find(self, table: Table[K, V], key: K) -> V | None:
+        unwritten: Mapping[K, V | None] = self._commits.unwritten(table.name)
+        if key in unwritten:
+            return unwritten[key]
+        return await self._read(partial(statements.find, table=table, key=key))
 
-    async def drop_lease(self, lease: LeaseId) -> None:
-        await self._commits.write(lambda session: statements.drop_lease(session, lease))
+    async def everything(self, table: Table[K, V]) -> tuple[V, ...]:
+        return await self._with_unwritten(table, partial(statements.everything, table=table))
 
-    async def put_operation(self, operation: Operation) -> None:
-        row = shapes.to_operation_row(operation)
-        await self._commits.write(lambda session: statements.upsert(session, row))
+    async def page(self, page: Page) -> tuple[DecisionRecord, ...]:
+        read = partial(statements.decisions, page=page)
+        return page.of(await self._with_unwritten(DECISIONS, read))
 
-    async def operation(self, operation_id: str) -> Operation | None:
-        return await self._read(lambda session: statements.operation(session, operation_id))
-
-    async def add_decision(self, record: DecisionRecord) -> None:
-        row = shapes.to_decision_row(record)
-        await self._commits.write(lambda session: statements.upsert(session, row))
-
-    async def decisions(
-        self, *, before_id: int | None, after_id: int | None, model: ModelName | None, limit: int
-    ) -> tuple[DecisionRecord, ...]:
-        page = Page(before_id=before_id, after_id=after_id, model=model, limit=limit)
-        return await self._read(lambda session: statements.decisions(session, page))
-
-    async def put_learned(self, record: LearnedRecord) -> None:
-        row = shapes.to_learned_row(record)
-        await self._commits.write(lambda session: statements.upsert(session, row))
-
-    async def put_pin(self, model: ModelName, pinned: bool) -> None:
-        row = shapes.to_pin_row(model, pinned)
-        await self._commits.write(lambda session: statements.upsert(session, row))
+    async def last_decision_id(self) -> int:
+        return await self._commits.read(statements.last_decision_id)
 
     async def prune(self, *, before: datetime, keep_decisions: int) -> int:
-        return await self._commits.write(
-            lambda session: statements.prune(session, before, keep_decisions)
-        )
+        """0 also if the disk refused: the next pruning makes up for it, or `retry` before that."""
+        deleted = 0
+
+        def act(session: Session) -> None:
+            nonlocal deleted
+            deleted = statements.prune(session, before, keep_decisions)
+
+        write = Write("prune", (), None, act, unwritten_max=1)
+        return deleted if await self._commits.write(write) else 0
 
     async def close(self) -> None:
-        """Drain, close the file, give the directory back. Closing twice is not an error."""
+        """Drain, close the file, give the directory back. Closing twice is not an error.
+
+        Raise RegistryFailed if the disk hangs.
+        """
         try:
             await self._commits.close()
         finally:
             self._lock.release()
+
+    async def _with_unwritten(
+        self,
+        table: Table[K, V],
+        read: Callable[[Session], tuple[tuple[V, ...], statements.Problems]],
+    ) -> tuple[V, ...]:
+        # Looked at first: what is written meanwhile is then seen twice, and not missed.
+        unwritten: Mapping[K, V | None] = self._commits.unwritten(table.name)
+        written = {table.key(value): value for value in await self._read(read)}
+        merged = {**written, **unwritten}
+        return tuple(value for value in merged.values() if value is not None)
 
     async def _read(self, read: Callable[[Session], tuple[T, statements.Problems]]) -> T:
         value, problems = await self._commits.read(read)

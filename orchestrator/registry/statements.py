@@ -4,7 +4,7 @@ A function that reads gives what could be read together with a sentence about ea
 not: one damaged row must not cost the others.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeVar
 
@@ -12,24 +12,16 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, SQLModel, col, delete, func, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
-from orchestrator.core.values.leases import LeaseId
-from orchestrator.core.values.residents import InstanceId
-from orchestrator.ports import DecisionRecord, Memory, Operation, OperationState
-from orchestrator.registry import shapes
-from orchestrator.registry.paging import FINISHED_OPERATIONS_KEPT_MAX, Page
-from orchestrator.registry.rows import (
-    DecisionRow,
-    LearnedRow,
-    LeaseRow,
-    OperationRow,
-    PinRow,
-    ResidentRow,
-)
+from orchestrator.ports import DecisionRecord, OperationState, Page
+from orchestrator.registry.encoding import Unreadable, instant
+from orchestrator.registry.tables import DECISIONS, DecisionRow, OperationRow, Table
 
 Problems = tuple[str, ...]
-R = TypeVar("R", bound=SQLModel)
-T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
+# Beside their age. At one load a minute a week; an operation takes about 200 bytes.
+FINISHED_OPERATIONS_KEPT_MAX = 10_000
 ORPHANED = (
     "The orchestrator was restarted before this ended. What it had begun is in the status; "
     "asking again joins it."
@@ -46,33 +38,23 @@ def upsert(session: Session, row: SQLModel) -> None:
     session.exec(statement.on_conflict_do_update(index_elements=keys, set_=rest))
 
 
-def drop_resident(session: Session, instance: InstanceId) -> None:
-    session.exec(delete(ResidentRow).where(col(ResidentRow.instance) == instance))
+def drop(session: Session, table: Table[K, V], key: K) -> None:
+    """What is not there is gone already."""
+    session.exec(delete(table.row).where(*table.is_key(key)))
 
 
-def drop_lease(session: Session, lease: LeaseId) -> None:
-    session.exec(delete(LeaseRow).where(col(LeaseRow.id) == lease))
+def find(session: Session, table: Table[K, V], key: K) -> tuple[V | None, Problems]:
+    values, problems = _read(session.exec(select(table.row).where(*table.is_key(key))), table)
+    return (values[0] if values else None), problems
 
 
-def recall(session: Session) -> tuple[Memory, Problems]:
-    residents, of_residents = _read_all(session, ResidentRow, shapes.from_resident_row)
-    leases, of_leases = _read_all(session, LeaseRow, shapes.from_lease_row)
-    learned, of_learned = _read_all(session, LearnedRow, shapes.from_learned_row)
-    pins, of_pins = _read_all(session, PinRow, shapes.from_pin_row)
-    memory = Memory(
-        residents=residents,
-        leases=leases,
-        learned=learned,
-        pins=dict(pins),
-        last_decision_id=session.exec(select(func.max(DecisionRow.id))).one() or 0,
-    )
-    return memory, of_residents + of_leases + of_learned + of_pins
+def everything(session: Session, table: Table[K, V]) -> tuple[tuple[V, ...], Problems]:
+    return _read(session.exec(select(table.row)), table)
 
 
-def operation(session: Session, operation_id: str) -> tuple[Operation | None, Problems]:
-    rows = session.exec(select(OperationRow).where(OperationRow.id == operation_id)).all()
-    read, problems = _read(rows, shapes.from_operation_row)
-    return (read[0] if read else None), problems
+def last_decision_id(session: Session) -> int:
+    """Also of a decision that cannot be read: its number is taken."""
+    return session.exec(select(func.max(DecisionRow.id))).one() or 0
 
 
 def decisions(session: Session, page: Page) -> tuple[tuple[DecisionRecord, ...], Problems]:
@@ -83,7 +65,7 @@ def decisions(session: Session, page: Page) -> tuple[tuple[DecisionRecord, ...],
     past = 0
     while (lacking := page.limit - len(found)) > 0:
         rows = session.exec(statement.offset(past).limit(lacking)).all()
-        read, unread = _read(rows, shapes.from_decision_row)
+        read, unread = _read(rows, DECISIONS)
         found, problems, past = found + read, problems + unread, past + len(rows)
         if len(rows) < lacking:
             break
@@ -99,12 +81,12 @@ def page_statement(page: Page) -> SelectOfScalar[DecisionRow]:
     if page.after_id is not None:
         statement = statement.where(DecisionRow.id > page.after_id)
     at = col(DecisionRow.id)
-    return statement.order_by(at.asc() if page.forwards else at.desc())
+    return statement.order_by(at.desc() if page.after_id is None else at.asc())
 
 
 def prune(session: Session, before: datetime, keep_decisions: int) -> int:
     """The newest decision stays whatever its age: ids go on from it after a restart."""
-    limit_at = shapes.instant(before)
+    limit_at = instant(before)
     at = col(DecisionRow.id)
     newest = select(func.max(at)).scalar_subquery()
     kept = select(at).order_by(at.desc()).limit(1).offset(max(keep_decisions, 0))
@@ -128,27 +110,21 @@ def end_orphans(session: Session, now: datetime) -> None:
     session.exec(
         update(OperationRow)
         .where(col(OperationRow.finished_at).is_(None))
-        .values(state=OperationState.FAILED.value, finished_at=shapes.instant(now), detail=ORPHANED)
+        .values(state=OperationState.FAILED.value, finished_at=instant(now), detail=ORPHANED)
     )
 
 
-def _read_all(
-    session: Session, table: type[R], read: Callable[[R], T]
-) -> tuple[tuple[T, ...], Problems]:
-    return _read(session.exec(select(table)).all(), read)
-
-
-def _read(rows: Iterable[R], read: Callable[[R], T]) -> tuple[tuple[T, ...], Problems]:
-    values: list[T] = []
+def _read(rows: Iterable[SQLModel], table: Table[K, V]) -> tuple[tuple[V, ...], Problems]:
+    values: list[V] = []
     problems: list[str] = []
     for row in rows:
         try:
-            values.append(read(row))
-        except shapes.Unreadable as why:
+            values.append(table.decode(row))
+        except Unreadable as why:
             key = row.__mapper__.primary_key_from_instance(row)  # type: ignore[attr-defined]
             name = "/".join(str(part) for part in key)
             problems.append(
-                f"the registry's row {name!r} of {row.__tablename__} cannot be read and is left "
-                f"where it is: {why}"
+                f"the registry's row {name!r} of {table.name} cannot be read and is left where it "
+                f"is: {why}"
             )
     return tuple(values), tuple(problems)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -10,9 +11,9 @@ from orchestrator.core.values.messages import DecisionKind
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.errors import RegistryFailed
 from orchestrator.ports import OperationState, Registry
-from orchestrator.registry.durable import SteadyRegistry
-from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.registry.sqlite import SqliteRegistry
+from orchestrator.registry.statements import FINISHED_OPERATIONS_KEPT_MAX
+from tests.standins.memory import MemoryRegistry
 from tests.unit.registry.records import (
     ALL,
     NOON,
@@ -22,6 +23,7 @@ from tests.unit.registry.records import (
     learned,
     lease,
     operation,
+    pin,
     resident,
     running,
 )
@@ -29,7 +31,6 @@ from tests.unit.registry.records import (
 MAKERS = {
     "memory": lambda _state_dir: MemoryRegistry(),
     "sqlite": SqliteRegistry.open,
-    "steady": lambda state_dir: SteadyRegistry(SqliteRegistry.open(state_dir)),
 }
 
 
@@ -52,7 +53,6 @@ def scene(request, tmp_path):
 
         asyncio.run(whole())
 
-    play.steady = request.param == "steady"
     return play
 
 
@@ -61,22 +61,22 @@ def test_a_new_registry_remembers_nothing(scene):
         memory = await registry.recall()
         assert (memory.residents, memory.leases, memory.learned) == ((), (), ())
         assert (dict(memory.pins), memory.last_decision_id) == ({}, 0)
-        assert await registry.decisions(**ALL) == ()
-        assert await registry.operation("none") is None
+        assert await registry.page(ALL) == ()
+        assert await registry.operations.get("none") is None
 
     scene(acts)
 
 
 def test_recalls_what_was_put(scene):
     async def acts(registry):
-        await registry.put_resident(resident("a", running=running()))
-        await registry.put_resident(resident("b", ResidentState.RESERVED, ttl_s=5.0, busy=True))
-        await registry.put_lease(lease("l1", "a"))
-        await registry.put_lease(lease("l2", "b", owner=None, expires_s=None))
-        await registry.put_learned(learned())
-        await registry.put_pin("a", pinned=True)
-        await registry.put_pin("b", pinned=False)
-        await registry.add_decision(decision(7))
+        await registry.residents.put(resident("a", running=running()))
+        await registry.residents.put(resident("b", ResidentState.RESERVED, ttl_s=5.0, busy=True))
+        await registry.leases.put(lease("l1", "a"))
+        await registry.leases.put(lease("l2", "b", owner=None, expires_s=None))
+        await registry.learned.put(learned())
+        await registry.pins.put(pin("a", True))
+        await registry.pins.put(pin("b", False))
+        await registry.decisions.put(decision(7))
         memory = await registry.recall()
         assert memory.residents == (
             resident("a", running=running()),
@@ -95,16 +95,16 @@ def test_recalls_what_was_put(scene):
 
 def test_the_newest_word_counts(scene):
     async def acts(registry):
-        await registry.put_resident(resident("a", ResidentState.LOADING))
-        await registry.put_resident(resident("b"))
-        await registry.put_resident(resident("a", running=running()))
-        await registry.put_lease(lease("l1", "a", expires_s=1.0))
-        await registry.put_lease(lease("l1", "a", expires_s=2.0))
-        await registry.put_learned(learned(device_bytes=1))
-        await registry.put_learned(learned(device_bytes=2))
-        await registry.put_learned(learned(settings="q8_0"))
-        await registry.put_pin("a", pinned=True)
-        await registry.put_pin("a", pinned=False)
+        await registry.residents.put(resident("a", ResidentState.LOADING))
+        await registry.residents.put(resident("b"))
+        await registry.residents.put(resident("a", running=running()))
+        await registry.leases.put(lease("l1", "a", expires_s=1.0))
+        await registry.leases.put(lease("l1", "a", expires_s=2.0))
+        await registry.learned.put(learned(device_bytes=1))
+        await registry.learned.put(learned(device_bytes=2))
+        await registry.learned.put(learned(settings="q8_0"))
+        await registry.pins.put(pin("a", True))
+        await registry.pins.put(pin("a", False))
         memory = await registry.recall()
         assert memory.residents == (resident("a", running=running()), resident("b"))
         assert memory.leases == (lease("l1", "a", expires_s=2.0),)
@@ -116,9 +116,9 @@ def test_the_newest_word_counts(scene):
 
 def test_writing_a_resident_again_keeps_its_leases(scene):
     async def acts(registry):
-        await registry.put_resident(resident("a", ResidentState.LOADING))
-        await registry.put_lease(lease("l1", "a"))
-        await registry.put_resident(resident("a"))
+        await registry.residents.put(resident("a", ResidentState.LOADING))
+        await registry.leases.put(lease("l1", "a"))
+        await registry.residents.put(resident("a"))
         assert (await registry.recall()).leases == (lease("l1", "a"),)
 
     scene(acts)
@@ -127,14 +127,14 @@ def test_writing_a_resident_again_keeps_its_leases(scene):
 def test_forgets_a_resident_with_its_leases(scene):
     async def acts(registry):
         for name in ("a", "b"):
-            await registry.put_resident(resident(name))
-            await registry.put_lease(lease(f"of-{name}", name))
-        await registry.drop_resident("a-1")
-        await registry.drop_lease("of-a")
+            await registry.residents.put(resident(name))
+            await registry.leases.put(lease(f"of-{name}", name))
+        await registry.residents.drop("a-1")
+        await registry.leases.drop("of-a")
         memory = await registry.recall()
         assert memory.residents == (resident("b"),)
         assert memory.leases == (lease("of-b", "b"),)
-        await registry.drop_lease("of-b")
+        await registry.leases.drop("of-b")
         assert (await registry.recall()).leases == ()
 
     scene(acts)
@@ -142,50 +142,54 @@ def test_forgets_a_resident_with_its_leases(scene):
 
 def test_forgetting_what_is_not_there_is_no_error(scene):
     async def acts(registry):
-        await registry.drop_resident("nobody-1")
-        await registry.drop_lease("none")
+        assert await registry.residents.drop("nobody-1")
+        assert await registry.leases.drop("none")
 
     scene(acts)
 
 
-def test_a_lease_of_an_unknown_resident_is_refused(scene):
+def test_every_table_gives_back_one_and_all(scene):
     async def acts(registry):
-        if scene.steady:
-            await registry.put_lease(lease("l1", "a"))
-            assert "wait" in registry.problem or "kept" in registry.problem
-            await registry.put_resident(resident("a"))
-            await registry.retry()
-            assert registry.problem is None
-            assert (await registry.recall()).leases == (lease("l1", "a"),)
-        else:
-            with pytest.raises(RegistryFailed):
-                await registry.put_lease(lease("l1", "a"))
-            await registry.put_resident(resident("a"))
-            assert (await registry.recall()).leases == ()
+        for table, key, value in (
+            (registry.residents, "a-1", resident("a")),
+            (registry.leases, "l1", lease("l1", "a")),
+            (registry.learned, ("a", "f16"), learned()),
+            (registry.pins, "a", pin("a", pinned=True)),
+            (registry.operations, "o1", operation("o1")),
+            (registry.decisions, 1, decision(1)),
+        ):
+            assert await table.get(key) is None
+            assert await table.put(value)
+            assert await table.get(key) == value
+            assert await table.all() == (value,)
+        for table, key in ((registry.pins, "a"), (registry.learned, ("a", "f16"))):
+            assert await table.drop(key)
+            assert await table.get(key) is None
+            assert await table.all() == ()
 
     scene(acts)
 
 
 def test_looks_an_operation_up(scene):
     async def acts(registry):
-        await registry.put_operation(operation("o1", state=OperationState.QUEUED))
-        await registry.put_operation(operation("o1"))
-        assert await registry.operation("o1") == operation("o1")
-        await registry.put_operation(finished("o1", after(1)))
-        assert await registry.operation("o1") == finished("o1", after(1))
-        assert await registry.operation("o2") is None
+        await registry.operations.put(operation("o1", state=OperationState.QUEUED))
+        await registry.operations.put(operation("o1"))
+        assert await registry.operations.get("o1") == operation("o1")
+        await registry.operations.put(finished("o1", after(1)))
+        assert await registry.operations.get("o1") == finished("o1", after(1))
+        assert await registry.operations.get("o2") is None
 
     scene(acts)
 
 
 def test_pages_through_decisions(scene):
     async def page(registry, **question):
-        found = await registry.decisions(**(ALL | question))
+        found = await registry.page(replace(ALL, **question))
         return [record.id for record in found]
 
     async def acts(registry):
         for id_ in range(1, 11):
-            await registry.add_decision(decision(id_, "a" if id_ % 2 else None))
+            await registry.decisions.put(decision(id_, "a" if id_ % 2 else None))
         assert await page(registry, limit=3) == [10, 9, 8]
         assert await page(registry, before_id=8, limit=3) == [7, 6, 5]
         assert await page(registry, before_id=2, limit=3) == [1]
@@ -216,17 +220,17 @@ def test_a_decision_comes_back_word_for_word(scene):
     )
 
     async def acts(registry):
-        await registry.add_decision(said)
-        assert await registry.decisions(**ALL) == (said,)
+        await registry.decisions.put(said)
+        assert await registry.page(ALL) == (said,)
 
     scene(acts)
 
 
 def test_adding_a_decision_again_is_not_a_second_one(scene):
     async def acts(registry):
-        await registry.add_decision(decision(1))
-        await registry.add_decision(decision(1))
-        assert await registry.decisions(**ALL) == (decision(1),)
+        await registry.decisions.put(decision(1))
+        await registry.decisions.put(decision(1))
+        assert await registry.page(ALL) == (decision(1),)
 
     scene(acts)
 
@@ -234,15 +238,15 @@ def test_adding_a_decision_again_is_not_a_second_one(scene):
 def test_prunes_what_is_old(scene):
     async def acts(registry):
         for minute in range(5):
-            await registry.add_decision(decision(minute + 1, at=after(minute)))
-            await registry.put_operation(finished(f"o{minute}", after(minute)))
-        await registry.put_operation(operation("still running", created_at=after(-999)))
+            await registry.decisions.put(decision(minute + 1, at=after(minute)))
+            await registry.operations.put(finished(f"o{minute}", after(minute)))
+        await registry.operations.put(operation("still running", created_at=after(-999)))
         assert await registry.prune(before=after(2), keep_decisions=100) == 4
-        kept = await registry.decisions(**ALL)
+        kept = await registry.page(ALL)
         assert [record.id for record in kept] == [5, 4, 3]
-        assert await registry.operation("o1") is None
-        assert await registry.operation("o2") == finished("o2", after(2))
-        assert await registry.operation("still running") is not None
+        assert await registry.operations.get("o1") is None
+        assert await registry.operations.get("o2") == finished("o2", after(2))
+        assert await registry.operations.get("still running") is not None
         assert await registry.prune(before=after(2), keep_decisions=100) == 0
 
     scene(acts)
@@ -251,9 +255,9 @@ def test_prunes_what_is_old(scene):
 def test_prunes_decisions_that_are_too_many(scene):
     async def acts(registry):
         for id_ in range(1, 11):
-            await registry.add_decision(decision(id_))
+            await registry.decisions.put(decision(id_))
         assert await registry.prune(before=NOON, keep_decisions=4) == 6
-        kept = await registry.decisions(**ALL)
+        kept = await registry.page(ALL)
         assert [record.id for record in kept] == [10, 9, 8, 7]
 
     scene(acts)
@@ -262,7 +266,7 @@ def test_prunes_decisions_that_are_too_many(scene):
 def test_ids_go_on_after_everything_was_pruned(scene):
     async def acts(registry):
         for id_ in range(1, 4):
-            await registry.add_decision(decision(id_))
+            await registry.decisions.put(decision(id_))
         assert await registry.prune(before=after(999), keep_decisions=0) == 2
         assert (await registry.recall()).last_decision_id == 3
 
@@ -273,8 +277,8 @@ def test_many_at_once_are_all_there(scene):
     async def acts(registry):
         async with asyncio.TaskGroup() as together:
             for number in range(300):
-                together.create_task(registry.put_resident(resident(f"m{number}")))
-                together.create_task(registry.add_decision(decision(number + 1)))
+                together.create_task(registry.residents.put(resident(f"m{number}")))
+                together.create_task(registry.decisions.put(decision(number + 1)))
         memory = await registry.recall()
         assert len(memory.residents) == 300
         assert memory.last_decision_id == 300
@@ -284,10 +288,10 @@ def test_many_at_once_are_all_there(scene):
 
 def test_closing_performs_what_was_asked_before_and_twice_is_no_error(scene):
     async def acts(registry):
-        writes = [asyncio.ensure_future(registry.put_pin("a", pinned=True)) for _ in range(5)]
+        writes = [asyncio.ensure_future(registry.pins.put(pin("a", True))) for _ in range(5)]
         await asyncio.sleep(0)
         await registry.close()
-        assert await asyncio.gather(*writes) == [None] * 5
+        assert await asyncio.gather(*writes) == [True] * 5
         await registry.close()
 
     scene(acts)
@@ -300,3 +304,34 @@ def test_after_closing_it_says_so(scene):
             await registry.recall()
 
     scene(acts)
+
+
+# --- the one without a disk -------------------------------------------------------------------
+
+
+def test_the_stand_in_lets_others_run_while_it_writes():
+    async def acts():
+        registry = MemoryRegistry()
+        order = []
+
+        async def write():
+            order.append("asked")
+            await registry.pins.put(pin("a", True))
+            order.append("answered")
+
+        await asyncio.gather(write(), write())
+        assert order == ["asked", "asked", "answered", "answered"]
+
+    asyncio.run(acts())
+
+
+def test_the_stand_in_prunes_finished_operations_that_are_too_many_oldest_first():
+    async def acts():
+        registry = MemoryRegistry()
+        for number in range(FINISHED_OPERATIONS_KEPT_MAX + 2):
+            await registry.operations.put(finished(f"o{number}", after(number)))
+        assert await registry.prune(before=NOON, keep_decisions=10) == 2
+        assert await registry.operations.get("o1") is None
+        assert await registry.operations.get("o2") is not None
+
+    asyncio.run(acts())

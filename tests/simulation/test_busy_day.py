@@ -32,12 +32,12 @@ from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId, DeviceState, GiB
 from orchestrator.errors import Denied
 from orchestrator.ports import Drivers
-from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import FakeWorld
 from orchestrator.runtimes.fake.script import Fate
 from tests.factories import CheckedScheduler, spec
 from tests.simulation.virtual_time import run
+from tests.standins.memory import MemoryRegistry
 
 CLIENTS = 40
 DAY_S = 900.0

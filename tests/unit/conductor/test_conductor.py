@@ -22,13 +22,13 @@ from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, ModelName
 from orchestrator.core.values.vram import DeviceId
 from orchestrator.errors import Denied
-from orchestrator.ports import Memory
-from orchestrator.registry.memory import MemoryRegistry
+from orchestrator.ports import Memory, Page
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import FakeRuntime
 from orchestrator.runtimes.fake.script import Fate, Mishap
 from tests import machine
 from tests.simulation.virtual_time import run
+from tests.standins.memory import MemoryRegistry
 
 A, B = machine.model("a", gib=16), machine.model("b", gib=16)
 BROKEN = machine.model("x", behaviour=FakeBehaviour(load_s=1.0, fail=FakeFailure.EXITS))
@@ -169,9 +169,9 @@ def test_tickets_of_two_lives_of_the_daemon_differ():
 
 def test_the_intent_is_on_disk_before_anything_starts():
     class Slow(MemoryRegistry):
-        async def put_resident(self, record):
+        async def change(self, table, key, value):
             await asyncio.sleep(3.0)
-            await super().put_resident(record)
+            return await super().change(table, key, value)
 
     class Watching(FakeRuntime):
         written = None
@@ -355,7 +355,7 @@ def test_a_decision_reaches_the_log_the_history_and_the_registry(caplog):
     async def scene(conductor, world):
         conductor.say(Decide(kind=DecisionKind.DEVICE, text="g0 is lost.", remedy="Look at it."))
         await asyncio.sleep(1)
-        (kept,) = await registry.decisions(before_id=None, after_id=None, model=None, limit=9)
+        (kept,) = await registry.page(Page(limit=9))
         assert conductor.history.decisions() == (kept,)
         assert kept.decision.text == "g0 is lost."
 

@@ -6,22 +6,22 @@ from orchestrator.conductor.history import History
 from orchestrator.conductor.journal import Chronicle
 from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.residents import ResidentState
-from orchestrator.ports import ResidentRecord
-from orchestrator.registry.memory import MemoryRegistry
+from orchestrator.ports import Page, ResidentRecord
 from tests.asynchronous import run
 from tests.factories import resident
+from tests.standins.memory import MemoryRegistry
 
 
 class SlowRegistry(MemoryRegistry):
-    """The one defect: a row takes as long as the test wants."""
+    """The one defect: a change takes as long as the test wants."""
 
     def __init__(self):
         super().__init__()
         self.disk = asyncio.Event()
 
-    async def put_resident(self, record):
+    async def change(self, table, key, value):
         await self.disk.wait()
-        await super().put_resident(record)
+        return await super().change(table, key, value)
 
 
 def opened(registry, tasks):
@@ -86,7 +86,7 @@ def test_decisions_are_numbered_on_after_a_restart_and_told_to_the_history():
             chronicle, history = opened(registry, tasks)
             chronicle.go_on_after(41)
             chronicle.say(Decide(kind=DecisionKind.LOAD, text="Loading a."))
-        written = await registry.decisions(before_id=None, after_id=None, model=None, limit=5)
+        written = await registry.page(Page(limit=5))
         return written, history.decisions()
 
     written, told = run(play())

@@ -15,12 +15,12 @@ from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.daemon.adoption import adopt, recover, take_back
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Readiness, ReadyState
-from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import FakeRuntime
 from orchestrator.runtimes.fake.script import Mishap
 from tests import machine
 from tests.simulation.virtual_time import run
+from tests.standins.memory import MemoryRegistry
 
 A, B = machine.model("a", gib=8), machine.model("b", gib=6)
 SLOW = machine.model("slow", gib=4, behaviour=FakeBehaviour(load_s=60.0))
@@ -134,7 +134,7 @@ def test_what_runs_and_whose_row_was_lost_is_adopted():
     async def both():
         lives = Lives()
         await lives.first(a_is_ready)
-        await lives.registry.drop_resident(lives.instance("a"))
+        await lives.registry.residents.drop(lives.instance("a"))
 
         async def after(conductor):
             assert resident(conductor, "a").state is ResidentState.READY
@@ -150,7 +150,7 @@ def test_what_nothing_in_the_configuration_wants_is_removed_if_nobody_wrote_it_d
     async def both():
         lives = Lives()
         await lives.first(a_is_ready)
-        await lives.registry.drop_resident(lives.instance("a"))
+        await lives.registry.residents.drop(lives.instance("a"))
 
         async def after(conductor):
             assert dict(lives.world.running) == {}
@@ -164,7 +164,7 @@ def test_a_removal_that_fails_keeps_nobody_from_starting():
     async def both():
         lives = Lives()
         await lives.first(a_is_ready)
-        await lives.registry.drop_resident(lives.instance("a"))
+        await lives.registry.residents.drop(lives.instance("a"))
         lives.world.next_mishaps.append(("a", Mishap.STOP_FAILS))
 
         async def after(conductor):
@@ -245,7 +245,7 @@ def test_lease_after_restart_lives_a_minute(expires_in_s, lives_on_s):
             granted_s=0,
             expires_s=None if expires_in_s is None else now_s + expires_in_s,
         )
-        await lives.registry.put_lease(lease)
+        await lives.registry.leases.put(lease)
 
         async def after(conductor):
             await asyncio.sleep(min(lives_on_s, 600) - 2)
@@ -267,7 +267,7 @@ def test_a_stop_that_was_under_way_is_carried_through():
         await lives.first(a_is_ready)
         (record,) = (await lives.registry.recall()).residents
         leaving = replace(record.resident, state=ResidentState.UNLOADING)
-        await lives.registry.put_resident(replace(record, resident=leaving))
+        await lives.registry.residents.put(replace(record, resident=leaving))
 
         async def after(conductor):
             await machine.until(lambda: resident(conductor, "a") is None)

@@ -21,10 +21,10 @@ from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.gguf.headers import Headers
 from orchestrator.orders import LoadOrder, RoomOrder, UnloadOrder
-from orchestrator.registry.memory import MemoryRegistry
 from orchestrator.runtimes.unshared import Unshared
 from tests import machine
 from tests.asynchronous import eventually, run
+from tests.standins.memory import MemoryRegistry
 
 FILE = """
 devices: {source: fake, headroom_mb: 0, fake: [{name: A, total_mb: 24576}]}
@@ -374,8 +374,8 @@ def test_whoever_should_not_be_sent_work_says_why(office):
 class Mute(MemoryRegistry):
     """A disk that takes what is written and gives nothing back."""
 
-    async def decisions(self, **asked):
-        raise RegistryFailed(f"the disk is gone: {asked}")
+    async def page(self, page):
+        raise RegistryFailed(f"the disk is gone: {page}")
 
 
 def test_decisions_are_told_from_memory_where_the_disk_does_not_answer(office):
@@ -389,6 +389,8 @@ def test_decisions_are_told_from_memory_where_the_disk_does_not_answer(office):
         assert [each.id for each in remembered] == [
             each.id for each in reversed(conductor.history.decisions()[-3:])
         ]
+        before = await desk.decisions(**{**asked, "before_id": remembered[-1].id})
+        assert before == conductor.history.decisions()[-4:-7:-1]
         of_chat = await desk.decisions(**{**asked, "model": "chat"})
         assert {each.decision.model for each in of_chat} == {"chat"}
 

@@ -12,9 +12,9 @@ from orchestrator.desk.loads import OPERATIONS_MAX, Operations
 from orchestrator.errors import Denied
 from orchestrator.orders import LoadOrder
 from orchestrator.ports import OperationState
-from orchestrator.registry.memory import MemoryRegistry
 from tests import machine
 from tests.simulation.virtual_time import run
+from tests.standins.memory import MemoryRegistry
 
 LOAD_S = 20.0
 A = replace(machine.model("a", behaviour=FakeBehaviour(load_s=LOAD_S)), load_s=LOAD_S)

@@ -21,12 +21,14 @@ from orchestrator.ports import (
     LearnedRecord,
     Operation,
     OperationState,
+    Page,
+    Pin,
     ResidentRecord,
     Running,
 )
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
-ALL = {"before_id": None, "after_id": None, "model": None, "limit": 1_000}
+ALL = Page(limit=1_000)
 
 
 def after(minutes):
@@ -92,6 +94,10 @@ def operation(id_, *, finished_at=None, state=OperationState.LOADING, created_at
 
 def finished(id_, at):
     return operation(id_, finished_at=at, state=OperationState.SUCCEEDED)
+
+
+def pin(model, pinned):
+    return Pin(model=ModelName(model), pinned=pinned)
 
 
 def learned(model="a", settings="f16", device_bytes=GiB):

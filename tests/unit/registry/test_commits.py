@@ -1,14 +1,18 @@
 import asyncio
 import json
+import threading
+from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import text
 
 from orchestrator.errors import RegistryFailed
-from orchestrator.registry.commits import TOGETHER_MAX, Commits
+from orchestrator.registry.commits import TOGETHER_MAX, Commits, Write
 from orchestrator.registry.database import open_database
 from orchestrator.registry.migrations import MIGRATIONS
 from tests.unit.registry.children import build_bad_disk, on_bad_disk, outcome
+
+NEVER_S = 3600.0
 
 
 @pytest.fixture
@@ -18,7 +22,7 @@ def play(tmp_path):
     def run(acts, **limits):
         async def whole():
             engine, _ = open_database(path, MIGRATIONS)
-            commits = Commits(engine, path, **limits)
+            commits = Commits(engine, path, **{"patience_s": NEVER_S} | limits)
             try:
                 await acts(commits)
             finally:
@@ -29,25 +33,43 @@ def play(tmp_path):
     return run
 
 
-def pin(name, note=None):
+def pin(name, key=None, tries=None, pinned=1):
     def act(session):
-        if note is not None:
-            note()
-        session.exec(text("INSERT INTO pins VALUES (:name, 1)").bindparams(name=name))
-        return name
+        if tries is not None:
+            tries.append(name)
+        session.exec(
+            text("INSERT INTO pins VALUES (:name, :pinned)").bindparams(name=name, pinned=pinned)
+        )
 
-    return act
+    return Write("pins", key or name, pinned, act, unwritten_max=3)
 
 
 def pins(session):
     return [row[0] for row in session.exec(text("SELECT model FROM pins ORDER BY rowid"))]
 
 
-def test_answers_each_with_its_own_answer(play):
+async def disk(commits, *, sound):
+    """SQLite itself refuses what is written, as it does on a disk that may only be read."""
+    await commits.read(lambda session: session.exec(text(f"PRAGMA query_only = {int(not sound)}")))
+
+
+@asynccontextmanager
+async def hanging(commits):
+    """A disk that answers nothing while the block lasts."""
+    answers = threading.Event()
+    stuck = asyncio.ensure_future(commits.read(lambda _session: answers.wait()))
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        answers.set()
+        assert await stuck
+
+
+def test_answers_a_reading_with_its_own_answer(play):
     async def acts(commits):
-        assert await asyncio.gather(*(commits.write(pin(f"m{n}")) for n in range(9))) == [
-            f"m{n}" for n in range(9)
-        ]
+        asked = (commits.read(lambda _session, number=number: number) for number in range(9))
+        assert await asyncio.gather(*asked) == list(range(9))
 
     play(acts)
 
@@ -58,30 +80,33 @@ def test_performs_in_the_order_asked(play):
         writes = [asyncio.ensure_future(commits.write(pin(name))) for name in names]
         await asyncio.sleep(0)
         assert await commits.read(pins) == names
-        assert all(write.done() for write in writes)
+        assert await asyncio.gather(*writes) == [True] * len(names)
+        assert (commits.problem, commits.unwritten("pins")) == (None, {})
 
     play(acts)
 
 
 def test_a_refused_row_takes_no_other_with_it(play):
     async def acts(commits):
-        first = commits.write(pin("first"))
-        writes = [first, *(commits.write(pin(name)) for name in ("a", "a", 1 << 70, object(), "b"))]
-        answers = await asyncio.gather(*writes, return_exceptions=True)
-        refused = [type(answer) is RegistryFailed for answer in answers]
-        assert refused == [False, False, True, True, True, False]
+        rows = ["first", "a", "a", 1 << 70, object(), "b"]
+        writes = [commits.write(pin(name, key=number)) for number, name in enumerate(rows, 1)]
+        assert await asyncio.gather(*writes) == [True, True, False, False, False, True]
+        assert "3 changes are kept" in commits.problem
         assert await commits.read(pins) == ["first", "a", "b"]
 
     play(acts)
 
 
-def test_a_mistake_reaches_whoever_made_it(play):
+def test_a_mistake_reaches_its_maker_and_is_not_tried_again(play):
     def mistaken(_session):
         raise LookupError("mine")
 
     async def acts(commits):
         with pytest.raises(LookupError, match="mine"):
-            await commits.write(mistaken)
+            await commits.read(mistaken)
+        with pytest.raises(LookupError, match="mine"):
+            await commits.write(Write("pins", "x", 1, mistaken, unwritten_max=3))
+        assert (commits.problem, commits.unwritten("pins")) == (None, {})
         await commits.write(pin("a"))
         assert await commits.read(pins) == ["a"]
 
@@ -95,25 +120,142 @@ def test_a_caller_that_is_cancelled_loses_the_answer_and_not_the_write(play):
         write.cancel()
         assert await commits.read(pins) == ["a"]
         assert write.cancelled()
+        assert commits.unwritten("pins") == {}
 
     play(acts)
 
 
-def test_a_disk_that_is_far_behind_refuses_more(play):
+def test_a_disk_that_is_far_behind_refuses_more_and_takes_it_later(play):
     async def acts(commits):
         writes = [asyncio.ensure_future(commits.write(pin(f"m{number}"))) for number in range(6)]
-        answers = await asyncio.gather(*writes, return_exceptions=True)
         # The first is with the disk, three wait.
-        assert [type(answer) for answer in answers] == [str] * 4 + [RegistryFailed] * 2
-        assert "3 writes behind" in str(answers[-1])
+        assert await asyncio.gather(*writes) == [True] * 4 + [False] * 2
+        assert "3 writes behind" in commits.problem
+        await commits.retry()
+        assert await commits.read(pins) == [f"m{number}" for number in range(6)]
+        async with hanging(commits):
+            waiting = [asyncio.ensure_future(commits.read(pins)) for _ in range(3)]
+            await asyncio.sleep(0)
+            with pytest.raises(RegistryFailed, match="3 writes behind"):
+                await commits.read(pins)
+        await asyncio.gather(*waiting)
 
     play(acts, waiting_max=3)
+
+
+def test_what_is_refused_is_kept_and_tried_again(play):
+    async def acts(commits):
+        await disk(commits, sound=False)
+        assert not await commits.write(pin("a"))
+        await commits.retry()
+        assert commits.unwritten("pins") == {"a": 1}
+        assert "Make the file and its directory writable. 1 changes are kept" in commits.problem
+        await disk(commits, sound=True)
+        await commits.retry()
+        assert await commits.read(pins) == ["a"]
+        assert (commits.problem, commits.unwritten("pins")) == (None, {})
+
+    play(acts)
+
+
+def test_only_the_newest_of_a_key_is_tried_again(play):
+    async def acts(commits):
+        await disk(commits, sound=False)
+        for name in ("old", "older", "newest"):
+            await commits.write(pin(name, key="a"))
+        await disk(commits, sound=True)
+        await commits.retry()
+        assert await commits.read(pins) == ["newest"]
+
+    play(acts)
+
+
+def test_an_older_write_that_fails_late_does_not_come_back(play):
+    async def acts(commits):
+        async with hanging(commits):
+            older = asyncio.ensure_future(commits.write(pin(1 << 70, key="a")))
+            newer = asyncio.ensure_future(commits.write(pin("newer", key="a")))
+            await asyncio.sleep(0)
+        assert (await older, await newer) == (False, True)
+        assert (commits.problem, commits.unwritten("pins")) == (None, {})
+
+    play(acts)
+
+
+def test_what_need_not_be_written_any_more_is_not_tried_again(play):
+    async def acts(commits):
+        await disk(commits, sound=False)
+        await commits.write(pin("a"))
+        commits.forget("pins", "a")
+        assert commits.problem is None
+        await disk(commits, sound=True)
+        await commits.retry()
+        assert await commits.read(pins) == []
+
+    play(acts)
+
+
+def test_a_disk_that_hangs_keeps_no_caller_waiting(play):
+    async def acts(commits):
+        tries = []
+        async with hanging(commits):
+            assert not await commits.write(pin("a", tries=tries))
+            assert "has not answered for 0.05 s. 1 changes" in commits.problem
+            await commits.retry()  # it is queued already: again would only lengthen the queue
+        assert await commits.read(pins) == ["a"]
+        assert (tries, commits.problem, commits.unwritten("pins")) == (["a"], None, {})
+
+    play(acts, patience_s=0.05)
+
+
+def test_beyond_their_number_the_oldest_are_given_up_and_counted(play):
+    async def acts(commits):
+        await disk(commits, sound=False)
+        for name in "abcde":
+            await commits.write(pin(name))
+        assert list(commits.unwritten("pins")) == ["c", "d", "e"]
+        assert commits.given_up == 2
+        assert "2 older ones were given up" in commits.problem
+
+    play(acts)
+
+
+def test_a_retry_asks_a_broken_disk_no_more_than_it_must(play):
+    async def acts(commits):
+        tries, count = [], TOGETHER_MAX + 5
+        await disk(commits, sound=False)
+        writes = [pin(f"m{number}", tries=tries) for number in range(count)]
+        for write in writes:
+            write.unwritten_max = count
+        await asyncio.gather(*map(commits.write, writes))
+        tries.clear()
+        await commits.retry()
+        assert tries == ["m0", "m1"], "one goes ahead, and the first refusal ends a commit"
+        await disk(commits, sound=True)
+        await commits.retry()
+        assert len(await commits.read(pins)) == count
+
+    play(acts)
+
+
+def test_closing_tries_a_last_time_and_later_writes_are_refused(play):
+    async def acts(commits):
+        await disk(commits, sound=False)
+        await commits.write(pin("a"))
+        unread = commits.read(lambda session: session.exec(text("PRAGMA query_only = 0")))
+        await asyncio.gather(unread, commits.close())
+        assert commits.problem is None
+        assert not await commits.write(pin("b"))
+        assert "closed" in commits.problem
+
+    play(acts)
 
 
 SLOW = """
 import asyncio, json, sys, time
 from pathlib import Path
 from orchestrator.registry.sqlite import SqliteRegistry
+from tests.unit.registry.records import pin
 
 async def main():
     registry = SqliteRegistry.open(Path(sys.argv[1]))
@@ -130,7 +272,7 @@ async def main():
 
     ticking = asyncio.create_task(tick())
     began = loop.time()
-    await asyncio.gather(*(registry.put_pin(f"m{n}", True) for n in range(50)))
+    await asyncio.gather(*(registry.pins.put(pin(f"m{n}", True)) for n in range(50)))
     took_s = loop.time() - began
     ticking.cancel()
     Path(sys.argv[2]).write_text(" ")

@@ -5,7 +5,7 @@ import pytest
 from sqlmodel import SQLModel, create_engine, inspect
 
 from orchestrator.errors import RegistryFailed
-from orchestrator.registry import rows
+from orchestrator.registry import tables
 from orchestrator.registry.migrations import (
     MIGRATIONS,
     Migration,
@@ -77,7 +77,7 @@ def test_the_migrated_schema_is_what_the_rows_say(tmp_path):
         if name == "declared":
             ours = [
                 value.__table__
-                for value in vars(rows).values()
+                for value in vars(tables).values()
                 if isinstance(value, type) and issubclass(value, SQLModel) and value is not SQLModel
             ]
             SQLModel.metadata.create_all(engine, ours)

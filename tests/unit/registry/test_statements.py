@@ -4,11 +4,22 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import Session
 
-from orchestrator.registry import shapes, statements
+from orchestrator.ports import Page
+from orchestrator.registry import statements
 from orchestrator.registry.database import open_database
 from orchestrator.registry.migrations import MIGRATIONS
-from orchestrator.registry.paging import FINISHED_OPERATIONS_KEPT_MAX, Page
-from tests.unit.registry.records import NOON, after, decision, finished, lease, operation, resident
+from orchestrator.registry.statements import FINISHED_OPERATIONS_KEPT_MAX
+from orchestrator.registry.tables import DECISIONS, LEASES, OPERATIONS, PINS, RESIDENTS
+from tests.unit.registry.records import (
+    NOON,
+    after,
+    decision,
+    finished,
+    lease,
+    operation,
+    pin,
+    resident,
+)
 
 
 @pytest.fixture
@@ -40,12 +51,12 @@ def spoil(session, table, column, value, where):
 )
 def test_a_row_that_cannot_be_read_is_reported_and_the_others_are_not_lost(session, damage):
     for name in ("a", "b", "c"):
-        statements.upsert(session, shapes.to_resident_row(resident(name)))
-    statements.upsert(session, shapes.to_lease_row(lease("l1", "b")))
+        statements.upsert(session, RESIDENTS.encode(resident(name)))
+    statements.upsert(session, LEASES.encode(lease("l1", "b")))
     spoil(session, "residents", "record", damage, "instance = 'b-1'")
-    memory, problems = statements.recall(session)
-    assert memory.residents == (resident("a"), resident("c"))
-    assert memory.leases == (lease("l1", "b"),)
+    residents, problems = statements.everything(session, RESIDENTS)
+    assert residents == (resident("a"), resident("c"))
+    assert statements.everything(session, LEASES) == ((lease("l1", "b"),), ())
     assert len(problems) == 1
     assert "'b-1' of residents cannot be read and is left where it is" in problems[0]
     still = session.exec(text("SELECT count(*) FROM residents")).one()
@@ -54,30 +65,38 @@ def test_a_row_that_cannot_be_read_is_reported_and_the_others_are_not_lost(sessi
 
 def test_text_that_is_not_utf_8_spoils_only_its_own_row(session):
     for name in ("a", "b"):
-        statements.upsert(session, shapes.to_resident_row(resident(name)))
+        statements.upsert(session, RESIDENTS.encode(resident(name)))
     session.exec(text("UPDATE residents SET record = CAST(x'ff7b' AS TEXT) WHERE instance = 'a-1'"))
-    memory, problems = statements.recall(session)
-    assert memory.residents == (resident("b"),)
+    residents, problems = statements.everything(session, RESIDENTS)
+    assert residents == (resident("b"),)
     assert len(problems) == 1
 
 
 def test_each_table_reports_its_own(session):
-    statements.upsert(session, shapes.to_pin_row("a", True))
-    statements.upsert(session, shapes.to_pin_row("b", True))
-    statements.upsert(session, shapes.to_operation_row(operation("o1")))
+    statements.upsert(session, PINS.encode(pin("a", True)))
+    statements.upsert(session, PINS.encode(pin("b", True)))
+    statements.upsert(session, OPERATIONS.encode(operation("o1")))
     spoil(session, "pins", "pinned", "perhaps", "model = 'a'")
     spoil(session, "operations", "state", "dreaming", "id = 'o1'")
-    memory, problems = statements.recall(session)
-    assert memory.pins == {"b": True}
+    pins, problems = statements.everything(session, PINS)
+    assert pins == (pin("b", True),)
     assert "'a' of pins" in problems[0]
-    found, problems = statements.operation(session, "o1")
+    found, problems = statements.find(session, OPERATIONS, "o1")
     assert found is None
     assert "'o1' of operations" in problems[0]
 
 
+def test_the_number_of_a_decision_that_cannot_be_read_is_taken(session):
+    assert statements.last_decision_id(session) == 0
+    for id_ in (1, 2):
+        statements.upsert(session, DECISIONS.encode(decision(id_)))
+    spoil(session, "decisions", "kind", "whim", "id = 2")
+    assert statements.last_decision_id(session) == 2
+
+
 def test_a_page_is_filled_up_behind_what_cannot_be_read(session):
     for id_ in range(1, 10):
-        statements.upsert(session, shapes.to_decision_row(decision(id_)))
+        statements.upsert(session, DECISIONS.encode(decision(id_)))
     spoil(session, "decisions", "kind", "whim", "id IN (9, 8, 6, 5)")
     page, problems = statements.decisions(session, Page(limit=3))
     assert [record.id for record in page] == [7, 4, 3]
@@ -106,22 +125,22 @@ def test_a_page_is_one_range_of_an_index(session, page, index):
 
 
 def test_orphaned_operations_end_as_failed_and_are_pruned_later(session):
-    statements.upsert(session, shapes.to_operation_row(operation("running")))
-    statements.upsert(session, shapes.to_operation_row(finished("done", NOON)))
+    statements.upsert(session, OPERATIONS.encode(operation("running")))
+    statements.upsert(session, OPERATIONS.encode(finished("done", NOON)))
     statements.end_orphans(session, after(5))
-    ended, _ = statements.operation(session, "running")
+    ended, _ = statements.find(session, OPERATIONS, "running")
     assert (ended.state, ended.finished_at, ended.detail) == (
         "failed",
         after(5),
         statements.ORPHANED,
     )
-    assert statements.operation(session, "done") == (finished("done", NOON), ())
+    assert statements.find(session, OPERATIONS, "done") == (finished("done", NOON), ())
     assert statements.prune(session, after(6), 10) == 2
 
 
 def test_finished_operations_that_are_too_many_go_oldest_first(session):
     for number in range(FINISHED_OPERATIONS_KEPT_MAX + 2):
-        statements.upsert(session, shapes.to_operation_row(finished(f"o{number}", after(number))))
+        statements.upsert(session, OPERATIONS.encode(finished(f"o{number}", after(number))))
     assert statements.prune(session, NOON, 10) == 2
-    assert statements.operation(session, "o1") == (None, ())
-    assert statements.operation(session, "o2")[0] is not None
+    assert statements.find(session, OPERATIONS, "o1") == (None, ())
+    assert statements.find(session, OPERATIONS, "o2")[0] is not None

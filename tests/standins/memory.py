@@ -1,0 +1,77 @@
+"""A registry without a disk, as fast and as orderly as a simulation needs it."""
+
+import asyncio
+from collections import defaultdict
+from datetime import datetime
+from typing import Any, TypeVar
+
+from orchestrator.errors import RegistryFailed
+from orchestrator.ports import DecisionRecord, Operation, Page
+from orchestrator.registry.statements import FINISHED_OPERATIONS_KEPT_MAX
+from orchestrator.registry.tables import DECISIONS, OPERATIONS, Table, Tables
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class MemoryRegistry(Tables):
+    """Keeps the contract of the real one (`tests/contracts/test_registry.py`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = False
+        self._values: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
+
+    async def change(self, table: Table[K, V], key: K, value: V | None) -> bool:
+        if self._closed:
+            return False
+        await asyncio.sleep(0)  # others run meanwhile, as with a disk: their turn may matter
+        if value is not None:
+            self._values[table.name][key] = value
+            return True
+        self._values[table.name].pop(key, None)
+        for owned, owner in table.owned.items():
+            records = self._values[owned.name]
+            for own_key in [at for at, record in records.items() if owner(record) == key]:
+                del records[own_key]
+        return True
+
+    async def find(self, table: Table[K, V], key: K) -> V | None:
+        records: dict[K, V] = await self._read(table)
+        return records.get(key)
+
+    async def everything(self, table: Table[K, V]) -> tuple[V, ...]:
+        records: dict[K, V] = await self._read(table)
+        return tuple(records.values())
+
+    async def last_decision_id(self) -> int:
+        return max(await self._read(DECISIONS), default=0)
+
+    async def page(self, page: Page) -> tuple[DecisionRecord, ...]:
+        return page.of((await self._read(DECISIONS)).values())
+
+    async def prune(self, *, before: datetime, keep_decisions: int) -> int:
+        decisions: dict[int, DecisionRecord] = await self._read(DECISIONS)
+        operations: dict[str, Operation] = await self._read(OPERATIONS)
+        surplus = [
+            decision_id
+            for position, decision_id in enumerate(sorted(decisions, reverse=True))
+            if position > 0 and (decisions[decision_id].at < before or position >= keep_decisions)
+        ]
+        ended = sorted((at, key) for key, one in operations.items() if (at := one.finished_at))
+        aged = sum(at < before for at, _ in ended)
+        finished = ended[: max(aged, len(ended) - FINISHED_OPERATIONS_KEPT_MAX)]
+        for decision_id in surplus:
+            del decisions[decision_id]
+        for _, key in finished:
+            del operations[key]
+        return len(surplus) + len(finished)
+
+    async def close(self) -> None:
+        self._closed = True
+
+    async def _read(self, table: Table[Any, Any]) -> dict[Any, Any]:
+        await asyncio.sleep(0)
+        if self._closed:
+            raise RegistryFailed("the registry is closed")
+        return self._values[table.name]
