@@ -5,7 +5,7 @@ could do that, so it is refused with a hint.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -21,7 +21,7 @@ from orchestrator.web.rest.docs import EVERY_WRITE, answers, streamed
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import FeedOf, answer
 from orchestrator.web.wire import examples, shaping
-from orchestrator.web.wire.denials import Declined, Denial, WebCode
+from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip
 
 UNLOAD_WAIT_S = 30.0  # llama-swap's callers expect an answer at once; a drain is cut short here
 FOR_EVER = "9999-12-31T23:59:59Z"  # Ollama's clients parse a date where nothing expires
@@ -111,20 +111,23 @@ async def ollama_ps(desk: DeskOf) -> Response:
 
 
 async def refuse_get(request: Request) -> Response:
-    raise Declined(get_changes_nothing(("POST",), request.scope["path"]))
+    raise Declined(method_refused(request.scope["path"], ("POST",)))
 
 
 for path in INSTEAD:
     router.add_api_route(path, refuse_get, methods=["GET"], include_in_schema=False)
 
 
-def get_changes_nothing(allowed: tuple[str, ...], path: str) -> Denial:
-    methods = ", ".join(allowed)
-    target = INSTEAD.get(path, path)
+def method_refused(path: str, allowed: Sequence[str]) -> Denial:
+    """The 405 of a path where only the `allowed` methods do something.
+
+    No method does at `/unload`; what it names instead takes a POST.
+    """
+    methods = ", ".join(allowed or ("POST",))
     return Denial(
         code=WebCode.METHOD_NOT_ALLOWED,
         detail="This method does not do anything here; no GET changes state.",
-        remedy=f"Use {methods} {target}".strip() + ".",
+        remedy=f"Use {methods} {clip(INSTEAD.get(path, path))}.",
         headers={"Allow": methods},
     )
 
