@@ -17,7 +17,6 @@ from orchestrator.web.wire.denials import Declined, Denial, WebCode, encode
 HEALTHY: shapes.Health = {"status": "healthy", "service": "model-orchestrator"}
 HEALTHY_BODY = encode(HEALTHY)
 UNFINISHED = frozenset({OperationState.QUEUED, OperationState.LOADING})
-DEVICES = {"devices": examples.STATUS["devices"]}
 
 router = APIRouter(tags=["daemon"], route_class=JsonRoute)
 fake_router = APIRouter(tags=["daemon"], route_class=JsonRoute)
@@ -89,7 +88,7 @@ async def operation(operation_id: IdPath, desk: DeskOf) -> Response:
 @router.get(
     "/devices",
     summary="Devices with their accounts",
-    responses=answers(shapes.Devices, DEVICES),
+    responses=answers(shapes.Devices, examples.DEVICES),
 )
 async def devices(desk: DeskOf) -> Response:
     """From the last reading: asking touches no driver."""
@@ -99,7 +98,7 @@ async def devices(desk: DeskOf) -> Response:
 @fake_router.put(
     "/devices/{device_id}/fake",
     summary="Change a fake device while it runs",
-    responses=answers(shapes.Devices, DEVICES, *EVERY_WRITE, 404),
+    responses=answers(shapes.Devices, examples.DEVICES, *EVERY_WRITE, 404),
 )
 async def set_fake(device_id: IdPath, order: FakeDeviceOrder, desk: DeskOf) -> Response:
     """Seen with the next reading. What is not mentioned stays as it is."""

@@ -43,6 +43,41 @@ router = APIRouter(tags=["for other tools"], route_class=JsonRoute)
 ModelTail = Annotated[str, Path(min_length=1, max_length=NAME_CHARS_MAX)]
 
 
+def _running(resident: Resident) -> dict[str, object]:
+    return {
+        "model": resident.name,
+        "state": SWAP_STATE[shaping.LOADED_STATUS[resident.state]],
+        "cmd": "",
+        "proxy": resident.endpoint.named if resident.endpoint else "",
+        "ttl": int(resident.ttl_s or 0),
+        "name": resident.name,
+        "description": "",
+    }
+
+
+def _ollama(resident: Resident) -> dict[str, object]:
+    held_bytes = resident.placement.total_bytes
+    serving = shaping.serving_of(resident.spec)
+    context = {"context_length": serving["context_size"]} if serving is not None else {}
+    return {
+        "name": resident.name,
+        "model": resident.name,
+        "size": held_bytes,
+        "digest": "",
+        "details": {
+            "parent_model": "",
+            "format": "gguf",
+            "family": "",
+            "families": None,
+            "parameter_size": "",
+            "quantization_level": "",
+        },
+        "expires_at": shaping.expiry(resident) or FOR_EVER,
+        "size_vram": held_bytes,
+        **context,
+    }
+
+
 async def _listening(feed: FeedOf) -> AsyncIterator[Listener]:
     with feed.admit(Dialect.ROUTER) as listener:
         yield listener
@@ -65,7 +100,7 @@ async def router_events(
 @router.get(
     "/running",
     summary="llama-swap: what runs",
-    responses=answers(dict[str, Any], examples.RUNNING),
+    responses=answers(dict[str, Any], {"running": [_running(examples.RESIDENT)]}),
 )
 async def running(desk: DeskOf) -> Response:
     residents = shaping.residents_by_name(desk.snapshot())
@@ -101,7 +136,7 @@ async def unload_one(name: ModelTail, desk: DeskOf) -> Response:
 @router.get(
     "/api/ps",
     summary="Ollama: what is loaded",
-    responses=answers(dict[str, Any], examples.OLLAMA),
+    responses=answers(dict[str, Any], {"models": [_ollama(examples.RESIDENT)]}),
 )
 async def ollama_ps(desk: DeskOf) -> Response:
     snapshot = desk.snapshot()
@@ -137,38 +172,3 @@ async def _let_go(desk: Desk, name: str) -> dict[str, str] | None:
     except Denied as denied_:
         return {"model": name, "code": denied_.refusal.code, "detail": denied_.refusal.detail}
     return None
-
-
-def _running(resident: Resident) -> dict[str, object]:
-    return {
-        "model": resident.name,
-        "state": SWAP_STATE[shaping.LOADED_STATUS[resident.state]],
-        "cmd": "",
-        "proxy": resident.endpoint.named if resident.endpoint else "",
-        "ttl": int(resident.ttl_s or 0),
-        "name": resident.name,
-        "description": "",
-    }
-
-
-def _ollama(resident: Resident) -> dict[str, object]:
-    held_bytes = resident.placement.total_bytes
-    serving = shaping.serving_of(resident.spec)
-    context = {"context_length": serving["context_size"]} if serving is not None else {}
-    return {
-        "name": resident.name,
-        "model": resident.name,
-        "size": held_bytes,
-        "digest": "",
-        "details": {
-            "parent_model": "",
-            "format": "gguf",
-            "family": "",
-            "families": None,
-            "parameter_size": "",
-            "quantization_level": "",
-        },
-        "expires_at": shaping.expiry(resident) or FOR_EVER,
-        "size_vram": held_bytes,
-        **context,
-    }

@@ -168,7 +168,7 @@ async def delete_model(name: ModelPath, desk: DeskOf) -> Response:
 @router.put(
     "/models/{name}/pin",
     summary="Pin a model",
-    responses=answers(shapes.Pinned, {"model": "qwen3-vl-30b", "pinned": True}, *EVERY_WRITE, 404),
+    responses=answers(shapes.Pinned, examples.PINNED, *EVERY_WRITE, 404),
 )
 async def pin(name: ModelPath, desk: DeskOf) -> Response:
     """A pinned model leaves only by force or by its own unload."""
@@ -178,7 +178,7 @@ async def pin(name: ModelPath, desk: DeskOf) -> Response:
 @router.delete(
     "/models/{name}/pin",
     summary="Unpin a model",
-    responses=answers(shapes.Pinned, {"model": "qwen3-vl-30b", "pinned": False}, *EVERY_WRITE, 404),
+    responses=answers(shapes.Pinned, examples.UNPINNED, *EVERY_WRITE, 404),
 )
 async def unpin(name: ModelPath, desk: DeskOf) -> Response:
     return answer({"model": desk.set_pin(name, pinned=False).name, "pinned": False})
@@ -187,9 +187,7 @@ async def unpin(name: ModelPath, desk: DeskOf) -> Response:
 @router.get(
     "/models/{name}/logs",
     summary="The last lines of a model server's log",
-    responses=answers(
-        shapes.Logs, {"model": "qwen3-vl-30b", "lines": ["server is listening"]}, 404, 422, 503
-    ),
+    responses=answers(shapes.Logs, examples.LOGS, 404, 422, 503),
 )
 async def logs(
     name: ModelPath, desk: DeskOf, lines: Annotated[int, Query(ge=1, le=LOG_LINES_MAX)] = 100

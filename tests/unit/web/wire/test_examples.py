@@ -18,6 +18,9 @@ SHOWN = [
     (shapes.Renewed, examples.RENEWED),
     (shapes.OperationShape, examples.OPERATION),
     (shapes.Events, examples.EVENTS),
+    (shapes.Devices, examples.DEVICES),
+    (shapes.Pinned, examples.PINNED),
+    (shapes.Logs, examples.LOGS),
     *((shapes.ErrorBody, body) for _, body in examples.ERRORS.values()),
 ]
 
