@@ -40,7 +40,6 @@ NOT_MIRRORED = {
     "core/values/messages.py": VALUES,
     "core/values/refusals.py": VALUES,
     "core/values/snapshot.py": VALUES,
-    "orders.py": VALUES,
 }
 
 

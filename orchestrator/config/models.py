@@ -29,7 +29,7 @@ Estimate = Callable[[ModelSpec], Footprint | None]
 
 # A name is one segment of a URL, part of a file name and an argument: no slash, no space, no dash
 # in front. `..` would climb.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 # What follows /models/ in the API already.
 RESERVED_NAMES = frozenset({"status", "load", "unload", "plan", "estimate", "sse"})
 
@@ -62,7 +62,7 @@ def declared_only(spec: ModelSpec) -> Footprint | None:  # noqa: ARG001 - an Est
 
 def name_mistake(name: str) -> str | None:
     """Why it is no name for a model, an alias or a service; None if it is one."""
-    if _NAME.fullmatch(name) and ".." not in name:
+    if NAME.fullmatch(name) and ".." not in name:
         if name in RESERVED_NAMES:
             return f"cannot be a name: /models/{name} is something else in the API"
         return None

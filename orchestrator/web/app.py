@@ -5,9 +5,11 @@ Starting and stopping what stands behind it is the daemon's business.
 
 import logging
 import socket
+from collections.abc import Sequence
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from orchestrator.config.sections import ServerSettings
@@ -50,12 +52,14 @@ def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
     own_name = socket.gethostname().lower()
     app.add_middleware(Guard, admission=lambda: _admission(desk.config.server, own_name))
     # compat first: /models/sse and the refused GETs are not names of models.
-    for router in (compat.router, models.router, leases.router, events.router, admin.router):
-        app.include_router(router)
+    routers = [compat.router, models.router, leases.router, events.router, admin.router]
     if desk.fake_devices is not None:
-        app.include_router(admin.fake_router)
-    app.include_router(docs.router)
-    _explain_errors(app)
+        routers.append(admin.fake_router)
+    routers.append(docs.router)
+    for router in routers:
+        app.include_router(router)
+    table = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    _explain_errors(app, table)
     # FastAPI puts off most of its work until somebody asks. The first caller, and whoever is
     # served beside it, would wait for that.
     for route in app.routes:
@@ -71,8 +75,8 @@ def _admission(server: ServerSettings, own_name: str) -> Admission:
     )
 
 
-def _explain_errors(app: FastAPI) -> None:
-    """Every way to fail, into the one error body."""
+def _explain_errors(app: FastAPI, table: Sequence[APIRoute]) -> None:
+    """Every way to fail, into the one error body. `table` holds the routes in their order."""
 
     @app.exception_handler(Declined)
     async def on_declined(request: Request, error: Declined) -> Response:
@@ -102,7 +106,7 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
-        return respond(_denial_of_http(error, request), request.scope)
+        return respond(_denial_of_http(error, request, table), request.scope)
 
     @app.exception_handler(Exception)
     async def on_crash(request: Request, error: Exception) -> Response:
@@ -116,13 +120,23 @@ def _explain_errors(app: FastAPI) -> None:
         return respond(denial, request.scope)
 
 
-def _denial_of_http(error: HTTPException, request: Request) -> Denial:
-    path = clip(request.scope["path"])
+def _denial_of_http(error: HTTPException, request: Request, table: Sequence[APIRoute]) -> Denial:
+    path = request.scope["path"]
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "").replace(" ", "").split(",")
-        return compat.get_changes_nothing(tuple(sorted(filter(None, allowed))), path)
+        return compat.method_refused(path, methods_at(path, table))
     if error.status_code == 404:
         return Denial(
-            code=WebCode.NOT_FOUND, detail=f"There is no {path}.", remedy="GET /docs lists what is."
+            code=WebCode.NOT_FOUND,
+            detail=f"There is no {clip(path)}.",
+            remedy="GET /docs lists what is.",
         )
     return Denial(code=WebCode.INVALID, detail=str(error.detail))
+
+
+def methods_at(path: str, table: Sequence[APIRoute]) -> tuple[str, ...]:
+    """Every method that does something at a path; routes that only refuse are left out."""
+    shape = next((route.path for route in table if route.path_regex.match(path)), None)
+    useful = (
+        route for route in table if route.path == shape and route.endpoint is not compat.refuse_get
+    )
+    return tuple(sorted({method for route in useful for method in route.methods or ()}))

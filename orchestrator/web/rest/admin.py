@@ -1,11 +1,13 @@
 """The daemon and its devices: health, readiness, reload, operations, devices."""
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 
-from orchestrator.core.values.vram import DeviceId
+from orchestrator.core.values.vram import DeviceId, MiB
+from orchestrator.orders import FakeDeviceOrder
 from orchestrator.ports import OperationState
 from orchestrator.web.desk import Desk, DeskOf
-from orchestrator.web.rest.bodies import FakeBody
 from orchestrator.web.rest.docs import EVERY_WRITE, answers
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import IdPath, answer, encoded, not_found
@@ -15,7 +17,6 @@ from orchestrator.web.wire.denials import Declined, Denial, WebCode, encode
 HEALTHY: shapes.Health = {"status": "healthy", "service": "model-orchestrator"}
 HEALTHY_BODY = encode(HEALTHY)
 UNFINISHED = frozenset({OperationState.QUEUED, OperationState.LOADING})
-DEVICES = {"devices": examples.STATUS["devices"]}
 
 router = APIRouter(tags=["daemon"], route_class=JsonRoute)
 fake_router = APIRouter(tags=["daemon"], route_class=JsonRoute)
@@ -87,7 +88,7 @@ async def operation(operation_id: IdPath, desk: DeskOf) -> Response:
 @router.get(
     "/devices",
     summary="Devices with their accounts",
-    responses=answers(shapes.Devices, DEVICES),
+    responses=answers(shapes.Devices, examples.DEVICES),
 )
 async def devices(desk: DeskOf) -> Response:
     """From the last reading: asking touches no driver."""
@@ -97,18 +98,28 @@ async def devices(desk: DeskOf) -> Response:
 @fake_router.put(
     "/devices/{device_id}/fake",
     summary="Change a fake device while it runs",
-    responses=answers(shapes.Devices, DEVICES, *EVERY_WRITE, 404),
+    responses=answers(shapes.Devices, examples.DEVICES, *EVERY_WRITE, 404),
 )
-async def set_fake(device_id: IdPath, body: FakeBody, desk: DeskOf) -> Response:
+async def set_fake(device_id: IdPath, order: FakeDeviceOrder, desk: DeskOf) -> Response:
     """Seen with the next reading. What is not mentioned stays as it is."""
     assert desk.fake_devices is not None
     try:
-        desk.fake_devices.set(DeviceId(device_id), **body.changes())
+        desk.fake_devices.set(DeviceId(device_id), **_changes(order))
     except KeyError:
         raise not_found("device", device_id, "GET /devices lists those there are.") from None
     except ValueError as error:
         raise Declined(Denial(code=WebCode.INVALID, detail=f"foreign_mb: {error}.")) from error
     return await devices(desk)
+
+
+def _changes(order: FakeDeviceOrder) -> dict[str, Any]:
+    """Only what was sent: a fault that is not mentioned stays as it is."""
+    changes: dict[str, Any] = {}
+    if (foreign_mb := order.get("foreign_mb")) is not None:
+        changes["foreign_bytes"] = foreign_mb * MiB
+    if "fault" in order:
+        changes["fault"] = order["fault"]
+    return changes
 
 
 def _eta_s(desk: Desk, operation_id: str, state: OperationState) -> float | None:

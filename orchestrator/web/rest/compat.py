@@ -5,23 +5,22 @@ could do that, so it is refused with a hint.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from orchestrator.core.values.residents import Resident
 from orchestrator.errors import Denied
-from orchestrator.orders import UnloadOrder
+from orchestrator.orders import NAME_CHARS_MAX, UnloadOrder
 from orchestrator.web.desk import Desk, DeskOf
 from orchestrator.web.live.feed import Dialect, Listener
 from orchestrator.web.live.sse import EventStream
-from orchestrator.web.rest.bodies import NAME_CHARS_MAX
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, streamed
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import FeedOf, answer
 from orchestrator.web.wire import examples, shaping
-from orchestrator.web.wire.denials import Declined, Denial, WebCode
+from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip
 
 UNLOAD_WAIT_S = 30.0  # llama-swap's callers expect an answer at once; a drain is cut short here
 FOR_EVER = "9999-12-31T23:59:59Z"  # Ollama's clients parse a date where nothing expires
@@ -42,99 +41,6 @@ INSTEAD: Mapping[str, str] = {
 
 router = APIRouter(tags=["for other tools"], route_class=JsonRoute)
 ModelTail = Annotated[str, Path(min_length=1, max_length=NAME_CHARS_MAX)]
-
-
-async def _listening(feed: FeedOf) -> AsyncIterator[Listener]:
-    with feed.admit(Dialect.ROUTER) as listener:
-        yield listener
-
-
-@router.get(
-    "/models/sse",
-    summary="llama.cpp: states of models as they change",
-    response_class=EventStream,
-    status_code=200,
-    responses=streamed(503),
-)
-async def router_events(
-    listener: Annotated[Listener, Depends(_listening, scope="request")],
-) -> Response:
-    """`{"model", "event": "model_status", "data": {"status"}}`, those that are loaded first."""
-    return EventStream(listener.frames())
-
-
-@router.get(
-    "/running",
-    summary="llama-swap: what runs",
-    responses=answers(dict[str, Any], examples.RUNNING),
-)
-async def running(desk: DeskOf) -> Response:
-    residents = shaping.residents_by_name(desk.snapshot())
-    return answer({"running": [_running(resident) for resident in residents.values()]})
-
-
-@router.post(
-    "/api/models/unload",
-    summary="llama-swap: unload everything",
-    responses=answers(
-        dict[str, Any], {"msg": "ok", "unloaded": ["whisperx"], "kept": []}, *EVERY_WRITE
-    ),
-)
-async def unload_all(desk: DeskOf) -> Response:
-    """What is in use or pinned stays and is named under `kept`."""
-    names = [str(name) for name in shaping.residents_by_name(desk.snapshot())]
-    kept = [no for no in await asyncio.gather(*(_let_go(desk, name) for name in names)) if no]
-    staying = {each["model"] for each in kept}
-    gone = [name for name in names if name not in staying]
-    return answer({"msg": "ok", "unloaded": gone, "kept": kept})
-
-
-@router.post(
-    "/api/models/unload/{name:path}",
-    summary="llama-swap: unload one model",
-    responses=answers(dict[str, Any], {"msg": "ok"}, *EVERY_WRITE, 404, 409, 503),
-)
-async def unload_one(name: ModelTail, desk: DeskOf) -> Response:
-    await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
-    return answer({"msg": "ok"})
-
-
-@router.get(
-    "/api/ps",
-    summary="Ollama: what is loaded",
-    responses=answers(dict[str, Any], examples.OLLAMA),
-)
-async def ollama_ps(desk: DeskOf) -> Response:
-    snapshot = desk.snapshot()
-    residents = shaping.residents_by_name(snapshot).values()
-    return answer({"models": [_ollama(resident) for resident in residents]})
-
-
-async def refuse_get(request: Request) -> Response:
-    raise Declined(get_changes_nothing(("POST",), request.scope["path"]))
-
-
-for path in INSTEAD:
-    router.add_api_route(path, refuse_get, methods=["GET"], include_in_schema=False)
-
-
-def get_changes_nothing(allowed: tuple[str, ...], path: str) -> Denial:
-    methods = ", ".join(allowed)
-    target = INSTEAD.get(path, path)
-    return Denial(
-        code=WebCode.METHOD_NOT_ALLOWED,
-        detail="This method does not do anything here; no GET changes state.",
-        remedy=f"Use {methods} {target}".strip() + ".",
-        headers={"Allow": methods},
-    )
-
-
-async def _let_go(desk: Desk, name: str) -> dict[str, str] | None:
-    try:
-        await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
-    except Denied as denied_:
-        return {"model": name, "code": denied_.refusal.code, "detail": denied_.refusal.detail}
-    return None
 
 
 def _running(resident: Resident) -> dict[str, object]:
@@ -170,3 +76,99 @@ def _ollama(resident: Resident) -> dict[str, object]:
         "size_vram": held_bytes,
         **context,
     }
+
+
+async def _listening(feed: FeedOf) -> AsyncIterator[Listener]:
+    with feed.admit(Dialect.ROUTER) as listener:
+        yield listener
+
+
+@router.get(
+    "/models/sse",
+    summary="llama.cpp: states of models as they change",
+    response_class=EventStream,
+    status_code=200,
+    responses=streamed(503),
+)
+async def router_events(
+    listener: Annotated[Listener, Depends(_listening, scope="request")],
+) -> Response:
+    """`{"model", "event": "model_status", "data": {"status"}}`, those that are loaded first."""
+    return EventStream(listener.frames())
+
+
+@router.get(
+    "/running",
+    summary="llama-swap: what runs",
+    responses=answers(dict[str, Any], {"running": [_running(examples.RESIDENT)]}),
+)
+async def running(desk: DeskOf) -> Response:
+    residents = shaping.residents_by_name(desk.snapshot())
+    return answer({"running": [_running(resident) for resident in residents.values()]})
+
+
+@router.post(
+    "/api/models/unload",
+    summary="llama-swap: unload everything",
+    responses=answers(
+        dict[str, Any], {"msg": "ok", "unloaded": ["whisperx"], "kept": []}, *EVERY_WRITE
+    ),
+)
+async def unload_all(desk: DeskOf) -> Response:
+    """What is in use or pinned stays and is named under `kept`."""
+    names = [str(name) for name in shaping.residents_by_name(desk.snapshot())]
+    kept = [no for no in await asyncio.gather(*(_let_go(desk, name) for name in names)) if no]
+    staying = {each["model"] for each in kept}
+    gone = [name for name in names if name not in staying]
+    return answer({"msg": "ok", "unloaded": gone, "kept": kept})
+
+
+@router.post(
+    "/api/models/unload/{name:path}",
+    summary="llama-swap: unload one model",
+    responses=answers(dict[str, Any], {"msg": "ok"}, *EVERY_WRITE, 404, 409, 503),
+)
+async def unload_one(name: ModelTail, desk: DeskOf) -> Response:
+    await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
+    return answer({"msg": "ok"})
+
+
+@router.get(
+    "/api/ps",
+    summary="Ollama: what is loaded",
+    responses=answers(dict[str, Any], {"models": [_ollama(examples.RESIDENT)]}),
+)
+async def ollama_ps(desk: DeskOf) -> Response:
+    snapshot = desk.snapshot()
+    residents = shaping.residents_by_name(snapshot).values()
+    return answer({"models": [_ollama(resident) for resident in residents]})
+
+
+async def refuse_get(request: Request) -> Response:
+    raise Declined(method_refused(request.scope["path"], ("POST",)))
+
+
+for path in INSTEAD:
+    router.add_api_route(path, refuse_get, methods=["GET"], include_in_schema=False)
+
+
+def method_refused(path: str, allowed: Sequence[str]) -> Denial:
+    """The 405 of a path where only the `allowed` methods do something.
+
+    No method does at `/unload`; what it names instead takes a POST.
+    """
+    methods = ", ".join(allowed or ("POST",))
+    return Denial(
+        code=WebCode.METHOD_NOT_ALLOWED,
+        detail="This method does not do anything here; no GET changes state.",
+        remedy=f"Use {methods} {clip(INSTEAD.get(path, path))}.",
+        headers={"Allow": methods},
+    )
+
+
+async def _let_go(desk: Desk, name: str) -> dict[str, str] | None:
+    try:
+        await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
+    except Denied as denied_:
+        return {"model": name, "code": denied_.refusal.code, "detail": denied_.refusal.detail}
+    return None

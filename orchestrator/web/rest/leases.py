@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request, Response
 
 from orchestrator.core.values.leases import LeaseId
+from orchestrator.orders import RenewOrder, RoomOrder
 from orchestrator.web.desk import Desk, DeskOf
-from orchestrator.web.rest.bodies import RenewBody, RoomBody
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, denied
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import NO_CONTENT, IdPath, answer, not_found, unless_gone
@@ -28,12 +28,12 @@ async def rooms(desk: DeskOf) -> Response:
     status_code=201,
     responses=answers(shapes.RoomAnswer, examples.ROOM, *EVERY_WRITE, 404, 503, 507, status=201),
 )
-async def lease_room(body: RoomBody, request: Request, desk: DeskOf) -> Response:
+async def lease_room(order: RoomOrder, request: Request, desk: DeskOf) -> Response:
     """Evicts as a load would, and keeps the room free until the lease ends.
 
     A caller that leaves before the answer gets nothing, and nothing stays leased.
     """
-    outcome = await unless_gone(request, desk.lease_room(body.order()))
+    outcome = await unless_gone(request, desk.lease_room(order))
     return answer(
         shaping.room_answer(outcome), 201, {"Location": f"/vram/leases/{outcome.lease.id}"}
     )
@@ -44,8 +44,8 @@ async def lease_room(body: RoomBody, request: Request, desk: DeskOf) -> Response
     summary="Renew a lease of VRAM",
     responses=answers(shapes.Renewed, examples.RENEWED, *EVERY_WRITE, 404),
 )
-async def renew_room(lease_id: IdPath, body: RenewBody, desk: DeskOf) -> Response:
-    return answer(_renewed(desk, lease_id, body))
+async def renew_room(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Response:
+    return answer(_renewed(desk, lease_id, order))
 
 
 @router.delete(
@@ -74,8 +74,8 @@ async def model_leases(desk: DeskOf) -> Response:
     summary="Renew a lease of a model",
     responses=answers(shapes.Renewed, examples.RENEWED, *EVERY_WRITE, 404),
 )
-async def renew(lease_id: IdPath, body: RenewBody, desk: DeskOf) -> Response:
-    return answer(_renewed(desk, lease_id, body))
+async def renew(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Response:
+    return answer(_renewed(desk, lease_id, order))
 
 
 @router.delete(
@@ -90,9 +90,9 @@ async def release(lease_id: IdPath, desk: DeskOf) -> Response:
     return Response(status_code=NO_CONTENT)
 
 
-def _renewed(desk: Desk, lease_id: str, body: RenewBody) -> shapes.Renewed:
+def _renewed(desk: Desk, lease_id: str, order: RenewOrder) -> shapes.Renewed:
     try:
-        return shaping.renewed(desk.renew_lease(LeaseId(lease_id), body.ttl_seconds))
+        return shaping.renewed(desk.renew_lease(LeaseId(lease_id), order.lease_s))
     except KeyError:
         raise not_found(
             "lease", lease_id, "It has ended, or never was: ask for a new one."

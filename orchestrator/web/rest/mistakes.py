@@ -2,35 +2,37 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from inspect import isclass
+from functools import cache
 from typing import Any, get_type_hints
 
 from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter
 from starlette.types import Scope
 
 from orchestrator.errors import ConfigInvalid
-from orchestrator.web.rest.bodies import WriteBody
+from orchestrator.orders import example_of
 from orchestrator.web.wire.denials import Denial, WebCode, clip, encode
 
 BODY_MISSED: Mapping[str, str] = {
     "missing": "the body is empty",
-    "model_attributes_type": "the body is not a JSON object",
+    "dataclass_type": "the body is not a JSON object",
     "dict_type": "the body is not a JSON object",
 }
+UNKNOWN_FIELD = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
 CONFIG_MISTAKES_MAX = 50  # of a file, all that somebody mends in one go
 MISTAKE_CHARS_MAX = 500
 MISTAKES_MAX = 10  # more of them help nobody
 
 
 def denial_of_validation(error: RequestValidationError, scope: Scope) -> Denial:
-    body = body_of(scope)
+    order = order_of(scope)
     found = error.errors()[:MISTAKES_MAX]
-    mistakes = [_mistake(each, body) for each in found]
+    mistakes = [_mistake(each, order) for each in found]
     members: dict[str, object] = {"mistakes": mistakes}
     remedy = "The fields and an example are at /docs."
-    if body is not None and any(each["loc"][0] == "body" for each in found):
-        members["example"] = body.example()
-        remedy = f"Send JSON such as {encode(body.example()).decode()}."
+    if order is not None and any(each["loc"][0] == "body" for each in found):
+        members["example"] = example_of(order)
+        remedy = f"Send JSON such as {encode(example_of(order)).decode()}."
     return Denial(
         code=WebCode.INVALID,
         detail=" ".join(_sentence(mistake) for mistake in mistakes),
@@ -54,15 +56,21 @@ def _clipped(mistake: str) -> str:
     return mistake if len(mistake) <= MISTAKE_CHARS_MAX else f"{mistake[:MISTAKE_CHARS_MAX]}…"
 
 
-def body_of(scope: Scope) -> type[WriteBody] | None:
-    """The body that the route of this request takes."""
+def order_of(scope: Scope) -> type[Any] | None:
+    """The order that the route of this request takes as its body."""
     endpoint = scope.get("endpoint")
     hints = get_type_hints(endpoint) if endpoint is not None else {}
-    bodies = (hint for hint in hints.values() if isclass(hint) and issubclass(hint, WriteBody))
-    return next(bodies, None)
+    orders = (hint for hint in hints.values() if hasattr(hint, "__pydantic_config__"))
+    return next(orders, None)
 
 
-def _mistake(error: Mapping[str, Any], body: type[WriteBody] | None) -> dict[str, str]:
+@cache
+def fields_of(order: type[Any]) -> tuple[str, ...]:
+    """As they are called in JSON."""
+    return tuple(sorted(TypeAdapter(order).json_schema()["properties"]))
+
+
+def _mistake(error: Mapping[str, Any], order: type[Any] | None) -> dict[str, str]:
     place: Sequence[str | int] = error["loc"]
     name = ".".join(clip(str(part)) for part in place[1:])
     if error["type"] == "json_invalid":
@@ -71,8 +79,8 @@ def _mistake(error: Mapping[str, Any], body: type[WriteBody] | None) -> dict[str
         return {"field": "", "message": BODY_MISSED[error["type"]]}
     if error["type"] == "missing":
         return {"field": name, "message": "is required"}
-    if error["type"] == "extra_forbidden":
-        return {"field": name, "message": _unknown(name, body)}
+    if error["type"] in UNKNOWN_FIELD:
+        return {"field": name, "message": _unknown(name, order)}
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return {"field": name, "message": message}
 
@@ -81,8 +89,8 @@ def _malformed(error: Mapping[str, Any]) -> str:
     return f"the body is not JSON: {error['ctx']['error']} at character {error['loc'][1]}"
 
 
-def _unknown(name: str, body: type[WriteBody] | None) -> str:
-    known = sorted(body.model_fields) if body is not None else []
+def _unknown(name: str, order: type[Any] | None) -> str:
+    known = fields_of(order) if order is not None else ()  # type: ignore[arg-type]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
         return f"is not known; did you mean {near[0]}?"

@@ -9,9 +9,8 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.errors import Denied
-from orchestrator.orders import LoadOrder, LoadOutcome
+from orchestrator.orders import EstimateOrder, LoadOrder, LoadOutcome, UnloadOrder
 from orchestrator.web.desk import Desk, DeskOf
-from orchestrator.web.rest.bodies import EstimateBody, LoadBody, UnloadBody
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, denied
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import (
@@ -50,7 +49,7 @@ async def status(board: BoardOf) -> Response:
     | answers(shapes.Accepted, examples.ACCEPTED, status=202),
 )
 async def load(
-    body: LoadBody, request: Request, desk: DeskOf, prefer: Annotated[str | None, Header()] = None
+    order: LoadOrder, request: Request, desk: DeskOf, prefer: Annotated[str | None, Header()] = None
 ) -> Response:
     """Answers once the model really answers, making room as the rules allow.
 
@@ -61,16 +60,15 @@ async def load(
     A model whose file is on a hub (`auto_download`) is brought first; `queue[]` of the status says
     how far it is, and nobody leaves before it is here.
     """
-    order = body.order()
     pending = await desk.begin_load(order)
     asynchronous = "respond-async" in (prefer or "").lower()
-    if asynchronous or body.wait == 0:
+    if asynchronous or order.wait_s == 0:
         return await _answered_at_once(desk, order, pending.id, asynchronous=asynchronous)
-    waiting = unless_gone(request, desk.load_outcome(pending.id, body.wait))
+    waiting = unless_gone(request, desk.load_outcome(pending.id, order.wait_s))
     try:
         return _loaded(desk, await _or_refused(desk, order, waiting, pending.id))
     except TimeoutError as late:
-        raise Declined(_deadline(desk, pending.id, body.wait)) from late
+        raise Declined(_deadline(desk, pending.id, order.wait_s)) from late
 
 
 @router.post(
@@ -78,12 +76,12 @@ async def load(
     summary="Let a model go",
     responses=answers(shapes.UnloadAnswer, examples.UNLOADED, *EVERY_WRITE, 404, 409, 503),
 )
-async def unload(body: UnloadBody, desk: DeskOf) -> Response:
+async def unload(order: UnloadOrder, desk: DeskOf) -> Response:
     """Drains up to `wait`, stops, and answers when the device has the bytes back.
 
     With `owner` or `lease_id` only that hold ends; the model leaves if it was the last one.
     """
-    return answer(shaping.unload_answer(await desk.unload(body.order())))
+    return answer(shaping.unload_answer(await desk.unload(order)))
 
 
 @router.post(
@@ -91,8 +89,7 @@ async def unload(body: UnloadBody, desk: DeskOf) -> Response:
     summary="What a load would do, without doing it",
     responses=answers(shapes.PlanAnswer, examples.PLAN, *EVERY_WRITE, 404, 409),
 )
-async def plan(body: LoadBody, desk: DeskOf) -> Response:
-    order = body.order()
+async def plan(order: LoadOrder, desk: DeskOf) -> Response:
     forecast = await desk.forecast(order)
     if forecast.refusal is not None:
         refusal = await desk.with_suggestions(order, forecast.refusal)
@@ -106,12 +103,12 @@ async def plan(body: LoadBody, desk: DeskOf) -> Response:
     summary="What a model or a file would take, told from its header",
     responses=answers(shapes.EstimateAnswer, examples.ESTIMATE, *EVERY_WRITE, 404),
 )
-async def estimate(body: EstimateBody, desk: DeskOf) -> Response:
+async def estimate(order: EstimateOrder, desk: DeskOf) -> Response:
     """In MiB, for the GPUs it may be spread over and the host beside them. Nothing is loaded.
 
     A file must lie where a service may read it: under its `models_dir` or an allowed root.
     """
-    return answer(shaping.estimate_answer(await desk.estimate(body.order())))
+    return answer(shaping.estimate_answer(await desk.estimate(order)))
 
 
 @router.get(
@@ -171,7 +168,7 @@ async def delete_model(name: ModelPath, desk: DeskOf) -> Response:
 @router.put(
     "/models/{name}/pin",
     summary="Pin a model",
-    responses=answers(shapes.Pinned, {"model": "qwen3-vl-30b", "pinned": True}, *EVERY_WRITE, 404),
+    responses=answers(shapes.Pinned, examples.PINNED, *EVERY_WRITE, 404),
 )
 async def pin(name: ModelPath, desk: DeskOf) -> Response:
     """A pinned model leaves only by force or by its own unload."""
@@ -181,7 +178,7 @@ async def pin(name: ModelPath, desk: DeskOf) -> Response:
 @router.delete(
     "/models/{name}/pin",
     summary="Unpin a model",
-    responses=answers(shapes.Pinned, {"model": "qwen3-vl-30b", "pinned": False}, *EVERY_WRITE, 404),
+    responses=answers(shapes.Pinned, examples.UNPINNED, *EVERY_WRITE, 404),
 )
 async def unpin(name: ModelPath, desk: DeskOf) -> Response:
     return answer({"model": desk.set_pin(name, pinned=False).name, "pinned": False})
@@ -190,9 +187,7 @@ async def unpin(name: ModelPath, desk: DeskOf) -> Response:
 @router.get(
     "/models/{name}/logs",
     summary="The last lines of a model server's log",
-    responses=answers(
-        shapes.Logs, {"model": "qwen3-vl-30b", "lines": ["server is listening"]}, 404, 422, 503
-    ),
+    responses=answers(shapes.Logs, examples.LOGS, 404, 422, 503),
 )
 async def logs(
     name: ModelPath, desk: DeskOf, lines: Annotated[int, Query(ge=1, le=LOG_LINES_MAX)] = 100

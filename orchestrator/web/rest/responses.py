@@ -8,9 +8,9 @@ from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
-from orchestrator.web.rest.bodies import NAME_CHARS_MAX
 from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, encode
 
 JSON = "application/json"
@@ -31,7 +31,15 @@ async def _feed_of(request: Request) -> Feed:
 
 BoardOf = Annotated[Board, Depends(_board_of)]
 FeedOf = Annotated[Feed, Depends(_feed_of)]
-ModelPath = Annotated[str, Path(min_length=1, max_length=NAME_CHARS_MAX, examples=["qwen3-vl-30b"])]
+ModelPath = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=NAME_CHARS_MAX,
+        examples=["qwen3-vl-30b"],
+        json_schema_extra=dict(NAME_RULE),
+    ),
+]
 IdPath = Annotated[str, Path(min_length=1, max_length=NAME_CHARS_MAX)]
 
 

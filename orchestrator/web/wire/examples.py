@@ -1,286 +1,241 @@
-"""The examples of the contract, as the OpenAPI document shows them."""
+"""What the OpenAPI document shows of every answer: one sample moment, as `wire` writes it.
 
-from typing import Any
+Nothing here is JSON by hand, so no example can show what the daemon would not answer.
+"""
 
-from orchestrator.web.wire.denials import Denial, WebCode, error_body
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-AT = "2026-01-15T10:30:00.000Z"
-GPU = "GPU-6a1f7c52-1111-2222-3333-444455556666"
+from orchestrator.catalogue.sizing import Appraisal
+from orchestrator.core.room.planner import Plan
+from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.footprints import Footprint, Provenance
+from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind, Ticket
+from orchestrator.core.values.messages import Decide, DecisionKind, UnloadStatus
+from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.residents import (
+    Endpoint,
+    InstanceId,
+    Placement,
+    Resident,
+    ResidentState,
+)
+from orchestrator.core.values.snapshot import DeviceAccount, Snapshot
+from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName, Serving, room_spec
+from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, MiB, Reading
+from orchestrator.gguf.footprint import Estimate, Method, Share
+from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
+from orchestrator.ports import DecisionRecord, Operation, OperationState
+from orchestrator.web.wire import happenings, models, shapes, shaping
+from orchestrator.web.wire.denials import Denial, WebCode, denial_of, error_body
 
-STATUS: dict[str, Any] = {
-    "total_mb": 32768,
-    "used_mb": 17234,
-    "free_mb": 15534,
-    "available_mb": 15022,
-    "foreign_mb": 0,
-    "headroom_mb": 512,
-    "utilization_percent": 45.2,
-    "now": "2026-01-15T10:31:12.000Z",
-    "loaded_models": {
-        "qwen3-vl-30b": {
-            "model": "qwen3-vl-30b",
-            "service": "llama-cpp",
-            "loaded_at": AT,
-            "status": "loaded",
-            "ready_at": None,
-            "vram_mb": 17234,
-            "vram_provenance": "measured",
-            "priority": 10,
-            "pinned": False,
-            "in_flight": 1,
-            "busy": False,
-            "leases": [],
-            "last_used_at": "2026-01-15T10:31:10.000Z",
-            "expires_at": None,
-            "endpoint": "http://127.0.0.1:41873",
-            "devices": [{"device": GPU, "vram_mb": 17234}],
-            "serving": {"context_size": 8192, "slots": 1},
-            "why_leaving": "",
-            "problem": "",
-            "given_up": [],
-        }
-    },
-    "devices": [
-        {
-            "id": GPU,
-            "name": "NVIDIA GeForce RTX 5090",
-            "kind": "gpu",
-            "state": "ok",
-            "problem": "",
-            "read_at": "2026-01-15T10:31:11.800Z",
-            "temperature_c": 61.0,
-            "charged_mb": 17234,
-            "total_mb": 32768,
-            "used_mb": 17234,
-            "free_mb": 15534,
-            "available_mb": 15022,
-            "foreign_mb": 0,
-            "headroom_mb": 512,
-            "utilization_percent": 45.2,
-        }
-    ],
-    "leases": [],
-    "queue": [],
+# --- the sample ----------------------------------------------------------------------------------
+
+LOADED_AT = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
+LOADED_S = LOADED_AT.timestamp()
+NOW_S = LOADED_S + 72
+AT = shaping.moment(LOADED_AT)
+GPU = DeviceId("GPU-6a1f7c52-1111-2222-3333-444455556666")
+HOST: frozenset[DeviceId] = frozenset()
+
+_QWEN = ModelSpec(
+    name=ModelName("qwen3-vl-30b"),
+    service=ServiceName("llama-cpp"),
+    footprint=Footprint(device_bytes=17234 * MiB, provenance=Provenance.MEASURED),
+    priority=10,
+    ttl_s=600.0,
+    load_s=14.2,
+    serving=Serving(context_size=8192),
+    aliases=("qwen",),
+)
+_WHISPER = ModelName("whisperx")
+_OVI = ModelSpec(
+    name=ModelName("ovi"),
+    service=ServiceName("llama-cpp"),
+    footprint=Footprint(device_bytes=22528 * MiB, provenance=Provenance.ESTIMATED),
+    given_up=("context 4096 instead of 8192",),
+)
+RESIDENT = Resident(
+    instance=InstanceId("qwen3-vl-30b-7f3a91"),
+    spec=_QWEN,
+    placement=Placement(((GPU, 17234 * MiB),)),
+    state=ResidentState.READY,
+    state_since_s=LOADED_S,
+    last_used_s=NOW_S - 2,
+    priority=_QWEN.priority,
+    ttl_s=_QWEN.ttl_s,
+    ready_s=LOADED_S,
+    endpoint=Endpoint("http://127.0.0.1:41873"),
+    lease_count=1,
+)
+_ROOM = replace(
+    RESIDENT,
+    instance=InstanceId("lease-comfyui-1"),
+    spec=room_spec(ModelName("lease-comfyui-1"), 8192 * MiB, None, 5),
+    placement=Placement(((GPU, 8192 * MiB),)),
+)
+
+
+def _lease(number: int, kind: LeaseKind, owner: str | None, *, on: Resident, s: float) -> Lease:
+    return Lease(
+        id=LeaseId(f"lease-{number}"),
+        ticket=Ticket(number),
+        instance=on.instance,
+        model=on.name,
+        kind=kind,
+        owner=owner,
+        priority=5,
+        granted_s=LOADED_S,
+        expires_s=LOADED_S + s,
+    )
+
+
+_REQUEST = _lease(7, LeaseKind.REQUEST, None, on=RESIDENT, s=240)
+_OWNED = _lease(8, LeaseKind.OWNER, "workflow-3", on=RESIDENT, s=3600)
+_ROOM_LEASE = _lease(9, LeaseKind.ROOM, "comfyui", on=_ROOM, s=600)
+
+SNAPSHOT = Snapshot(
+    now_s=NOW_S,
+    version=1,
+    accounts=(
+        DeviceAccount(
+            reading=Reading(
+                device=Device(id=GPU, name="NVIDIA GeForce RTX 5090", kind=DeviceKind.GPU),
+                read_s=NOW_S - 0.2,
+                state=DeviceState.OK,
+                total_bytes=32768 * MiB,
+                free_bytes=15534 * MiB,
+                utilization_percent=45.2,
+                temperature_c=61.0,
+            ),
+            foreign_bytes=0,
+            headroom_bytes=512 * MiB,
+            available_bytes=15022 * MiB,
+            charged_bytes=17234 * MiB,
+        ),
+    ),
+    residents=(RESIDENT,),
+    leases=(_REQUEST,),
+    queue=(),
+    pinned=frozenset(),
+    breakers={},
+)
+_LEASED = replace(SNAPSHOT, residents=(RESIDENT, _ROOM), leases=(_OWNED, _ROOM_LEASE))
+_LOADING = Operation(
+    id="op-17",
+    kind="load",
+    model=_QWEN.name,
+    state=OperationState.LOADING,
+    created_at=LOADED_AT - timedelta(seconds=14.2),
+)
+
+# --- answers -------------------------------------------------------------------------------------
+
+STATUS = shaping.status(SNAPSHOT)
+DEVICES: shapes.Devices = {"devices": STATUS["devices"]}
+LOADED = shaping.load_answer(
+    LoadOutcome(
+        resident=RESIDENT, lease=None, evicted=(_WHISPER,), already_loaded=False, waited_s=14.2
+    ),
+    HOST,
+)
+ACCEPTED = shaping.accepted(_LOADING, 14.0)
+UNLOADED = shaping.unload_answer(
+    UnloadOutcome(
+        spec=_QWEN,
+        status=UnloadStatus.UNLOADED,
+        freed_bytes=17234 * MiB,
+        verified=True,
+        remaining_leases=0,
+    )
+)
+_LEAVING = {_QWEN.name: "idle for 12 s"}
+PLAN = shaping.plan_answer(
+    Forecast(
+        spec=_OVI,
+        plan=Plan(_OVI, Placement(((GPU, 22528 * MiB),)), evict=(RESIDENT,), reasons=_LEAVING),
+        refusal=None,
+        available_bytes=15022 * MiB,
+        eta_s=25.0,
+        already_loaded=False,
+    ),
+    HOST,
+)
+_ON_GPU = Share(4403 * MiB, 1024 * MiB, 282 * MiB, 600 * MiB)
+_ON_HOST = Share(281 * MiB, 0, 24 * MiB)
+ESTIMATE = shaping.estimate_answer(
+    Appraisal(
+        replace(_QWEN, name=ModelName("llama-3.1-8b"), file="/models/Llama-3.1-8B-Q4_K_M.gguf"),
+        Estimate("llama", Method.HEADER, (_ON_GPU,), _ON_HOST),
+        Footprint(device_bytes=6309 * MiB, host_bytes=389 * MiB, host_only_bytes=6210 * MiB),
+    )
+)
+MODEL = models.model_answer(_QWEN, SNAPSHOT)
+CATALOGUE: shapes.Catalogue = {
+    "object": "list",
+    "data": [models.entry(_QWEN, RESIDENT, SNAPSHOT)],
 }
-LOADED: dict[str, Any] = {
-    "success": True,
-    "model": "qwen3-vl-30b",
-    "service": "llama-cpp",
-    "status": "loaded",
-    "loaded_at": AT,
-    "endpoint": "http://127.0.0.1:41873",
-    "vram_mb": 17234,
-    "devices": [{"device": GPU, "vram_mb": 17234}],
-    "evicted": ["whisperx"],
-    "already_loaded": False,
-    "waited_seconds": 14.2,
-}
-ACCEPTED: dict[str, Any] = {
-    "success": True,
-    "model": "qwen3-vl-30b",
-    "status": "loading",
-    "operation_id": "op-17",
-    "status_url": "/operations/op-17",
-    "eta_seconds": 14.0,
-}
-UNLOADED: dict[str, Any] = {
-    "success": True,
-    "status": "unloaded",
-    "model": "qwen3-vl-30b",
-    "service": "llama-cpp",
-    "freed_mb": 17234,
-    "verified": True,
-    "remaining_leases": 0,
-}
-PLAN: dict[str, Any] = {
-    "fits": True,
-    "model": "ovi",
-    "vram_mb": 22528,
-    "vram_provenance": "estimated",
-    "available_mb": 15022,
-    "evict": [{"model": "qwen3-vl-30b", "vram_mb": 17234, "reason": "idle for 12 s"}],
-    "placement": [{"device": GPU, "vram_mb": 22528}],
-    "eta_seconds": 25.0,
-    "already_loaded": False,
-    "drains": False,
-    "given_up": ["context 4096 instead of 8192"],
-    "refusal": None,
-    "suggestions": [],
-}
-_PARTS: dict[str, Any] = {"weights_mib": 4403.5, "context_mib": 1024.0, "compute_mib": 282.5}
-ESTIMATE: dict[str, Any] = {
-    "model": "llama-3.1-8b",
-    "file": "/models/Llama-3.1-8B-Instruct-Q4_K_M.gguf",
-    **_PARTS,
-    "device_mib": 5710.0,
-    "overhead_mib": 600.0,
-    "host_mib": 305.8,
-    "architecture": "llama",
-    "method": "header",
-    "devices": [{**_PARTS, "device_mib": 5710.0, "overhead_mib": 600.0}],
-    "host": {"weights_mib": 281.8, "context_mib": 0.0, "compute_mib": 24.0},
-    "doubts": [],
-    "vram_mb": 6310,
-    "host_mb": 390,
-    "without_gpu_mb": 6210,
-    "serving": {"context_size": 8192, "slots": 1},
-}
-ENTRY: dict[str, Any] = {
-    "id": "qwen3-vl-30b",
-    "object": "model",
-    "created": 1768473000,
-    "owned_by": "vram-orchestrator",
-    "aliases": ["qwen"],
-    "tags": [],
-    "status": {"value": "loaded", "args": []},
-    "state": "loaded",
-    "service": "llama-cpp",
-    "priority": 10,
-    "pinned": False,
-    "vram_mb": 17234,
-    "host_mb": 0,
-    "vram_provenance": "measured",
-    "ttl_seconds": 600.0,
-    "load_seconds": 14.2,
-    "context_size": 8192,
-    "profile": None,
-    "devices": [],
-    "hub": None,
-    "auto_download": False,
-    "breaker": None,
-}
-CATALOGUE: dict[str, Any] = {"object": "list", "data": [ENTRY]}
-MODEL: dict[str, Any] = {
-    **ENTRY,
-    "serving": {"context_size": 8192, "slots": 1},
-    "resident": STATUS["loaded_models"]["qwen3-vl-30b"],
-}
-ROOM: dict[str, Any] = {
-    "lease_id": "lease-9",
-    "vram_mb": 8192,
-    "device": GPU,
-    "owner": "comfyui",
-    "expires_at": "2026-01-15T10:40:00.000Z",
-    "evicted": ["whisperx"],
-}
-ROOMS: dict[str, Any] = {
-    "leases": [
-        {
-            "lease_id": "lease-9",
-            "owner": "comfyui",
-            "priority": 5,
-            "granted_at": AT,
-            "expires_at": "2026-01-15T10:40:00.000Z",
-            "vram_mb": 8192,
-            "device": GPU,
-        }
-    ]
-}
-MODEL_LEASES: dict[str, Any] = {
-    "leases": [
-        {
-            "lease_id": "lease-8",
-            "owner": "workflow-3",
-            "priority": 5,
-            "granted_at": AT,
-            "expires_at": "2026-01-15T11:30:00.000Z",
-            "model": "qwen3-vl-30b",
-            "kind": "owner",
-        }
-    ]
-}
-RENEWED: dict[str, Any] = {
-    "lease_id": "lease-9",
-    "owner": "comfyui",
-    "expires_at": "2026-01-15T10:50:00.000Z",
-}
-OPERATION: dict[str, Any] = {
-    "operation_id": "op-17",
-    "kind": "load",
-    "model": "qwen3-vl-30b",
-    "status": "succeeded",
-    "created_at": AT,
-    "finished_at": "2026-01-15T10:30:14.200Z",
-    "code": None,
-    "detail": "",
-    "eta_seconds": None,
-}
-EVENTS: dict[str, Any] = {
-    "events": [
-        {
-            "id": 42,
-            "at": AT,
-            "kind": "evict",
-            "model": "whisperx",
-            "text": "whisperx leaves: qwen3-vl-30b needs 17408 MB and 12000 MB were free.",
-            "why": "idle for 80 s, lowest priority",
-            "evicted": ["whisperx"],
-            "remedy": "",
-        }
-    ],
+PINNED: shapes.Pinned = {"model": _QWEN.name, "pinned": True}
+UNPINNED: shapes.Pinned = {"model": _QWEN.name, "pinned": False}
+LOGS: shapes.Logs = {"model": _QWEN.name, "lines": ["server is listening"]}
+ROOM = shaping.room_answer(RoomOutcome(lease=_ROOM_LEASE, resident=_ROOM, evicted=(_WHISPER,)))
+ROOMS: shapes.RoomLeases = {"leases": shaping.room_leases(_LEASED)}
+MODEL_LEASES: shapes.ModelLeases = {"leases": shaping.model_leases(_LEASED)}
+RENEWED = shaping.renewed(replace(_ROOM_LEASE, expires_s=LOADED_S + 1200))
+OPERATION = shaping.operation(
+    replace(_LOADING, state=OperationState.SUCCEEDED, finished_at=LOADED_AT), None
+)
+_EVICTED = Decide(
+    kind=DecisionKind.EVICT,
+    model=_WHISPER,
+    text="whisperx leaves: qwen3-vl-30b needs 17408 MB and 12000 MB were free.",
+    why="idle for 80 s, lowest priority",
+    evicted=(_WHISPER,),
+)
+EVENTS: shapes.Events = {
+    "events": [happenings.decision(DecisionRecord(id=42, at=LOADED_AT, decision=_EVICTED))],
     "next_before": 42,
 }
-RUNNING: dict[str, Any] = {
-    "running": [
-        {
-            "model": "qwen3-vl-30b",
-            "state": "ready",
-            "cmd": "",
-            "proxy": "http://127.0.0.1:41873",
-            "ttl": 600,
-            "name": "qwen3-vl-30b",
-            "description": "",
-        }
-    ]
-}
-OLLAMA: dict[str, Any] = {
-    "models": [
-        {
-            "name": "qwen3-vl-30b",
-            "model": "qwen3-vl-30b",
-            "size": 18071158784,
-            "digest": "",
-            "details": {
-                "parent_model": "",
-                "format": "gguf",
-                "family": "",
-                "families": None,
-                "parameter_size": "",
-                "quantization_level": "",
-            },
-            "expires_at": "2026-01-15T10:41:10.000Z",
-            "size_vram": 18071158784,
-            "context_length": 8192,
-        }
-    ]
-}
-ERRORS: dict[int, tuple[str, dict[str, Any]]] = {
-    status: (denial.detail, error_body(denial, "/models/load"))
-    for status, denial in {
-        403: Denial(code=WebCode.BAD_ORIGIN, detail="A page of another origin may not do this."),
-        404: Denial(code="unknown_model", detail="There is no model called qwen4."),
-        405: Denial(code=WebCode.METHOD_NOT_ALLOWED, detail="GET changes nothing here."),
-        409: Denial(code="in_use", detail="qwen3-vl-30b is in use by 1 request."),
-        413: Denial(code=WebCode.TOO_LARGE, detail="The body is larger than 1048576 bytes."),
-        415: Denial(code=WebCode.NOT_JSON, detail="The body is not application/json."),
-        421: Denial(code=WebCode.BAD_HOST, detail="This daemon does not answer to that name."),
-        422: Denial(code=WebCode.INVALID, detail="vram_mb should be greater than 0."),
-        502: Denial(
-            code="load_failed",
-            detail="qwen3-vl-30b did not come up: the model file is truncated.",
-            members={"cause": "model_file", "log_tail": ["invalid magic"]},
+
+# --- errors --------------------------------------------------------------------------------------
+
+_ASKED = (
+    Denial(code=WebCode.BAD_ORIGIN, detail="A page of another origin may not do this."),
+    Denial(code=WebCode.METHOD_NOT_ALLOWED, detail="GET changes nothing here."),
+    Denial(code=WebCode.TOO_LARGE, detail="The body is larger than 1048576 bytes."),
+    Denial(code=WebCode.NOT_JSON, detail="The body is not application/json."),
+    Denial(code=WebCode.BAD_HOST, detail="This daemon does not answer to that name."),
+    Denial(code=WebCode.INVALID, detail="vram_mb should be greater than 0."),
+)
+_REFUSED = (
+    Refusal(code=RefusalCode.UNKNOWN_MODEL, detail="There is no model called qwen4."),
+    Refusal(code=RefusalCode.IN_USE, detail="qwen3-vl-30b is in use by 1 request."),
+    Refusal(
+        code=RefusalCode.LOAD_FAILED,
+        detail="qwen3-vl-30b did not come up: the model file is truncated.",
+        failure=Failure(
+            reason=FailureReason.MODEL_FILE, detail="It is truncated.", log_tail=("invalid magic",)
         ),
-        503: Denial(
-            code="no_room",
-            detail="ovi needs 22528 MB and 15022 MB can be used now.",
-            remedy="Wait, or unload one of the blockers.",
-            retry_after_s=10,
-            members={"needed_mb": 22528, "available_mb": 15022, "foreign_mb": 0},
-        ),
-        507: Denial(
-            code="does_not_fit",
-            detail="wan2.1-14b needs 65536 MB; the largest device has 32256 MB.",
-            members={"needed_mb": 65536, "available_mb": 32256},
-        ),
-    }.items()
+    ),
+    Refusal(
+        code=RefusalCode.NO_ROOM,
+        detail="ovi needs 22528 MB and 15022 MB can be used now.",
+        remedy="Wait, or unload one of the blockers.",
+        needed_bytes=22528 * MiB,
+        available_bytes=15022 * MiB,
+        foreign_bytes=0,
+        retry_after_s=10,
+    ),
+    Refusal(
+        code=RefusalCode.DOES_NOT_FIT,
+        detail="wan2.1-14b needs 65536 MB; the largest device has 32256 MB.",
+        needed_bytes=65536 * MiB,
+        available_bytes=32256 * MiB,
+    ),
+)
+# By the status that the document tells of: a sentence, and the body.
+ERRORS: Mapping[int, tuple[str, Mapping[str, object]]] = {
+    denial.status: (denial.detail, error_body(denial, "/models/load"))
+    for denial in (*_ASKED, *map(denial_of, _REFUSED))
 }

@@ -244,7 +244,7 @@ def test_what_the_files_have_to_say_is_said_after_a_reload(office):
 def test_room_is_leased_renewed_and_given_back(office):
     async def scene(desk, conductor):
         await load(desk, "chat")
-        order = RoomOrder(vram_bytes=20 * GiB, owner="train", lease_s=60)
+        order = RoomOrder(vram_mb=20 << 10, owner="train", lease_s=60)
         outcome = await desk.lease_room(order)
         assert outcome.evicted == ("chat",)
         assert outcome.resident.placement.on(G0) == 20 * GiB
@@ -262,7 +262,7 @@ def test_room_is_leased_renewed_and_given_back(office):
 def test_room_that_is_not_waited_for_is_not_leased(office):
     async def scene(desk, conductor):
         await load(desk, "chat", owner="one")
-        order = RoomOrder(vram_bytes=20 * GiB, owner="train", lease_s=60)
+        order = RoomOrder(vram_mb=20 << 10, owner="train", lease_s=60)
         waiting = asyncio.create_task(desk.lease_room(order))
         await eventually(lambda: len(conductor.scheduler.state.queue) == 1)
         waiting.cancel()

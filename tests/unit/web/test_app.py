@@ -14,7 +14,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from orchestrator.web.app import create_app
-from tests.unit.web.desk import FakeDesk, asked, client_of
+from orchestrator.web.rest.compat import INSTEAD
+from tests.unit.web.desk import APP, FakeDesk, asked, client_of, filled, routes_of
 
 EXAMPLES_MAX = 15  # per operation; more find nothing new and cost seconds
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", create_app(FakeDesk()))
@@ -68,3 +69,21 @@ def test_answers_are_not_logged(caplog):
     with caplog.at_level(logging.INFO, "orchestrator"):
         asked(FakeDesk(), "GET", "/models/zzz")
     assert caplog.records == []
+
+
+def methods_by_path():
+    """What the routing table says, without the GETs that only refuse."""
+    table = {}
+    for method, path in routes_of(APP):
+        if method != "GET" or path not in INSTEAD:
+            table.setdefault(path, set()).add(method)
+    return sorted(table.items())
+
+
+@pytest.mark.parametrize(("path", "methods"), methods_by_path())
+def test_a_wrong_method_is_told_all_that_the_path_takes(path, methods):
+    answer = asked(FakeDesk(), "PATCH", filled(path))
+    assert answer.status_code == 405
+    assert answer.json()["code"] == "method_not_allowed"
+    assert set(answer.headers["Allow"].split(", ")) == methods
+    assert answer.json()["remedy"] == f"Use {answer.headers['Allow']} {filled(path)}."

@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -44,6 +45,12 @@ def test_document_shows_every_route_that_is_meant_to_be_used():
         ("GET", "/models/plan"),
         ("GET", "/models/estimate"),
     }
+
+
+def test_bounds_are_told_in_the_words_of_json_schema():
+    assert not re.findall(r'"(?:ge|gt|le|lt)":', json.dumps(DOCUMENT))
+    vram_mb = DOCUMENT["components"]["schemas"]["RoomOrder"]["properties"]["vram_mb"]
+    assert (vram_mb["minimum"], vram_mb["maximum"]) == (1, 1 << 30)
 
 
 def test_document_is_served():

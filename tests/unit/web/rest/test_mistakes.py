@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.web.rest.bodies import LoadBody
+from orchestrator.orders import LoadOrder, example_of
 from tests.unit.web.desk import FakeDesk, asked
 
 JSON = {"Content-Type": "application/json"}
@@ -17,7 +17,7 @@ def refused(content, path="/models/load", method="POST"):
 def test_empty_body_is_answered_with_a_hint():
     body = refused(b"")
     assert body["detail"] == "The body is empty."
-    assert body["example"] == LoadBody.example()
+    assert body["example"] == example_of(LoadOrder)
     assert '{"model":"qwen3-vl-30b"' in body["error"]["message"]
 
 
