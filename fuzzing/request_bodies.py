@@ -3,38 +3,39 @@
 import json
 import math
 from functools import cache
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from fuzzing.configuration import ENVIRONMENT, SMALL
 from fuzzing.mutations import Target
 from fuzzing.scratch import scratch
 from orchestrator.config import Config, load_config, parse_model
 from orchestrator.errors import ConfigInvalid
-from orchestrator.orders import Layers
-from orchestrator.web.rest.bodies import (
+from orchestrator.orders import (
     GPU_LAYERS_MAX,
-    EstimateBody,
-    FakeBody,
-    LoadBody,
-    RenewBody,
-    RoomBody,
-    UnloadBody,
-    WriteBody,
+    EstimateOrder,
+    FakeDeviceOrder,
+    LoadOrder,
+    RenewOrder,
+    RoomOrder,
+    UnloadOrder,
+    example_of,
 )
 from orchestrator.web.rest.mistakes import denial_of_config, denial_of_validation
 from orchestrator.web.rest.parsing import parse
 from orchestrator.web.wire.denials import Denial, encode
 
-BODIES: tuple[type[WriteBody], ...] = (
-    LoadBody,
-    UnloadBody,
-    EstimateBody,
-    RoomBody,
-    RenewBody,
-    FakeBody,
+ORDERS: tuple[type[Any], ...] = (
+    LoadOrder,
+    UnloadOrder,
+    EstimateOrder,
+    RoomOrder,
+    RenewOrder,
+    FakeDeviceOrder,
 )
+_READ = {order: TypeAdapter(order) for order in ORDERS}
 
 
 def check(content: bytes) -> None:
@@ -42,34 +43,32 @@ def check(content: bytes) -> None:
         value = parse(content.decode("utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError):
         return
-    for body in BODIES:
-        _check_body(body, value)
+    for order in ORDERS:
+        _check_body(order, value)
     if isinstance(value, dict):
         _check_model(value)
 
 
-def _check_body(body: type[WriteBody], value: object) -> None:
+def _check_body(order: type[Any], value: object) -> None:
     try:
-        _check_order(body.model_validate(value))
+        _check_order(_READ[order].validate_python(value))
     except ValidationError as refused:
         errors = [{**each, "loc": ("body", *each["loc"])} for each in refused.errors()]
         _check_denial(denial_of_validation(RequestValidationError(errors), {"type": "http"}))
 
 
-def _check_order(read: WriteBody) -> None:
-    match read:
-        case LoadBody() | EstimateBody():
-            assert _possible(read.order().gpu_layers)
-        case UnloadBody():
-            assert math.isfinite(read.order().wait_s)
-        case RoomBody():
-            assert read.order().vram_bytes > 0
-        case FakeBody():
-            assert read.changes().keys() <= {"foreign_bytes", "fault"}
-
-
-def _possible(layers: Layers | None) -> bool:
-    return layers is None or layers == "all" or 0 <= layers < GPU_LAYERS_MAX
+def _check_order(order: object) -> None:
+    match order:
+        case LoadOrder(gpu_layers=layers) | EstimateOrder(gpu_layers=layers):
+            assert layers is None or layers == "all" or 0 <= layers < GPU_LAYERS_MAX
+        case UnloadOrder(wait_s=wait_s):
+            assert math.isfinite(wait_s)
+        case RoomOrder(vram_bytes=vram_bytes):
+            assert vram_bytes > 0
+        case RenewOrder(lease_s=lease_s):
+            assert lease_s > 0
+        case dict():
+            assert order.keys() <= {"foreign_mb", "fault"}
 
 
 def _check_model(value: dict[str, object]) -> None:
@@ -100,7 +99,7 @@ _FILE = {"service": "files", "file": "a.gguf", "vram_mb": 1, "slots": 2, "tensor
 TARGET = Target(
     check,
     seeds=(
-        *(json.dumps(body.example()).encode() for body in BODIES),
+        *(json.dumps(example_of(order)).encode() for order in ORDERS),
         json.dumps(_MODEL).encode(),
         json.dumps(_FILE).encode(),
         b'{"model": "a", "wait": "true", "gpu_layers": "all", "context_size": null, "pin": false}',

@@ -326,6 +326,7 @@ class UnloadOutcome:
     freed_bytes: int
     verified: bool
     remaining_leases: int
+    note: str = ""  # what the caller should know beside that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

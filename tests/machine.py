@@ -60,7 +60,7 @@ async def conducting(
     rules: Rules | None = None,
     experience: Experience | None = None,
 ) -> AsyncIterator[Conductor]:
-    """The shell with its lookout and its ticks, but no recovery and no sockets."""
+    """The shell with its sensors and its ticks, but no recovery and no sockets."""
     async with asyncio.TaskGroup() as tasks:
         conductor = Conductor(
             scheduler=Scheduler({each.name: each for each in specs}, Ledger(), rules or Rules()),
@@ -72,10 +72,10 @@ async def conducting(
             tasks=tasks,
             experience=Experience(),
         )
-        await conductor.lookout.sample()
+        await conductor.sensors.sample()
         background = [
-            tasks.create_task(conductor.lookout.keep_up()),
-            tasks.create_task(every(TICK_S, conductor.lookout.tick)),
+            tasks.create_task(conductor.sensors.keep_up()),
+            tasks.create_task(every(TICK_S, conductor.sensors.tick)),
         ]
         try:
             yield conductor

@@ -14,9 +14,9 @@ from typing import Any, TypeVar, assert_never
 from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.execution import Up, bring_up, how_it_ended, take_down, wait_until_ready
 from orchestrator.conductor.history import History
-from orchestrator.conductor.journal import Chronicle
-from orchestrator.conductor.preflight import Checks
-from orchestrator.conductor.sensors import Lookout
+from orchestrator.conductor.journal import Journal
+from orchestrator.conductor.preflight import Preflight
+from orchestrator.conductor.sensors import Sensors
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.survey import survey
 from orchestrator.core.values.failures import Failure, FailureReason
@@ -45,6 +45,7 @@ from orchestrator.core.values.messages import (
     StopFailed,
     Stopped,
     Uncheck,
+    UnloadRequested,
     Withdrawn,
 )
 from orchestrator.core.values.residents import SERVING, InstanceId, Resident, ResidentState
@@ -95,16 +96,17 @@ class Conductor:
         self._experience = experience
         # Tickets name leases, and leases outlive the daemon: numbers are not used again.
         self._tickets = itertools.count(int(clock() * 1000))
-        self._callers: dict[Ticket, asyncio.Future[Grant | Finish]] = {}
+        self._wishes: dict[Ticket, asyncio.Future[Grant]] = {}
+        self._unloads: dict[Ticket, asyncio.Future[Finish]] = {}
         self.running: dict[InstanceId, Running] = {}
         self._loads: dict[InstanceId, asyncio.Task[None]] = {}
-        self._checks = Checks(drivers, self._spawn, self.tell)
+        self._preflight = Preflight(drivers, self._spawn, self.tell)
         self._watches: dict[InstanceId, asyncio.Task[None]] = {}
         self._last_lives: dict[ModelName, tuple[Resident, Running]] = {}  # whose logs are kept
         self._snapshot: Snapshot | None = None
         self._noting: asyncio.TimerHandle | None = None
-        self._chronicle = Chronicle(registry, history, clock, self._spawn)
-        self.lookout = Lookout(
+        self._journal = Journal(registry, history, clock, self._spawn)
+        self.sensors = Sensors(
             devices=devices,
             drivers=drivers,
             scheduler=scheduler,
@@ -117,35 +119,41 @@ class Conductor:
     def next_ticket(self) -> Ticket:
         return Ticket(next(self._tickets))
 
-    def ask(self, ticket: Ticket, event: Event) -> asyncio.Future[Grant | Finish]:
-        """Tell an event that ends in a grant, a finish or a denial; the future says which."""
-        answer = asyncio.get_running_loop().create_future()
-        self._callers[ticket] = answer
-        self.tell(event)
+    def wish(self, wanted: Requested) -> asyncio.Future[Grant]:
+        """The grant, when it comes; or Denied."""
+        answer: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
+        self._wishes[wanted.ticket] = answer
+        self.tell(wanted)
+        return answer
+
+    def unload(self, wanted: UnloadRequested) -> asyncio.Future[Finish]:
+        """How the unload ended, when it has; or Denied."""
+        answer: asyncio.Future[Finish] = asyncio.get_running_loop().create_future()
+        self._unloads[wanted.ticket] = answer
+        self.tell(wanted)
         return answer
 
     def withdraw(self, ticket: Ticket) -> None:
         """The caller left. The grant may have landed before it woke: the scheduler knows which."""
-        self._callers.pop(ticket, None)
+        self._wishes.pop(ticket, None)
+        self._unloads.pop(ticket, None)
         self.tell(Withdrawn(ticket))
 
     @asynccontextmanager
     async def lease(self, spec: ModelSpec, *, priority: int | None = None) -> AsyncIterator[Grant]:
         """Hold `spec` ready for the length of the block, loading it first if need be."""
         ticket = self.next_ticket()
-        wish = Requested(
+        wanted = Requested(
             ticket=ticket,
             spec=spec,
             priority=spec.priority if priority is None else priority,
             hold=LeaseKind.REQUEST,
         )
-        answer = self.ask(ticket, wish)
         try:
-            granted = await answer
+            granted = await self.wish(wanted)
         except asyncio.CancelledError:
             self.withdraw(ticket)
             raise
-        assert isinstance(granted, Grant)
         assert granted.lease is not None
         try:
             yield granted
@@ -172,7 +180,7 @@ class Conductor:
         for effect in self.scheduler.handle(event, now_s=self.clock()):
             self._perform(effect)
         if self.scheduler.hurried:
-            self.lookout.hasten()
+            self.sensors.hasten()
         if self.scheduler.state.ledger.version != version and self._noting is None:
             self._noting = asyncio.get_running_loop().call_later(NOTE_S, self._note)
 
@@ -180,20 +188,22 @@ class Conductor:
         self._noting = None
         self.history.note(self.snapshot())
 
-    def _perform(self, effect: Effect) -> None:
+    def _perform(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one flat list
         match effect:
-            case Grant() | Finish():
-                self._answer(effect.ticket, effect)
+            case Grant(ticket=ticket):
+                _answer(self._wishes.pop(ticket, None), effect)
+            case Finish(ticket=ticket):
+                _answer(self._unloads.pop(ticket, None), effect)
             case Deny(ticket, refusal):
-                caller = self._callers.pop(ticket, None)
-                if caller is not None and not caller.done():
-                    caller.set_exception(Denied(refusal))
+                for caller in (self._wishes.pop(ticket, None), self._unloads.pop(ticket, None)):
+                    if caller is not None and not caller.done():
+                        caller.set_exception(Denied(refusal))
             case Remember(resident):
                 self._write(resident)
             case Forget(instance):
                 self._forget(instance)
             case Check() | Uncheck():
-                self._checks.perform(effect)
+                self._preflight.perform(effect)
             case Load(resident):
                 self._loads[resident.instance] = self._spawn(
                     self._load(resident), f"load {resident.instance}"
@@ -214,17 +224,12 @@ class Conductor:
             case _:
                 assert_never(effect)
 
-    def _answer(self, ticket: Ticket, answer: Grant | Finish) -> None:
-        caller = self._callers.pop(ticket, None)
-        if caller is not None and not caller.done():
-            caller.set_result(answer)
-
     def say(self, decision: Decide) -> None:
-        self._chronicle.say(decision)
+        self._journal.say(decision)
 
     def start_from(self, memory: Memory) -> None:
         """Go on numbering where the last life of the daemon ended."""
-        self._chronicle.go_on_after(memory.last_decision_id)
+        self._journal.go_on_after(memory.last_decision_id)
 
     def _spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         return self._tasks.create_task(work, name=name)
@@ -233,18 +238,18 @@ class Conductor:
         spec = resident.spec
         runtime = "" if spec.plain_room else self.drivers[spec.service].runtime.name
         runs = self.running.get(resident.instance)
-        self._chronicle.write(ResidentRecord(resident=resident, runtime=runtime, running=runs))
+        self._journal.write(ResidentRecord(resident=resident, runtime=runtime, running=runs))
 
     def _forget(self, instance: InstanceId) -> None:
-        peak = self.lookout.peaks.get(instance)
-        ended = self._experience.end(instance, peak, self._chronicle.now())
+        peak = self.sensors.peaks.get(instance)
+        ended = self._experience.end(instance, peak, self._journal.now())
         if ended is not None:
             self._spawn(self.registry.learned.put(ended), f"write peak of {ended.model}")
         self.running.pop(instance, None)
-        self._chronicle.forget(instance)
+        self._journal.forget(instance)
 
     def _learn(self, effect: Learn) -> None:
-        record, said = self._experience.learn(effect, self._chronicle.now())
+        record, said = self._experience.learn(effect, self._journal.now())
         self._spawn(self.registry.learned.put(record), f"write footprint of {record.model}")
         if said is not None:
             self.say(said)
@@ -252,7 +257,7 @@ class Conductor:
     # --- effects on the world ------------------------------------------------------------------
 
     async def _load(self, resident: Resident) -> None:
-        await self._chronicle.until_written(resident.instance)  # first: the write-ahead log
+        await self._journal.until_written(resident.instance)  # first: the write-ahead log
         await self._report_load(
             resident,
             bring_up(
@@ -294,24 +299,24 @@ class Conductor:
         finally:
             self._loads.pop(instance, None)
         if isinstance(outcome, Failure):
-            await self.lookout.sample()
+            await self.sensors.sample()
             self.tell(LoadFailed(instance, outcome))
             return
-        await self.lookout.sample()  # what it takes is measured before anybody plans on it
+        await self.sensors.sample()  # what it takes is measured before anybody plans on it
         self.tell(
             Loaded(
                 instance=instance,
                 endpoint=outcome.running.endpoint,
                 load_s=outcome.load_s,
-                measured=self.lookout.held.get(instance),
-                peak=self.lookout.peaks.get(instance),
+                measured=self.sensors.held.get(instance),
+                peak=self.sensors.peaks.get(instance),
             )
         )
         self._watch(resident, outcome.running)
 
     async def _evict(self, resident: Resident) -> None:
         instance = resident.instance
-        await self._chronicle.until_written(instance)
+        await self._journal.until_written(instance)
         load = self._loads.pop(instance, None)
         if load is not None:
             load.cancel()
@@ -343,7 +348,7 @@ class Conductor:
     async def _wait_for_death(self, resident: Resident, running: Running) -> None:
         failure = await how_it_ended(running, self.drivers[resident.spec.service])
         self._watches.pop(resident.instance, None)
-        await self.lookout.sample()
+        await self.sensors.sample()
         self.tell(Died(resident.instance, failure))
 
     def resume(self, resident: Resident) -> None:
@@ -383,6 +388,12 @@ class Conductor:
         """Leave what runs running; only stop looking at it."""
         if self._noting is not None:
             self._noting.cancel()
-        self._checks.close()
+        self._preflight.close()
         for task in (*self._loads.values(), *self._watches.values()):
             task.cancel()
+
+
+def _answer(caller: asyncio.Future[T] | None, answer: T) -> None:
+    """Unless it has left."""
+    if caller is not None and not caller.done():
+        caller.set_result(answer)

@@ -21,7 +21,7 @@ log = logging.getLogger("orchestrator")
 Spawn = Callable[[Coroutine[Any, Any, bool], str], asyncio.Task[bool]]
 
 
-class Chronicle:
+class Journal:
     def __init__(self, registry: Registry, history: History, clock: Clock, spawn: Spawn) -> None:
         self._registry = registry
         self._history = history

@@ -29,7 +29,7 @@ class _Checking:
         return (mine.service, mine.hub, mine.file) == (spec.service, spec.hub, spec.file)
 
 
-class Checks:
+class Preflight:
     """At most one of each model. Each ends in one `Checked`, unless it was ended before."""
 
     def __init__(

@@ -21,7 +21,7 @@ PIDS_S_MAX = 0.5  # a container engine takes some 20 ms, a machine under load te
 HURRY_S = 0.05  # between readings while somebody waits for a device (R3 asks for <= 0.1)
 
 
-class Lookout:
+class Sensors:
     def __init__(
         self,
         *,

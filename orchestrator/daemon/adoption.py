@@ -88,7 +88,7 @@ async def adopt(conductor: Conductor, catalogue: ModelSpecs) -> None:
     ]
     adopted = await asyncio.gather(*(_adopt(conductor, spec) for spec in shared))
     if any(adopted):
-        await conductor.lookout.sample()  # now we know whose bytes those are
+        await conductor.sensors.sample()  # now we know whose bytes those are
 
 
 async def take_back(conductor: Conductor, catalogue: ModelSpecs, runtime: Runtime) -> None:

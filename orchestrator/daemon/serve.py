@@ -208,10 +208,10 @@ async def _take_over(
     conductor: Conductor, memory: Memory, catalogue: Catalogue, versions: ServerVersions
 ) -> None:
     """Go on with what outlived us, on devices that have been read."""
-    await asyncio.gather(conductor.lookout.sample(), versions.look())
+    await asyncio.gather(conductor.sensors.sample(), versions.look())
     await recover(conductor, memory, catalogue.specs)
     await adopt(conductor, catalogue.specs)
-    await conductor.lookout.sample()  # again, now that we know which bytes are ours
+    await conductor.sensors.sample()  # again, now that we know which bytes are ours
 
 
 def _begin_looking(
@@ -219,7 +219,7 @@ def _begin_looking(
 ) -> list[asyncio.Task[None]]:
     runtimes = {drivers.runtime for drivers in conductor.drivers.values()}
     return [
-        tasks.create_task(conductor.lookout.keep_up(), name="keep up"),
+        tasks.create_task(conductor.sensors.keep_up(), name="keep up"),
         *(
             tasks.create_task(_take_back(conductor, catalogue, each), name=f"take back {each.name}")
             for each in runtimes
@@ -246,7 +246,7 @@ async def _take_back(conductor: Conductor, catalogue: Catalogue, runtime: Runtim
 async def _end(config: Config, conductor: Conductor, history: History) -> None:
     stops = config.on_shutdown is OnShutdown.STOP
     conductor.tell(ShutdownBegan(stop_residents=stops))
-    if stops and not await conductor.lookout.until_nobody_is_left(STOP_ALL_S):
+    if stops and not await conductor.sensors.until_nobody_is_left(STOP_ALL_S):
         log.warning("some models did not leave within %.0f s; they keep running", STOP_ALL_S)
     history.close()
 
@@ -290,11 +290,11 @@ def _jobs(
     async def adopt_named() -> None:
         await adopt(conductor, catalogue.specs)
 
-    yield Job("sample", catalogue.config.devices.sample_interval_s, conductor.lookout.sample)
-    yield Job("tick", TICK_S, conductor.lookout.tick)
+    yield Job("sample", catalogue.config.devices.sample_interval_s, conductor.sensors.sample)
+    yield Job("tick", TICK_S, conductor.sensors.tick)
     if any(drivers.shared for drivers in conductor.drivers.values()):
         yield Job("adopt", ADOPT_S, adopt_named)
-    yield Job("look at use", USE_LOOK_S, conductor.lookout.look_at_use)
+    yield Job("look at use", USE_LOOK_S, conductor.sensors.look_at_use)
     yield Job("retry writes", TICK_S, registry.retry)
     yield Job("prune", PRUNE_S, prune)
     yield Job("trim logs", TRIM_LOGS_S, runtimes.trim_logs)

@@ -19,8 +19,6 @@ from orchestrator.core.life.outages import reason
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import (
     CatalogueChanged,
-    Finish,
-    Grant,
     PinChanged,
     Released,
     Renewed,
@@ -135,29 +133,26 @@ class Desk:
         """Return when it is gone, or the owner's lease is. Raise Denied if it is in use."""
         spec = self._here_or_named(order.model)
         ticket = self._conductor.next_ticket()
-        answer = self._conductor.ask(
-            ticket,
-            UnloadRequested(
-                ticket=ticket,
-                model=spec.name,
-                force=order.force,
-                owner=order.owner,
-                lease=order.lease,
-                deadline_s=self.clock() + order.wait_s,
-            ),
+        wanted = UnloadRequested(
+            ticket=ticket,
+            model=spec.name,
+            force=order.force,
+            owner=order.owner,
+            lease=order.lease,
+            deadline_s=self.clock() + order.wait_s,
         )
         try:
-            finished = await answer
+            finished = await self._conductor.unload(wanted)
         except asyncio.CancelledError:
             self._conductor.withdraw(ticket)
             raise
-        assert isinstance(finished, Finish)
         return UnloadOutcome(
             spec=spec,
             status=finished.status,
             freed_bytes=finished.freed_bytes,
             verified=finished.verified,
             remaining_leases=finished.remaining_leases,
+            note=finished.note,
         )
 
     # --- plans -----------------------------------------------------------------------------------
@@ -183,24 +178,20 @@ class Desk:
         name = ModelName(f"lease-{_slug(order.owner)}-{uuid.uuid4().hex[:8]}")
         priority = PRIORITY_DEFAULT if order.priority is None else order.priority
         spec = room_spec(name, order.vram_bytes, order.device, priority)
-        answer = self._conductor.ask(
-            ticket,
-            Requested(
-                ticket=ticket,
-                spec=spec,
-                priority=spec.priority,
-                hold=LeaseKind.ROOM,
-                lease_s=order.lease_s,
-                owner=order.owner,
-                deadline_s=self.clock() + order.wait_s,
-            ),
+        wanted = Requested(
+            ticket=ticket,
+            spec=spec,
+            priority=spec.priority,
+            hold=LeaseKind.ROOM,
+            lease_s=order.lease_s,
+            owner=order.owner,
+            deadline_s=self.clock() + order.wait_s,
         )
         try:
-            granted = await answer
+            granted = await self._conductor.wish(wanted)
         except asyncio.CancelledError:
             self._conductor.withdraw(ticket)
             raise
-        assert isinstance(granted, Grant)
         assert granted.lease is not None
         return RoomOutcome(lease=granted.lease, resident=granted.resident, evicted=granted.evicted)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.core.values.leases import LeaseKind
-from orchestrator.core.values.messages import Finish, Grant, Released, Requested
+from orchestrator.core.values.messages import Grant, Released, Requested
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.errors import Denied
@@ -26,7 +26,7 @@ class Loading:
     operation: Operation
     spec: ModelSpec
     began_s: float
-    answer: asyncio.Future[Grant | Finish]
+    answer: asyncio.Future[Grant]
     named: bool  # somebody can still find the lease: by its owner, or by the operation
     listeners: int = 0
 
@@ -52,8 +52,7 @@ class Operations:
             state=OperationState.QUEUED,
             created_at=datetime.fromtimestamp(now_s, UTC),
         )
-        answer = self._conductor.ask(
-            ticket,
+        answer = self._conductor.wish(
             Requested(
                 ticket=ticket,
                 spec=spec,
@@ -85,7 +84,6 @@ class Operations:
             raise
         finally:
             loading.listeners -= 1
-        assert isinstance(granted, Grant)
         return LoadOutcome(
             resident=granted.resident,
             lease=granted.lease,
@@ -136,12 +134,12 @@ class Operations:
             loading.answer.add_done_callback(_give_back(self._conductor))
 
 
-def _give_back(conductor: Conductor) -> Callable[[asyncio.Future[Grant | Finish]], None]:
-    def give_back(answer: asyncio.Future[Grant | Finish]) -> None:
+def _give_back(conductor: Conductor) -> Callable[[asyncio.Future[Grant]], None]:
+    def give_back(answer: asyncio.Future[Grant]) -> None:
         if answer.cancelled() or answer.exception() is not None:
             return
         granted = answer.result()
-        if isinstance(granted, Grant) and granted.lease is not None:
+        if granted.lease is not None:
             conductor.tell(Released(granted.lease.id))
 
     return give_back

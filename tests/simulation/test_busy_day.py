@@ -19,8 +19,6 @@ from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
     Effect,
-    Event,
-    Finish,
     Grant,
     Requested,
     UnloadRequested,
@@ -158,7 +156,7 @@ class Day:
             deadline_s=conductor.clock() + 100,
         )
         try:
-            await conductor.ask(ticket, wish)
+            await conductor.wish(wish)
         except Denied:
             self.outcomes.append("no room")
 
@@ -172,7 +170,7 @@ class Day:
             deadline_s=conductor.clock() + 30,
         )
         try:
-            await conductor.ask(ticket, unload)
+            await conductor.unload(unload)
         except Denied:
             self.outcomes.append("in use")
 
@@ -196,11 +194,11 @@ async def busy_day(day: Day) -> None:
     async with asyncio.TaskGroup() as tasks:
         conductor = day.conductor(tasks)
         doom(day, conductor)
-        await conductor.lookout.sample()
+        await conductor.sensors.sample()
         background = [
-            tasks.create_task(conductor.lookout.keep_up()),
-            tasks.create_task(every(4.0, conductor.lookout.sample)),
-            tasks.create_task(every(1.0, conductor.lookout.tick)),
+            tasks.create_task(conductor.sensors.keep_up()),
+            tasks.create_task(every(4.0, conductor.sensors.sample)),
+            tasks.create_task(every(1.0, conductor.sensors.tick)),
         ]
         people = [tasks.create_task(day.client(conductor)) for _ in range(CLIENTS)]
         people += [tasks.create_task(day.tenant(conductor)) for _ in range(2)]
@@ -243,12 +241,12 @@ async def cancel_later(day: Day, victim: asyncio.Task) -> None:
 
 def doom(day: Day, conductor: Conductor) -> None:
     """Cancel who is doomed after its grant and before it wakes, which chance never hits."""
-    ask, perform = conductor.ask, conductor._perform
+    wish, perform = conductor.wish, conductor._perform
     callers: dict[Ticket, asyncio.Task | None] = {}
 
-    def ask_and_note(ticket: Ticket, event: Event) -> asyncio.Future[Grant | Finish]:
-        callers[ticket] = asyncio.current_task()
-        return ask(ticket, event)
+    def wish_and_note(wanted: Requested) -> asyncio.Future[Grant]:
+        callers[wanted.ticket] = asyncio.current_task()
+        return wish(wanted)
 
     def perform_and_cancel(effect: Effect) -> None:
         perform(effect)
@@ -256,7 +254,7 @@ def doom(day: Day, conductor: Conductor) -> None:
         if caller in day.doomed:
             caller.cancel()
 
-    conductor.ask = ask_and_note  # type: ignore[method-assign]
+    conductor.wish = wish_and_note  # type: ignore[method-assign]
     conductor._perform = perform_and_cancel  # type: ignore[method-assign]
 
 

@@ -135,6 +135,7 @@ class UnloadAnswer(TypedDict):
     freed_mb: int
     verified: bool
     remaining_leases: int
+    note: NotRequired[str]
 
 
 class Leaver(TypedDict):

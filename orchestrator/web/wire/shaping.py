@@ -301,7 +301,7 @@ def accepted(pending: Operation, eta_s: float | None) -> shapes.Accepted:
 
 
 def unload_answer(outcome: UnloadOutcome) -> shapes.UnloadAnswer:
-    return {
+    said: shapes.UnloadAnswer = {
         "success": True,
         "status": outcome.status.value,
         "model": outcome.spec.name,
@@ -310,6 +310,7 @@ def unload_answer(outcome: UnloadOutcome) -> shapes.UnloadAnswer:
         "verified": outcome.verified,
         "remaining_leases": outcome.remaining_leases,
     }
+    return {**said, "note": outcome.note} if outcome.note else said
 
 
 def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAnswer:

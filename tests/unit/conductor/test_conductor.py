@@ -52,7 +52,7 @@ def resident(conductor, name="a"):
 def ask(conductor, spec, **changes):
     ticket = conductor.next_ticket()
     said = {"priority": spec.priority, "hold": LeaseKind.REQUEST, **changes}
-    return ticket, conductor.ask(ticket, Requested(ticket=ticket, spec=spec, **said))
+    return ticket, conductor.wish(Requested(ticket=ticket, spec=spec, **said))
 
 
 def unload(conductor, name, *, wait_s=60.0, force=False):
@@ -63,7 +63,7 @@ def unload(conductor, name, *, wait_s=60.0, force=False):
         force=force,
         deadline_s=conductor.clock() + wait_s,
     )
-    return conductor.ask(ticket, event)
+    return conductor.unload(event)
 
 
 # --- callers -----------------------------------------------------------------------------------
@@ -386,7 +386,7 @@ def test_a_snapshot_is_made_once_for_all_who_look_and_is_soon_out_of_date():
         await asyncio.sleep(SNAPSHOT_AGE_S_MAX)
         second = conductor.snapshot()
         assert second is not first
-        await conductor.lookout.sample()
+        await conductor.sensors.sample()
         assert conductor.snapshot() is not second
 
     play(scene)
@@ -396,7 +396,7 @@ def test_those_who_watch_are_told_of_a_burst_once():
     async def scene(conductor, world):
         with conductor.history.subscribe() as changes:
             for _ in range(50):
-                await conductor.lookout.sample()
+                await conductor.sensors.sample()
             noted = await anext(changes)
             assert noted.snapshot.version == conductor.scheduler.state.ledger.version
 
@@ -406,9 +406,9 @@ def test_those_who_watch_are_told_of_a_burst_once():
 def test_emptiness_is_waited_for_but_not_for_ever():
     async def scene(conductor, world):
         async with conductor.lease(A):
-            assert not await conductor.lookout.until_nobody_is_left(5.0)
+            assert not await conductor.sensors.until_nobody_is_left(5.0)
         gone = unload(conductor, "a")
-        assert await conductor.lookout.until_nobody_is_left(5.0)
+        assert await conductor.sensors.until_nobody_is_left(5.0)
         assert (await gone).verified
         assert world.free_bytes(DeviceId("g0")) == 24 << 30
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from orchestrator.conductor.history import History
-from orchestrator.conductor.journal import Chronicle
+from orchestrator.conductor.journal import Journal
 from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.ports import Page, ResidentRecord
@@ -26,10 +26,10 @@ class SlowRegistry(MemoryRegistry):
 
 def opened(registry, tasks):
     history = History(epoch="test")
-    chronicle = Chronicle(
+    journal = Journal(
         registry, history, lambda: 1000.0, lambda work, name: tasks.create_task(work, name=name)
     )
-    return chronicle, history
+    return journal, history
 
 
 def row(state=ResidentState.LOADING):
@@ -40,10 +40,10 @@ def test_an_act_waits_until_its_intent_is_on_the_disk():
     async def play():
         registry = SlowRegistry()
         async with asyncio.TaskGroup() as tasks:
-            chronicle, _ = opened(registry, tasks)
+            journal, _ = opened(registry, tasks)
             record = row()
-            chronicle.write(record)
-            waiting = tasks.create_task(chronicle.until_written(record.resident.instance))
+            journal.write(record)
+            waiting = tasks.create_task(journal.until_written(record.resident.instance))
             await asyncio.sleep(0)
             assert not waiting.done()
             registry.disk.set()
@@ -57,9 +57,9 @@ def test_the_last_of_several_writes_is_what_is_kept():
     async def play():
         registry = MemoryRegistry()
         async with asyncio.TaskGroup() as tasks:
-            chronicle, _ = opened(registry, tasks)
-            chronicle.write(row(ResidentState.LOADING))
-            chronicle.write(row(ResidentState.READY))
+            journal, _ = opened(registry, tasks)
+            journal.write(row(ResidentState.LOADING))
+            journal.write(row(ResidentState.READY))
         return await registry.recall()
 
     assert [each.resident.state for each in run(play()).residents] == [ResidentState.READY]
@@ -69,11 +69,11 @@ def test_who_is_forgotten_is_not_remembered():
     async def play():
         registry = MemoryRegistry()
         async with asyncio.TaskGroup() as tasks:
-            chronicle, _ = opened(registry, tasks)
+            journal, _ = opened(registry, tasks)
             record = row()
-            chronicle.write(record)
-            chronicle.forget(record.resident.instance)
-            await chronicle.until_written(record.resident.instance)  # nothing to wait for
+            journal.write(record)
+            journal.forget(record.resident.instance)
+            await journal.until_written(record.resident.instance)  # nothing to wait for
         return await registry.recall()
 
     assert run(play()).residents == ()
@@ -83,9 +83,9 @@ def test_decisions_are_numbered_on_after_a_restart_and_told_to_the_history():
     async def play():
         registry = MemoryRegistry()
         async with asyncio.TaskGroup() as tasks:
-            chronicle, history = opened(registry, tasks)
-            chronicle.go_on_after(41)
-            chronicle.say(Decide(kind=DecisionKind.LOAD, text="Loading a."))
+            journal, history = opened(registry, tasks)
+            journal.go_on_after(41)
+            journal.say(Decide(kind=DecisionKind.LOAD, text="Loading a."))
         written = await registry.page(Page(limit=5))
         return written, history.decisions()
 

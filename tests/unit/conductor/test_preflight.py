@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from orchestrator.conductor.preflight import Checks
+from orchestrator.conductor.preflight import Preflight
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import UNKNOWN
 from orchestrator.core.values.messages import Bringing, Check, Checked, Uncheck
@@ -49,7 +49,7 @@ def play(scene, *supplies):
             def spawn(work, name):
                 return tasks.create_task(work, name=name)
 
-            checks = Checks({machine.SERVICE: drivers}, spawn, told.append)
+            checks = Preflight({machine.SERVICE: drivers}, spawn, told.append)
             await scene(checks, told)
 
     run(played())

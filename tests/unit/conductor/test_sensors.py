@@ -53,8 +53,8 @@ def resident(conductor, name="a"):
 
 def test_what_our_processes_hold_is_seen_per_resident():
     async def scene(conductor, there, _):
-        await conductor.lookout.sample()
-        assert conductor.lookout.held == {resident(conductor).instance: {G0: 8 * GiB}}
+        await conductor.sensors.sample()
+        assert conductor.sensors.held == {resident(conductor).instance: {G0: 8 * GiB}}
 
     play(scene)
 
@@ -62,8 +62,8 @@ def test_what_our_processes_hold_is_seen_per_resident():
 def test_a_process_that_the_driver_does_not_list_holds_an_unknown_amount():
     async def scene(conductor, there, _):
         there.visible = False
-        await conductor.lookout.sample()
-        assert conductor.lookout.held == {}
+        await conductor.sensors.sample()
+        assert conductor.sensors.held == {}
 
     play(scene)
 
@@ -79,7 +79,7 @@ def test_a_runtime_that_cannot_tell_pids_stops_no_reading():
         async with machine.conducting(there, A) as conductor:
             async with conductor.lease(A):
                 there.set_foreign(G0, 3 * GiB)
-                await conductor.lookout.sample()
+                await conductor.sensors.sample()
             assert conductor.scheduler.state.ledger.foreign_bytes(G0) == 3 * GiB
 
     run(played())
@@ -97,7 +97,7 @@ def test_a_runtime_that_hangs_keeps_nobody_from_the_devices():
             async with conductor.lease(A):
                 began_s = conductor.clock()
                 there.set_foreign(G0, 3 * GiB)
-                await conductor.lookout.sample()
+                await conductor.sensors.sample()
                 assert conductor.clock() - began_s < 2 * PIDS_S_MAX
             assert conductor.scheduler.state.ledger.foreign_bytes(G0) == 3 * GiB
 
@@ -117,9 +117,7 @@ def test_devices_are_read_often_only_while_somebody_waits_for_them():
         await asyncio.sleep(30)
         assert reads == []
         ticket = conductor.next_ticket()
-        asked = conductor.ask(
-            ticket, Requested(ticket=ticket, spec=B, priority=5, hold=LeaseKind.REQUEST)
-        )
+        asked = conductor.wish(Requested(ticket=ticket, spec=B, priority=5, hold=LeaseKind.REQUEST))
         await asked
         waited = [after - before for before, after in pairwise(reads)]
         assert min(waited) <= HURRY_S * 1.01
@@ -139,11 +137,11 @@ def test_devices_are_read_often_only_while_somebody_waits_for_them():
 )
 def test_a_counter_that_moves_is_use(said, used):
     async def scene(conductor, there, engine):
-        await conductor.lookout.look_at_use()
+        await conductor.sensors.look_at_use()
         before_s = resident(conductor).last_used_s
         await asyncio.sleep(60)
         engine.said = said
-        await conductor.lookout.look_at_use()
+        await conductor.sensors.look_at_use()
         assert (resident(conductor).last_used_s > before_s) is used
 
     play(scene, engine=Counting)
@@ -153,7 +151,7 @@ def test_the_first_look_at_a_counter_is_no_use():
     async def scene(conductor, there, engine):
         before_s = resident(conductor).last_used_s
         await asyncio.sleep(60)
-        await conductor.lookout.look_at_use()
+        await conductor.sensors.look_at_use()
         assert resident(conductor).last_used_s == before_s
 
     play(scene, engine=Counting)
@@ -162,10 +160,10 @@ def test_the_first_look_at_a_counter_is_no_use():
 def test_a_busy_server_is_in_use_until_it_is_idle_again():
     async def scene(conductor, there, engine):
         engine.said = Use(busy_slots=2, served_total=10.0)
-        await conductor.lookout.look_at_use()
+        await conductor.sensors.look_at_use()
         assert resident(conductor).in_use
         engine.said = Use(busy_slots=0, served_total=10.0)
-        await conductor.lookout.look_at_use()
+        await conductor.sensors.look_at_use()
         assert not resident(conductor).in_use
 
     play(scene, engine=Counting)
@@ -174,9 +172,9 @@ def test_a_busy_server_is_in_use_until_it_is_idle_again():
 def test_a_busy_server_that_does_not_answer_stays_in_use():
     async def scene(conductor, there, engine):
         engine.said = Use(busy_slots=1, served_total=10.0)
-        await conductor.lookout.look_at_use()
+        await conductor.sensors.look_at_use()
         engine.said = None
-        await conductor.lookout.look_at_use()
+        await conductor.sensors.look_at_use()
         assert resident(conductor).in_use
 
     play(scene, engine=Counting)
@@ -184,15 +182,15 @@ def test_a_busy_server_that_does_not_answer_stays_in_use():
 
 def test_the_most_that_each_held_is_remembered_for_as_long_as_it_runs():
     async def scene(conductor, there, _):
-        await conductor.lookout.sample()
+        await conductor.sensors.sample()
         instance = resident(conductor).instance
-        assert conductor.lookout.peaks[instance][G0] == 8 * GiB
+        assert conductor.sensors.peaks[instance][G0] == 8 * GiB
         there.visible = False
-        await conductor.lookout.sample()
-        assert conductor.lookout.peaks[instance] == {G0: 8 * GiB}, "who was seen was seen"
+        await conductor.sensors.sample()
+        assert conductor.sensors.peaks[instance] == {G0: 8 * GiB}, "who was seen was seen"
         del conductor.running[instance]
-        await conductor.lookout.sample()
-        assert conductor.lookout.peaks == {}
+        await conductor.sensors.sample()
+        assert conductor.sensors.peaks == {}
 
     play(scene)
 

@@ -43,7 +43,7 @@ class Lives:
             self.world, *catalogue, registry=self.registry, by=by
         ) as conductor:
             await recover(conductor, memory, {each.name: each for each in catalogue})
-            await conductor.lookout.sample()
+            await conductor.sensors.sample()
             await scene(conductor)
 
     def instance(self, name):
@@ -249,11 +249,11 @@ def test_lease_after_restart_lives_a_minute(expires_in_s, lives_on_s):
 
         async def after(conductor):
             await asyncio.sleep(min(lives_on_s, 600) - 2)
-            await conductor.lookout.tick()
+            await conductor.sensors.tick()
             assert resident(conductor, "a").in_use
             if expires_in_s is not None:
                 await asyncio.sleep(4)
-                await conductor.lookout.tick()
+                await conductor.sensors.tick()
                 assert not resident(conductor, "a").in_use
 
         await lives.second(after)
@@ -339,7 +339,7 @@ async def somebody_starts(conductor, there, spec):
 def test_what_somebody_else_starts_is_a_resident_from_then_on():
     async def scene(conductor, there):
         await somebody_starts(conductor, there, A)
-        await conductor.lookout.sample()
+        await conductor.sensors.sample()
         ledger = conductor.scheduler.state.ledger
         assert ledger.foreign_bytes(DeviceId("g0")) == 8 * GiB
         catalogue = {each.name: each for each in (A, B)}
@@ -465,8 +465,8 @@ def test_who_waits_for_it_to_be_gone_still_sees_it_go():
         instance = await loaded_and_killed(conductor, there, A)
         await machine.until(lambda: resident(conductor, "a").state is ResidentState.RELEASING)
         ticket = conductor.next_ticket()
-        gone = conductor.ask(
-            ticket, UnloadRequested(ticket=ticket, model=A.name, deadline_s=conductor.clock() + 60)
+        gone = conductor.unload(
+            UnloadRequested(ticket=ticket, model=A.name, deadline_s=conductor.clock() + 60)
         )
         there.start_again(instance)
         await taken_back(conductor, there)

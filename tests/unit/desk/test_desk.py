@@ -360,7 +360,7 @@ def test_whoever_should_not_be_sent_work_says_why(office):
         assert desk.degraded() == ()
         office.problems.append("the disk is full")
         office.world.set_fault(G0, DeviceState.LOST, "it fell off the bus")
-        await conductor.lookout.sample()
+        await conductor.sensors.sample()
         conductor.tell(ShutdownBegan(stop_residents=False))
         assert desk.degraded() == (
             "the disk is full",
