@@ -25,7 +25,7 @@ def read_added(state_dir: Path) -> dict[str, Body]:
     except (OSError, ValueError) as error:
         remedy = "mend it or move it away"
         raise ConfigInvalid((f"{path}: cannot be read: {error}; {remedy}",)) from error
-    if not isinstance(added, dict) or not all(isinstance(each, dict) for each in added.values()):
+    if not isinstance(added, dict) or not all(isinstance(body, dict) for body in added.values()):
         raise ConfigInvalid((f"{path}: must map names to models; mend it or move it away",))
     return added
 

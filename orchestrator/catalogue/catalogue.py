@@ -124,7 +124,7 @@ class Catalogue:
     # --- changing --------------------------------------------------------------------------------
 
     async def take_in(self, found: ModelSpec) -> ModelSpec:
-        """The files of a model were found or brought: the catalogue names them from now on.
+        """The files of a hub's model are known, or here: the catalogue names them from now on.
 
         Return the same wish as it is to be scheduled. A reload that is reading files at this
         moment may not know of them: then they are found again when the model is next wanted.
@@ -164,7 +164,8 @@ class Catalogue:
                         remedy="Take it out there and reload (POST /admin/reload).",
                     )
                 )
-            await self._keep_added({key: each for key, each in self._added.items() if key != name})
+            others = {key: body for key, body in self._added.items() if key != name}
+            await self._keep_added(others)
 
     async def reload(self) -> ReloadOutcome:
         """Read the file again. Raise ConfigInvalid; nothing has changed then."""
@@ -178,7 +179,7 @@ class Catalogue:
 
     @asynccontextmanager
     async def _change(self) -> AsyncIterator[None]:
-        """One at a time: each is compiled from the one before. Raise Denied where one is stuck."""
+        """One change at a time. Raise Denied where the one under way does not end."""
         try:
             async with asyncio.timeout(CHANGE_WAIT_S_MAX):
                 await self._changing.acquire()
@@ -217,7 +218,7 @@ class Catalogue:
         try:
             return replace(spec, footprint=self.predictions.footprint(spec) or spec.footprint)
         except Unpredictable:
-            return spec  # whoever loads it hears what is wrong with it
+            return spec  # a load of it is refused with what is wrong
 
 
 def located(spec: ModelSpec, file: Path) -> ModelSpec:
@@ -249,8 +250,8 @@ def _needs_restart(before: Config, after: Config) -> tuple[str, ...]:
     needs = [f"services.{name}" for name in after.services if name not in before.services]
     needs += [
         f"services.{name}"
-        for name, each in before.services.items()
-        if after.services.get(name) != each
+        for name, entry in before.services.items()
+        if after.services.get(name) != entry
     ]
     if before.server != after.server:
         needs.append("server")

@@ -27,9 +27,9 @@ from orchestrator.progress import TELL_S, Unwanted, Words, told
 
 DOWNLOADS_MAX = 2  # at once: more would only share the same line, and end later
 
-# Nobody but the operator can mend these, so nobody is asked again at once.
+# Only the operator can mend these: the hub is not asked again by itself.
 _LASTING = frozenset({hub.Cause.INVALID, hub.Cause.NOT_FOUND, hub.Cause.GATED})
-# Nothing that was learned from loads is replaced by what the files tell.
+# What was learned from loads is not replaced by what the files tell.
 _TOLD_BY_FILES = frozenset({Provenance.UNKNOWN, Provenance.DECLARED, Provenance.ESTIMATED})
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class HubSupply:
                 f"Run `orchestrator pull {reference}`, or set auto_download: true for {spec.name}.",
             )
         if here is None and spec.footprint.unknown:
-            return await self._in_thread(lambda report: self._glanced(spec, report), tell)
+            return await self._in_thread(lambda report: self._sized_on_hub(spec, report), tell)
         if here is None:
             here = await self._pulled(reference, tell)
         return await asyncio.to_thread(self._sized, located(spec, here))
@@ -89,7 +89,8 @@ class HubSupply:
         assert footprint is not None, "its file is known"
         return replace(spec, footprint=footprint)
 
-    def _glanced(self, spec: ModelSpec, report: hub.Report) -> ModelSpec:
+    def _sized_on_hub(self, spec: ModelSpec, report: hub.Report) -> ModelSpec:
+        """By the first megabytes of its files. Blocking. Raise PullFailed or Unpredictable."""
         assert spec.hub is not None
         access = self._access
         with hub.glance(
@@ -137,7 +138,7 @@ class HubSupply:
             )
 
     async def _in_thread(self, work: Callable[[hub.Report], T], tell: Tell, first: str = "") -> T:
-        """Work in a thread of its own that nobody waits for when the daemon ends."""
+        """Work in a thread of its own: the end of the daemon does not wait for a download."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         words = Words(first)
@@ -166,7 +167,7 @@ def _fail(answer: "asyncio.Future[T]", error: Exception) -> None:
 
 
 def _moved(header: Header, parts: tuple[hub.Glanced, ...]) -> Header:
-    later = {each.here: each.later for each in parts}
+    later = {part.here: part.later for part in parts}
     return replace(
         header,
         path=later[header.path],

@@ -1,7 +1,7 @@
 """What loads have shown: kept per model, settings, server version and type of device.
 
-Whatever was measured is believed before any guess; settings that never ran profit from those of
-the same model that did.
+A measurement is believed before any guess. Settings that never ran are corrected by what other
+settings of the same model took.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ class _View:
 
 @dataclass(frozen=True, slots=True)
 class _Life:
-    """A life that goes on: its peak may still rise."""
+    """A resident whose load was measured: its peak may still rise."""
 
     model: ModelName
     settings: str
@@ -72,11 +72,11 @@ class Experience:
         versions: Mapping[ServiceName, str] | None = None,
         devices: Callable[[], Iterable[Device]] = tuple,
     ) -> None:
-        """`versions` of the servers behind the services; `devices` that there are now."""
+        """`versions`: of the servers behind the services. `devices`: those there are now."""
         self._records: defaultdict[ModelName, dict[str, LearnedRecord]] = defaultdict(dict)
         for record in records:
             self._records[record.model][record.settings] = record
-        self._versions = {} if versions is None else versions  # they change while we look
+        self._versions = {} if versions is None else versions  # a mapping that changes
         self._devices = devices
         self._lives: dict[InstanceId, _Life] = {}
         self._view = _View({}, None, {})
@@ -86,9 +86,10 @@ class Experience:
         return tuple(self._records.get(model, {}).values())
 
     def believed(self, spec: ModelSpec) -> ModelSpec:
-        """What was measured replaces what was declared or estimated, and corrects what was not.
+        """The model with the footprint that is believed under its settings.
 
-        A load that could not be measured tells how long it took, and nothing else.
+        What was measured under them replaces what was declared or estimated; what was measured
+        under others corrects it. A load that could not be measured tells only how long it took.
         """
         if not self._records.get(spec.name):
             return spec
@@ -105,14 +106,14 @@ class Experience:
             if not record.measurements:
                 known = predicted
             beliefs.append(after_failures(known, record.raised, spec.footprint, kind))
-        learned = [each for each in beliefs if each.provenance in LEARNED] or beliefs
-        footprint = max(learned, key=lambda each: each.total_bytes)
+        learned = [belief for belief in beliefs if belief.provenance in LEARNED] or beliefs
+        footprint = max(learned, key=lambda belief: belief.total_bytes)
         return replace(
             spec,
             footprint=footprint,
             predicted=None if footprint == spec.footprint else spec.footprint,
-            sighted=next((each.sighted for each in found if each.sighted), None),
-            load_s=next((each.load_s for each in found if each.load_s), spec.load_s),
+            sighted=next((record.sighted for record in found if record.sighted), None),
+            load_s=next((record.load_s for record in found if record.load_s), spec.load_s),
         )
 
     def shown(self, specs: ModelSpecs) -> ModelSpecs:
@@ -165,15 +166,15 @@ class Experience:
         return record, said
 
     def resume(self, resident: Resident) -> None:
-        """Go on with a life that began before this one of ours: its peak still counts."""
+        """A resident outlived the daemon: its peak still counts."""
         device_type, _ = self._where(resident.placement)
         settings = self._settings(resident.spec, device_type)
         record = self._records.get(resident.name, {}).get(settings)
         if record is None or not record.measurements:
             return
-        gpus = {each.id for each in self._devices() if each.kind is DeviceKind.GPU}
+        gpus = {device.id for device in self._devices() if device.kind is DeviceKind.GPU}
         devices = resident.placement.devices
-        layers = tuple(each for each in devices if each in gpus) or devices[:1]
+        layers = tuple(device for device in devices if device in gpus) or devices[:1]
         self._lives[resident.instance] = _Life(
             resident.name, settings, layers, record.measurements[-1]
         )
@@ -181,7 +182,10 @@ class Experience:
     def end(
         self, instance: InstanceId, peak: Mapping[DeviceId, int] | None, at: datetime
     ) -> LearnedRecord | None:
-        """A life is over. If it held more at last than when it was ready, that is what counts."""
+        """A resident is gone. If its peak grew after it was ready, that is what it took.
+
+        Return the changed record, None where nothing was learned.
+        """
         life = self._lives.pop(instance, None)
         if life is None or not peak:
             return None
@@ -191,8 +195,8 @@ class Experience:
             return None
         record = self._records[life.model][life.settings]
         grown = replace(newest, peak_bytes=highest)
-        measured = tuple(grown if each is newest else each for each in record.measurements)
-        kinds = {each.id: each.kind for each in self._devices()}
+        measured = tuple(grown if one is newest else one for one in record.measurements)
+        kinds = {device.id: device.kind for device in self._devices()}
         kind = kinds.get(life.layers[0], DeviceKind.GPU)
         kept = replace(
             record,
@@ -216,7 +220,7 @@ class Experience:
         return ((hosts or others) if on_host else others) or {"": DeviceKind.GPU}
 
     def _where(self, placement: Placement) -> tuple[str, DeviceKind]:
-        """The type of device that somebody's layers lie on."""
+        """The type of device that the layers lie on."""
         for device in self._devices():
             if device.id == placement.devices[0]:
                 return device.name, device.kind
@@ -236,7 +240,7 @@ class Experience:
 
 
 def _context(spec: ModelSpec, versions: Mapping[ServiceName, str], device_type: str) -> str:
-    """What a residual holds for: the same files, server and type of device."""
+    """Loads with the same context correct each other: same files, server and type of device."""
     said = (spec.service, spec.file, spec.mmproj, spec.lora, versions.get(spec.service, ""))
     return hashlib.sha256(repr((*said, device_type)).encode()).hexdigest()[:16]
 
@@ -260,7 +264,7 @@ def _drift(
 ) -> Decide | None:
     distance = drift_bytes(before, newest)
     if not distance or (distance < 0 and kind is not DeviceKind.GPU):
-        return None  # on a host, what is not touched yet is no less needed
+        return None  # on a host, pages that were not touched yet are needed all the same
     more = "more" if distance > 0 else "less"
     return Decide(
         kind=DecisionKind.LEARN,

@@ -1,4 +1,4 @@
-"""What models will take, told from their files before anything of them runs, and remembered."""
+"""What models will take, told from their files before they run, and remembered."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +32,8 @@ from orchestrator.gguf.header import Header
 from orchestrator.gguf.headers import Headers
 from orchestrator.orders import Suggestion
 
-DIFFERENCE_SAID = 0.1  # of what the file says: a declaration that is further off is told so
-PREDICTIONS_MAX = 4096  # some hundred bytes each; a catalogue of hundreds under several settings
+DIFFERENCE_SAID = 0.1  # of what the file says: a declaration further off is remarked on
+PREDICTIONS_MAX = 4096  # of some hundred bytes: hundreds of models under several settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class UnderSettings:
 
 
 class Predictions:
-    """Footprints by the files, each worked out once. Blocking: run it in a thread.
+    """Footprints by the files, worked out once. Blocking: run it in a thread.
 
-    Several threads may ask: at worst the same is worked out twice.
+    Several threads may ask: at worst the same footprint is worked out twice.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class Predictions:
         of_services: Mapping[ServiceName, DryRuns | None] | None = None,
         servers: Mapping[ServiceName, ServerProcess] | None = None,
     ) -> None:
-        """`dry_runs` is the planner of all services that are not named in `of_services`; `servers`
-        names those that run something else than llama-server.
+        """`dry_runs`: the planner of the services that `of_services` does not name. `servers`: what
+        the services run whose server is not llama-server.
         """
         self._headers = headers
         self._dry_runs = dry_runs
@@ -80,14 +80,15 @@ class Predictions:
         self._said: dict[ModelName, Decide] = {}
 
     def expect(self, path: Path, header: Header) -> None:
-        """What a file will hold that is still to come there."""
+        """The header of a file that will be downloaded to `path`."""
         self._headers.expect(path, header)
 
     def footprint(self, spec: ModelSpec) -> Footprint | None:
-        """What is believed of a model whose own footprint is what was declared, if anything was.
+        """What to believe of a model whose own footprint is the declared one, or UNKNOWN.
 
-        The files know it better, where they can be read and are understood. None if nobody knows.
-        Raise Unpredictable, with what is wrong and where, if nothing was declared either.
+        Its files are believed before the declaration where they can be read and are understood.
+        None where there is neither a file nor a declaration. Raise Unpredictable, with what is
+        wrong and where, if the file is at fault and nothing was declared.
         """
         declared = None if spec.footprint.unknown else spec.footprint
         if spec.file is None:
@@ -102,7 +103,7 @@ class Predictions:
         return predicted.footprint if declared is None or predicted.sure else declared
 
     def news(self) -> tuple[Decide, ...]:
-        """What is worth saying of the footprints and has not been said. Never blocks."""
+        """Remarks on footprints that this has not returned before. Never blocks."""
         remarks = dict(self._remarks)  # threads may add to them meanwhile
         fresh = tuple(said for name, said in remarks.items() if self._said.get(name) != said)
         self._said = remarks
@@ -122,7 +123,7 @@ class Predictions:
         return UnderSettings(footprint, taken.footprint, tuple(self._ladder(wanted, taken)))
 
     def appraise(self, spec: ModelSpec) -> Appraisal:
-        """In parts, for who wants to see them; of a model with a file. Raise Unpredictable."""
+        """The estimate in its parts, of a model with a file. Raise Unpredictable."""
         files = self._files(spec, self._headers.of)
         parts = estimated(files, spec.serving, spec.span, self._planner(spec, files))
         return Appraisal(spec, parts, self._asked(spec, files).footprint)
@@ -135,9 +136,9 @@ class Predictions:
         on_host: bool,
         host_room_bytes: int | None = None,
     ) -> tuple[Suggestion, ...]:
-        """What would fit into so much on each device, each to be sent back as it is.
+        """Changed settings that would fit into `room_bytes` of every device, ready to be sent.
 
-        `host_room_bytes` are for what stays in host RAM beside them; None: as much as it takes.
+        `host_room_bytes`: for what stays in host RAM beside them; None: as much as it takes.
         """
         if spec.file is None:
             return ()
@@ -166,7 +167,7 @@ class Predictions:
             )
         except (Unpredictable, GgufError):
             return ()
-        return tuple(_as_order({key: each}, spec.serving) for key, each in fit.suggestions.items())
+        return tuple(_as_order({key: v}, spec.serving) for key, v in fit.suggestions.items())
 
     def _moved(self, spec: ModelSpec, taken: Predicted) -> Footprint:
         if taken.sure:
@@ -184,7 +185,7 @@ class Predictions:
         for degrading in spec.degrade:
             for step in steps(degrading, spec, serving, layers):
                 taken = self._told(replace(spec, serving=step.serving))
-                # Between two ways of telling, the difference is theirs and not the settings'.
+                # A plan less a guess is not what the settings save.
                 if taken is None or taken.methods != base.methods:
                     continue
                 if not taken.footprint.saves_on(least):
@@ -205,12 +206,12 @@ class Predictions:
         return Files(
             model=_read(read, spec.file, "file"),
             projector=None if spec.mmproj is None else _read(read, spec.mmproj, "mmproj"),
-            adapters=tuple(_read(read, each, "lora", i) for i, each in enumerate(spec.lora)),
+            adapters=tuple(_read(read, path, "lora", i) for i, path in enumerate(spec.lora)),
             server=self._servers.get(spec.service, LLAMA_SERVER),
         )
 
     def _planner(self, spec: ModelSpec, files: Files) -> DryRuns | None:
-        """Who tells instead of the header, where that does not say enough."""
+        """What to ask instead, where the header does not say enough."""
         return None if understood(files) else self._of_services.get(spec.service, self._dry_runs)
 
     def _told(self, spec: ModelSpec) -> Predicted | None:
@@ -288,7 +289,7 @@ def _in_words(footprint: Footprint) -> str:
 
 
 def _as_order(changed: Suggestion, serving: Serving) -> Suggestion:
-    """As a load takes it: the context of one slot, where each has its own."""
+    """As a load takes it: the context of one slot, where every slot has its own."""
     context = changed.get("context_size")
     if isinstance(context, int) and not serving.unified_cache:
         return {"context_size": context // serving.slots}

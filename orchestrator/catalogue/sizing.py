@@ -55,16 +55,16 @@ class Files:
     def identity(self) -> tuple[object, ...]:
         others = (self.projector,) if self.projector is not None else ()
         headers = (self.model, *others, *self.adapters)
-        return (*(each.parts for each in headers), self.server)
+        return (*(header.parts for header in headers), self.server)
 
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What a model would take, and how we know it of each part: they are not to be mixed."""
+    """What a model would take, and by which methods: figures of different ones are not mixed."""
 
     footprint: Footprint
     methods: tuple[Method, ...]
-    sure: bool  # whoever told it knows how such a model keeps its context
+    sure: bool  # the method knows how such a model keeps its context
     doubts: tuple[str, ...]
 
 
@@ -128,14 +128,14 @@ def worked_out(files: Files, spec: ModelSpec, asks: DryRuns | None) -> Predicted
         host_only_bytes=alone.host.total_bytes + process,
         provenance=Provenance.ESTIMATED,
     )
-    methods = tuple(each.method for each in parts)
-    on_gpus = (each.method for each in parts if each.devices)
+    methods = tuple(part.method for part in parts)
+    on_gpus = (part.method for part in parts if part.devices)
     sure = understood(files) or all(method is Method.DRY_RUN for method in on_gpus)
     return Predicted(footprint, methods, sure, one.doubts)
 
 
 def estimated(files: Files, serving: Serving, gpus: int, asks: DryRuns | None) -> Estimate:
-    """By the engine's own planner, if there is one to ask; else by the header."""
+    """By the engine's planner, if there is one; by the header where not, or where it fails."""
     try:
         settings = settings_of(files, serving, gpus)
         guess = estimate(files.model, settings)

@@ -259,7 +259,7 @@ class Desk:
                 rules=self._catalogue.config.scheduling.rules,
                 headroom_bytes=devices.headroom_mb * MiB,
                 budget_bytes=(
-                    {name: each * MiB for name, each in budget.items()}
+                    {name: mb * MiB for name, mb in budget.items()}
                     if isinstance(budget, dict)
                     else None
                     if budget is None

@@ -1,4 +1,4 @@
-"""Loads that somebody asked for: under way, to be waited for, and looked up afterwards."""
+"""Loads that were ordered: under way, waited for, looked up afterwards."""
 
 import asyncio
 import uuid
@@ -21,13 +21,13 @@ OPERATIONS_MAX = 1000  # ended ones kept in memory; the registry keeps the rest
 
 @dataclass(slots=True)
 class Loading:
-    """One load with those who wait for it."""
+    """One ordered load, and how many callers wait for it."""
 
     operation: Operation
     spec: ModelSpec
     began_s: float
     answer: asyncio.Future[Grant]
-    named: bool  # somebody can still find the lease: by its owner, or by the operation
+    named: bool  # its lease can still be found: by its owner, or by the operation
     listeners: int = 0
 
 

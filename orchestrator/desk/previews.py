@@ -91,7 +91,7 @@ class Forecasts:
         if refusal.room_bytes is None or refusal.suggestions:
             return refusal
         ledger = self._conductor.scheduler.state.ledger
-        kinds = {ledger.reading(each).device.kind for each in usable_devices(spec, ledger)}
+        kinds = {ledger.reading(device).device.kind for device in usable_devices(spec, ledger)}
         found = await asyncio.to_thread(
             self._catalogue.predictions.suggestions,
             spec,
@@ -99,15 +99,15 @@ class Forecasts:
             on_host=kinds == {DeviceKind.HOST},
             host_room_bytes=refusal.host_room_bytes,
         )
-        ways = " or ".join(f"{key} {value}" for each in found for key, value in each.items())
+        ways = " or ".join(f"{key} {value}" for way in found for key, value in way.items())
         remedy = f"{refusal.remedy} It would fit with {ways}." if ways else refusal.remedy
         return replace(refusal, suggestions=found, remedy=remedy)
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
         if order.model is not None and (named := self._catalogue.named(order.model)).awaits_file:
-            glanced = replace(named, footprint=UNKNOWN, auto_download=True)
-            if (unclear := await self._find_size(glanced)) is not None:
+            unsized = replace(named, footprint=UNKNOWN, auto_download=True)
+            if (unclear := await self._find_size(unsized)) is not None:
                 raise Denied(unclear)
         spec = to_estimate(order, self._catalogue.specs, self._catalogue.config)
         try:
