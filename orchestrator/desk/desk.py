@@ -8,6 +8,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from orchestrator.catalogue.added import Body
 from orchestrator.catalogue.catalogue import Catalogue
@@ -117,8 +118,17 @@ class Desk:
         return self._operations.begin(await self._forecasts.startable(order), order)
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
-        """Raise Denied, or TimeoutError at the deadline: the load goes on then."""
-        return await self._operations.outcome(operation_id, timeout_s)
+        """Raise Denied, with what would fit instead, or TimeoutError: the load goes on then.
+
+        With a timeout of 0, what is known already. If the caller is cancelled the load goes on,
+        and a lease that it was not told of is given back.
+        """
+        order = self._operations.order(operation_id)
+        try:
+            return await self._operations.outcome(operation_id, timeout_s)
+        except Denied as denied:
+            refusal = await self._forecasts.with_suggestions(order, denied.refusal)
+            raise Denied(refusal) from denied
 
     def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
         """The operation and the seconds it may still take. Raise KeyError if not known."""
@@ -158,13 +168,12 @@ class Desk:
     # --- plans -----------------------------------------------------------------------------------
 
     async def forecast(self, order: LoadOrder) -> Forecast:
-        """What a load would do, without doing it: the scheduler's own plan."""
-        return await self._forecasts.of(order)
-
-    async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
-        """The refusal with what the caller could send instead, worked out beside the loop."""
-        spec = await self._catalogue.resolve(order)
-        return await self._forecasts.with_suggestions(spec, refusal)
+        """What a load would do, without doing it; a refusal says what would fit instead."""
+        forecast = await self._forecasts.of(order)
+        if forecast.refusal is None:
+            return forecast
+        refusal = await self._forecasts.with_suggestions(order, forecast.refusal)
+        return replace(forecast, refusal=refusal)
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""

@@ -25,6 +25,7 @@ class Loading:
 
     operation: Operation
     spec: ModelSpec
+    order: LoadOrder
     began_s: float
     answer: asyncio.Future[Grant]
     named: bool  # its lease can still be found: by its owner, or by the operation
@@ -64,10 +65,14 @@ class Operations:
                 pin=order.pin,
             ),
         )
-        loading = Loading(operation, spec, now_s, answer, named=order.owner is not None)
+        loading = Loading(operation, spec, order, now_s, answer, named=order.owner is not None)
         self._keep(loading)
         answer.add_done_callback(lambda _: self._finish(loading))
         return operation
+
+    def order(self, operation_id: str) -> LoadOrder:
+        """What was ordered. Raise KeyError if it is not known."""
+        return self._known[operation_id].order
 
     async def outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, or TimeoutError at the deadline: the load goes on then."""

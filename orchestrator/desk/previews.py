@@ -86,10 +86,11 @@ class Forecasts:
             already_loaded=False,
         )
 
-    async def with_suggestions(self, spec: ModelSpec, refusal: Refusal) -> Refusal:
-        """The refusal with what the caller could send instead, worked out beside the loop."""
-        if refusal.room_bytes is None or refusal.suggestions:
+    async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
+        """With changed settings that would fit, worked out in a thread. Raise Denied."""
+        if refusal.room_bytes is None:
             return refusal
+        spec = await self._catalogue.resolve(order)
         ledger = self._conductor.scheduler.state.ledger
         kinds = {ledger.reading(device).device.kind for device in usable_devices(spec, ledger)}
         found = await asyncio.to_thread(

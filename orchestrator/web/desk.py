@@ -13,7 +13,6 @@ from orchestrator.conductor.history import History
 from orchestrator.config.sections import ServerSettings
 from orchestrator.config.yaml_lines import Plain
 from orchestrator.core.values.leases import Lease, LeaseId
-from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.orders import (
@@ -74,9 +73,6 @@ class Desk(Protocol):
     async def unload(self, order: UnloadOrder) -> UnloadOutcome: ...
 
     async def forecast(self, order: LoadOrder) -> Forecast: ...
-
-    async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
-        """The refusal with what the caller could send instead, where anything would help."""
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """Raise ConfigInvalid where the file is at fault."""

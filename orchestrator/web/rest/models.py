@@ -1,7 +1,6 @@
 """Models: what is loaded, what may be, and the orders to load, unload, plan and pin."""
 
 from collections.abc import Awaitable
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
@@ -63,10 +62,10 @@ async def load(
     pending = await desk.begin_load(order)
     asynchronous = "respond-async" in (prefer or "").lower()
     if asynchronous or order.wait_s == 0:
-        return await _answered_at_once(desk, order, pending.id, asynchronous=asynchronous)
+        return await _answered_at_once(desk, pending.id, asynchronous=asynchronous)
     waiting = unless_gone(request, desk.load_outcome(pending.id, order.wait_s))
     try:
-        return _loaded(desk, await _or_refused(desk, order, waiting, pending.id))
+        return _loaded(desk, await _or_refused(waiting, pending.id))
     except TimeoutError as late:
         raise Declined(_deadline(desk, pending.id, order.wait_s)) from late
 
@@ -91,9 +90,6 @@ async def unload(order: UnloadOrder, desk: DeskOf) -> Response:
 )
 async def plan(order: LoadOrder, desk: DeskOf) -> Response:
     forecast = await desk.forecast(order)
-    if forecast.refusal is not None:
-        refusal = await desk.with_suggestions(order, forecast.refusal)
-        forecast = replace(forecast, refusal=refusal)
     host = shaping.host_devices(desk.snapshot().accounts)
     return answer(shaping.plan_answer(forecast, host))
 
@@ -213,26 +209,21 @@ def spec_of(desk: Desk, name: str) -> ModelSpec:
     return spec
 
 
-async def _answered_at_once(
-    desk: Desk, order: LoadOrder, operation_id: str, *, asynchronous: bool
-) -> Response:
+async def _answered_at_once(desk: Desk, operation_id: str, *, asynchronous: bool) -> Response:
     """The end of the load if it has come already, else where to look for it."""
     waiting = desk.load_outcome(operation_id, 0)
     try:
-        return _loaded(desk, await _or_refused(desk, order, waiting, operation_id))
+        return _loaded(desk, await _or_refused(waiting, operation_id))
     except TimeoutError:
         applied = {"Preference-Applied": "respond-async"} if asynchronous else {}
         return answer(shaping.accepted(*desk.load_progress(operation_id)), 202, applied)
 
 
-async def _or_refused(
-    desk: Desk, order: LoadOrder, waiting: Awaitable[LoadOutcome], operation_id: str
-) -> LoadOutcome:
+async def _or_refused(waiting: Awaitable[LoadOutcome], operation_id: str) -> LoadOutcome:
     try:
         return await waiting
     except Denied as denied_:
-        refusal = await desk.with_suggestions(order, denied_.refusal)
-        raise Declined(denial_of(refusal, operation_id=operation_id)) from denied_
+        raise Declined(denial_of(denied_.refusal, operation_id=operation_id)) from denied_
 
 
 def _loaded(desk: Desk, outcome: LoadOutcome) -> Response:

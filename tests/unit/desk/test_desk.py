@@ -166,6 +166,27 @@ def test_an_unload_in_vain_says_in_use_and_one_that_is_given_up_changes_nothing(
     play(office, scene)
 
 
+class Suggesting(Predictions):
+    def suggestions(self, spec, room_bytes, **room):
+        return ({"context_size": spec.serving.context_size // 2},)
+
+
+def test_a_refusal_says_what_would_fit_instead(office):
+    office.predictions = Suggesting(Headers())
+
+    async def scene(desk, conductor):
+        order = LoadOrder(model="huge", context_size=8192)
+        operation = await desk.begin_load(order)
+        with pytest.raises(Denied) as denied:
+            await desk.load_outcome(operation.id, 10)
+        refused = denied.value.refusal
+        assert refused.suggestions == ({"context_size": 4096},)
+        assert "It would fit with context_size 4096." in refused.remedy
+        assert (await desk.forecast(order)).refusal.suggestions == refused.suggestions
+
+    play(office, scene)
+
+
 # --- plans -------------------------------------------------------------------------------------
 
 

@@ -124,7 +124,6 @@ class FakeDesk:
         self.history = History("life1")
         self.fake_devices = PretendedDevices()
         self.residents = {}
-        self.suggestions = ()
         self.leases = {}
         self.pinned = set()
         self.breakers = {}
@@ -273,9 +272,6 @@ class FakeDesk:
             eta_s=None if self.refusal else 10.0,
             already_loaded=wanted.name in self.residents,
         )
-
-    async def with_suggestions(self, order: LoadOrder, refusal: Refusal):
-        return replace(refusal, suggestions=self.suggestions)
 
     async def estimate(self, order: EstimateOrder):
         if order.file is not None and not order.file.startswith("/models/"):

@@ -278,8 +278,11 @@ def test_a_file_elsewhere_is_not_estimated(desk):
 
 @pytest.mark.parametrize("path", ["/models/load", "/models/plan"])
 def test_a_refusal_says_what_to_send_instead(desk, path):
-    desk.refusal = Refusal(code=RefusalCode.NO_ROOM, detail="No room.", room_bytes=MiB)
-    desk.suggestions = ({"context_size": 4096}, {"cache_type": "q8_0"})
+    desk.refusal = Refusal(
+        code=RefusalCode.NO_ROOM,
+        detail="No room.",
+        suggestions=({"context_size": 4096}, {"cache_type": "q8_0"}),
+    )
     answer = asked(desk, "POST", path, json={"model": "a"}).json()
     assert answer["suggestions"] == [{"context_size": 4096}, {"cache_type": "q8_0"}]
     for each in answer["suggestions"]:
