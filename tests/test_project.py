@@ -21,6 +21,7 @@ CORE = "dependencies"
 LOCKS = {
     "test": (CORE, "local", "test", "build"),
     "image": (CORE, "build"),
+    "docs": ("docs",),
     "model": ("model",),
     "fuzz": ("fuzz",),
 }
@@ -78,6 +79,11 @@ def test_lock_holds_for_any_index_and_any_machine(lock: str) -> None:
 def test_image_is_made_of_what_is_tested() -> None:
     image, test = locked("image"), locked("test")
     assert {name: test.get(name) for name in image} == image
+
+
+def test_documents_change_nothing_that_tests_run_on() -> None:
+    docs, test = locked("docs"), locked("test")
+    assert {name: test.get(name, docs[name]) for name in docs} == docs
 
 
 def test_build_needs_what_is_locked_for_it() -> None:
