@@ -96,7 +96,8 @@ lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet '$(UV)'
 	$(compile) --extra local --extra test --group build pyproject.toml -o requirements/test.lock
-	$(compile) --group build pyproject.toml -o requirements/image.lock
+	$(compile) --group build --constraint requirements/test.lock pyproject.toml -o requirements/image.lock
+	$(compile) --group docs --constraint requirements/test.lock -o requirements/docs.lock
 	$(compile) --group model --no-deps -o requirements/model.lock
 	$(compile) --group fuzz -o requirements/fuzz.lock
 
@@ -110,8 +111,8 @@ docs: references $(SITE_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
 
-$(SITE_READY): $(READY)
-	$(BIN)/pip install --quiet --editable '.[docs]'
+$(SITE_READY): $(READY) requirements/docs.lock
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/docs.lock
 	@touch $@
 
 clean:

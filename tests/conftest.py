@@ -39,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
     for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
         fixtures = item._fixtureinfo.name2fixturedefs.values()
         if any(each.scope == "module" for definitions in fixtures for each in definitions):
             item.add_marker(pytest.mark.xdist_group(item.path.name))

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.conductor import Conductor
@@ -45,7 +46,7 @@ def running(instance: str) -> Running:
 
 
 def drivers(
-    there: FakeWorld, engine: FakeWorldEngine | None = None, **changes: float
+    there: FakeWorld, engine: FakeWorldEngine | None = None, **changes: Any
 ) -> dict[ServiceName, Drivers]:
     chosen = engine or FakeWorldEngine(there)
     return {SERVICE: Drivers(engine=chosen, runtime=there.runtime, **changes)}

@@ -91,4 +91,5 @@ class Pace:
 
 def told(reports: list[pytest.TestReport]) -> list[str]:
     """One line for each that took too long."""
-    return [said for report in reports for kind, said in report.user_properties if kind == _SLOW]
+    properties = [each for report in reports for each in report.user_properties]
+    return [str(said) for kind, said in properties if kind == _SLOW]

@@ -116,8 +116,9 @@ def await_order(orders: socket.socket) -> Order | None:
     """Return an order in a process forked for it; None in the one that forks, at its end."""
     tellers: dict[int, tuple[int, socket.socket]] = {}  # by pidfd
     while True:
-        for ready in select.select([orders, *tellers], [], [])[0]:
-            if ready is not orders:
+        waiting: list[socket.socket | int] = [orders, *tellers]
+        for ready in select.select(waiting, [], [])[0]:
+            if isinstance(ready, int):
                 pid, teller = tellers.pop(ready)
                 os.close(ready)
                 _, status = os.waitpid(pid, 0)

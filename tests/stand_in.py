@@ -2,23 +2,26 @@
 
 import json
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Asked = tuple[str, str, dict[str, str], Any]  # method, path, headers, body
 
 
 @dataclass
 class StandIn:
     url: str = ""
-    answers: dict = field(
-        default_factory=dict
-    )  # "GET /path" -> a body, or a list of (status, body)
-    asked: list = field(default_factory=list)  # (method, path, headers, body)
+    # "GET /path" -> a body, a (status, body), or a list of them, of which the last one stays
+    answers: dict[str, Any] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
 
-    def bodies(self, path):
+    def bodies(self, path: str) -> list[Any]:
         return [body for _, at, _, body in self.asked if at == path]
 
-    def next_answer(self, question):
+    def next_answer(self, question: str) -> tuple[int, Any]:
         answer = self.answers.get(question, (404, {"detail": f"no {question}", "code": "none"}))
         if isinstance(answer, list):
             answer = answer.pop(0) if len(answer) > 1 else answer[0]
@@ -26,12 +29,12 @@ class StandIn:
 
 
 @contextmanager
-def stand_in(**answers):
+def stand_in(**answers: Any) -> Iterator[StandIn]:
     """Keyword arguments are not paths: set `answers` on what this yields."""
     remembered = StandIn(answers=dict(answers))
 
-    class Asked(BaseHTTPRequestHandler):
-        def answer(self):
+    class Answering(BaseHTTPRequestHandler):
+        def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             path = self.path
@@ -45,10 +48,10 @@ def stand_in(**answers):
 
         do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - as the library calls them
 
-        def log_message(self, *args):
+        def log_message(self, *args: object) -> None:
             """Tests say what they want to say themselves."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Asked)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
     serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     serving.start()
     remembered.url = f"http://127.0.0.1:{server.server_port}"

@@ -15,11 +15,13 @@ ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MAKEFILE = (ROOT / "Makefile").read_text()
 HELP = re.findall(r'^\t@echo "(make .*)"$', MAKEFILE, re.MULTILINE)
+PARTS = {"quick", "thorough", "waiting"}  # of `make check` and `make test`
 CORE = "dependencies"
 # What each lock was made of, as `make lock` says it.
 LOCKS = {
     "test": (CORE, "local", "test", "build"),
     "image": (CORE, "build"),
+    "docs": ("docs",),
     "model": ("model",),
     "fuzz": ("fuzz",),
 }
@@ -79,6 +81,11 @@ def test_image_is_made_of_what_is_tested() -> None:
     assert {name: test.get(name) for name in image} == image
 
 
+def test_documents_change_nothing_that_tests_run_on() -> None:
+    docs, test = locked("docs"), locked("test")
+    assert {name: test.get(name, docs[name]) for name in docs} == docs
+
+
 def test_build_needs_what_is_locked_for_it() -> None:
     assert PROJECT["build-system"]["requires"] == PROJECT["dependency-groups"]["build"]
 
@@ -97,7 +104,7 @@ def test_every_target_is_in_the_help_and_the_other_way_round() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     assert phony is not None
     told = {target for line in HELP for target in re.findall(r"\bmake ([a-z]+)", line)}
-    assert told == set(phony.group(1).split()) - {"help", "clean"}
+    assert told == set(phony.group(1).split()) - {"help", "clean"} - PARTS
 
 
 def test_package_is_typed_and_says_so() -> None:

@@ -20,7 +20,7 @@ import yaml
 
 from tests import parts
 from tests.contracts import docker_parts
-from tests.scenarios.daemon import ROOT, free_port
+from tests.scenarios.daemon import ROOT, free_port, object_of
 from tests.standins import nvml
 
 BUILD_S = 600.0
@@ -141,11 +141,15 @@ class Stack:
         return say("docker", *words, DOCKER_HOST=self.engine)
 
     def inspect(self, container: str) -> dict[str, Any]:
-        return json.loads(self.docker("inspect", container))[0]
+        told: dict[str, Any] = json.loads(self.docker("inspect", container))[0]
+        return told
 
     def state(self, container: str) -> str:
         state = self.inspect(container)["State"]
-        return state["Health"]["Status"] if state["Running"] else state["Status"]
+        return str(state["Health"]["Status"] if state["Running"] else state["Status"])
+
+    def is_healthy(self, container: str) -> bool:
+        return self.state(container) == "healthy"
 
     def logs(self, container: str) -> str:
         done = subprocess.run(
@@ -188,7 +192,7 @@ class Stack:
     def orchestrator(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         answer = self.ask("orchestrator.lan", method, path, body)
         assert answer.status_code < 300, answer.text
-        return answer.json()
+        return object_of(answer)
 
     def loaded(self) -> dict[str, str]:
         models = self.orchestrator("GET", "/models/status")["loaded_models"]
@@ -241,7 +245,8 @@ def running_stack(scratch: Path, profile: str) -> Iterator[Stack]:
         started = [each for each in stack.containers() if stack.state(each) != "created"]
         assert len(started) == 3
         for each in started:
-            stack.until(lambda each=each: stack.state(each) == "healthy", f"{each} is healthy")
+            healthy = functools.partial(stack.is_healthy, each)
+            stack.until(healthy, f"{each} is healthy")
         yield stack
     finally:
         stack.take_away()

@@ -40,7 +40,9 @@ class Subject:
     now_s: Callable[[], float]
     device: DeviceId | None = None  # the one that is charged and broken
     alone: bool = True  # whether nobody else takes bytes of it while a test runs
-    take: Callable[[], subprocess.Popen] | None = None  # start a process that holds TAKEN_BYTES
+    take: Callable[[], "subprocess.Popen[bytes]"] | None = (
+        None  # start a process that holds TAKEN_BYTES
+    )
     break_: Callable[[], None] | None = None
     mend: Callable[[], None] | None = None
 
@@ -61,7 +63,7 @@ class Holders:
 
     stack: ExitStack = field(default_factory=ExitStack)
 
-    def start(self, script: str, *arguments: str) -> subprocess.Popen:
+    def start(self, script: str, *arguments: str) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
             [sys.executable, "-c", script + HOLDS, *arguments],
             cwd=ROOT,
@@ -69,15 +71,17 @@ class Holders:
             stdout=subprocess.PIPE,
         )
         self.stack.callback(end, process)
+        assert process.stdout is not None
         assert process.stdout.readline() == b"holds\n"
         return process
 
 
-def end(process: subprocess.Popen) -> None:
+def end(process: "subprocess.Popen[bytes]") -> None:
     process.kill()
     process.wait()
-    process.stdin.close()
-    process.stdout.close()
+    for stream in (process.stdin, process.stdout):
+        assert stream is not None
+        stream.close()
 
 
 @contextmanager
@@ -130,7 +134,7 @@ def standin_subject(directory: Path, library: Path) -> Iterator[Subject]:
     write_state(state, *machine)
     with NvmlChild(library, state) as child, holders() as held:
 
-        def take() -> subprocess.Popen:
+        def take() -> "subprocess.Popen[bytes]":
             process = held.start(NOTHING)
             charge = f"process GPU-a {process.pid} {TAKEN_BYTES // MiB} alive"
             write_state(state, *machine, charge)

@@ -12,10 +12,11 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import docker.errors
@@ -91,10 +92,15 @@ def import_image(url: str) -> str:
 def has_image(client: docker.APIClient, name: str, content: str) -> bool:
     """Whether the engine has that test image, made of the same content."""
     try:
-        known = client.inspect_image(_named_for(name, content))
-        return bool(known["Id"] == client.inspect_image(name)["Id"])
+        return _image_id(client, _named_for(name, content)) == _image_id(client, name)
     except docker.errors.ImageNotFound:
         return False
+
+
+def _image_id(client: docker.APIClient, name: str) -> str:
+    """Raise ImageNotFound. The SDK's own types say nothing of it."""
+    inspect: Callable[[str], dict[str, Any]] = client.inspect_image
+    return str(inspect(name)["Id"])
 
 
 def note_content(client: docker.APIClient, name: str, content: str) -> None:

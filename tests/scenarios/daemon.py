@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def model(vram_mb: int, **more: Any) -> dict[str, Any]:
@@ -146,20 +147,20 @@ class Daemon:
     def load(self, name: str, **more: Any) -> dict[str, Any]:
         answer = self.post("/models/load", {"model": name} | more)
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        return object_of(answer)
 
     def refused(self, name: str, **more: Any) -> dict[str, Any]:
         answer = self.post("/models/load", {"model": name} | more)
         assert answer.status_code >= 400, answer.text
-        return answer.json()
+        return object_of(answer)
 
     def unload(self, name: str, **more: Any) -> dict[str, Any]:
         answer = self.post("/models/unload", {"model": name} | more)
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        return object_of(answer)
 
     def status(self) -> dict[str, Any]:
-        return self.http.get("/models/status").json()
+        return object_of(self.http.get("/models/status"))
 
     def loaded(self) -> dict[str, str]:
         """Who is there, in which state."""
@@ -198,7 +199,14 @@ class Daemon:
         )
 
     def endpoint(self, name: str) -> str:
-        return self.status()["loaded_models"][name]["endpoint"]
+        return str(self.status()["loaded_models"][name]["endpoint"])
+
+
+def object_of(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object that is the body."""
+    body = answer.json()
+    assert isinstance(body, dict), answer.text
+    return body
 
 
 def chat(seconds: float = 0.0, text: str = "hello", **more: Any) -> dict[str, Any]:

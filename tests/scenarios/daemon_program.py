@@ -5,7 +5,7 @@ import uvicorn.protocols.http.auto
 import uvicorn.protocols.websockets.auto
 
 import orchestrator.daemon.serve
-from orchestrator.__main__ import main
+from orchestrator.cli.main import main
 from orchestrator.config import DEFAULT_CONFIG, load_services
 
 __all__ = ["httpcore", "main", "orchestrator", "uvicorn"]

@@ -66,11 +66,13 @@ class Run:
     def output(self, node: str, branch: int = 0) -> dict[str, Any]:
         """The first item of the node's last run."""
         last = self.report["data"]["resultData"]["runData"][node][-1]
-        return last["data"]["main"][branch][0]["json"]
+        item: dict[str, Any] = last["data"]["main"][branch][0]["json"]
+        return item
 
     @property
     def error(self) -> dict[str, Any]:
-        return self.report["data"]["resultData"]["error"]
+        error: dict[str, Any] = self.report["data"]["resultData"]["error"]
+        return error
 
 
 @dataclass

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.parts import do_without, require
+from tests.scenarios.daemon import Daemon
 from tests.unit.registry.children import build_bad_disk
 
 SMOLLM = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -105,7 +106,7 @@ def _remove(cage: Path) -> None:
 
 
 @contextmanager
-def stopped(daemon) -> Iterator[None]:
+def stopped(daemon: Daemon) -> Iterator[None]:
     """The daemon does not run for a while, and does not know it."""
     daemon.signal(signal.SIGSTOP)
     try:

@@ -20,7 +20,7 @@ from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.footprint import MIB, Share
 from orchestrator.gguf.header import Skipped
 from orchestrator.gguf.reader import read_header
-from tests.unit.gguf.gguf_files import write_model
+from tests.unit.gguf.gguf_files import Value, write_model
 from tests.unit.gguf.shapes import FOOTPRINTS, NAMES, header, settings, write_shape
 
 BASE = {
@@ -88,9 +88,14 @@ def write_known(name: str, path: Path) -> Path:
     """One of the headers, as long as the model and with as many words, but without any."""
     known = header(name)
     words = next(t.width for t in known.tensors if t.name == "token_embd.weight")
-    wordless = {"tokenizer.ggml.model": "no_vocab", f"{known.architecture}.vocab_size": words}
+    wordless: dict[str, Value] = {
+        "tokenizer.ggml.model": "no_vocab",
+        f"{known.architecture}.vocab_size": words,
+    }
     tensors = [(tensor.name, tensor.dimensions, tensor.type_id) for tensor in known.tensors]
-    kept = {key: value for key, value in known.metadata.items() if not isinstance(value, Skipped)}
+    kept: dict[str, Value] = {
+        key: value for key, value in known.metadata.items() if not isinstance(value, Skipped)
+    }
     return write_model(path, kept | wordless, tensors, whole=True)
 
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from orchestrator.core.values.vram import (
     Device,
@@ -80,7 +80,8 @@ class NvmlChild:
             self._answers.close()
 
     async def open(self) -> str:
-        return self._ask("open")
+        problem: str = self._ask("open")
+        return problem
 
     async def read(self, pids: frozenset[int] | None) -> tuple[Reading, ...]:
         answer = self._ask("read", pids=None if pids is None else sorted(pids))
@@ -89,7 +90,7 @@ class NvmlChild:
     async def close(self) -> None:
         self._ask("close")
 
-    def detect(self) -> dict[str, object]:
+    def detect(self) -> dict[str, Any]:
         """What `auto` chooses, and what a first reading of it says."""
         answer = self._ask("detect")
         return {**answer, "readings": tuple(_decode(reading) for reading in answer["readings"])}
@@ -98,16 +99,19 @@ class NvmlChild:
         self._ask("advance", seconds=seconds)
 
     def threads(self) -> int:
-        return self._ask("threads")
+        count: int = self._ask("threads")
+        return count
 
     def read_many(self, times: int) -> float:
         """Milliseconds that one reading takes, on average."""
-        return self._ask("read_many", times=times)
+        taken_ms: float = self._ask("read_many", times=times)
+        return taken_ms
 
     def now_s(self) -> float:
-        return self._ask("now")
+        now_s: float = self._ask("now")
+        return now_s
 
-    def _ask(self, verb: str, **arguments: object) -> object:
+    def _ask(self, verb: str, **arguments: object) -> Any:
         self._orders.write(json.dumps({"verb": verb, **arguments}) + "\n")
         self._orders.flush()
         line = self._answers.readline()
@@ -115,7 +119,7 @@ class NvmlChild:
         return json.loads(line)
 
 
-def _decode(reading: dict[str, object]) -> Reading:
+def _decode(reading: dict[str, Any]) -> Reading:
     device = reading.pop("device")
     processes = reading.pop("processes")
     return Reading(

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from orchestrator.devices.machine import detect
 from orchestrator.devices.nvml import NvmlDevices
@@ -21,14 +22,14 @@ class MovedClock:
         return self.now_s
 
 
-async def answer(devices: NvmlDevices, clock: MovedClock, order: dict[str, object]) -> object:
+async def answer(devices: NvmlDevices, clock: MovedClock, order: dict[str, Any]) -> Any:
     match order["verb"]:
         case "open":
             return await devices.open()
         case "read":
             pids = order["pids"]
-            readings = await devices.read(None if pids is None else frozenset(pids))
-            return [asdict(reading) for reading in readings]
+            heard = await devices.read(None if pids is None else frozenset(pids))
+            return [asdict(reading) for reading in heard]
         case "read_many":
             began_s = time.perf_counter()
             for _ in range(order["times"]):
@@ -47,7 +48,8 @@ async def answer(devices: NvmlDevices, clock: MovedClock, order: dict[str, objec
         case "threads":
             return threading.active_count()
         case "close":
-            return await devices.close()
+            await devices.close()
+            return None
     raise AssertionError(order)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.residents import Endpoint, InstanceId, Placement
@@ -44,7 +45,7 @@ def real_model() -> Path:
     return Path(str(package.origin)).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def spec_of(name: str = "smol", **changes) -> ModelSpec:
+def spec_of(name: str = "smol", **changes: Any) -> ModelSpec:
     return ModelSpec(
         name=ModelName(name),
         service=ServiceName("local"),
@@ -55,12 +56,13 @@ def spec_of(name: str = "smol", **changes) -> ModelSpec:
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @dataclass(frozen=True)
 class Launched:
-    process: subprocess.Popen
+    process: "subprocess.Popen[bytes]"
     endpoint: Endpoint
     log: Path
     started_s: float

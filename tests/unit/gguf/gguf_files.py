@@ -88,7 +88,7 @@ def write_model(
 
 def unknown_architecture(path: Path) -> Path:
     """A model of a kind that nobody here has heard of."""
-    metadata = {
+    metadata: dict[str, Value] = {
         "general.architecture": "novel",
         "novel.block_count": 2,
         "novel.embedding_length": 256,

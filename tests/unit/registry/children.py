@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[3]
 CHILD_PATIENCE_S = 60  # on a machine that does many other things as well
 
 
-def start(program, *arguments, **environment):
+def start(program: str, *arguments: object, **environment: str) -> "subprocess.Popen[str]":
     """Run the text `program` in a Python of its own, with our package and its own standard streams."""
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
@@ -22,21 +22,23 @@ def start(program, *arguments, **environment):
     )
 
 
-def outcome(child):
+def outcome(child: "subprocess.Popen[str]") -> str:
     """What it printed. Fails with what it complained of."""
     printed, complained = child.communicate(timeout=CHILD_PATIENCE_S)
     assert child.returncode == 0, complained
     return printed
 
 
-def build_bad_disk(directory):
+def build_bad_disk(directory: Path) -> Path:
     library = directory / "bad_disk.so"
     source = Path(__file__).with_name("bad_disk.c")
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     return library
 
 
-def on_bad_disk(program, library, directory, *, slow_ms=0):
+def on_bad_disk(
+    program: str, library: Path, directory: Path, *, slow_ms: int = 0
+) -> "subprocess.Popen[str]":
     """Start `program` with two arguments: its state directory and the file of the disk's mood."""
     mood = directory / "mood"
     return start(

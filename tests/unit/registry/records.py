@@ -1,6 +1,7 @@
 """The shortest way to say what a registry is given. Defaults are dull on purpose."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
@@ -31,16 +32,22 @@ NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 ALL = Page(limit=1_000)
 
 
-def after(minutes):
+def after(minutes: float) -> datetime:
     return NOON + timedelta(minutes=minutes)
 
 
-def running(pid=4711):
+def running(pid: int = 4711) -> Running:
     handle = Handle(runtime="process", version=1, fields={"pid": pid, "started": 12.5, "id": "x"})
     return Running(handle=handle, endpoint=Endpoint("http://127.0.0.1:4711"))
 
 
-def resident(name, state=ResidentState.READY, *, running=None, **fields):
+def resident(
+    name: str,
+    state: ResidentState = ResidentState.READY,
+    *,
+    running: Running | None = None,
+    **fields: Any,
+) -> ResidentRecord:
     spec = ModelSpec(
         name=ModelName(name),
         service=ServiceName("local"),
@@ -63,8 +70,8 @@ def resident(name, state=ResidentState.READY, *, running=None, **fields):
     )
 
 
-def lease(id_, name, **fields):
-    said = {"kind": LeaseKind.OWNER, "owner": "n8n", "expires_s": 99.5} | fields
+def lease(id_: str, name: str, **fields: Any) -> Lease:
+    said: dict[str, Any] = {"kind": LeaseKind.OWNER, "owner": "n8n", "expires_s": 99.5} | fields
     return Lease(
         id=LeaseId(id_),
         instance=InstanceId(f"{name}-1"),
@@ -76,12 +83,29 @@ def lease(id_, name, **fields):
     )
 
 
-def decision(id_, model="a", *, at=NOON, kind=DecisionKind.LOAD, **fields):
-    said = {"text": f"said {id_}", "why": "because", "evicted": (ModelName("b"),)} | fields
-    return DecisionRecord(id=id_, at=at, decision=Decide(kind=kind, model=model, **said))
+def decision(
+    id_: int,
+    model: str = "a",
+    *,
+    at: datetime = NOON,
+    kind: DecisionKind = DecisionKind.LOAD,
+    **fields: Any,
+) -> DecisionRecord:
+    said: dict[str, Any] = {
+        "text": f"said {id_}",
+        "why": "because",
+        "evicted": (ModelName("b"),),
+    } | fields
+    return DecisionRecord(id=id_, at=at, decision=Decide(kind=kind, model=ModelName(model), **said))
 
 
-def operation(id_, *, finished_at=None, state=OperationState.LOADING, created_at=NOON):
+def operation(
+    id_: str,
+    *,
+    finished_at: datetime | None = None,
+    state: OperationState = OperationState.LOADING,
+    created_at: datetime = NOON,
+) -> Operation:
     return Operation(
         id=id_,
         kind="load",
@@ -92,15 +116,15 @@ def operation(id_, *, finished_at=None, state=OperationState.LOADING, created_at
     )
 
 
-def finished(id_, at):
+def finished(id_: str, at: datetime) -> Operation:
     return operation(id_, finished_at=at, state=OperationState.SUCCEEDED)
 
 
-def pin(model, pinned):
+def pin(model: str, pinned: bool) -> Pin:
     return Pin(model=ModelName(model), pinned=pinned)
 
 
-def learned(model="a", settings="f16", device_bytes=GiB):
+def learned(model: str = "a", settings: str = "f16", device_bytes: int = GiB) -> LearnedRecord:
     return LearnedRecord(
         model=ModelName(model),
         settings=settings,

@@ -2,17 +2,21 @@
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import httpx
+from fastapi import FastAPI
+from starlette.types import Message
 
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.history import History
 from orchestrator.config.sections import ServerSettings
 from orchestrator.core.room.planner import Plan
+from orchestrator.core.values.failures import Breaker
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import Decide, DecisionKind, UnloadStatus
@@ -24,7 +28,7 @@ from orchestrator.core.values.residents import (
     Resident,
     ResidentState,
 )
-from orchestrator.core.values.snapshot import DeviceAccount, Snapshot
+from orchestrator.core.values.snapshot import DeviceAccount, Snapshot, Waiting
 from orchestrator.core.values.specs import PLAIN_ROOM, ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, MiB, Reading
@@ -43,6 +47,7 @@ from orchestrator.orders import (
 )
 from orchestrator.ports import DecisionRecord, Operation, OperationState
 from orchestrator.web.app import create_app
+from orchestrator.web.desk import Desk
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
 
@@ -50,14 +55,14 @@ NOW_S = 1_768_473_000.0  # 2026-01-15T10:30:00Z
 GPU = DeviceId("fake-0")
 
 
-def spec(name, mb=6000, **more):
+def spec(name: str, mb: int = 6000, **more: Any) -> ModelSpec:
     footprint = Footprint(device_bytes=mb * MiB)
     return ModelSpec(
         name=ModelName(name), service=ServiceName("rehearsal"), footprint=footprint, **more
     )
 
 
-def resident(of, state=ResidentState.READY, **more):
+def resident(of: ModelSpec, state: ResidentState = ResidentState.READY, **more: Any) -> Resident:
     return Resident(
         instance=InstanceId(f"{of.name}-1"),
         spec=of,
@@ -73,8 +78,13 @@ def resident(of, state=ResidentState.READY, **more):
 
 
 def account(
-    device_id=GPU, *, state=DeviceState.OK, kind=DeviceKind.GPU, total_mb=32768, free_mb=None
-):
+    device_id: str = GPU,
+    *,
+    state: DeviceState = DeviceState.OK,
+    kind: DeviceKind = DeviceKind.GPU,
+    total_mb: int = 32768,
+    free_mb: int | None = None,
+) -> DeviceAccount:
     ok = state is DeviceState.OK
     free_mb = total_mb if free_mb is None else free_mb
     reading = Reading(
@@ -101,10 +111,16 @@ class Settings:
 
 
 class PretendedDevices:
-    def __init__(self):
-        self.told = []
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int | None, str | None]] = []
 
-    def set(self, device_id, *, foreign_bytes=None, fault="untouched"):
+    def set(
+        self,
+        device_id: DeviceId,
+        *,
+        foreign_bytes: int | None = None,
+        fault: str | None = "untouched",
+    ) -> None:
         if device_id != GPU:
             raise KeyError(device_id)
         if foreign_bytes is not None and foreign_bytes > 32768 * MiB:
@@ -115,7 +131,7 @@ class PretendedDevices:
 class FakeDesk:
     """The surface of the conductor, on one device, with nothing behind it."""
 
-    def __init__(self, *models, server=None):
+    def __init__(self, *models: ModelSpec, server: ServerSettings | None = None) -> None:
         self.config = Settings(server or ServerSettings())
         self.now_s = NOW_S
         self.catalogue: Mapping[ModelName, ModelSpec] = {
@@ -123,32 +139,33 @@ class FakeDesk:
         }
         self.history = History("life1")
         self.fake_devices = PretendedDevices()
-        self.residents = {}
-        self.leases = {}
-        self.pinned = set()
-        self.breakers = {}
-        self.queue = ()
-        self.accounts = (account(),)
+        self.residents: dict[ModelName, Resident] = {}
+        self.leases: dict[LeaseId, Lease] = {}
+        self.pinned: set[ModelName] = set()
+        self.breakers: dict[ModelName, Breaker] = {}
+        self.queue: tuple[Waiting, ...] = ()
+        self.accounts: tuple[DeviceAccount, ...] = (account(),)
         self.version = 1
-        self.operations = {}
-        self.refusal = None  # every load and lease of room is refused with it
-        self.unload_refusal = None
-        self.left = []  # operations whose callers did not wait for the end
-        self.slow = None  # an Event: loads wait for it
-        self.reasons = ()
-        self.amiss = ()
-        self.reload_mistakes = ()
-        self.records = []
+        self.operations: dict[str, tuple[Operation, LoadOrder]] = {}
+        # Every load and lease of room is refused with it.
+        self.refusal: Refusal | None = None
+        self.unload_refusal: Refusal | None = None
+        self.left: list[str] = []  # operations whose callers did not wait for the end
+        self.slow: asyncio.Event | None = None  # loads wait for it
+        self.reasons: tuple[str, ...] = ()
+        self.amiss: tuple[str, ...] = ()
+        self.reload_mistakes: tuple[str, ...] = ()
+        self.records: list[DecisionRecord] = []
         self.numbers = itertools.count(1)
 
-    def clock(self):
+    def clock(self) -> float:
         return self.now_s
 
-    def changed(self):
+    def changed(self) -> None:
         self.version += 1
         self.history.note(self.snapshot())
 
-    def snapshot(self):
+    def snapshot(self) -> Snapshot:
         return Snapshot(
             now_s=self.now_s,
             version=self.version,
@@ -160,7 +177,7 @@ class FakeDesk:
             breakers=self.breakers,
         )
 
-    def state(self):
+    def state(self) -> tuple[object, ...]:
         """Everything a caller could have changed."""
         return (
             dict(self.catalogue),
@@ -172,7 +189,9 @@ class FakeDesk:
             self.version,
         )
 
-    def decide(self, text, kind=DecisionKind.LOAD, model="a"):
+    def decide(
+        self, text: str, kind: DecisionKind = DecisionKind.LOAD, model: str = "a"
+    ) -> DecisionRecord:
         record = DecisionRecord(
             id=len(self.records) + 1,
             at=datetime.fromtimestamp(self.now_s, UTC),
@@ -182,8 +201,8 @@ class FakeDesk:
         self.history.publish(record)
         return record
 
-    def lookup(self, name):
-        found = self.catalogue.get(name) or next(
+    def lookup(self, name: str) -> ModelSpec:
+        found = self.catalogue.get(ModelName(name)) or next(
             (each for each in self.catalogue.values() if name in each.aliases), None
         )
         if found is None:
@@ -192,7 +211,7 @@ class FakeDesk:
             )
         return found
 
-    async def begin_load(self, order: LoadOrder):
+    async def begin_load(self, order: LoadOrder) -> Operation:
         wanted = self.lookup(order.model)
         operation = Operation(
             id=f"op-{next(self.numbers)}",
@@ -204,7 +223,7 @@ class FakeDesk:
         self.operations[operation.id] = operation, order
         return operation
 
-    async def load_outcome(self, operation_id, timeout_s):
+    async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         operation, order = self.operations[operation_id]
         if self.refusal is not None:
             raise Denied(self.refusal)
@@ -229,7 +248,9 @@ class FakeDesk:
             resident=loaded, lease=lease, evicted=(), already_loaded=already, waited_s=0.01
         )
 
-    def _lease(self, held, kind, owner, lease_s):
+    def _lease(
+        self, held: Resident, kind: LeaseKind, owner: str | None, lease_s: float | None
+    ) -> Lease:
         lease = Lease(
             id=LeaseId(f"lease-{next(self.numbers)}"),
             instance=held.instance,
@@ -244,10 +265,10 @@ class FakeDesk:
         self.leases[lease.id] = lease
         return lease
 
-    def load_progress(self, operation_id):
+    def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
         return self.operations[operation_id][0], 2.5
 
-    async def unload(self, order: UnloadOrder):
+    async def unload(self, order: UnloadOrder) -> UnloadOutcome:
         wanted = self.lookup(order.model)
         if self.unload_refusal is not None:
             raise Denied(self.unload_refusal)
@@ -261,7 +282,7 @@ class FakeDesk:
             remaining_leases=0,
         )
 
-    async def forecast(self, order: LoadOrder):
+    async def forecast(self, order: LoadOrder) -> Forecast:
         wanted = self.lookup(order.model)
         plan = Plan(wanted, Placement(((GPU, wanted.footprint.device_bytes),)))
         return Forecast(
@@ -273,7 +294,7 @@ class FakeDesk:
             already_loaded=wanted.name in self.residents,
         )
 
-    async def estimate(self, order: EstimateOrder):
+    async def estimate(self, order: EstimateOrder) -> Appraisal:
         if order.file is not None and not order.file.startswith("/models/"):
             raise ConfigInvalid((f"file: {order.file} lies outside /models",))
         wanted = replace(self.lookup(order.model or "a"), file="/models/a.gguf")
@@ -282,7 +303,7 @@ class FakeDesk:
         self.estimated = order
         return Appraisal(wanted, parts, Footprint(device_bytes=1150 * MiB))
 
-    async def lease_room(self, order: RoomOrder):
+    async def lease_room(self, order: RoomOrder) -> RoomOutcome:
         if self.refusal is not None:
             raise Denied(self.refusal)
         if self.slow is not None:
@@ -298,40 +319,43 @@ class FakeDesk:
         self.changed()
         return RoomOutcome(lease=lease, resident=held, evicted=())
 
-    def renew_lease(self, lease, lease_s):
+    def renew_lease(self, lease: LeaseId, lease_s: float) -> Lease:
         self.leases[lease] = replace(self.leases[lease], expires_s=self.now_s + lease_s)
         self.changed()
         return self.leases[lease]
 
-    def release_lease(self, lease):
+    def release_lease(self, lease: LeaseId) -> bool:
         ended = self.leases.pop(lease, None)
         if ended is not None:
             self.changed()
         return ended is not None
 
-    def set_pin(self, model, pinned):
+    def set_pin(self, model: str, pinned: bool) -> ModelSpec:
         wanted = self.lookup(model)
         (self.pinned.add if pinned else self.pinned.discard)(wanted.name)
         self.changed()
         return wanted
 
-    async def put_model(self, name, body):
+    async def put_model(self, name: str, body: Mapping[str, object]) -> ModelSpec:
         if "service" not in body:
             raise ConfigInvalid((f"models.{name[:80]}.service is required",))
-        self.catalogue = {**self.catalogue, name: spec(name)}
+        made = spec(name)
+        self.catalogue = {**self.catalogue, made.name: made}
         self.changed()
-        return self.catalogue[name]
+        return made
 
-    async def delete_model(self, name):
+    async def delete_model(self, name: str) -> None:
         gone = self.lookup(name)
         self.catalogue = {n: each for n, each in self.catalogue.items() if n != gone.name}
         self.changed()
 
-    async def operation(self, operation_id):
+    async def operation(self, operation_id: str) -> Operation | None:
         known = self.operations.get(operation_id)
         return known[0] if known else None
 
-    async def decisions(self, *, before_id, after_id, model, limit):
+    async def decisions(
+        self, *, before_id: int | None, after_id: int | None, model: ModelName | None, limit: int
+    ) -> tuple[DecisionRecord, ...]:
         found = [
             each
             for each in self.records
@@ -341,16 +365,16 @@ class FakeDesk:
         ]
         return tuple((found if after_id is not None else found[::-1])[:limit])
 
-    async def log_tail(self, model, lines):
+    async def log_tail(self, model: str, lines: int) -> tuple[str, ...]:
         return ("server is listening",)[:lines]
 
-    def degraded(self):
+    def degraded(self) -> tuple[str, ...]:
         return self.reasons
 
-    def doubts(self):
+    def doubts(self) -> tuple[str, ...]:
         return self.amiss
 
-    async def reload(self):
+    async def reload(self) -> ReloadOutcome:
         if self.reload_mistakes:
             raise ConfigInvalid(self.reload_mistakes)
         return ReloadOutcome(changed=("models.a",), needs_restart=())
@@ -359,18 +383,18 @@ class FakeDesk:
 class Reception:
     """Stands before whichever desk a test has set up, so that one application serves them all."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.desk = FakeDesk()
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.desk, name)
 
 
 RECEPTION = Reception()
-APP = create_app(RECEPTION)
+APP = create_app(cast("Desk", RECEPTION))
 
 
-def app_of(desk):
+def app_of(desk: FakeDesk) -> FastAPI:
     RECEPTION.desk = desk
     APP.state.board = Board(desk)
     APP.state.feed = Feed(desk, APP.state.board)
@@ -378,31 +402,31 @@ def app_of(desk):
 
 
 @asynccontextmanager
-async def client_of(desk):
+async def client_of(desk: FakeDesk) -> AsyncIterator[httpx.AsyncClient]:
     """A client in the same process. A crash of the app is an answer, as it is over a socket."""
     transport = httpx.ASGITransport(app_of(desk), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
-def asked(desk, method, path, **more):
+def asked(desk: FakeDesk, method: str, path: str, **more: Any) -> httpx.Response:
     """One request, one answer."""
 
-    async def ask():
+    async def ask() -> httpx.Response:
         async with client_of(desk) as client:
             return await client.request(method, path, **more)
 
     return asyncio.run(ask())
 
 
-async def leave_after_asking(desk, path, body):
+async def leave_after_asking(desk: FakeDesk, path: str, body: bytes) -> None:
     """A caller that sends its request and closes the connection."""
-    messages = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
+    messages: list[Message] = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
 
-    async def receive():
+    async def receive() -> Message:
         return messages.pop(0)
 
-    async def send(message):
+    async def send(message: Message) -> None:
         pass
 
     scope = {
@@ -418,10 +442,10 @@ async def leave_after_asking(desk, path, body):
         await app_of(desk)(scope, receive, send)
 
 
-def routes_of(app):
+def routes_of(app: FastAPI) -> list[tuple[str, str]]:
     """Every (method, path) of the routing table, those that the docs do not show included."""
-    found = set()
-    waiting = list(app.routes)
+    found: set[tuple[str, str]] = set()
+    waiting: list[Any] = list(app.routes)
     while waiting:
         route = waiting.pop()
         inner = getattr(route, "original_router", None)
@@ -432,7 +456,7 @@ def routes_of(app):
     return sorted(found)
 
 
-def filled(path):
+def filled(path: str) -> str:
     """A path with something in place of its parameters."""
     return (
         path.replace("{name:path}", "a")

@@ -3,18 +3,22 @@
 import asyncio
 import json
 import socket
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import uvicorn
 
-from tests.unit.web.desk import app_of
+from tests.unit.web.desk import FakeDesk, app_of
+
+Event = tuple[str | None, dict[str, Any]]  # its id, where it has one, and its JSON
 
 PATIENCE_S = 5.0  # far more than anything here takes
 
 
 @asynccontextmanager
-async def serving(desk):
+async def serving(desk: FakeDesk) -> AsyncIterator[str]:
     """A base URL. Streams end with the history, as they do when the daemon stops."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
@@ -33,7 +37,9 @@ async def serving(desk):
 
 
 @asynccontextmanager
-async def listening(url, path="/events", **headers):
+async def listening(
+    url: str, path: str = "/events", **headers: str
+) -> AsyncIterator[AsyncIterator[Event]]:
     """A listener's events, as (id, JSON)."""
     asked = {"Accept": "text/event-stream", **headers}
     timeout = httpx.Timeout(PATIENCE_S)
@@ -46,7 +52,7 @@ async def listening(url, path="/events", **headers):
         yield events_in(answer)
 
 
-async def events_in(answer):
+async def events_in(answer: httpx.Response) -> AsyncIterator[Event]:
     event_id = None
     async for line in answer.aiter_lines():
         if line.startswith("id: "):
@@ -56,7 +62,7 @@ async def events_in(answer):
             event_id = None
 
 
-async def until(events, wanted):
+async def until(events: AsyncIterator[Event], wanted: str) -> list[Event]:
     """Events up to the first one of the wanted type."""
     heard = []
     async with asyncio.timeout(PATIENCE_S):
