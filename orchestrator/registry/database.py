@@ -1,6 +1,6 @@
 """Opens the registry's file: refuses a newer one, puts a damaged one aside, migrates an older one.
 
-Also the one place that knows SQLite's error codes, and what an operator can do about each.
+Also the one place that knows SQLite's error codes, and what an operator can do about them.
 """
 
 import sqlite3
@@ -26,7 +26,7 @@ WAL_BYTES_KEPT = 4 << 20  # what a burst leaves of the log on disk after a check
 # what was acknowledged could be gone after a power cut. No warm request waits for a commit, so the
 # stronger promise costs a cold load some milliseconds of its seconds.
 #
-# EXCLUSIVE: nobody else has business here while we run, and without it SQLite wants a file of
+# EXCLUSIVE: no other program needs the file while we run, and without it SQLite wants a file of
 # shared memory, which a full disk has no room for and some network file systems cannot share: the
 # daemon could then not even read what it knew.
 _PRAGMAS = (
@@ -84,7 +84,7 @@ def open_database(path: Path, migrations: Sequence[Migration]) -> tuple[Engine, 
 
 def _open_sound(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connection:
     if path.exists() and path.stat().st_size > 0:
-        _glance(path, migrations)
+        _peek(path, migrations)
     # One thread at a time uses it, but not the one that opens it.
     database = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -105,14 +105,14 @@ def _open_sound(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connecti
     return database
 
 
-def _glance(path: Path, migrations: Sequence[Migration]) -> None:
+def _peek(path: Path, migrations: Sequence[Migration]) -> None:
     """Refuse a newer file without a trace: closing a writable one folds its log into it."""
     # A full disk has no room for what a second reader needs; it is asked again when it is open.
     with (
         suppress(sqlite3.OperationalError),
-        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as glance,
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reading,
     ):
-        refuse_newer(version_of(glance), migrations, str(path))
+        refuse_newer(version_of(reading), migrations, str(path))
 
 
 def _check(database: sqlite3.Connection) -> None:
