@@ -14,7 +14,13 @@ from sqlalchemy.pool import StaticPool
 from sqlmodel import create_engine
 
 from orchestrator.errors import RegistryFailed
-from orchestrator.registry.migrations import Migration, migrate, refuse_newer, version_of
+from orchestrator.registry.migrations import (
+    Migration,
+    migrate,
+    refuse_newer,
+    strange_tables,
+    version_of,
+)
 
 BUSY_TIMEOUT_S = (
     2.0  # only an operator's own SQL shell can be in the way: let it finish a statement
@@ -73,7 +79,8 @@ def open_database(path: Path, migrations: Sequence[Migration]) -> tuple[Engine, 
             aside = _put_aside(path)
             problem = (
                 f"the registry was damaged ({damaged}): it is kept as {aside.name}, and a new one "
-                "was begun. Models that run are found again; pins and measured footprints are not."
+                "was begun. Models that run are found again; pins and measured footprints are not: "
+                "a backup that has them can be put in its place while the orchestrator is stopped."
             )
             return _wrap(_open_sound(path, migrations)), (problem,)
     except sqlite3.Error as error:
@@ -92,8 +99,8 @@ def _open_sound(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connecti
     try:
         for pragma in _PRAGMAS:
             database.execute(pragma)
-        refuse_newer(version_of(database), migrations, str(path))
-        _check(database)
+        refuse_newer(_version(database), migrations, str(path))
+        _check(database, migrations)
         migrate(database, migrations)
         # After the migrations: a step that rebuilds a table must not cascade through the others.
         database.execute("PRAGMA foreign_keys = ON")
@@ -115,13 +122,28 @@ def _peek(path: Path, migrations: Sequence[Migration]) -> None:
         refuse_newer(version_of(reading), migrations, str(path))
 
 
-def _check(database: sqlite3.Connection) -> None:
+def _version(database: sqlite3.Connection) -> int:
+    try:
+        return version_of(database)
+    except sqlite3.OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_ERROR:
+            raise
+        raise _damage(f"its table schema_version: {error}") from error
+
+
+def _check(database: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
     """Find damage now, and not in the middle of a load. A file of 24 MB takes under 0.06 s."""
     verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
-        damaged = sqlite3.DatabaseError(verdict)
-        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise damaged
+        raise _damage(verdict)
+    if strange := strange_tables(database, migrations):
+        raise _damage(f"not as an orchestrator made them: {', '.join(strange)}")
+
+
+def _damage(what: str) -> sqlite3.DatabaseError:
+    damaged = sqlite3.DatabaseError(what)
+    damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return damaged
 
 
 def _put_aside(path: Path) -> Path:
