@@ -93,7 +93,7 @@ class HubSupply:
         """By the first megabytes of its files. Blocking. Raise PullFailed or Unpredictable."""
         assert spec.hub is not None
         access = self._access
-        with hub.glance(
+        with hub.peek(
             spec.hub,
             header_suffices,
             home=access.home,
@@ -110,7 +110,7 @@ class HubSupply:
                 will_be = replace(will_be, mmproj=str(seen.projector.later))
         return self._sized(will_be)
 
-    def _expect(self, first: hub.Glanced, parts: tuple[hub.Glanced, ...]) -> None:
+    def _expect(self, first: hub.PeekedFile, parts: tuple[hub.PeekedFile, ...]) -> None:
         """Have the header believed under the path that the file will have."""
         try:
             header = read_header(first.here)
@@ -166,7 +166,7 @@ def _fail(answer: "asyncio.Future[T]", error: Exception) -> None:
         answer.set_exception(error)
 
 
-def _moved(header: Header, parts: tuple[hub.Glanced, ...]) -> Header:
+def _moved(header: Header, parts: tuple[hub.PeekedFile, ...]) -> Header:
     later = {part.here: part.later for part in parts}
     return replace(
         header,

@@ -125,7 +125,7 @@ def _tensors_by_layer(
 
 
 def _extra_width(header: Header, count: int, embedding: int, others: tuple[Tensor, ...]) -> int:
-    """Positions, embeddings for each layer, and the further residual streams of Gemma 3n."""
+    """Positions, embeddings per layer, and the further residual streams of Gemma 3n."""
     streams = _GEMMA3N_EXTRA_STREAMS if header.architecture == "gemma3n" else 0
     streams += any(tensor.name == "position_embd.weight" for tensor in others)
     return _width(header, "embedding_length_per_layer_input", 0) * count + streams * embedding
@@ -203,7 +203,7 @@ def _sliding(header: Header, count: int, window: int) -> tuple[bool, ...]:
         return (False,) * count
     key = "attention.sliding_window_pattern"
     if header.is_array(key):
-        return tuple(bool(each) for each in header.per_layer(key, count))
+        return tuple(bool(flag) for flag in header.per_layer(key, count))
     pattern = families.WINDOW_PATTERNS.get(header.architecture)
     if pattern is None:
         return (True,) * count
@@ -217,7 +217,7 @@ def _recurrent(header: Header, count: int, kv_heads: tuple[int, ...]) -> tuple[b
     if name in families.RECURRENT or name in families.RECURRENT_AND_ATTENDING:
         return (True,) * count
     if header.is_array("attention.recurrent_layers"):
-        return tuple(bool(each) for each in header.per_layer("attention.recurrent_layers", count))
+        return tuple(bool(flag) for flag in header.per_layer("attention.recurrent_layers", count))
     if name in families.RECURRENT_WITHOUT_HEADS:
         feed_forward = _widths(header, "feed_forward_length", count, 0)
         lone = name in families.ONE_BLOCK_PER_LAYER
@@ -249,7 +249,7 @@ def _attending(
 
 
 def _state(header: Header, embedding: int, heads: int, key_head: int) -> int:
-    """Numbers that a recurrent layer keeps for each sequence, however long that is."""
+    """Numbers that a recurrent layer keeps per sequence, however long that is."""
     if header.has("wkv.head_size"):
         shifts = _width(header, "token_shift_count", 2)
         return embedding * (shifts + _width(header, "wkv.head_size"))

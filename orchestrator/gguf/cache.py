@@ -17,9 +17,9 @@ class Cells:
 
     full: int
     sliding: int
-    streams: int  # caches side by side: one that all slots share, or one for each
+    streams: int  # caches side by side: one that all slots share, or one per slot
     tokens: int  # that are computed at once
-    value_width: int  # that values are padded to in every layer; 0: each has its own
+    value_width: int  # that values are padded to in every layer; 0: they are not padded
 
     def of(self, layer: Layer) -> int:
         return self.sliding if layer.sliding else self.full
@@ -31,7 +31,7 @@ def cells_of(architecture: Architecture, settings: Settings) -> Cells:
     sharing = settings.slots if settings.unified_cache else 1
     full = _padded(context if settings.unified_cache else context // settings.slots)
     if not any(layer.attends for layer in architecture.layers):
-        full = tokens  # nothing is kept: they see each other only
+        full = tokens  # nothing is kept: the tokens of a batch see only one another
     sliding = 0
     if architecture.slides:
         sliding = _padded(min(full, architecture.window * sharing + tokens))

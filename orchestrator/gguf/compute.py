@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from orchestrator.gguf.architecture import Architecture, Layer
 from orchestrator.gguf.cache import Cells
-from orchestrator.gguf.placement import HOST, Placement, is_expert, tensor_place
+from orchestrator.gguf.placement import HOST, LayerPlacement, is_expert, tensor_place
 from orchestrator.gguf.quantization import is_quantized_cache
 from orchestrator.gguf.settings import Settings
 
@@ -53,7 +53,7 @@ class Workload:
     architecture: Architecture
     settings: Settings
     cells: Cells
-    placement: Placement
+    placement: LayerPlacement
 
     @property
     def pipelined(self) -> bool:
@@ -150,7 +150,7 @@ def _is_parallel(layer: Layer) -> bool:
 
 
 def _state_width(layer: Layer, embedding: int) -> int:
-    """Of a recurrent layer: projections in several layouts, since each step wants its own."""
+    """Of a recurrent layer: projections in several layouts, one per step."""
     if not layer.state:
         return 0
     if layer.width(".time_mix_output.weight"):

@@ -101,8 +101,8 @@ class Cursor:
         self._advance(length * layout.size)
         if length > NUMBERS_KEPT_MAX:
             return Skipped(length)
-        each = layout.iter_unpack(self._content[start : self.offset])
-        return tuple(number for (number,) in each)
+        numbers = layout.iter_unpack(self._content[start : self.offset])
+        return tuple(number for (number,) in numbers)
 
     def _skip_strings(self, count: int) -> None:
         """The hot loop of this package: nearly all bytes of a header are passed here."""

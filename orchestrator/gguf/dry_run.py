@@ -29,7 +29,7 @@ from orchestrator.gguf.settings import Settings
 
 # A plan takes 20-500 ms; a cold disk or a busy GPU driver can take seconds.
 DEADLINE_S = 30.0
-# The stand-in listens within 20 ms.
+# `ggml-rpc-server` listens within 20 ms.
 PRETEND_DEADLINE_S = 5.0
 PRETEND_POLL_S = 0.01
 # One entry is some hundred bytes; a search for the largest context asks about twenty of them.

@@ -89,7 +89,7 @@ def _doubts(architecture: Architecture) -> tuple[str, ...]:
 
 
 def _truncated(header: Header) -> tuple[str, ...]:
-    """A header is right about a file whose end is missing, but nobody can serve it."""
+    """A header is right about a file whose end is missing, but that file cannot be served."""
     if not header.missing_bytes:
         return ()
     whole = header.file_bytes + header.missing_bytes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WindowPattern:
-    """Every `period`-th layer sees everything, the others a window; which comes first differs."""
+    """One layer in `period` sees everything, the first or the last of them; the others a window."""
 
     period: int
     full_first: bool = False
@@ -86,7 +86,7 @@ CACHELESS = frozenset(
         "wavtokenizer-dec",
     }
 )
-# One cache of one number per head and token, as everybody has had it since GPT-2.
+# One cache of one number per head and token, as GPT-2 has it.
 ORDINARY = frozenset(
     {
         "apertus",

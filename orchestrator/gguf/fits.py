@@ -17,11 +17,11 @@ CACHE_TYPES_BY_EXACTNESS = ("f16", "q8_0", "q5_1", "q4_0")
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Each suggestion changes one setting only; None: that alone does not make it fit."""
+    """A suggestion changes one setting only; None: that alone does not make it fit."""
 
     fits: bool
-    needed_bytes: tuple[int, ...]  # on each GPU, overhead included; on the host without one
-    free_bytes: tuple[int, ...]  # there; on the host, where there is no GPU
+    needed_bytes: tuple[int, ...]  # per GPU, overhead included; on the host where there is no GPU
+    free_bytes: tuple[int, ...]  # at the same places
     context_size: int | None
     gpu_layers: int | None
     cache_type: str | None
@@ -56,7 +56,7 @@ def suggestions(
     host_bytes: int | None = None,
     told_by: Callable[[Header, Settings], Estimate] = estimate,
 ) -> Fit:
-    """Compare the estimate with what is free on each GPU of `tensor_split`, in its order.
+    """Compare the estimate with what is free on the GPUs of `tensor_split`, in its order.
 
     Without a GPU there, the one number is what is free on the host. `host_bytes` are what is free
     there for what the GPUs do not hold; None: that is not looked at. `told_by` may be the engine's
@@ -111,7 +111,7 @@ def _most_layers(
     on_gpus: Callable[[Settings], bool],
     fitting: Callable[[Settings], bool],
 ) -> int | None:
-    """The most that the GPUs hold leaves the least to the host: if that is too much, so is all."""
+    """The most layers on the GPUs leave the least to the host: if that does not fit, none does."""
     if not settings.tensor_split:
         return None
     most = len(architecture_of(header).layers) + 1

@@ -1,4 +1,4 @@
-"""The answer of an estimate: bytes per device and on the host, and how it was come by."""
+"""The answer of an estimate: bytes per device and on the host, and how it was found."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ Json = float | str | list[str] | list[dict[str, float]] | dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One share for each GPU in the order of `tensor_split`; `doubts` are sentences."""
+    """One share per GPU, in the order of `tensor_split`; `doubts` are sentences."""
 
     architecture: str
     method: Method

@@ -94,13 +94,13 @@ class Header:
         raise self._unusable(key, "a whole number", value)
 
     def per_layer(self, key: str, layers: int, default: int | None = None) -> tuple[int, ...]:
-        """The value of `key` for each layer: files store one number for all, or one for each."""
+        """The value of `key` per layer: files store one number for all layers, or one per layer."""
         value = self._own(key)
         if not isinstance(value, tuple):
             return (self.integer(key, default),) * layers
-        if len(value) < layers or not all(isinstance(each, int) for each in value):
+        if len(value) < layers or not all(isinstance(number, int) for number in value):
             raise self._unusable(key, f"{layers} whole numbers", value)
-        return tuple(int(each) for each in value[:layers])
+        return tuple(int(number) for number in value[:layers])
 
     def has(self, key: str) -> bool:
         return self._own(key) is not None

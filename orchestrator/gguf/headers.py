@@ -1,4 +1,4 @@
-"""Headers of model files, each read once for as long as its files stay as they are."""
+"""Headers of model files, read once for as long as the files stay as they are."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from orchestrator.gguf.header import Header, Part
 from orchestrator.gguf.reader import read_header
 
-# Some hundred kilobytes each, without the vocabulary; more files than any catalogue names.
+# A header takes some hundred kilobytes without the vocabulary; more files than any catalogue names.
 HEADERS_MAX = 1024
 
 
@@ -18,7 +18,7 @@ class Headers:
         self._awaited: set[Path] = set()
 
     def expect(self, path: Path, header: Header) -> None:
-        """The header of a model that will come to lie at `path`: believed until it does."""
+        """The header of a model that will be downloaded to `path`: used until the file is there."""
         self._keep(path, header)
         self._awaited.add(path)
 

@@ -1,4 +1,4 @@
-"""Which device each layer and each tensor is on, by the rules of llama.cpp's loader."""
+"""Which device a layer or a tensor is on, by the rules of llama.cpp's loader."""
 
 import re
 import struct
@@ -30,7 +30,7 @@ _SINGLE = struct.Struct("<f")
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class LayerPlacement:
     """The device number of every layer, and of the output that follows them; `HOST` is one."""
 
     layers: tuple[int, ...]
@@ -45,7 +45,7 @@ class Placement:
         return self.output != HOST and HOST not in self.layers
 
 
-def place(architecture: Architecture, settings: Settings) -> Placement:
+def place(architecture: Architecture, settings: Settings) -> LayerPlacement:
     count = len(architecture.layers)
     asked = count + 1 if settings.gpu_layers == "all" else max(settings.gpu_layers, 0)
     offloaded = min(asked, count + 1) if settings.tensor_split else 0
@@ -54,13 +54,13 @@ def place(architecture: Architecture, settings: Settings) -> Placement:
     places = [HOST] * first + [
         bisect_right(bounds, _single(i / offloaded)) for i in range(offloaded)
     ]
-    return Placement(tuple(places[:count]), places[count])
+    return LayerPlacement(tuple(places[:count]), places[count])
 
 
 def _bounds(shares: tuple[float, ...]) -> list[float]:
-    """Where each device's share ends, in the single precision that decides ties in the loader."""
+    """Where the devices' shares end, in the single precision that decides ties in the loader."""
     sums = list(accumulate((_single(share) for share in shares), lambda a, b: _single(a + b)))
-    return [_single(each / sums[-1]) for each in sums[:-1]]
+    return [_single(end / sums[-1]) for end in sums[:-1]]
 
 
 def _single(number: float) -> float:
@@ -69,9 +69,9 @@ def _single(number: float) -> float:
 
 
 def weights_bytes(
-    architecture: Architecture, placement: Placement, settings: Settings
+    architecture: Architecture, placement: LayerPlacement, settings: Settings
 ) -> dict[int, int]:
-    """Bytes of weights on each device, `HOST` included."""
+    """Bytes of weights by device, `HOST` included."""
     held = dict.fromkeys([HOST, *range(len(settings.tensor_split))], 0)
     for i, layer in enumerate(architecture.loaded_layers):
         for tensor in layer.tensors:
@@ -82,8 +82,8 @@ def weights_bytes(
     return held
 
 
-def adapters_bytes(placement: Placement, settings: Settings) -> dict[int, int]:
-    """Bytes of all LoRA adapters on each device, `HOST` included."""
+def adapters_bytes(placement: LayerPlacement, settings: Settings) -> dict[int, int]:
+    """Bytes of all LoRA adapters by device, `HOST` included."""
     held = dict.fromkeys([HOST, *range(len(settings.tensor_split))], 0)
     for adapter in settings.loras:
         for tensor in adapter.tensors:
@@ -91,7 +91,7 @@ def adapters_bytes(placement: Placement, settings: Settings) -> dict[int, int]:
     return held
 
 
-def tensor_place(tensor: Tensor, layer: int, placement: Placement, settings: Settings) -> int:
+def tensor_place(tensor: Tensor, layer: int, placement: LayerPlacement, settings: Settings) -> int:
     if layer < settings.n_cpu_moe and is_expert(tensor):
         return HOST
     return placement.layers[layer]
@@ -101,7 +101,7 @@ def is_expert(tensor: Tensor) -> bool:
     return _EXPERTS.search(tensor.name) is not None
 
 
-def _unnumbered_place(tensor: Tensor, placement: Placement) -> int:
+def _unnumbered_place(tensor: Tensor, placement: LayerPlacement) -> int:
     if tensor.name.startswith(_INPUT_NAMES):
         return HOST
     if tensor.name.startswith(_FIRST_LAYER_NAMES):
@@ -109,7 +109,7 @@ def _unnumbered_place(tensor: Tensor, placement: Placement) -> int:
     return placement.output
 
 
-def _tied_output_bytes(architecture: Architecture, placement: Placement) -> int:
+def _tied_output_bytes(architecture: Architecture, placement: LayerPlacement) -> int:
     """Where the output is the input embedding, it is there twice: looked up, and multiplied.
 
     On the host one copy serves both, unless the type is one that the CPU multiplies rearranged.
@@ -122,7 +122,7 @@ def _tied_output_bytes(architecture: Architecture, placement: Placement) -> int:
     return 0 if once else embedding.size_bytes
 
 
-def _adapter_place(tensor: Tensor, placement: Placement) -> int:
+def _adapter_place(tensor: Tensor, placement: LayerPlacement) -> int:
     """An adapter's matrices lie beside the matrix that they adapt."""
     number = re.match(r"blk\.(\d{1,4})\.", tensor.name)
     if number is None:

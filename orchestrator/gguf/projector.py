@@ -1,7 +1,7 @@
-"""What the second file of a model with eyes or ears occupies: its encoders, whole, in one place.
+"""What a projector, the encoders for pictures and sound, occupies: whole, in one place.
 
-The planner is asked about pictures of the size that the engine warms up with; here it is the
-largest one that it would take, because that is the one that runs out of memory.
+llama.cpp plans for a picture of the size that it warms up with; here it is the largest one that it
+accepts, because that is the one that runs out of memory.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from orchestrator.gguf.footprint import Share
 from orchestrator.gguf.header import Header
 
 _FLOAT = 4
-# llama.cpp cuts a picture of any size off at this many tokens, each of some patches squared.
+# llama.cpp cuts a picture of any size off at this many tokens of some patches squared.
 _TOKENS_MAX = 4096
 _ANY_SIZE = frozenset(
     {

@@ -111,7 +111,7 @@ def _part_paths(path: Path, count: int) -> list[Path]:
 
 
 def _numbered_parts(paths: list[Path]) -> Iterator[_PartHeader]:
-    """Each part, provided that it says itself that it is the one its name promises."""
+    """The parts, provided that their headers say the number that their names promise."""
     for number, path in enumerate(paths):
         part = _read_part(path)
         if part.integer("split.count", 1) != len(paths) or part.integer("split.no", 0) != number:
@@ -208,7 +208,7 @@ def _place(cursor: Cursor) -> _Place:
 
 
 def _sizes(cursor: Cursor, places: list[_Place], data_bytes: int) -> list[int]:
-    """Bytes of each tensor: from its type, or up to the next tensor where ggml has a newer type."""
+    """Bytes per tensor: from its type, or up to the next tensor where ggml has a newer type."""
     if all(place.type_id in BLOCK_TYPES for place in places):
         return [_known_size(place) for place in places]
     starts = sorted({place.offset for place in places})

@@ -31,7 +31,7 @@ class Settings:
     batch: int = 2048
     ubatch: int = 512
     gpu_layers: int | Literal["all"] = "all"  # the output counts as one
-    tensor_split: tuple[float, ...] = (1.0,)  # a share for each GPU; empty: there is none
+    tensor_split: tuple[float, ...] = (1.0,)  # a share per GPU; empty: there is none
     flash_attention: bool = True
     cache_on_gpu: bool = True
     n_cpu_moe: int = 0  # layers whose experts stay on the host, from the first
@@ -40,7 +40,7 @@ class Settings:
     projector: Header | None = None
     projector_on_gpu: bool = True
     gpu_overhead_bytes: int = GPU_OVERHEAD_BYTES
-    checkpoints: int = 0  # of each slot's context, in host RAM; in no plan of the engine
+    checkpoints: int = 0  # per slot, of its context, in host RAM; in no plan of the engine
 
     def __post_init__(self) -> None:
         """Raise `GgufError` for what no server would start with."""

@@ -1,4 +1,4 @@
-"""Whether a file is a whole model at all: asked before anybody leaves for it."""
+"""Whether a file is a whole model at all: asked before a resident is evicted for it."""
 
 from pathlib import Path
 

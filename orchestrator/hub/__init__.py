@@ -7,8 +7,8 @@ callback, which is asked at least at every piece that arrives and every second o
 
 from orchestrator.hub.access import ENDPOINT, Access, access_from
 from orchestrator.hub.failures import Cause, PullFailed
-from orchestrator.hub.glancing import Glance, Glanced, glance
 from orchestrator.hub.layout import projector_beside
+from orchestrator.hub.peeking import Peek, PeekedFile, peek
 from orchestrator.hub.progress import Patience, Phase, Progress, Report
 from orchestrator.hub.pulling import cached, pull
 from orchestrator.hub.references import NAMES, Reference, parse
@@ -18,9 +18,9 @@ __all__ = [
     "NAMES",
     "Access",
     "Cause",
-    "Glance",
-    "Glanced",
     "Patience",
+    "Peek",
+    "PeekedFile",
     "Phase",
     "Progress",
     "PullFailed",
@@ -28,8 +28,8 @@ __all__ = [
     "Report",
     "access_from",
     "cached",
-    "glance",
     "parse",
+    "peek",
     "projector_beside",
     "pull",
 ]

@@ -93,12 +93,12 @@ def plain_etag(text: str | None) -> str | None:
 
 
 def read_listing(text: bytes, reference: Reference) -> Listing:
-    """Only what is needed is looked at, and nothing of it is believed unseen."""
+    """Only what is needed is read, and all of that is checked."""
     try:
         answer = json.loads(text)
         commit = answer["sha"]
         found = {
-            each["rfilename"]: (each.get("lfs") or {}).get("sha256") for each in answer["siblings"]
+            file["rfilename"]: (file.get("lfs") or {}).get("sha256") for file in answer["siblings"]
         }
         digests = {path: digest for path, digest in found.items() if is_inside(path)}
         usable = COMMIT.fullmatch(commit) is not None

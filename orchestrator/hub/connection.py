@@ -1,6 +1,6 @@
 """Talks to a hub: what a repository holds, and the bytes of one file.
 
-The token goes to the hub itself and to nobody that it redirects to. Nothing is logged: addresses
+The token goes to the hub itself and to no host that it redirects to. Nothing is logged: addresses
 carry signatures. A failure that may pass is raised as `Again`; `persist` is the only retry.
 """
 

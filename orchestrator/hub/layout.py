@@ -25,7 +25,7 @@ _REF_BYTES_MAX = 100  # a commit is 40
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class RepoCache:
     """The part of the cache that belongs to one repository."""
 
     home: Path

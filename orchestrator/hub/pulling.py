@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.hub.access import ENDPOINT
 from orchestrator.hub.connection import Facts, Hub, persist
 from orchestrator.hub.failures import Cause, PullFailed
-from orchestrator.hub.layout import Shelf
+from orchestrator.hub.layout import RepoCache
 from orchestrator.hub.progress import Meter, Patience, Phase, Progress, Report
 from orchestrator.hub.references import Chosen, Reference, choose, parse
 from orchestrator.hub.transfer import Source, bring, size_of
@@ -23,7 +23,7 @@ def _free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def tell_nobody(progress: Progress) -> None:
+def no_report(progress: Progress) -> None:
     """The default report."""
 
 
@@ -33,7 +33,7 @@ def pull(
     home: Path,
     endpoint: str = ENDPOINT,
     token: str | None = None,
-    progress: Report = tell_nobody,
+    progress: Report = no_report,
     patience: Patience | None = None,
     free_bytes: Callable[[Path], int] = _free_bytes,
 ) -> Path:
@@ -45,7 +45,7 @@ def pull(
     """
     wanted, bounds = parse(reference), patience or Patience()
     meter = Meter(progress, bounds)
-    shelf = Shelf(home, wanted.repo)
+    cache = RepoCache(home, wanted.repo)
     with disk_translated(home), Hub(endpoint, token, bounds) as hub:
         meter.say(Phase.ASKING)
         try:
@@ -59,56 +59,56 @@ def pull(
         chosen = choose(wanted, tuple(listing.digests))
         ask = partial(hub.facts, wanted, listing)
         files = [persist(partial(ask, path), meter, bounds) for path in chosen.all]
-        _need_room(files, shelf, free_bytes)
+        _need_room(files, cache, free_bytes)
         meter.expect(sum(facts.size_bytes for facts in files))
         source = Source(
             hub=hub,
             reference=wanted,
             commit=listing.commit,
-            shelf=shelf,
+            cache=cache,
             meter=meter,
             patience=bounds,
         )
         for facts in files:
             bring(facts, source)
-        return _shelve(files, wanted, listing.commit, shelf, meter)
+        return _link_all(files, wanted, listing.commit, cache, meter)
 
 
 def cached(reference: str, *, home: Path) -> Path | None:
-    """Where the model is since an earlier pull, without asking anybody; None if it is not."""
+    """Where the model is since an earlier pull, without asking the hub; None if it is not."""
     wanted = parse(reference)
-    shelf = Shelf(home, wanted.repo)
-    commit = shelf.commit_of(wanted.revision)
+    cache = RepoCache(home, wanted.repo)
+    commit = cache.commit_of(wanted.revision)
     if commit is None:
         return None
     try:
-        chosen: Chosen = choose(wanted, shelf.names(commit))
+        chosen: Chosen = choose(wanted, cache.names(commit))
     except PullFailed:
         return None
-    return shelf.file(commit, chosen.parts[0])
+    return cache.file(commit, chosen.parts[0])
 
 
-def _shelve(
-    files: Sequence[Facts], wanted: Reference, commit: str, shelf: Shelf, meter: Meter
+def _link_all(
+    files: Sequence[Facts], wanted: Reference, commit: str, cache: RepoCache, meter: Meter
 ) -> Path:
-    # The first part comes last: whoever finds it finds everything.
-    linked = [shelf.link(commit, facts.path, facts.digest) for facts in reversed(files)]
-    shelf.remember(wanted.revision, commit)
+    # The first part is linked last: once it is there, all parts are.
+    linked = [cache.link(commit, facts.path, facts.digest) for facts in reversed(files)]
+    cache.remember(wanted.revision, commit)
     meter.say(Phase.DONE, file=files[0].path)
     return linked[-1]
 
 
-def _need_room(files: Sequence[Facts], shelf: Shelf, free_bytes: Callable[[Path], int]) -> None:
+def _need_room(files: Sequence[Facts], cache: RepoCache, free_bytes: Callable[[Path], int]) -> None:
     """Raise PullFailed before the first byte rather than after the last that fits."""
-    missing = sum(_missing_bytes(facts, shelf) for facts in files)
+    missing = sum(_missing_bytes(facts, cache) for facts in files)
     if missing == 0:
         return
-    shelf.folder.mkdir(parents=True, exist_ok=True)
-    free = free_bytes(shelf.folder)
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    free = free_bytes(cache.folder)
     if missing + RESERVE_BYTES > free:
         raise PullFailed(
             Cause.DISK_FULL,
-            f"{_together(files)} needs {missing // _MIB} MiB more in {shelf.home}, and"
+            f"{_together(files)} needs {missing // _MIB} MiB more in {cache.home}, and"
             f" {RESERVE_BYTES // _MIB} MiB stay free; {free // _MIB} MiB are free.",
             "Make room there, or set HF_HOME to a folder on a larger disk.",
         )
@@ -119,10 +119,10 @@ def _together(files: Sequence[Facts]) -> str:
     return name if len(files) == 1 else f"{name} with {len(files) - 1} more files"
 
 
-def _missing_bytes(facts: Facts, shelf: Shelf) -> int:
-    if size_of(shelf.blob(facts.digest)) == facts.size_bytes:
+def _missing_bytes(facts: Facts, cache: RepoCache) -> int:
+    if size_of(cache.blob(facts.digest)) == facts.size_bytes:
         return 0
-    return max(0, facts.size_bytes - size_of(shelf.partial(facts.digest)))
+    return max(0, facts.size_bytes - size_of(cache.partial(facts.digest)))
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def disk_translated(home: Path) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # of whoever listens to the progress: no disk is broken
+        raise  # the reader of the progress is gone: the disk is not broken
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise PullFailed(

@@ -69,7 +69,7 @@ def parse(text: str) -> Reference:
 
 
 def is_inside(path: str) -> bool:
-    """True if a path that somebody else wrote stays below the folder it is joined to."""
+    """True if a path that came from outside stays below the folder it is joined to."""
     parts = path.split("/")
     return all(
         part not in ("", ".", "..") and "\\" not in part and part.isprintable() for part in parts

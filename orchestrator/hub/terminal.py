@@ -55,7 +55,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         help=f"a repository and one of its files, or {', '.join(sorted(NAMES))}",
     )
     parser.add_argument(
-        "--if-missing", action="store_true", help="ask nobody if an earlier download is here"
+        "--if-missing",
+        action="store_true",
+        help="ask no hub if an earlier download is here",
     )
     words = parser.parse_args(arguments)
     return pull_and_tell(words.reference, environ, if_missing=words.if_missing)

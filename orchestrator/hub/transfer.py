@@ -1,4 +1,4 @@
-"""Brings the bytes of one file, goes on where an earlier try ended, and lets no wrong byte stay."""
+"""Brings the bytes of one file, goes on where an earlier try ended, and keeps no wrong byte."""
 
 import hashlib
 import os
@@ -9,14 +9,14 @@ from typing import Protocol, Self
 
 from orchestrator.hub.connection import Facts, Hub, persist
 from orchestrator.hub.failures import Again, Cause, PullFailed
-from orchestrator.hub.layout import Shelf, locked
+from orchestrator.hub.layout import RepoCache, locked
 from orchestrator.hub.progress import Meter, Patience, Phase
 from orchestrator.hub.references import Reference
 
 READ_BYTES = 1 << 20
 SHA256_LENGTH = 64
 STARTS_MAX = 2  # a wrong hash may come from what an earlier pull left; the second one does not
-BREAKS_MAX = 100  # of one file, each with some bytes gained: a line this bad needs a person
+BREAKS_MAX = 100  # of one file, though bytes arrived before every one: such a line needs a person
 BREAK_PAUSE_S = 1.0  # before going on after such a break
 
 
@@ -27,18 +27,18 @@ class Source:
     hub: Hub
     reference: Reference
     commit: str
-    shelf: Shelf
+    cache: RepoCache
     meter: Meter
     patience: Patience
 
 
 def bring(facts: Facts, source: Source) -> None:
     """Return when the blob is here and verified. Raise PullFailed; what arrived is kept."""
-    shelf, meter = source.shelf, source.meter
-    blob, partial = shelf.blob(facts.digest), shelf.partial(facts.digest)
+    cache, meter = source.cache, source.meter
+    blob, partial = cache.blob(facts.digest), cache.partial(facts.digest)
     meter.say(Phase.DOWNLOADING, file=facts.path)
     blob.parent.mkdir(parents=True, exist_ok=True)
-    lock = shelf.lock(facts.digest)
+    lock = cache.lock(facts.digest)
     with locked(lock, lambda: size_of(partial), lambda: meter.say(Phase.WAITING), source.patience):
         if blob.is_file() and size_of(blob) == facts.size_bytes:
             meter.count(facts.size_bytes)
@@ -119,7 +119,7 @@ class Partial:
         self._hash = _hash_for(self.facts)
 
     def keep(self) -> None:
-        """Have the bytes on the disk before they get their name: a crash leaves no hollow blob."""
+        """Put the bytes on the disk before they get their name: after a crash a blob is whole."""
         os.fsync(self._file.fileno())
 
     def _read_again(self) -> None:

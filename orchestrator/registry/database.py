@@ -1,6 +1,6 @@
 """Opens the registry's file: refuses a newer one, puts a damaged one aside, migrates an older one.
 
-Also the one place that knows SQLite's error codes, and what an operator can do about each.
+Also the one place that knows SQLite's error codes, and what an operator can do about them.
 """
 
 import sqlite3
@@ -14,7 +14,13 @@ from sqlalchemy.pool import StaticPool
 from sqlmodel import create_engine
 
 from orchestrator.errors import RegistryFailed
-from orchestrator.registry.migrations import Migration, migrate, refuse_newer, version_of
+from orchestrator.registry.migrations import (
+    Migration,
+    migrate,
+    refuse_newer,
+    strange_tables,
+    version_of,
+)
 
 BUSY_TIMEOUT_S = (
     2.0  # only an operator's own SQL shell can be in the way: let it finish a statement
@@ -26,7 +32,7 @@ WAL_BYTES_KEPT = 4 << 20  # what a burst leaves of the log on disk after a check
 # what was acknowledged could be gone after a power cut. No warm request waits for a commit, so the
 # stronger promise costs a cold load some milliseconds of its seconds.
 #
-# EXCLUSIVE: nobody else has business here while we run, and without it SQLite wants a file of
+# EXCLUSIVE: no other program needs the file while we run, and without it SQLite wants a file of
 # shared memory, which a full disk has no room for and some network file systems cannot share: the
 # daemon could then not even read what it knew.
 _PRAGMAS = (
@@ -73,7 +79,8 @@ def open_database(path: Path, migrations: Sequence[Migration]) -> tuple[Engine, 
             aside = _put_aside(path)
             problem = (
                 f"the registry was damaged ({damaged}): it is kept as {aside.name}, and a new one "
-                "was begun. Models that run are found again; pins and measured footprints are not."
+                "was begun. Models that run are found again; pins and measured footprints are not: "
+                "a backup that has them can be put in its place while the orchestrator is stopped."
             )
             return _wrap(_open_sound(path, migrations)), (problem,)
     except sqlite3.Error as error:
@@ -84,7 +91,7 @@ def open_database(path: Path, migrations: Sequence[Migration]) -> tuple[Engine, 
 
 def _open_sound(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connection:
     if path.exists() and path.stat().st_size > 0:
-        _glance(path, migrations)
+        _peek(path, migrations)
     # One thread at a time uses it, but not the one that opens it.
     database = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -92,8 +99,8 @@ def _open_sound(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connecti
     try:
         for pragma in _PRAGMAS:
             database.execute(pragma)
-        refuse_newer(version_of(database), migrations, str(path))
-        _check(database)
+        refuse_newer(_version(database), migrations, str(path))
+        _check(database, migrations)
         migrate(database, migrations)
         # After the migrations: a step that rebuilds a table must not cascade through the others.
         database.execute("PRAGMA foreign_keys = ON")
@@ -105,23 +112,38 @@ def _open_sound(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connecti
     return database
 
 
-def _glance(path: Path, migrations: Sequence[Migration]) -> None:
+def _peek(path: Path, migrations: Sequence[Migration]) -> None:
     """Refuse a newer file without a trace: closing a writable one folds its log into it."""
     # A full disk has no room for what a second reader needs; it is asked again when it is open.
     with (
         suppress(sqlite3.OperationalError),
-        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as glance,
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reading,
     ):
-        refuse_newer(version_of(glance), migrations, str(path))
+        refuse_newer(version_of(reading), migrations, str(path))
 
 
-def _check(database: sqlite3.Connection) -> None:
+def _version(database: sqlite3.Connection) -> int:
+    try:
+        return version_of(database)
+    except sqlite3.OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_ERROR:
+            raise
+        raise _damage(f"its table schema_version: {error}") from error
+
+
+def _check(database: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
     """Find damage now, and not in the middle of a load. A file of 24 MB takes under 0.06 s."""
     verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
-        damaged = sqlite3.DatabaseError(verdict)
-        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise damaged
+        raise _damage(verdict)
+    if strange := strange_tables(database, migrations):
+        raise _damage(f"not as an orchestrator made them: {', '.join(strange)}")
+
+
+def _damage(what: str) -> sqlite3.DatabaseError:
+    damaged = sqlite3.DatabaseError(what)
+    damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return damaged
 
 
 def _put_aside(path: Path) -> Path:

@@ -42,7 +42,7 @@ class StateLock:
                 f"another orchestrator (process {holder or 'unknown'}) uses the state directory "
                 f"{path.parent}. Stop it, or give this one a state_dir of its own."
             ) from refused
-        # The lock holds without the number, which is a courtesy to whoever comes second: a full
+        # The lock holds without the number, which only names the holder to a second one: a full
         # disk must not keep the daemon from starting.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)

@@ -6,6 +6,7 @@ do not change their meaning when the tables of `rows.py` do.
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -72,6 +73,35 @@ def refuse_newer(version: int, migrations: Sequence[Migration], name: str) -> No
             "orchestrator, or move the file away to begin with an empty registry (models that "
             "run are found again; pins and measured footprints are not)."
         )
+
+
+def strange_tables(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> list[str]:
+    """Tables that lack what the steps up to its version made, or that a later step will make.
+
+    What else is in the file does not disturb us.
+    """
+    version = version_of(connection)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as sound:
+        migrate(sound, [step for step in migrations if step.version <= version])
+        made = _columns(sound)
+        migrate(sound, migrations)
+        ours = {table for table, *_ in _columns(sound)}
+    found = _columns(connection)
+    incomplete = {table for table, *_ in made - found}
+    too_early = {table for table, *_ in found} & (ours - {table for table, *_ in made})
+    return sorted(incomplete | too_early)
+
+
+def _columns(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """(table, column, its place in the key), and (table, column, what it refers to)."""
+    return set(
+        connection.execute(
+            """SELECT m.name, c.name, c.pk FROM sqlite_master m JOIN pragma_table_info(m.name) c
+            WHERE m.type = 'table'
+            UNION ALL SELECT m.name, f."from", f."table" || ' ' || f.on_delete
+            FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f"""
+        ).fetchall()
+    )
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:

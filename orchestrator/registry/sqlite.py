@@ -14,7 +14,7 @@ from sqlmodel import Session
 from orchestrator.errors import RegistryFailed
 from orchestrator.ports import DecisionRecord, Page
 from orchestrator.registry import statements
-from orchestrator.registry.commits import Act, Commits, Write
+from orchestrator.registry.commits import WRITE_PATIENCE_S, Act, Commits, Write
 from orchestrator.registry.database import explain, open_database
 from orchestrator.registry.lock import StateLock
 from orchestrator.registry.migrations import MIGRATIONS, Migration
@@ -39,7 +39,13 @@ class SqliteRegistry(Tables):
         self.problems = problems
 
     @classmethod
-    def open(cls, state_dir: Path, migrations: Sequence[Migration] = MIGRATIONS) -> Self:
+    def open(
+        cls,
+        state_dir: Path,
+        migrations: Sequence[Migration] = MIGRATIONS,
+        *,
+        patience_s: float = WRITE_PATIENCE_S,
+    ) -> Self:
         """Lock the directory and open its registry; blocks for as long as the disk takes.
 
         Raise RegistryFailed if another daemon uses the directory, if the file is of a newer
@@ -53,7 +59,7 @@ class SqliteRegistry(Tables):
             engine, problems = open_database(path, migrations)
             problems += _end_orphans(engine, path)
             undo.pop_all()
-        return cls(Commits(engine, path), lock, problems)
+        return cls(Commits(engine, path, patience_s=patience_s), lock, problems)
 
     @property
     def problem(self) -> str | None:

@@ -1,6 +1,6 @@
 """What the registry asks of its tables. Each function runs within the caller's transaction.
 
-A function that reads gives what could be read together with a sentence about each row that could
+A function that reads gives what could be read together with a sentence per row that could
 not: one damaged row must not cost the others.
 """
 
@@ -106,7 +106,7 @@ def prune(session: Session, before: datetime, keep_decisions: int) -> int:
 
 
 def end_orphans(session: Session, now: datetime) -> None:
-    """Nobody works any more on what the last daemon had not finished: say so to whoever asks."""
+    """What the last daemon had not finished has failed; a question about it is answered so."""
     session.exec(
         update(OperationRow)
         .where(col(OperationRow.finished_at).is_(None))

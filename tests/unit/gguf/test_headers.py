@@ -62,11 +62,11 @@ def test_the_memory_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_header_is_believed_until_its_file_comes(tmp_path: Path) -> None:
     headers = Headers()
-    glanced = read_header(write_model(tmp_path / "here.gguf", {"general.architecture": "gemma3"}))
+    peeked = read_header(write_model(tmp_path / "here.gguf", {"general.architecture": "gemma3"}))
     later = tmp_path / "later.gguf"
-    headers.expect(later, glanced)
-    assert headers.of(later) is glanced
-    assert headers.remembered(later) is glanced
+    headers.expect(later, peeked)
+    assert headers.of(later) is peeked
+    assert headers.remembered(later) is peeked
     write_model(later, {"general.architecture": "llama"})
     assert headers.of(later).architecture == "llama"
     later.unlink()  # it was there: now it is missed

@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.hub.failures import Cause, PullFailed
-from orchestrator.hub.layout import Shelf, locked, projector_beside
+from orchestrator.hub.layout import RepoCache, locked, projector_beside
 from orchestrator.hub.progress import Patience
 
 COMMIT = "b" * 40
 
 
-def shelf(home: Path) -> Shelf:
-    made = Shelf(home, "org/Repo")
+def shelf(home: Path) -> RepoCache:
+    made = RepoCache(home, "org/Repo")
     (made.folder / "blobs").mkdir(parents=True)
     made.blob("d1").write_bytes(b"one")
     return made
@@ -20,7 +20,7 @@ def shelf(home: Path) -> Shelf:
 def test_a_link_is_relative_so_that_the_cache_can_be_mounted_elsewhere(tmp_path: Path) -> None:
     shelf(tmp_path / "here").link(COMMIT, "sub/model.gguf", "d1")
     (tmp_path / "here").rename(tmp_path / "there")
-    moved = Shelf(tmp_path / "there", "org/Repo").file(COMMIT, "sub/model.gguf")
+    moved = RepoCache(tmp_path / "there", "org/Repo").file(COMMIT, "sub/model.gguf")
     assert moved.read_bytes() == b"one"
 
 

@@ -165,14 +165,54 @@ def test_a_path_that_cannot_be_opened_says_what_would_help(path):
         open_database(path, MIGRATIONS)
 
 
-def test_somebody_elses_tables_are_not_touched(path):
+def test_a_foreign_table_in_the_way_is_put_aside_untouched(path):
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE residents (name TEXT)")
         other.execute("INSERT INTO residents VALUES ('theirs')")
         other.commit()
-    with pytest.raises(RegistryFailed, match="already exists"):
-        open_database(path, MIGRATIONS)
-    assert asked(path, "SELECT name FROM residents") == "theirs"
+    assert "not as an orchestrator made them: residents" in open_and_close(path)[0]
+    aside = next(path.parent.glob("registry.sqlite.broken-*"))
+    assert asked(aside, "SELECT name FROM residents") == "theirs"
+    assert asked(path, "SELECT count(*) FROM residents") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "table"),
+    [
+        ("DROP TABLE leases", "leases"),
+        ("ALTER TABLE learned DROP COLUMN measured_at", "learned"),
+        ("DROP TABLE pins; CREATE TABLE pins (model VARCHAR, pinned INTEGER)", "pins"),
+        (
+            """DROP TABLE leases; CREATE TABLE leases (id VARCHAR PRIMARY KEY, instance VARCHAR,
+            model VARCHAR, owner VARCHAR, lease VARCHAR)""",
+            "leases",
+        ),
+        ("DROP TABLE schema_version", "decisions, learned, leases, operations, pins, residents"),
+        ("DELETE FROM schema_version", "decisions"),
+        ("DROP TABLE schema_version; CREATE TABLE schema_version (name)", "schema_version"),
+    ],
+    ids=["missing", "column", "key", "reference", "unversioned", "emptied", "history"],
+)
+def test_a_schema_that_was_changed_is_damage_like_other_damage(path, change, table):
+    with_pins(path, count=1)
+    with closing(sqlite3.connect(path)) as shell:
+        shell.executescript(change)
+    (problem,) = open_and_close(path)
+    assert table in problem
+    assert "kept as registry.sqlite.broken-" in problem
+    assert open_and_close(path) == ()
+    assert asked(path, "SELECT count(*) FROM leases") == 0
+
+
+def test_what_an_operator_added_is_left_in_peace(path):
+    with_pins(path, count=1)
+    with closing(sqlite3.connect(path)) as shell:
+        shell.executescript(
+            "CREATE TABLE notes (text); CREATE INDEX mine ON pins (pinned);"
+            "ALTER TABLE pins ADD COLUMN why VARCHAR"
+        )
+    assert open_and_close(path) == ()
+    assert asked(path, "SELECT count(*) FROM pins") == 1
 
 
 def test_an_error_without_a_number_is_told_all_the_same(path):

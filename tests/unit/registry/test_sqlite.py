@@ -32,9 +32,12 @@ from tests.unit.registry.records import (
 NEWER = (*MIGRATIONS, Migration(len(MIGRATIONS) + 1, ("CREATE TABLE novelty (name TEXT)",)))
 
 
+NEVER_S = 3600.0  # on a busy machine a thousand writes take longer than a caller waits
+
+
 def played(state_dir, acts):
     async def whole():
-        registry = SqliteRegistry.open(state_dir)
+        registry = SqliteRegistry.open(state_dir, patience_s=NEVER_S)
         try:
             return await acts(registry)
         finally:
@@ -229,7 +232,7 @@ from orchestrator.registry.sqlite import SqliteRegistry
 from tests.unit.registry.records import decision, resident
 
 async def main():
-    registry = SqliteRegistry.open(Path(sys.argv[1]))
+    registry = SqliteRegistry.open(Path(sys.argv[1]), patience_s=3600.0)
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, hard))
     for number in range(400):

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.hub.failures import Cause, PullFailed
-from orchestrator.hub.glancing import BEGINNINGS, glance
+from orchestrator.hub.peeking import BEGINNINGS, peek
 from tests.standins.hub import COMMIT
 from tests.unit.hub.pulls import BYTES, MODEL, REPO, Pulls, pulls
 
 
 def look(operator: Pulls, suffices=lambda _path, _known: True, reference: str = REPO):
-    return glance(
+    return peek(
         reference,
         suffices,
         home=operator.home,

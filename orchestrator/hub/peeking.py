@@ -1,7 +1,7 @@
-"""What a model on a hub will be, told from the first megabytes of its files.
+"""What a model on a hub is, read from the first megabytes of its files without a download.
 
-Nothing is kept: files of the true names and sizes, whose beginnings alone hold bytes, are there
-for as long as the caller reads them.
+Nothing is kept: for as long as the caller reads them there are sparse files of the true names and
+sizes, of which only the beginning is filled.
 """
 
 import tempfile
@@ -14,20 +14,20 @@ from pathlib import Path
 from orchestrator.hub.access import ENDPOINT
 from orchestrator.hub.connection import Facts, Hub, persist
 from orchestrator.hub.failures import Cause, PullFailed
-from orchestrator.hub.layout import Shelf
+from orchestrator.hub.layout import RepoCache
 from orchestrator.hub.progress import Meter, Patience, Phase, Report
-from orchestrator.hub.pulling import disk_translated, tell_nobody
+from orchestrator.hub.pulling import disk_translated, no_report
 from orchestrator.hub.references import Reference, choose, parse
 
 # A vocabulary of 150 000 words with its merges takes 8 MB; the largest known today take 20.
 BEGINNINGS = (2 << 20, 16 << 20, 64 << 20)
 
-# Given a file of which so many bytes are right, whether they are its whole header.
+# Given a file and how many of its first bytes are filled: whether they are the whole header.
 Suffices = Callable[[Path, int], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Glanced:
+class PeekedFile:
     """One file: where it can be read from now, and where a pull will put it."""
 
     here: Path
@@ -36,40 +36,40 @@ class Glanced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Glance:
-    parts: tuple[Glanced, ...]  # of the model, in their order
-    projector: Glanced | None
+class Peek:
+    parts: tuple[PeekedFile, ...]  # of the model, in their order
+    projector: PeekedFile | None
 
     @property
     def total_bytes(self) -> int:
         projector = () if self.projector is None else (self.projector,)
-        return sum(each.size_bytes for each in (*self.parts, *projector))
+        return sum(file.size_bytes for file in (*self.parts, *projector))
 
 
 @contextmanager
-def glance(
+def peek(
     reference: str,
     suffices: Suffices,
     *,
     home: Path,
     endpoint: str = ENDPOINT,
     token: str | None = None,
-    progress: Report = tell_nobody,
+    progress: Report = no_report,
     patience: Patience | None = None,
-) -> Iterator[Glance]:
-    """The beginnings of everything that a pull of the reference would bring.
+) -> Iterator[Peek]:
+    """The beginnings of all files that a pull of the reference would bring.
 
     Raise PullFailed, or what `progress` raises.
     """
     wanted, bounds = parse(reference), patience or Patience()
     meter = Meter(progress, bounds)
-    with tempfile.TemporaryDirectory(prefix="glance-") as folder:
+    with tempfile.TemporaryDirectory(prefix="peek-") as folder:
         with disk_translated(Path(folder)), Hub(endpoint, token, bounds) as hub:
             meter.say(Phase.ASKING)
             listing = persist(lambda: hub.listing(wanted), meter, bounds)
             chosen = choose(wanted, tuple(listing.digests))
-            look = _Look(hub, wanted, listing.commit, Path(folder), Shelf(home, wanted.repo))
-            seen: list[Glanced] = []
+            look = _Look(hub, wanted, listing.commit, Path(folder), RepoCache(home, wanted.repo))
+            seen: list[PeekedFile] = []
             for path in chosen.all:
                 facts = persist(partial(hub.facts, wanted, listing, path), meter, bounds)
                 meter.say(Phase.ASKING, file=path)
@@ -77,8 +77,8 @@ def glance(
         yield _arranged(seen, len(chosen.parts))
 
 
-def _arranged(seen: Sequence[Glanced], parts: int) -> Glance:
-    return Glance(parts=tuple(seen[:parts]), projector=seen[parts] if parts < len(seen) else None)
+def _arranged(seen: Sequence[PeekedFile], parts: int) -> Peek:
+    return Peek(parts=tuple(seen[:parts]), projector=seen[parts] if parts < len(seen) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +87,16 @@ class _Look:
     reference: Reference
     commit: str
     folder: Path
-    shelf: Shelf
+    cache: RepoCache
 
-    def at(self, facts: Facts, suffices: Suffices, meter: Meter, patience: Patience) -> Glanced:
+    def at(self, facts: Facts, suffices: Suffices, meter: Meter, patience: Patience) -> PeekedFile:
         here = self.folder / facts.path
         here.parent.mkdir(parents=True, exist_ok=True)
         for most in BEGINNINGS:
             known = persist(partial(self._begin, facts, here, most), meter, patience)
             if known == facts.size_bytes or suffices(here, known):
-                later = self.shelf.file(self.commit, facts.path)
-                return Glanced(here=here, later=later, size_bytes=facts.size_bytes)
+                later = self.cache.file(self.commit, facts.path)
+                return PeekedFile(here=here, later=later, size_bytes=facts.size_bytes)
         raise PullFailed(
             Cause.BAD_ANSWER,
             f"The header of {facts.path} is longer than {BEGINNINGS[-1] >> 20} MiB.",
@@ -104,7 +104,7 @@ class _Look:
         )
 
     def _begin(self, facts: Facts, here: Path, most: int) -> int:
-        """Write the first bytes of it, and nothing else that is as long; say how many."""
+        """Fill the first bytes of a sparse file of the full size; return how many."""
         known, wanted = 0, min(most, facts.size_bytes)
         with (
             here.open("wb") as file,
@@ -114,5 +114,5 @@ class _Look:
                 known += file.write(piece[: wanted - known])
                 if known >= wanted:
                     break
-            file.truncate(facts.size_bytes)  # sparse: its size is part of what it says
+            file.truncate(facts.size_bytes)  # sparse; the header is checked against the size
         return known
