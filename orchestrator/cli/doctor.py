@@ -60,16 +60,6 @@ def examine(config: Config, search_path: str) -> list[Finding]:
     ]
 
 
-def lines(findings: Sequence[Finding]) -> list[str]:
-    """One line each."""
-    width = max((len(each.what) for each in findings), default=0)
-    return [
-        f"{each.verdict:<7}  {each.what:<{width}}  "
-        + " — ".join(part for part in (each.detail, each.remedy) if part)
-        for each in findings
-    ]
-
-
 def as_json(findings: Sequence[Finding]) -> dict[str, object]:
     return {"findings": [asdict(each) for each in findings]}
 

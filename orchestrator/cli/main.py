@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli import commands
 from orchestrator.cli.client import URL_DEFAULT, NotReached, Refused, Remote, UrlInvalid
-from orchestrator.cli.commands import DONE, FAILED, complain, say
-from orchestrator.cli.render import error_lines, estimate_lines, plain
+from orchestrator.cli.commands import DONE, FAILED
+from orchestrator.cli.render import error_lines, estimate_lines, findings_lines
+from orchestrator.cli.screen import complain, plain, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -270,7 +271,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 def doctor(words: argparse.Namespace) -> int:
     from orchestrator.catalogue.predictions import Predictions
-    from orchestrator.cli.doctor import as_json, examine, lines, needs_help
+    from orchestrator.cli.doctor import as_json, examine, needs_help
     from orchestrator.config import DEFAULT_CONFIG, load_config
     from orchestrator.errors import ConfigInvalid
     from orchestrator.gguf.headers import Headers
@@ -284,7 +285,8 @@ def doctor(words: argparse.Namespace) -> int:
         return MISUSED
     path = os.environ.get("PATH", "")  # noqa: TID251 - where programs are looked for
     findings = examine(checked, path)
-    say(*([json.dumps(as_json(findings), indent=2)] if words.json else lines(findings)))
+    told = [json.dumps(as_json(findings), indent=2)]
+    say(*(told if words.json else findings_lines(findings)))
     return FAILED if needs_help(findings) else DONE
 
 

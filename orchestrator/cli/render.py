@@ -1,13 +1,17 @@
-"""What the API answers, as lines for a terminal. Pure: no clock, no width, no output."""
+"""What the API answers, as sentences and tables. Pure: no clock, no width, no output."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.screen import plain, table
+
 if TYPE_CHECKING:  # shapes of the answers; at run time the terminal starts without the web
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from orchestrator.cli.doctor import Finding
+    from orchestrator.cli.screen import Part
     from orchestrator.web.wire.shapes import (
         Accepted,
         Catalogue,
@@ -30,11 +34,6 @@ NOTHING = "-"
 LOG_LINES_SHOWN_MAX = 20  # of a server that failed: the cause is among the last ones
 
 
-def plain(text: str) -> str:
-    """Without what would move the cursor or colour the terminal of whoever reads it."""
-    return "".join(c if c.isprintable() else "�" for c in text.expandtabs(4))
-
-
 def size(mb: int | None) -> str:
     return UNKNOWN if mb is None else f"{mb / 1024:.1f} GB"
 
@@ -51,20 +50,6 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> list[str]:
-    """Columns as wide as their widest cell; those named in `right` are aligned to the right."""
-    cells = [list(head), *([plain(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
-    flush = {at for at, name in enumerate(head) if name in right.split()}
-    return [
-        "  ".join(
-            cell.rjust(width) if at in flush else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
-
-
 def device_name(device: str) -> str:
     """A GPU's UUID as far as anybody compares it."""
     return device[:12] if device.startswith(("GPU-", "MIG-")) else device
@@ -77,21 +62,16 @@ def joined(words: Iterable[str]) -> str:
 # --- status ----------------------------------------------------------------------------------
 
 
-def status_lines(status: Status) -> list[str]:
+def status_lines(status: Status) -> list[Part]:
     now = _instant(status["now"])
-    lines = [line for device in status["devices"] for line in _device(device)]
+    lines: list[Part] = [line for device in status["devices"] for line in _device(device)]
     lines.append("")
     if status["loaded_models"]:
         models = list(status["loaded_models"].values())
         head = ("MODEL", "STATE", "VRAM", "KNOWN AS", "PRIORITY", "IN USE", "IDLE", "DEVICES")
-        titles, *others = table(
-            (*head, "ENDPOINT"),
-            (_loaded(model, now) for model in models),
-            right="VRAM PRIORITY IDLE",
-        )
-        lines.append(titles)
-        for model, line in zip(models, others, strict=True):
-            lines += [line, *_reservations(model)]
+        rows = (_loaded(model, now) for model in models)
+        lines.append(table((*head, "ENDPOINT"), rows, right="VRAM PRIORITY IDLE"))
+        lines += [line for model in models for line in _reservations(model)]
     else:
         lines.append("No model is loaded.")
     if status["leases"]:
@@ -99,7 +79,7 @@ def status_lines(status: Status) -> list[str]:
     if status["queue"]:
         waiting = ("WAITING FOR", "PRIORITY", "CALLERS", "WAITED", "AT MOST", "BECAUSE")
         rows = (_waiter(waiter) for waiter in status["queue"])
-        lines += ["", *table(waiting, rows, right="PRIORITY CALLERS")]
+        lines += ["", table(waiting, rows, right="PRIORITY CALLERS")]
     return lines
 
 
@@ -145,9 +125,9 @@ def _loaded(model: LoadedModel, now: datetime) -> Sequence[str]:
 def _reservations(model: LoadedModel) -> Iterator[str]:
     """In what it is not as it should be, or as it was asked for."""
     if model["problem"]:
-        yield plain(f"  {model['problem']}")
+        yield plain(f"  {model['model']}: {model['problem']}")
     if model["given_up"]:
-        yield plain(f"  It had to give up: {joined(model['given_up'])}.")
+        yield plain(f"  {model['model']}: It had to give up: {joined(model['given_up'])}.")
 
 
 def _waiter(waiter: Waiter) -> Sequence[str]:
@@ -177,7 +157,7 @@ def needs(vram_mb: int | None, host_mb: int | None) -> str:
     return UNKNOWN if vram_mb is None or host_mb is None else size(vram_mb + host_mb)
 
 
-def models_lines(catalogue: Catalogue) -> list[str]:
+def models_lines(catalogue: Catalogue) -> list[Part]:
     if not catalogue["data"]:
         return ["The catalogue is empty: add models to the configuration."]
     rows = (
@@ -194,10 +174,10 @@ def models_lines(catalogue: Catalogue) -> list[str]:
         for model in catalogue["data"]
     )
     head = ("MODEL", "STATE", "NEEDS", "KNOWN AS", "PRIORITY", "CONTEXT", "SERVICE", "ALIASES")
-    return table(head, rows, right="NEEDS PRIORITY CONTEXT")
+    return [table(head, rows, right="NEEDS PRIORITY CONTEXT")]
 
 
-def lease_lines(leases: ModelLeases) -> list[str]:
+def lease_lines(leases: ModelLeases) -> list[Part]:
     if not leases["leases"]:
         return ["No model is leased."]
     rows = (
@@ -210,10 +190,10 @@ def lease_lines(leases: ModelLeases) -> list[str]:
         )
         for each in leases["leases"]
     )
-    return table(("MODEL", "OWNER", "KIND", "UNTIL", "LEASE"), rows)
+    return [table(("MODEL", "OWNER", "KIND", "UNTIL", "LEASE"), rows)]
 
 
-def room_lines(leases: RoomLeases) -> list[str]:
+def room_lines(leases: RoomLeases) -> list[Part]:
     if not leases["leases"]:
         return ["No VRAM is leased."]
     rows = (
@@ -226,7 +206,7 @@ def room_lines(leases: RoomLeases) -> list[str]:
         )
         for each in leases["leases"]
     )
-    return table(("VRAM", "DEVICE", "OWNER", "UNTIL", "LEASE"), rows, right="VRAM")
+    return [table(("VRAM", "DEVICE", "OWNER", "UNTIL", "LEASE"), rows, right="VRAM")]
 
 
 def until(at: str | None) -> str:
@@ -309,7 +289,7 @@ def plan_lines(answer: PlanAnswer) -> list[str]:
     return [plain(line) for line in lines]
 
 
-def estimate_lines(told: Mapping[str, object]) -> list[str]:
+def estimate_lines(told: Mapping[str, object]) -> list[Part]:
     """Of `orchestrator estimate`: what goes where, and what is not certain about it."""
 
     def mib(key: str) -> str:
@@ -328,9 +308,18 @@ def estimate_lines(told: Mapping[str, object]) -> list[str]:
     said = [str(each) for each in doubts] if isinstance(doubts, list) else []
     return [
         plain(f"{told['architecture']}, by its {told['method']}"),
-        *table(("", "needs"), rows, right="needs"),
+        table(("", "needs"), rows, right="needs"),
         *(plain(f"Not certain: {each}.") for each in said),
     ]
+
+
+def findings_lines(findings: Iterable[Finding]) -> list[Part]:
+    """Of `orchestrator doctor`: one row for every thing that it looked at."""
+    rows = (
+        (found.verdict, found.what, " — ".join(filter(None, (found.detail, found.remedy))))
+        for found in findings
+    )
+    return [table(("", "", ""), rows)]
 
 
 def pinned_lines(answer: Pinned) -> list[str]:

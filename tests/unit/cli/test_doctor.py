@@ -7,6 +7,8 @@ import pytest
 
 from orchestrator.cli import doctor
 from orchestrator.cli.doctor import Verdict
+from orchestrator.cli.render import findings_lines
+from orchestrator.cli.screen import say
 from orchestrator.config import load_config
 from tests.parts import require
 from tests.stand_in import stand_in
@@ -35,7 +37,7 @@ def program(folder, script):
 LOCAL = "services: {local: {engine: llama_cpp}}\n"
 
 
-def test_everything_is_looked_at_and_said_in_one_line_each(configured):
+def test_everything_is_looked_at_and_said_in_one_line_each(configured, capsys):
     findings = doctor.examine(configured("server: {port: 0}\n"), "")
     assert [each.what for each in findings] == [
         "Python",
@@ -49,7 +51,8 @@ def test_everything_is_looked_at_and_said_in_one_line_each(configured):
         "state_dir",
         "port",
     ]
-    lines = doctor.lines(findings)
+    say(*findings_lines(findings))
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(findings)
     assert all(line.startswith(("ok ", "missing ", "problem ")) for line in lines)
     assert all(each.remedy for each in findings if each.verdict is not Verdict.OK)
