@@ -28,13 +28,11 @@ from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName, 
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.vram import MiB
-from orchestrator.devices.driver_thread import DriverThread
 from orchestrator.devices.fake import FakeDevices, FakeDeviceSpec
 from orchestrator.devices.host import HostDevices
 from orchestrator.devices.machine import Machine, detect
-from orchestrator.devices.nvml import OPEN_DEADLINE_S, NvmlDevices
-from orchestrator.devices.nvml_driver import DriverFailed, Trouble, driver_in_words
-from orchestrator.devices.nvml_problems import HANGS
+from orchestrator.devices.nvml import NvmlDevices, ask_driver
+from orchestrator.devices.nvml_driver import Trouble
 from orchestrator.engines.composed import ComposedEngine
 from orchestrator.engines.defined_elsewhere import (
     ExternalLauncher,
@@ -101,17 +99,9 @@ async def make_devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevic
             return detected.devices, None
 
 
-async def nvidia_driver(deadline_s: float = OPEN_DEADLINE_S) -> str | Trouble:
+async def nvidia_driver() -> str | Trouble:
     """What the driver says of itself, or why it cannot be used."""
-    thread = DriverThread("nvml")
-    try:
-        return await thread.ask(driver_in_words, deadline_s)
-    except DriverFailed as failed:
-        return failed.trouble
-    except TimeoutError:
-        return Trouble(problem=HANGS)
-    finally:
-        thread.end()
+    return await ask_driver()
 
 
 def make_drivers(
@@ -345,13 +335,11 @@ class Runtimes:
         return self._docker[entry]
 
 
-async def docker_api(deadline_s: float) -> str:
+async def docker_api(within_s: float) -> str:
     """The version of the API that Docker's engine speaks. Raise Failed if it cannot be asked."""
     from orchestrator.runtimes.docker.engine import Deadlines, DockerEngine
 
-    deadlines = Deadlines(
-        **dict.fromkeys(("call_s", "create_s", "start_s", "remove_s"), deadline_s)
-    )
+    deadlines = Deadlines(call_s=within_s, create_s=within_s, start_s=within_s, remove_s=within_s)
     engine = DockerEngine(docker_url(), deadlines)
     try:
         return await engine.api_version()

@@ -89,14 +89,14 @@ from dataclasses import asdict
 from pathlib import Path
 from orchestrator.cli import doctor
 from orchestrator.config.sections import DeviceSource
-from orchestrator.daemon.wiring import nvidia_driver
+from orchestrator.devices.nvml import ask_driver
 state = Path(os.environ["{STATE_VARIABLE}"])
 found = []
 for text in sys.argv[1:]:
     state.write_text(text)
     found.append([asdict(doctor.nvml(DeviceSource(source))) for source in ("auto", "nvml")])
 state.write_text("hang")
-found.append(getattr(asyncio.run(nvidia_driver(deadline_s=0.3)), "problem", "none"))
+found.append(getattr(asyncio.run(ask_driver(deadline_s=0.3)), "problem", "none"))
 print(json.dumps(found))
 """
 
