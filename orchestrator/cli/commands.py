@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from orchestrator.cli import render
-from orchestrator.cli.client import ANSWER_S, Answer, NotReached, Refused, Remote
-from orchestrator.cli.screen import complain, plain, say, waiting
+from orchestrator.cli.client import ANSWER_S, Answer, ErrorAnswer, NotReached, Remote
+from orchestrator.cli.screen import complain, say, say_exactly, waiting
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -38,7 +38,7 @@ def show(
 ) -> None:
     """With `as_json` exactly what the API said. Raise Unintelligible."""
     if as_json:
-        say(answer.text.rstrip("\n"))
+        say_exactly(answer.text)
         return
     try:
         rendered = list(lines(answer.body))
@@ -79,7 +79,7 @@ def leases(remote: Remote, words: Namespace) -> int:
 
 def logs(remote: Remote, words: Namespace) -> int:
     answer = remote.ask("GET", f"{_model(words)}/logs?{urlencode({'lines': words.lines})}")
-    show(answer, lambda body: map(plain, body["lines"]), as_json=words.json)
+    show(answer, lambda body: map(str, body["lines"]), as_json=words.json)
     return DONE
 
 
@@ -146,7 +146,7 @@ def _loaded(remote: Remote, order: Json, wait_s: float | None) -> Answer:
         try:
             body = {**order, "wait": once_s}
             return remote.ask("POST", "/models/load", body, timeout_s=once_s + ANSWER_S)
-        except Refused as refused:
+        except ErrorAnswer as refused:
             if wait_s is not None or refused.body.get("code") != "load_deadline":
                 raise
 
@@ -214,5 +214,5 @@ def _waits_for(remote: Remote, model: str) -> str:
     try:
         body: Any = remote.ask("GET", "/models/status", timeout_s=LOOK_S).body
         return render.waiting_words(body, model)
-    except (Refused, NotReached, LookupError, TypeError, AttributeError):
+    except (ErrorAnswer, NotReached, LookupError, TypeError, AttributeError):
         return ""

@@ -11,18 +11,20 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import commands
-from orchestrator.cli.client import URL_DEFAULT, NotReached, Refused, Remote, UrlInvalid
-from orchestrator.cli.commands import DONE, FAILED
+from orchestrator.cli.client import URL_DEFAULT, Answer, ErrorAnswer, NotReached, Remote, UrlInvalid
+from orchestrator.cli.commands import DONE, FAILED, show
 from orchestrator.cli.render import error_lines, estimate_lines, findings_lines
-from orchestrator.cli.screen import complain, plain, say
+from orchestrator.cli.screen import complain, plain, say, say_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from orchestrator.cli.client import Json
 
 MISUSED = 2
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
@@ -62,9 +64,9 @@ def _errand(
         except UrlInvalid as error:
             complain(f"{error}: set --url or {URL}.")
             return MISUSED
-        except Refused as refused:
+        except ErrorAnswer as refused:
             if words.json:
-                say(refused.text.rstrip("\n"))
+                say_exactly(refused.text)
             complain(*error_lines(refused.body))
         except NotReached as error:
             complain(str(error), error.remedy)
@@ -198,7 +200,7 @@ def estimate(words: argparse.Namespace) -> int:
     except GgufError as error:
         complain(plain(f"{error}."))  # one line, whatever the file calls itself
         return FAILED
-    say(*([json.dumps(told, indent=2)] if words.json else estimate_lines(told)))
+    show(Answer(told, json.dumps(told, indent=2)), estimate_lines, as_json=words.json)
     return DONE
 
 
@@ -249,10 +251,10 @@ def config(words: argparse.Namespace) -> int:
     from orchestrator.gguf.headers import Headers
 
     if words.kind == "schema":
-        say(json.dumps(config_schema(), indent=2))
+        say_exactly(json.dumps(config_schema(), indent=2))
         return DONE
     if words.kind == "example":
-        say(EXAMPLE_CONFIG.read_text().rstrip("\n"))
+        say_exactly(EXAMPLE_CONFIG.read_text())
         return DONE
     try:
         checked = load_config(words.file, estimate=Predictions(Headers()).footprint)
@@ -271,7 +273,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 def doctor(words: argparse.Namespace) -> int:
     from orchestrator.catalogue.predictions import Predictions
-    from orchestrator.cli.doctor import as_json, examine, needs_help
+    from orchestrator.cli.doctor import examine, needs_help
     from orchestrator.config import DEFAULT_CONFIG, load_config
     from orchestrator.errors import ConfigInvalid
     from orchestrator.gguf.headers import Headers
@@ -285,8 +287,9 @@ def doctor(words: argparse.Namespace) -> int:
         return MISUSED
     path = os.environ.get("PATH", "")  # noqa: TID251 - where programs are looked for
     findings = examine(checked, path)
-    told = [json.dumps(as_json(findings), indent=2)]
-    say(*(told if words.json else findings_lines(findings)))
+    told: Json = {"findings": [asdict(found) for found in findings]}
+    answer = Answer(told, json.dumps(told, indent=2))
+    show(answer, lambda _: findings_lines(findings), as_json=words.json)
     return FAILED if needs_help(findings) else DONE
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.screen import plain, table
+from orchestrator.cli.screen import table
 
 if TYPE_CHECKING:  # shapes of the answers; at run time the terminal starts without the web
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -86,7 +86,7 @@ def status_lines(status: Status) -> list[Part]:
 def _device(device: DeviceShape) -> Iterator[str]:
     name = f"{device['id']} ({device['name']})" if device["id"] != device["name"] else device["id"]
     if device["state"] != "ok":
-        yield plain(f"{name}: {device['state']}: {device['problem']}")
+        yield f"{name}: {device['state']}: {device['problem']}"
         return
     words = [
         f"{size(device['used_mb'])} of {size(device['total_mb'])} used",
@@ -97,7 +97,7 @@ def _device(device: DeviceShape) -> Iterator[str]:
         words.append(f"{device['utilization_percent']:.0f} % busy")
     if device["temperature_c"] is not None:
         words.append(f"{device['temperature_c']:.0f} °C")
-    yield plain(f"{name}: {', '.join(words)}")
+    yield f"{name}: {', '.join(words)}"
 
 
 def _loaded(model: LoadedModel, now: datetime) -> Sequence[str]:
@@ -125,9 +125,9 @@ def _loaded(model: LoadedModel, now: datetime) -> Sequence[str]:
 def _reservations(model: LoadedModel) -> Iterator[str]:
     """In what it is not as it should be, or as it was asked for."""
     if model["problem"]:
-        yield plain(f"  {model['model']}: {model['problem']}")
+        yield f"  {model['model']}: {model['problem']}"
     if model["given_up"]:
-        yield plain(f"  {model['model']}: It had to give up: {joined(model['given_up'])}.")
+        yield f"  {model['model']}: It had to give up: {joined(model['given_up'])}."
 
 
 def _waiter(waiter: Waiter) -> Sequence[str]:
@@ -145,7 +145,7 @@ def waiting_words(status: Status, model: str) -> str:
     """What a caller of the model waits for; empty if nothing is known."""
     for waiter in status["queue"]:
         if waiter["model"] == model and waiter["waits_for"]:
-            return plain(waiter["waits_for"])
+            return waiter["waits_for"]
     loaded = status["loaded_models"].get(model)
     return "" if loaded is None else f"{model} is {loaded['status']}"
 
@@ -220,7 +220,7 @@ def decision_line(decision: Decision) -> str:
         text += f" ({decision['why']})"
     if decision["remedy"]:
         text += f" {decision['remedy']}"
-    return plain(f"{at}  {decision['kind']:<9} {text}")
+    return f"{at}  {decision['kind']:<9} {text}"
 
 
 # --- answers to orders -----------------------------------------------------------------------
@@ -241,37 +241,36 @@ def load_lines(answer: LoadAnswer) -> list[str]:
         lines.append(f"It answers at {answer['endpoint']}")
     if lease := answer.get("lease_id"):
         lines.append(f"Leased until {until(answer.get('expires_at'))}: {lease}")
-    return [plain(line) for line in lines]
+    return lines
 
 
 def accepted_lines(answer: Accepted) -> list[str]:
     eta = answer["eta_seconds"]
     soon = "" if eta is None else f", ready in about {duration(eta)}"
-    return [plain(f"{answer['model']} is {answer['status']}{soon}: {answer['operation_id']}")]
+    return [f"{answer['model']} is {answer['status']}{soon}: {answer['operation_id']}"]
 
 
 def unload_lines(answer: UnloadAnswer) -> list[str]:
     name, status = answer["model"], answer["status"]
     if status == "not_loaded":
-        return [plain(f"{name} was not loaded.")]
+        return [f"{name} was not loaded."]
     if status == "released":
         left = answer["remaining_leases"]
-        return [plain(f"{name}: released; {left} other lease{'s' if left != 1 else ''} on it.")]
+        return [f"{name}: released; {left} other lease{'s' if left != 1 else ''} on it."]
     verified = "" if answer["verified"] else ", but the device does not show it yet"
-    return [plain(f"{name} is unloaded: {size(answer['freed_mb'])} freed{verified}.")]
+    return [f"{name} is unloaded: {size(answer['freed_mb'])} freed{verified}."]
 
 
 def plan_lines(answer: PlanAnswer) -> list[str]:
     name = answer["model"]
     need = f"{size(answer['vram_mb'])}, {size(answer['available_mb'])} available"
     if answer["already_loaded"]:
-        return [plain(f"{name} is loaded already.")]
+        return [f"{name} is loaded already."]
     refusal = answer["refusal"]
     if refusal is not None:
         words = (refusal["detail"], refusal["remedy"])
-        return [plain(f"{name} would be refused ({refusal['code']}): needs {need}.")] + [
-            plain(word) for word in words if word
-        ]
+        lines = [f"{name} would be refused ({refusal['code']}): needs {need}."]
+        return lines + [word for word in words if word]
     shares = (
         f"{size(each['vram_mb'])} on {device_name(each['device'])}" for each in answer["placement"]
     )
@@ -286,7 +285,7 @@ def plan_lines(answer: PlanAnswer) -> list[str]:
         lines.append("Requests that run on them would be finished first.")
     if answer["eta_seconds"] is not None:
         lines.append(f"Ready in about {duration(answer['eta_seconds'])}.")
-    return [plain(line) for line in lines]
+    return lines
 
 
 def estimate_lines(told: Mapping[str, object]) -> list[Part]:
@@ -307,9 +306,9 @@ def estimate_lines(told: Mapping[str, object]) -> list[Part]:
     doubts = told["doubts"]
     said = [str(each) for each in doubts] if isinstance(doubts, list) else []
     return [
-        plain(f"{told['architecture']}, by its {told['method']}"),
+        f"{told['architecture']}, by its {told['method']}",
         table(("", "needs"), rows, right="needs"),
-        *(plain(f"Not certain: {each}.") for each in said),
+        *(f"Not certain: {each}." for each in said),
     ]
 
 
@@ -323,9 +322,7 @@ def findings_lines(findings: Iterable[Finding]) -> list[Part]:
 
 
 def pinned_lines(answer: Pinned) -> list[str]:
-    return [
-        plain(f"{answer['model']} is {'pinned' if answer['pinned'] else 'not pinned any more'}.")
-    ]
+    return [f"{answer['model']} is {'pinned' if answer['pinned'] else 'not pinned any more'}."]
 
 
 def reloaded_lines(answer: Reloaded) -> list[str]:
@@ -333,7 +330,7 @@ def reloaded_lines(answer: Reloaded) -> list[str]:
     lines = [f"Changed: {joined(changed)}." if changed else "Nothing has changed."]
     if answer["restart_needed"]:
         lines.append(f"Needs a restart of the daemon: {joined(answer['restart_needed'])}.")
-    return [plain(line) for line in lines]
+    return lines
 
 
 def error_lines(body: Mapping[str, object]) -> list[str]:
@@ -352,7 +349,7 @@ def error_lines(body: Mapping[str, object]) -> list[str]:
         lines += [f"  {line}" for line in log_tail[-LOG_LINES_SHOWN_MAX:]]
     if remedy := body.get("remedy"):
         lines.append(str(remedy))
-    return [plain(line) for line in lines]
+    return lines
 
 
 def _instant(text: str) -> datetime:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.spinner import Spinner
     from rich.table import Table
 
-    Part = str | Table  # of what is said; a sentence is one line
+    Part = str | Table  # of what is said; a sentence has one line
 
 PIPE_COLUMNS = 1 << 16  # no row is wrapped where nobody has a window
 _CLEAR = "\x1b[H\x1b[2J"
@@ -27,20 +27,28 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 def say(*parts: Part, anew: bool = False) -> None:
     """`anew`: on an empty screen, where it is one."""
-    said = "".join(f"{part}\n" if isinstance(part, str) else _drawn(part) for part in parts)
-    sys.stdout.write(f"{_CLEAR}{said}" if anew and sys.stdout.isatty() else said)
+    said = "".join(f"{plain(part)}\n" if isinstance(part, str) else _drawn(part) for part in parts)
+    _write(f"{_CLEAR}{said}" if anew and sys.stdout.isatty() else said)
+
+
+def say_exactly(text: str) -> None:
+    """With all that is in it, for a program that reads it."""
+    _write(text.rstrip("\n") + "\n")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
     sys.stdout.flush()  # also where it goes into a pipe: its reader may be following
 
 
 def complain(*texts: str) -> None:
-    """What went wrong, without what a file or a server may have put there to fool the terminal."""
     lines = (line for text in texts for line in text.split("\n") if line)
     sys.stderr.write("".join(f"{plain(line)}\n" for line in lines))
     sys.stderr.flush()
 
 
 def plain(text: str) -> str:
-    """Without what would move the cursor or colour the terminal that shows it."""
+    """Without what a file or a server may have put there to fool the terminal that shows it."""
     return "".join(c if c.isprintable() else "�" for c in text.expandtabs(4))
 
 

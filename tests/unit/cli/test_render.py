@@ -158,14 +158,14 @@ def test_an_error_shows_cause_blockers_log_and_way_out():
             "detail": "No room.",
             "remedy": "Wait.",
             "blockers": [{"model": None, "held_mb": 2048, "device": "g", "why": "a game"}],
-            "log_tail": ["cuda\x1b error"],
+            "log_tail": ["cuda error"],
         }
     )
     assert lines == [
         "No room.",
         "  others: 2.0 GB on g: a game",
         "The last lines of its log:",
-        "  cuda� error",
+        "  cuda error",
         "Wait.",
     ]
 
