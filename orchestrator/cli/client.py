@@ -31,7 +31,7 @@ class ErrorAnswer(Exception):
 
 
 class NotReached(Exception):
-    """Nobody answered, or nobody who speaks this API. The remedy says what would help."""
+    """No answer came, or none of this API. The remedy says what would help."""
 
     def __init__(self, detail: str, remedy: str) -> None:
         super().__init__(detail)

@@ -1,4 +1,4 @@
-"""What the command line has a running daemon do: one function per word, each prints the answer."""
+"""The words that ask a running daemon: one function for a word, which prints the answer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.screen import Part
 
 DONE, FAILED = 0, 1
-WATCH_S = 1.0  # between two looks of `status --watch`
-LOOK_S = 1.0  # between two questions what a load waits for
+WATCH_S = 1.0  # between two questions of `status --watch`
+LOOK_S = 1.0  # between two questions what a load waits for; and the most one of them takes
 WAIT_S = 240.0  # of one request for a load; more of them follow until it has ended
 WAIT_S_MAX = 3600.0  # the most the API takes
 
@@ -57,7 +57,7 @@ def status(remote: Remote, words: Namespace) -> int:
     while True:
         try:
             answer = remote.ask("GET", "/models/status")
-        except NotReached as error:  # it may be restarting: that is what one watches
+        except NotReached as error:  # it may be restarting, which is worth watching
             complain(str(error), error.remedy)
         else:
             show(answer, render.status_lines, as_json=words.json, anew=not words.json)
@@ -109,7 +109,7 @@ def _decisions(event: Json) -> list[Json]:
 
 
 def _by_id(decisions: list[Any]) -> list[Json]:
-    return sorted(decisions, key=lambda each: each["id"])
+    return sorted(decisions, key=lambda decision: decision["id"])
 
 
 def _tell(decision: Json, *, as_json: bool) -> None:
@@ -140,14 +140,14 @@ def load(remote: Remote, words: Namespace) -> int:
 
 
 def _loaded(remote: Remote, order: Json, wait_s: float | None) -> Answer:
-    """Joins the load again whenever one request's time is over, unless the caller set the time."""
+    """Asks again when one request's time is over, unless the caller said how long to wait."""
     once_s = WAIT_S if wait_s is None else wait_s
     while True:
         try:
             body = {**order, "wait": once_s}
             return remote.ask("POST", "/models/load", body, timeout_s=once_s + ANSWER_S)
-        except ErrorAnswer as refused:
-            if wait_s is not None or refused.body.get("code") != "load_deadline":
+        except ErrorAnswer as error:
+            if wait_s is not None or error.body.get("code") != "load_deadline":
                 raise
 
 

@@ -1,4 +1,4 @@
-"""What this machine has and what is missing, each with its remedy. Looks, changes nothing."""
+"""What this machine has, and what is missing with its remedy. Looks, changes nothing."""
 
 import asyncio
 import errno
@@ -61,7 +61,7 @@ def examine(config: Config, search_path: str) -> list[Finding]:
 
 
 def needs_help(findings: Sequence[Finding]) -> bool:
-    return any(each.verdict is Condition.PROBLEM for each in findings)
+    return any(finding.verdict is Condition.PROBLEM for finding in findings)
 
 
 # --- the machine -----------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def package(name: str, requirement: str, needed: bool) -> Finding:
 
 def docker(config: Config) -> Finding:
     what, url = "Docker Engine", docker_url()
-    needed = any(each.runtime is RuntimeName.DOCKER for each in config.services.values())
+    needed = any(entry.runtime is RuntimeName.DOCKER for entry in config.services.values())
     absent = _problem if needed else _missing
     try:
         version = asyncio.run(docker_api(ANSWER_S))
@@ -179,7 +179,7 @@ def nginx(search_path: str) -> Finding:
 
 
 def state_dir(path: Path) -> Finding:
-    """It may be made later, so the nearest folder above it that exists must allow that."""
+    """Where it does not exist yet, the nearest folder above it must allow to make it."""
     there = path
     while not there.exists() and there != there.parent:
         there = there.parent

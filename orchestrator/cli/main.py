@@ -1,7 +1,7 @@
 """The words an operator types. Most become one HTTP call to a running daemon; `serve` starts one.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration. Everything heavy is
-imported by the word that needs it, so that the others answer at once.
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration. What is slow to import
+is imported by the word that needs it, so that the other words answer at once.
 """
 # ruff: noqa: PLC0415 - see above: 80 ms to answer, where the daemon's imports take over a second
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has enough (`| head`). Python would complain once more when it ends.
+        # The reader of the pipe has ended (`| head`). Python would complain again at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     return code
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _errand(
     run: Callable[[Remote, argparse.Namespace], int],
 ) -> Callable[[argparse.Namespace], int]:
-    """Runs it, and turns what may go wrong on the way into sentences and an exit code."""
+    """What asks the daemon by `run`, and turns its failures into sentences and an exit code."""
 
     def running(words: argparse.Namespace) -> int:
         environ = os.environ  # noqa: TID251 - the command line is where settings come in
@@ -64,10 +64,10 @@ def _errand(
         except UrlInvalid as error:
             complain(f"{error}: set --url or {URL}.")
             return MISUSED
-        except ErrorAnswer as refused:
+        except ErrorAnswer as error:
             if words.json:
-                say_exactly(refused.text)
-            complain(*error_lines(refused.body))
+                say_exactly(error.text)
+            complain(*error_lines(error.body))
         except NotReached as error:
             complain(str(error), error.remedy)
         except commands.Unintelligible as error:
@@ -293,7 +293,7 @@ def doctor(words: argparse.Namespace) -> int:
     return FAILED if needs_help(findings) else DONE
 
 
-def version(words: argparse.Namespace) -> int:  # noqa: ARG001 - a word like the others
+def version(words: argparse.Namespace) -> int:  # noqa: ARG001 - called like every word
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as version_of
 

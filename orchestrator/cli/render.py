@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.screen import table
 
-if TYPE_CHECKING:  # shapes of the answers; at run time the terminal starts without the web
+if TYPE_CHECKING:  # the shapes of the answers: the command line starts without the web
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.cli.doctor import Finding
@@ -51,7 +51,7 @@ def duration(seconds: float | None) -> str:
 
 
 def device_name(device: str) -> str:
-    """A GPU's UUID as far as anybody compares it."""
+    """A GPU's UUID, cut to what tells GPUs apart."""
     return device[:12] if device.startswith(("GPU-", "MIG-")) else device
 
 
@@ -123,7 +123,7 @@ def _loaded(model: LoadedModel, now: datetime) -> Sequence[str]:
 
 
 def _reservations(model: LoadedModel) -> Iterator[str]:
-    """In what it is not as it should be, or as it was asked for."""
+    """What is wrong with the model, and what it had to give up of what was asked for."""
     if model["problem"]:
         yield f"  {model['model']}: {model['problem']}"
     if model["given_up"]:
@@ -182,13 +182,13 @@ def lease_lines(leases: ModelLeases) -> list[Part]:
         return ["No model is leased."]
     rows = (
         (
-            each["model"],
-            each["owner"] or NOTHING,
-            each["kind"],
-            until(each["expires_at"]),
-            each["lease_id"],
+            lease["model"],
+            lease["owner"] or NOTHING,
+            lease["kind"],
+            until(lease["expires_at"]),
+            lease["lease_id"],
         )
-        for each in leases["leases"]
+        for lease in leases["leases"]
     )
     return [table(("MODEL", "OWNER", "KIND", "UNTIL", "LEASE"), rows)]
 
@@ -198,13 +198,13 @@ def room_lines(leases: RoomLeases) -> list[Part]:
         return ["No VRAM is leased."]
     rows = (
         (
-            size(each["vram_mb"]),
-            each["device"] or NOTHING,
-            each["owner"] or NOTHING,
-            until(each["expires_at"]),
-            each["lease_id"],
+            size(lease["vram_mb"]),
+            lease["device"] or NOTHING,
+            lease["owner"] or NOTHING,
+            until(lease["expires_at"]),
+            lease["lease_id"],
         )
-        for each in leases["leases"]
+        for lease in leases["leases"]
     )
     return [table(("VRAM", "DEVICE", "OWNER", "UNTIL", "LEASE"), rows, right="VRAM")]
 
@@ -272,14 +272,14 @@ def plan_lines(answer: PlanAnswer) -> list[str]:
         lines = [f"{name} would be refused ({refusal['code']}): needs {need}."]
         return lines + [word for word in words if word]
     shares = (
-        f"{size(each['vram_mb'])} on {device_name(each['device'])}" for each in answer["placement"]
+        f"{size(part['vram_mb'])} on {device_name(part['device'])}" for part in answer["placement"]
     )
     lines = [f"{name} would be loaded: {joined(shares)}; needs {need}."]
     if given_up := answer.get("given_up"):
         lines.append(f"It would have to give up: {joined(given_up)}.")
     lines += [
-        f"{each['model']} would be evicted ({size(each['vram_mb'])}): {each['reason']}"
-        for each in answer["evict"]
+        f"{victim['model']} would be evicted ({size(victim['vram_mb'])}): {victim['reason']}"
+        for victim in answer["evict"]
     ]
     if answer["drains"]:
         lines.append("Requests that run on them would be finished first.")
@@ -289,7 +289,7 @@ def plan_lines(answer: PlanAnswer) -> list[str]:
 
 
 def estimate_lines(told: Mapping[str, object]) -> list[Part]:
-    """Of `orchestrator estimate`: what goes where, and what is not certain about it."""
+    """Of `orchestrator estimate`: how much lies where, and what is not certain about it."""
 
     def mib(key: str) -> str:
         amount = told[key]
@@ -304,11 +304,11 @@ def estimate_lines(told: Mapping[str, object]) -> list[Part]:
         ("on the host", mib("host_mib")),
     ]
     doubts = told["doubts"]
-    said = [str(each) for each in doubts] if isinstance(doubts, list) else []
+    said = [str(doubt) for doubt in doubts] if isinstance(doubts, list) else []
     return [
         f"{told['architecture']}, by its {told['method']}",
         table(("", "needs"), rows, right="needs"),
-        *(f"Not certain: {each}." for each in said),
+        *(f"Not certain: {doubt}." for doubt in said),
     ]
 
 
@@ -334,7 +334,7 @@ def reloaded_lines(answer: Reloaded) -> list[str]:
 
 
 def error_lines(body: Mapping[str, object]) -> list[str]:
-    """Whatever an error body holds that helps: cause, who is in the way, log, way out."""
+    """What helps of an error's body: the cause, what is in the way, the log, the way out."""
     lines = [str(body.get("detail") or body.get("title") or "The daemon refused.")]
     blockers = body.get("blockers")
     for blocker in blockers if isinstance(blockers, list) else []:

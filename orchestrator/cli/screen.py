@@ -1,7 +1,7 @@
 """What a terminal shows: sentences as they are; tables, and what moves, drawn by rich.
 
-The only module that knows rich. It is imported by what draws: that takes as long as all the rest
-of a short command. Where the output goes into a pipe or a file, a row is one line, whatever its
+The only module that knows rich, which is imported when something is drawn: that takes half as
+long as a whole short command. In a pipe or a file a row of a table is one line, whatever its
 length, and there are no escape codes.
 """
 # ruff: noqa: PLC0415 - see above
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Part = str | Table  # of what is said; a sentence has one line
 
-PIPE_COLUMNS = 1 << 16  # no row is wrapped where nobody has a window
+PIPE_COLUMNS = 1 << 16  # no row is wrapped where there is no window
 _CLEAR = "\x1b[H\x1b[2J"
 
 
