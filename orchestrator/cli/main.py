@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # --- words for a running daemon --------------------------------------------------------------
 
 
-def _errand(
+def _asking(
     run: Callable[[Remote, argparse.Namespace], int],
 ) -> Callable[[argparse.Namespace], int]:
     """What asks the daemon by `run`, and turns its failures into sentences and an exit code."""
@@ -320,7 +320,7 @@ class Word:
     run: Callable[[argparse.Namespace], int]
 
 
-ALONE = (
+WITHOUT_DAEMON = (
     Word("serve", "run the daemon", _serve, serve),
     Word("estimate", "what a model file would take, told from its header", _estimate, estimate),
     Word("pull", "download a model into the Hugging Face cache", _pull, pull),
@@ -328,18 +328,18 @@ ALONE = (
     Word("config", "check a configuration, print its schema or an example", _config, config),
     Word("version", "print the version", _nothing, version),
 )
-ERRANDS = (
-    Word("status", "what is loaded, and how much room there is", _status, _errand(commands.status)),
-    Word("models", "the catalogue", _nothing, _errand(commands.models)),
-    Word("load", "have a model ready", _load, _errand(commands.load)),
-    Word("unload", "let a model go", _unload, _errand(commands.unload)),
-    Word("plan", "what a load would do; exit code 1 if refused", _order, _errand(commands.plan)),
-    Word("leases", "who keeps what", _nothing, _errand(commands.leases)),
-    Word("logs", "the last lines of a model server's log", _logs, _errand(commands.logs)),
-    Word("events", "what was decided, and why", _events, _errand(commands.events)),
-    Word("pin", "keep a model from being evicted", _name, _errand(commands.pin)),
-    Word("unpin", "let a model be evicted again", _name, _errand(commands.unpin)),
-    Word("reload", "have the configuration read again", _nothing, _errand(commands.reload)),
+FOR_DAEMON = (
+    Word("status", "what is loaded, and how much room there is", _status, _asking(commands.status)),
+    Word("models", "the catalogue", _nothing, _asking(commands.models)),
+    Word("load", "have a model ready", _load, _asking(commands.load)),
+    Word("unload", "let a model go", _unload, _asking(commands.unload)),
+    Word("plan", "what a load would do; exit code 1 if refused", _order, _asking(commands.plan)),
+    Word("leases", "who keeps what", _nothing, _asking(commands.leases)),
+    Word("logs", "the last lines of a model server's log", _logs, _asking(commands.logs)),
+    Word("events", "what was decided, and why", _events, _asking(commands.events)),
+    Word("pin", "keep a model from being evicted", _name, _asking(commands.pin)),
+    Word("unpin", "let a model be evicted again", _name, _asking(commands.unpin)),
+    Word("reload", "have the configuration read again", _nothing, _asking(commands.reload)),
 )
 
 
@@ -350,10 +350,10 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"{URL} and {API_KEY} say which daemon is asked (default {URL_DEFAULT}).",
     )
     words = parser.add_subparsers(required=True, metavar="WORD", title="words")
-    for word in (*ALONE, *ERRANDS):
+    for word in (*WITHOUT_DAEMON, *FOR_DAEMON):
         added = words.add_parser(word.name, help=word.help, description=word.help)
         word.arguments(added)
-        if word in ERRANDS:
+        if word in FOR_DAEMON:
             added.add_argument("--url", help=f"of the daemon; else {URL}")
             added.add_argument("--json", action="store_true", help="print what the API says")
         added.set_defaults(run=word.run)
