@@ -12,8 +12,8 @@ from orchestrator.cli import main as cli
 def parts() -> Mapping[str, Callable[[], str]]:
     return {
         "cli overview": _overview,
-        "cli alone": lambda: _described(cli.ALONE),
-        "cli daemon": lambda: _described(cli.ERRANDS),
+        "cli alone": lambda: _described(cli.WITHOUT_DAEMON),
+        "cli daemon": lambda: _described(cli.FOR_DAEMON),
     }
 
 
@@ -32,8 +32,8 @@ def _subparsers(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argume
 
 def _overview() -> str:
     rows = (
-        (f"[`{word.name}`](#{word.name})", word.help, "yes" if word in cli.ERRANDS else "no")
-        for word in (*cli.ERRANDS, *cli.ALONE)
+        (f"[`{word.name}`](#{word.name})", word.help, "yes" if word in cli.FOR_DAEMON else "no")
+        for word in (*cli.FOR_DAEMON, *cli.WITHOUT_DAEMON)
     )
     return table(("Word", "Does", "Asks a daemon"), rows)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.cli.main import ALONE, ERRANDS, main
+from orchestrator.cli.main import FOR_DAEMON, WITHOUT_DAEMON, main
 from tests import parts
 from tests.scenarios.daemon import Daemon, running
 from tests.unit.gguf.gguf_files import Value, write_model
@@ -148,6 +148,6 @@ def test_the_unit_starts_what_exists_and_ends_no_model() -> None:
     service = unit["Service"]
     program, word, *_ = shlex.split(service["ExecStart"])
     assert Path(program).name == "orchestrator"
-    assert word in {each.name for each in (*ALONE, *ERRANDS)}
+    assert word in {each.name for each in (*WITHOUT_DAEMON, *FOR_DAEMON)}
     assert (service["KillMode"], service["OOMPolicy"]) == ("process", "continue")
     assert "-HUP" in service["ExecReload"]

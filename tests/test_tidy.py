@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.main import ALONE, ERRANDS
+from orchestrator.cli.main import FOR_DAEMON, WITHOUT_DAEMON
 from orchestrator.config import EXAMPLE_CONFIG, load_config
 from orchestrator.core.values.failures import BLAMELESS, HOPELESS, FailureReason
 from orchestrator.core.values.refusals import RefusalCode
@@ -333,7 +333,7 @@ def test_make_targets_that_the_documents_name_exist():
 
 
 def test_words_of_the_command_line_that_the_documents_name_exist():
-    words = {word.name for word in (*ALONE, *ERRANDS)}
+    words = {word.name for word in (*WITHOUT_DAEMON, *FOR_DAEMON)}
     fail_on(
         [
             at(path, line, f"there is no `orchestrator {word}`; it has {sorted(words)}")

@@ -20,7 +20,7 @@ LINE_BYTES_MAX = 16 << 20  # of an event: a snapshot of a large catalogue
 Json = dict[str, object]
 
 
-class Refused(Exception):
+class ErrorAnswer(Exception):
     """The daemon answered with an error; `body` explains it."""
 
     def __init__(self, status: int, body: Json, text: str) -> None:
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 class NotReached(Exception):
-    """Nobody answered, or nobody who speaks this API. The remedy says what would help."""
+    """No answer came, or none of this API. The remedy says what would help."""
 
     def __init__(self, detail: str, remedy: str) -> None:
         super().__init__(detail)
@@ -44,7 +44,7 @@ class UrlInvalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    body: Json
+    body: Mapping[str, object]
     text: str  # exactly as it came
 
 
@@ -71,13 +71,13 @@ class Remote:
         *,
         timeout_s: float = ANSWER_S,
     ) -> Answer:
-        """Raise Refused or NotReached."""
+        """Raise ErrorAnswer or NotReached."""
         with self._sent(method, path, body, {"Accept": "application/json"}, timeout_s) as response:
             text = response.read().decode("utf-8", "replace")
             return Answer(self._understood(response.status, text), text)
 
     def events(self, path: str) -> Iterator[Json]:
-        """Live events, until the connection ends. Raise Refused or NotReached."""
+        """Live events, until the connection ends. Raise ErrorAnswer or NotReached."""
         headers = {"Accept": "text/event-stream"}
         with self._sent("GET", path, None, headers, EVENTS_S) as response:
             if response.status != 200:
@@ -135,7 +135,7 @@ class Remote:
             return {}
         body = self._parsed(text)
         if status >= 400:
-            raise Refused(status, body, text)
+            raise ErrorAnswer(status, body, text)
         return body
 
     def _parsed(self, text: str) -> Json:

@@ -1,62 +1,50 @@
-"""What the command line has a running daemon do: one function per word, each prints the answer."""
+"""The words that ask a running daemon: one function for a word, which prints the answer."""
 
 from __future__ import annotations
 
 import json
-import sys
-import threading
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from orchestrator.cli import render
-from orchestrator.cli.client import ANSWER_S, Answer, NotReached, Refused, Remote
+from orchestrator.cli.client import ANSWER_S, Answer, ErrorAnswer, NotReached, Remote
+from orchestrator.cli.screen import complain, say, say_exactly, waiting
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.cli.client import Json
+    from orchestrator.cli.screen import Part
 
 DONE, FAILED = 0, 1
-WATCH_S = 1.0  # between two looks of `status --watch`
-SPIN_S = 0.2
-LOOK_S = 1.0  # between two questions what a load waits for
+WATCH_S = 1.0  # between two questions of `status --watch`
+LOOK_S = 1.0  # between two questions what a load waits for; and the most one of them takes
 WAIT_S = 240.0  # of one request for a load; more of them follow until it has ended
 WAIT_S_MAX = 3600.0  # the most the API takes
-_CLEAR = "\x1b[H\x1b[2J"
-_WIPE = "\r\x1b[2K"
-_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class Unintelligible(Exception):
     """The answer lacks what this version of the command line reads from it."""
 
 
-def say(*lines: str) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()  # also where it goes into a pipe: somebody may be following
-
-
-def complain(*texts: str) -> None:
-    """What went wrong, without what a file or a server may have put there to fool the terminal."""
-    lines = (line for text in texts for line in text.split("\n") if line)
-    sys.stderr.write("".join(f"{render.plain(line)}\n" for line in lines))
-    sys.stderr.flush()
-
-
-def show(answer: Answer, lines: Callable[[Any], Iterable[str]], *, as_json: bool) -> None:
+def show(
+    answer: Answer,
+    lines: Callable[[Any], Iterable[Part]],
+    *,
+    as_json: bool,
+    anew: bool = False,
+) -> None:
     """With `as_json` exactly what the API said. Raise Unintelligible."""
     if as_json:
-        say(answer.text.rstrip("\n"))
+        say_exactly(answer.text)
         return
     try:
         rendered = list(lines(answer.body))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise Unintelligible(repr(error)) from error
-    say(*rendered)
+    say(*rendered, anew=anew)
 
 
 # --- questions -------------------------------------------------------------------------------
@@ -69,12 +57,10 @@ def status(remote: Remote, words: Namespace) -> int:
     while True:
         try:
             answer = remote.ask("GET", "/models/status")
-        except NotReached as error:  # it may be restarting: that is what one watches
+        except NotReached as error:  # it may be restarting, which is worth watching
             complain(str(error), error.remedy)
         else:
-            if sys.stdout.isatty() and not words.json:
-                sys.stdout.write(_CLEAR)
-            show(answer, render.status_lines, as_json=words.json)
+            show(answer, render.status_lines, as_json=words.json, anew=not words.json)
         time.sleep(WATCH_S)
 
 
@@ -93,7 +79,7 @@ def leases(remote: Remote, words: Namespace) -> int:
 
 def logs(remote: Remote, words: Namespace) -> int:
     answer = remote.ask("GET", f"{_model(words)}/logs?{urlencode({'lines': words.lines})}")
-    show(answer, lambda body: map(render.plain, body["lines"]), as_json=words.json)
+    show(answer, lambda body: map(str, body["lines"]), as_json=words.json)
     return DONE
 
 
@@ -123,7 +109,7 @@ def _decisions(event: Json) -> list[Json]:
 
 
 def _by_id(decisions: list[Any]) -> list[Json]:
-    return sorted(decisions, key=lambda each: each["id"])
+    return sorted(decisions, key=lambda decision: decision["id"])
 
 
 def _tell(decision: Json, *, as_json: bool) -> None:
@@ -147,21 +133,21 @@ def load(remote: Remote, words: Namespace) -> int:
         lines = render.load_lines if "endpoint" in answer.body else render.accepted_lines
         show(answer, lines, as_json=words.json)
         return DONE
-    with progress(remote, words.name):
+    with waiting(_progress(remote, words.name)):
         answer = _loaded(remote, order, words.wait)
     show(answer, render.load_lines, as_json=words.json)
     return DONE
 
 
 def _loaded(remote: Remote, order: Json, wait_s: float | None) -> Answer:
-    """Joins the load again whenever one request's time is over, unless the caller set the time."""
+    """Asks again when one request's time is over, unless the caller said how long to wait."""
     once_s = WAIT_S if wait_s is None else wait_s
     while True:
         try:
             body = {**order, "wait": once_s}
             return remote.ask("POST", "/models/load", body, timeout_s=once_s + ANSWER_S)
-        except Refused as refused:
-            if wait_s is not None or refused.body.get("code") != "load_deadline":
+        except ErrorAnswer as error:
+            if wait_s is not None or error.body.get("code") != "load_deadline":
                 raise
 
 
@@ -169,7 +155,7 @@ def unload(remote: Remote, words: Namespace) -> int:
     body: Json = {"model": words.name, "force": words.force}
     if words.owner:
         body["owner"] = words.owner
-    with progress(remote, words.name):
+    with waiting(_progress(remote, words.name)):
         answer = remote.ask("POST", "/models/unload", body, timeout_s=WAIT_S + ANSWER_S)
     show(answer, render.unload_lines, as_json=words.json)
     return DONE
@@ -211,53 +197,22 @@ def _order(words: Namespace) -> Json:
     return {key: value for key, value in said.items() if value is not None}
 
 
-@contextmanager
-def progress(
-    remote: Remote, model: str, screen: TextIO | None = None, *, look_s: float = LOOK_S
-) -> Iterator[None]:
-    """While the block runs: how long it has been, and what it waits for. Only for a terminal."""
-    screen = screen or sys.stderr
-    if not screen.isatty():
-        yield
-        return
-    over = threading.Event()
-    spinner = _Spinner(remote, model, screen, look_s)
-    spinning = threading.Thread(target=spinner.spin, args=(over,), daemon=True)
-    spinning.start()
+def _progress(remote: Remote, model: str, *, look_s: float = LOOK_S) -> Iterator[str]:
+    """How long it has been, and what the load or unload of the model waits for."""
+    began_s = looked_s = time.monotonic()
+    words = ""
+    while True:
+        now_s = time.monotonic()
+        if now_s - looked_s >= look_s:
+            looked_s, words = now_s, _waits_for(remote, model)
+        because = f": {words}" if words else ""
+        yield f"{model}, {now_s - began_s:.0f} s{because}"
+
+
+def _waits_for(remote: Remote, model: str) -> str:
+    """Decoration: where no daemon answers, the order itself will say so."""
     try:
-        yield
-    finally:
-        over.set()
-        spinning.join(timeout=2 * SPIN_S)  # it may be in the middle of a question
-        screen.write(_WIPE)
-        screen.flush()
-
-
-@dataclass(frozen=True, slots=True)
-class _Spinner:
-    remote: Remote
-    model: str
-    screen: TextIO
-    look_s: float
-
-    def spin(self, over: threading.Event) -> None:
-        began_s = looked_s = time.monotonic()
-        words, turns = "", 0
-        while not over.wait(SPIN_S):
-            now_s = time.monotonic()
-            if now_s - looked_s >= self.look_s:
-                looked_s, words = now_s, self._waits_for()
-            turns += 1
-            if not over.is_set():
-                because = f": {words}" if words else ""
-                mark = _SPINNER[turns % len(_SPINNER)]
-                self.screen.write(f"{_WIPE}{mark} {self.model}, {now_s - began_s:.0f} s{because}")
-                self.screen.flush()
-
-    def _waits_for(self) -> str:
-        """Decoration: where nobody answers, the order itself will say so."""
-        try:
-            body: Any = self.remote.ask("GET", "/models/status", timeout_s=LOOK_S).body
-            return render.waiting_words(body, self.model)
-        except (Refused, NotReached, LookupError, TypeError, AttributeError):
-            return ""
+        body: Any = remote.ask("GET", "/models/status", timeout_s=LOOK_S).body
+        return render.waiting_words(body, model)
+    except (ErrorAnswer, NotReached, LookupError, TypeError, AttributeError):
+        return ""

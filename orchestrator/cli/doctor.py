@@ -1,4 +1,4 @@
-"""What this machine has and what is missing, each with its remedy. Looks, changes nothing."""
+"""What this machine has, and what is missing with its remedy. Looks, changes nothing."""
 
 import asyncio
 import errno
@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import psutil
 
-from orchestrator.cli.client import NotReached, Refused, Remote, UrlInvalid
+from orchestrator.cli.client import ErrorAnswer, NotReached, Remote, UrlInvalid
 from orchestrator.config import Config
 from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName
 from orchestrator.core.values.vram import GiB
@@ -30,7 +30,7 @@ STATE_FREE_BYTES_MIN = 200 << 20  # the registry and some logs
 TEXT_CHARS_MAX = 200  # of what a program said
 
 
-class Verdict(StrEnum):
+class Condition(StrEnum):
     OK = "ok"
     MISSING = "missing"  # not there, and nothing that is configured needs it
     PROBLEM = "problem"
@@ -38,7 +38,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    verdict: Verdict
+    verdict: Condition
     what: str
     detail: str
     remedy: str = ""
@@ -60,22 +60,8 @@ def examine(config: Config, search_path: str) -> list[Finding]:
     ]
 
 
-def lines(findings: Sequence[Finding]) -> list[str]:
-    """One line each."""
-    width = max((len(each.what) for each in findings), default=0)
-    return [
-        f"{each.verdict:<7}  {each.what:<{width}}  "
-        + " — ".join(part for part in (each.detail, each.remedy) if part)
-        for each in findings
-    ]
-
-
-def as_json(findings: Sequence[Finding]) -> dict[str, object]:
-    return {"findings": [asdict(each) for each in findings]}
-
-
 def needs_help(findings: Sequence[Finding]) -> bool:
-    return any(each.verdict is Verdict.PROBLEM for each in findings)
+    return any(finding.verdict is Condition.PROBLEM for finding in findings)
 
 
 # --- the machine -----------------------------------------------------------------------------
@@ -168,7 +154,7 @@ def package(name: str, requirement: str, needed: bool) -> Finding:
 
 def docker(config: Config) -> Finding:
     what, url = "Docker Engine", docker_url()
-    needed = any(each.runtime is RuntimeName.DOCKER for each in config.services.values())
+    needed = any(entry.runtime is RuntimeName.DOCKER for entry in config.services.values())
     absent = _problem if needed else _missing
     try:
         version = asyncio.run(docker_api(ANSWER_S))
@@ -193,7 +179,7 @@ def nginx(search_path: str) -> Finding:
 
 
 def state_dir(path: Path) -> Finding:
-    """It may be made later, so the nearest folder above it that exists must allow that."""
+    """Where it does not exist yet, the nearest folder above it must allow to make it."""
     there = path
     while not there.exists() and there != there.parent:
         there = there.parent
@@ -230,7 +216,7 @@ def _is_ours(host: str, number: int) -> bool:
     named = f"[{here}]" if ":" in here else here
     try:
         health = Remote(f"http://{named}:{number}").ask("GET", "/health", timeout_s=ANSWER_S)
-    except (NotReached, Refused, UrlInvalid):
+    except (NotReached, ErrorAnswer, UrlInvalid):
         return False
     return health.body.get("service") == "model-orchestrator"
 
@@ -247,12 +233,12 @@ def _clip(text: str) -> str:
 
 
 def _ok(what: str, detail: str) -> Finding:
-    return Finding(verdict=Verdict.OK, what=what, detail=detail)
+    return Finding(verdict=Condition.OK, what=what, detail=detail)
 
 
 def _missing(what: str, detail: str, remedy: str) -> Finding:
-    return Finding(verdict=Verdict.MISSING, what=what, detail=detail, remedy=remedy)
+    return Finding(verdict=Condition.MISSING, what=what, detail=detail, remedy=remedy)
 
 
 def _problem(what: str, detail: str, remedy: str) -> Finding:
-    return Finding(verdict=Verdict.PROBLEM, what=what, detail=detail, remedy=remedy)
+    return Finding(verdict=Condition.PROBLEM, what=what, detail=detail, remedy=remedy)

@@ -1,7 +1,7 @@
 """The words an operator types. Most become one HTTP call to a running daemon; `serve` starts one.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration. Everything heavy is
-imported by the word that needs it, so that the others answer at once.
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration. What is slow to import
+is imported by the word that needs it, so that the other words answer at once.
 """
 # ruff: noqa: PLC0415 - see above: 80 ms to answer, where the daemon's imports take over a second
 
@@ -11,17 +11,20 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import commands
-from orchestrator.cli.client import URL_DEFAULT, NotReached, Refused, Remote, UrlInvalid
-from orchestrator.cli.commands import DONE, FAILED, complain, say
-from orchestrator.cli.render import error_lines, estimate_lines, plain
+from orchestrator.cli.client import URL_DEFAULT, Answer, ErrorAnswer, NotReached, Remote, UrlInvalid
+from orchestrator.cli.commands import DONE, FAILED, show
+from orchestrator.cli.render import error_lines, estimate_lines, findings_lines
+from orchestrator.cli.screen import complain, plain, say, say_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from orchestrator.cli.client import Json
 
 MISUSED = 2
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has enough (`| head`). Python would complain once more when it ends.
+        # The reader of the pipe has ended (`| head`). Python would complain again at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     return code
@@ -48,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # --- words for a running daemon --------------------------------------------------------------
 
 
-def _errand(
+def _asking(
     run: Callable[[Remote, argparse.Namespace], int],
 ) -> Callable[[argparse.Namespace], int]:
-    """Runs it, and turns what may go wrong on the way into sentences and an exit code."""
+    """What asks the daemon by `run`, and turns its failures into sentences and an exit code."""
 
     def running(words: argparse.Namespace) -> int:
         environ = os.environ  # noqa: TID251 - the command line is where settings come in
@@ -61,10 +64,10 @@ def _errand(
         except UrlInvalid as error:
             complain(f"{error}: set --url or {URL}.")
             return MISUSED
-        except Refused as refused:
+        except ErrorAnswer as error:
             if words.json:
-                say(refused.text.rstrip("\n"))
-            complain(*error_lines(refused.body))
+                say_exactly(error.text)
+            complain(*error_lines(error.body))
         except NotReached as error:
             complain(str(error), error.remedy)
         except commands.Unintelligible as error:
@@ -197,7 +200,7 @@ def estimate(words: argparse.Namespace) -> int:
     except GgufError as error:
         complain(plain(f"{error}."))  # one line, whatever the file calls itself
         return FAILED
-    say(*([json.dumps(told, indent=2)] if words.json else estimate_lines(told)))
+    show(Answer(told, json.dumps(told, indent=2)), estimate_lines, as_json=words.json)
     return DONE
 
 
@@ -248,10 +251,10 @@ def config(words: argparse.Namespace) -> int:
     from orchestrator.gguf.headers import Headers
 
     if words.kind == "schema":
-        say(json.dumps(config_schema(), indent=2))
+        say_exactly(json.dumps(config_schema(), indent=2))
         return DONE
     if words.kind == "example":
-        say(EXAMPLE_CONFIG.read_text().rstrip("\n"))
+        say_exactly(EXAMPLE_CONFIG.read_text())
         return DONE
     try:
         checked = load_config(words.file, estimate=Predictions(Headers()).footprint)
@@ -270,7 +273,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 def doctor(words: argparse.Namespace) -> int:
     from orchestrator.catalogue.predictions import Predictions
-    from orchestrator.cli.doctor import as_json, examine, lines, needs_help
+    from orchestrator.cli.doctor import examine, needs_help
     from orchestrator.config import DEFAULT_CONFIG, load_config
     from orchestrator.errors import ConfigInvalid
     from orchestrator.gguf.headers import Headers
@@ -284,11 +287,13 @@ def doctor(words: argparse.Namespace) -> int:
         return MISUSED
     path = os.environ.get("PATH", "")  # noqa: TID251 - where programs are looked for
     findings = examine(checked, path)
-    say(*([json.dumps(as_json(findings), indent=2)] if words.json else lines(findings)))
+    told: Json = {"findings": [asdict(found) for found in findings]}
+    answer = Answer(told, json.dumps(told, indent=2))
+    show(answer, lambda _: findings_lines(findings), as_json=words.json)
     return FAILED if needs_help(findings) else DONE
 
 
-def version(words: argparse.Namespace) -> int:  # noqa: ARG001 - a word like the others
+def version(words: argparse.Namespace) -> int:  # noqa: ARG001 - called like every word
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as version_of
 
@@ -315,7 +320,7 @@ class Word:
     run: Callable[[argparse.Namespace], int]
 
 
-ALONE = (
+WITHOUT_DAEMON = (
     Word("serve", "run the daemon", _serve, serve),
     Word("estimate", "what a model file would take, told from its header", _estimate, estimate),
     Word("pull", "download a model into the Hugging Face cache", _pull, pull),
@@ -323,18 +328,18 @@ ALONE = (
     Word("config", "check a configuration, print its schema or an example", _config, config),
     Word("version", "print the version", _nothing, version),
 )
-ERRANDS = (
-    Word("status", "what is loaded, and how much room there is", _status, _errand(commands.status)),
-    Word("models", "the catalogue", _nothing, _errand(commands.models)),
-    Word("load", "have a model ready", _load, _errand(commands.load)),
-    Word("unload", "let a model go", _unload, _errand(commands.unload)),
-    Word("plan", "what a load would do; exit code 1 if refused", _order, _errand(commands.plan)),
-    Word("leases", "who keeps what", _nothing, _errand(commands.leases)),
-    Word("logs", "the last lines of a model server's log", _logs, _errand(commands.logs)),
-    Word("events", "what was decided, and why", _events, _errand(commands.events)),
-    Word("pin", "keep a model from being evicted", _name, _errand(commands.pin)),
-    Word("unpin", "let a model be evicted again", _name, _errand(commands.unpin)),
-    Word("reload", "have the configuration read again", _nothing, _errand(commands.reload)),
+FOR_DAEMON = (
+    Word("status", "what is loaded, and how much room there is", _status, _asking(commands.status)),
+    Word("models", "the catalogue", _nothing, _asking(commands.models)),
+    Word("load", "have a model ready", _load, _asking(commands.load)),
+    Word("unload", "let a model go", _unload, _asking(commands.unload)),
+    Word("plan", "what a load would do; exit code 1 if refused", _order, _asking(commands.plan)),
+    Word("leases", "who keeps what", _nothing, _asking(commands.leases)),
+    Word("logs", "the last lines of a model server's log", _logs, _asking(commands.logs)),
+    Word("events", "what was decided, and why", _events, _asking(commands.events)),
+    Word("pin", "keep a model from being evicted", _name, _asking(commands.pin)),
+    Word("unpin", "let a model be evicted again", _name, _asking(commands.unpin)),
+    Word("reload", "have the configuration read again", _nothing, _asking(commands.reload)),
 )
 
 
@@ -345,10 +350,10 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"{URL} and {API_KEY} say which daemon is asked (default {URL_DEFAULT}).",
     )
     words = parser.add_subparsers(required=True, metavar="WORD", title="words")
-    for word in (*ALONE, *ERRANDS):
+    for word in (*WITHOUT_DAEMON, *FOR_DAEMON):
         added = words.add_parser(word.name, help=word.help, description=word.help)
         word.arguments(added)
-        if word in ERRANDS:
+        if word in FOR_DAEMON:
             added.add_argument("--url", help=f"of the daemon; else {URL}")
             added.add_argument("--json", action="store_true", help="print what the API says")
         added.set_defaults(run=word.run)

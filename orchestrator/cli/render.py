@@ -1,13 +1,17 @@
-"""What the API answers, as lines for a terminal. Pure: no clock, no width, no output."""
+"""What the API answers, as sentences and tables. Pure: no clock, no width, no output."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # shapes of the answers; at run time the terminal starts without the web
+from orchestrator.cli.screen import table
+
+if TYPE_CHECKING:  # the shapes of the answers: the command line starts without the web
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from orchestrator.cli.doctor import Finding
+    from orchestrator.cli.screen import Part
     from orchestrator.web.wire.shapes import (
         Accepted,
         Catalogue,
@@ -30,11 +34,6 @@ NOTHING = "-"
 LOG_LINES_SHOWN_MAX = 20  # of a server that failed: the cause is among the last ones
 
 
-def plain(text: str) -> str:
-    """Without what would move the cursor or colour the terminal of whoever reads it."""
-    return "".join(c if c.isprintable() else "�" for c in text.expandtabs(4))
-
-
 def size(mb: int | None) -> str:
     return UNKNOWN if mb is None else f"{mb / 1024:.1f} GB"
 
@@ -51,22 +50,8 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> list[str]:
-    """Columns as wide as their widest cell; those named in `right` are aligned to the right."""
-    cells = [list(head), *([plain(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
-    flush = {at for at, name in enumerate(head) if name in right.split()}
-    return [
-        "  ".join(
-            cell.rjust(width) if at in flush else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
-
-
 def device_name(device: str) -> str:
-    """A GPU's UUID as far as anybody compares it."""
+    """A GPU's UUID, cut to what tells GPUs apart."""
     return device[:12] if device.startswith(("GPU-", "MIG-")) else device
 
 
@@ -77,21 +62,16 @@ def joined(words: Iterable[str]) -> str:
 # --- status ----------------------------------------------------------------------------------
 
 
-def status_lines(status: Status) -> list[str]:
+def status_lines(status: Status) -> list[Part]:
     now = _instant(status["now"])
-    lines = [line for device in status["devices"] for line in _device(device)]
+    lines: list[Part] = [line for device in status["devices"] for line in _device(device)]
     lines.append("")
     if status["loaded_models"]:
         models = list(status["loaded_models"].values())
         head = ("MODEL", "STATE", "VRAM", "KNOWN AS", "PRIORITY", "IN USE", "IDLE", "DEVICES")
-        titles, *others = table(
-            (*head, "ENDPOINT"),
-            (_loaded(model, now) for model in models),
-            right="VRAM PRIORITY IDLE",
-        )
-        lines.append(titles)
-        for model, line in zip(models, others, strict=True):
-            lines += [line, *_reservations(model)]
+        rows = (_loaded(model, now) for model in models)
+        lines.append(table((*head, "ENDPOINT"), rows, right="VRAM PRIORITY IDLE"))
+        lines += [line for model in models for line in _reservations(model)]
     else:
         lines.append("No model is loaded.")
     if status["leases"]:
@@ -99,14 +79,14 @@ def status_lines(status: Status) -> list[str]:
     if status["queue"]:
         waiting = ("WAITING FOR", "PRIORITY", "CALLERS", "WAITED", "AT MOST", "BECAUSE")
         rows = (_waiter(waiter) for waiter in status["queue"])
-        lines += ["", *table(waiting, rows, right="PRIORITY CALLERS")]
+        lines += ["", table(waiting, rows, right="PRIORITY CALLERS")]
     return lines
 
 
 def _device(device: DeviceShape) -> Iterator[str]:
     name = f"{device['id']} ({device['name']})" if device["id"] != device["name"] else device["id"]
     if device["state"] != "ok":
-        yield plain(f"{name}: {device['state']}: {device['problem']}")
+        yield f"{name}: {device['state']}: {device['problem']}"
         return
     words = [
         f"{size(device['used_mb'])} of {size(device['total_mb'])} used",
@@ -117,7 +97,7 @@ def _device(device: DeviceShape) -> Iterator[str]:
         words.append(f"{device['utilization_percent']:.0f} % busy")
     if device["temperature_c"] is not None:
         words.append(f"{device['temperature_c']:.0f} °C")
-    yield plain(f"{name}: {', '.join(words)}")
+    yield f"{name}: {', '.join(words)}"
 
 
 def _loaded(model: LoadedModel, now: datetime) -> Sequence[str]:
@@ -143,11 +123,11 @@ def _loaded(model: LoadedModel, now: datetime) -> Sequence[str]:
 
 
 def _reservations(model: LoadedModel) -> Iterator[str]:
-    """In what it is not as it should be, or as it was asked for."""
+    """What is wrong with the model, and what it had to give up of what was asked for."""
     if model["problem"]:
-        yield plain(f"  {model['problem']}")
+        yield f"  {model['model']}: {model['problem']}"
     if model["given_up"]:
-        yield plain(f"  It had to give up: {joined(model['given_up'])}.")
+        yield f"  {model['model']}: It had to give up: {joined(model['given_up'])}."
 
 
 def _waiter(waiter: Waiter) -> Sequence[str]:
@@ -165,7 +145,7 @@ def waiting_words(status: Status, model: str) -> str:
     """What a caller of the model waits for; empty if nothing is known."""
     for waiter in status["queue"]:
         if waiter["model"] == model and waiter["waits_for"]:
-            return plain(waiter["waits_for"])
+            return waiter["waits_for"]
     loaded = status["loaded_models"].get(model)
     return "" if loaded is None else f"{model} is {loaded['status']}"
 
@@ -177,7 +157,7 @@ def needs(vram_mb: int | None, host_mb: int | None) -> str:
     return UNKNOWN if vram_mb is None or host_mb is None else size(vram_mb + host_mb)
 
 
-def models_lines(catalogue: Catalogue) -> list[str]:
+def models_lines(catalogue: Catalogue) -> list[Part]:
     if not catalogue["data"]:
         return ["The catalogue is empty: add models to the configuration."]
     rows = (
@@ -194,39 +174,39 @@ def models_lines(catalogue: Catalogue) -> list[str]:
         for model in catalogue["data"]
     )
     head = ("MODEL", "STATE", "NEEDS", "KNOWN AS", "PRIORITY", "CONTEXT", "SERVICE", "ALIASES")
-    return table(head, rows, right="NEEDS PRIORITY CONTEXT")
+    return [table(head, rows, right="NEEDS PRIORITY CONTEXT")]
 
 
-def lease_lines(leases: ModelLeases) -> list[str]:
+def lease_lines(leases: ModelLeases) -> list[Part]:
     if not leases["leases"]:
         return ["No model is leased."]
     rows = (
         (
-            each["model"],
-            each["owner"] or NOTHING,
-            each["kind"],
-            until(each["expires_at"]),
-            each["lease_id"],
+            lease["model"],
+            lease["owner"] or NOTHING,
+            lease["kind"],
+            until(lease["expires_at"]),
+            lease["lease_id"],
         )
-        for each in leases["leases"]
+        for lease in leases["leases"]
     )
-    return table(("MODEL", "OWNER", "KIND", "UNTIL", "LEASE"), rows)
+    return [table(("MODEL", "OWNER", "KIND", "UNTIL", "LEASE"), rows)]
 
 
-def room_lines(leases: RoomLeases) -> list[str]:
+def room_lines(leases: RoomLeases) -> list[Part]:
     if not leases["leases"]:
         return ["No VRAM is leased."]
     rows = (
         (
-            size(each["vram_mb"]),
-            each["device"] or NOTHING,
-            each["owner"] or NOTHING,
-            until(each["expires_at"]),
-            each["lease_id"],
+            size(lease["vram_mb"]),
+            lease["device"] or NOTHING,
+            lease["owner"] or NOTHING,
+            until(lease["expires_at"]),
+            lease["lease_id"],
         )
-        for each in leases["leases"]
+        for lease in leases["leases"]
     )
-    return table(("VRAM", "DEVICE", "OWNER", "UNTIL", "LEASE"), rows, right="VRAM")
+    return [table(("VRAM", "DEVICE", "OWNER", "UNTIL", "LEASE"), rows, right="VRAM")]
 
 
 def until(at: str | None) -> str:
@@ -240,7 +220,7 @@ def decision_line(decision: Decision) -> str:
         text += f" ({decision['why']})"
     if decision["remedy"]:
         text += f" {decision['remedy']}"
-    return plain(f"{at}  {decision['kind']:<9} {text}")
+    return f"{at}  {decision['kind']:<9} {text}"
 
 
 # --- answers to orders -----------------------------------------------------------------------
@@ -261,56 +241,55 @@ def load_lines(answer: LoadAnswer) -> list[str]:
         lines.append(f"It answers at {answer['endpoint']}")
     if lease := answer.get("lease_id"):
         lines.append(f"Leased until {until(answer.get('expires_at'))}: {lease}")
-    return [plain(line) for line in lines]
+    return lines
 
 
 def accepted_lines(answer: Accepted) -> list[str]:
     eta = answer["eta_seconds"]
     soon = "" if eta is None else f", ready in about {duration(eta)}"
-    return [plain(f"{answer['model']} is {answer['status']}{soon}: {answer['operation_id']}")]
+    return [f"{answer['model']} is {answer['status']}{soon}: {answer['operation_id']}"]
 
 
 def unload_lines(answer: UnloadAnswer) -> list[str]:
     name, status = answer["model"], answer["status"]
     if status == "not_loaded":
-        return [plain(f"{name} was not loaded.")]
+        return [f"{name} was not loaded."]
     if status == "released":
         left = answer["remaining_leases"]
-        return [plain(f"{name}: released; {left} other lease{'s' if left != 1 else ''} on it.")]
+        return [f"{name}: released; {left} other lease{'s' if left != 1 else ''} on it."]
     verified = "" if answer["verified"] else ", but the device does not show it yet"
-    return [plain(f"{name} is unloaded: {size(answer['freed_mb'])} freed{verified}.")]
+    return [f"{name} is unloaded: {size(answer['freed_mb'])} freed{verified}."]
 
 
 def plan_lines(answer: PlanAnswer) -> list[str]:
     name = answer["model"]
     need = f"{size(answer['vram_mb'])}, {size(answer['available_mb'])} available"
     if answer["already_loaded"]:
-        return [plain(f"{name} is loaded already.")]
+        return [f"{name} is loaded already."]
     refusal = answer["refusal"]
     if refusal is not None:
         words = (refusal["detail"], refusal["remedy"])
-        return [plain(f"{name} would be refused ({refusal['code']}): needs {need}.")] + [
-            plain(word) for word in words if word
-        ]
+        lines = [f"{name} would be refused ({refusal['code']}): needs {need}."]
+        return lines + [word for word in words if word]
     shares = (
-        f"{size(each['vram_mb'])} on {device_name(each['device'])}" for each in answer["placement"]
+        f"{size(part['vram_mb'])} on {device_name(part['device'])}" for part in answer["placement"]
     )
     lines = [f"{name} would be loaded: {joined(shares)}; needs {need}."]
     if given_up := answer.get("given_up"):
         lines.append(f"It would have to give up: {joined(given_up)}.")
     lines += [
-        f"{each['model']} would be evicted ({size(each['vram_mb'])}): {each['reason']}"
-        for each in answer["evict"]
+        f"{victim['model']} would be evicted ({size(victim['vram_mb'])}): {victim['reason']}"
+        for victim in answer["evict"]
     ]
     if answer["drains"]:
         lines.append("Requests that run on them would be finished first.")
     if answer["eta_seconds"] is not None:
         lines.append(f"Ready in about {duration(answer['eta_seconds'])}.")
-    return [plain(line) for line in lines]
+    return lines
 
 
-def estimate_lines(told: Mapping[str, object]) -> list[str]:
-    """Of `orchestrator estimate`: what goes where, and what is not certain about it."""
+def estimate_lines(told: Mapping[str, object]) -> list[Part]:
+    """Of `orchestrator estimate`: how much lies where, and what is not certain about it."""
 
     def mib(key: str) -> str:
         amount = told[key]
@@ -325,18 +304,25 @@ def estimate_lines(told: Mapping[str, object]) -> list[str]:
         ("on the host", mib("host_mib")),
     ]
     doubts = told["doubts"]
-    said = [str(each) for each in doubts] if isinstance(doubts, list) else []
+    said = [str(doubt) for doubt in doubts] if isinstance(doubts, list) else []
     return [
-        plain(f"{told['architecture']}, by its {told['method']}"),
-        *table(("", "needs"), rows, right="needs"),
-        *(plain(f"Not certain: {each}.") for each in said),
+        f"{told['architecture']}, by its {told['method']}",
+        table(("", "needs"), rows, right="needs"),
+        *(f"Not certain: {doubt}." for doubt in said),
     ]
+
+
+def findings_lines(findings: Iterable[Finding]) -> list[Part]:
+    """Of `orchestrator doctor`: one row for every thing that it looked at."""
+    rows = (
+        (found.verdict, found.what, " — ".join(filter(None, (found.detail, found.remedy))))
+        for found in findings
+    )
+    return [table(("", "", ""), rows)]
 
 
 def pinned_lines(answer: Pinned) -> list[str]:
-    return [
-        plain(f"{answer['model']} is {'pinned' if answer['pinned'] else 'not pinned any more'}.")
-    ]
+    return [f"{answer['model']} is {'pinned' if answer['pinned'] else 'not pinned any more'}."]
 
 
 def reloaded_lines(answer: Reloaded) -> list[str]:
@@ -344,11 +330,11 @@ def reloaded_lines(answer: Reloaded) -> list[str]:
     lines = [f"Changed: {joined(changed)}." if changed else "Nothing has changed."]
     if answer["restart_needed"]:
         lines.append(f"Needs a restart of the daemon: {joined(answer['restart_needed'])}.")
-    return [plain(line) for line in lines]
+    return lines
 
 
 def error_lines(body: Mapping[str, object]) -> list[str]:
-    """Whatever an error body holds that helps: cause, who is in the way, log, way out."""
+    """What helps of an error's body: the cause, what is in the way, the log, the way out."""
     lines = [str(body.get("detail") or body.get("title") or "The daemon refused.")]
     blockers = body.get("blockers")
     for blocker in blockers if isinstance(blockers, list) else []:
@@ -363,7 +349,7 @@ def error_lines(body: Mapping[str, object]) -> list[str]:
         lines += [f"  {line}" for line in log_tail[-LOG_LINES_SHOWN_MAX:]]
     if remedy := body.get("remedy"):
         lines.append(str(remedy))
-    return [plain(line) for line in lines]
+    return lines
 
 
 def _instant(text: str) -> datetime:

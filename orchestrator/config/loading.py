@@ -87,7 +87,7 @@ def load_config(
     document = _resolved(unfilled, _home(path), environ)
     catalogue, crossed = _catalogue(document, written, estimate)
     crossed += [*_device_mistakes(document.devices)]
-    complaints += [each for each in crossed if not found.doubts(each.where)]
+    complaints += [mistake for mistake in crossed if not found.doubts(mistake.where)]
     if complaints:
         raise ConfigInvalid(tuple(_shown(path, written, complaints)))
     server = document.server
@@ -102,8 +102,8 @@ def load_config(
         on_shutdown=document.on_shutdown,
         devices=document.devices,
         scheduling=document.scheduling,
-        services={ServiceName(name): each for name, each in document.services.items()},
-        models={ModelName(name): each for name, each in document.models.items()},
+        services={ServiceName(name): entry for name, entry in document.services.items()},
+        models={ModelName(name): entry for name, entry in document.models.items()},
         catalogue=catalogue,
     )
 
@@ -129,9 +129,9 @@ def parse_model(
     taken: ModelSpecs | None = None,
     estimate: Estimate = declared_only,
 ) -> ModelSpec:
-    """One model that somebody sent at run time. Raise ConfigInvalid with every mistake.
+    """One model that a caller of the API sent. Raise ConfigInvalid with every mistake.
 
-    `taken` is the catalogue it joins (a model of that name is replaced); the config's if None.
+    `taken` is the models that it joins (one of its name is replaced); the config's if None.
     A caller chooses among the services and the files under their roots, nothing beyond: no image,
     command, environment or address of a server.
     """
@@ -157,20 +157,20 @@ def parse_model(
         else:
             built = build_spec(name, entry, service, estimate)
             spec = built.spec
-            said = {each.where for each in crossed}
-            crossed += [each for each in built.mistakes if each.where not in said]
+            said = {mistake.where for mistake in crossed}
+            crossed += [mistake for mistake in built.mistakes if mistake.where not in said]
             if spec is not None:
                 there = config.catalogue if taken is None else taken
-                same = (each for each in there.values() if each.service == spec.service)
+                same = (other for other in there.values() if other.service == spec.service)
                 crossed += _shared_mistakes(spec, next(same, spec), service)
-        complaints += [each for each in crossed if not found.doubts(each.where)]
+        complaints += [mistake for mistake in crossed if not found.doubts(mistake.where)]
     if complaints or spec is None:
-        raise ConfigInvalid(tuple(f"{show(each.where)}: {each.sentence}" for each in complaints))
+        raise ConfigInvalid(tuple(f"{show(wrong.where)}: {wrong.sentence}" for wrong in complaints))
     return spec
 
 
 def to_catalogue(config: Config) -> dict[ModelName, ModelSpec]:
-    """The models of the file, as a catalogue of one's own to change at run time."""
+    """The models of the file, in a mapping that the caller may change."""
     return dict(config.catalogue)
 
 
@@ -209,7 +209,7 @@ def _read(path: Path) -> bytes:
 def _home(path: Path) -> Path:
     """What relative paths are relative to: the file's folder.
 
-    The embedded default lies where nobody should write: its paths are the caller's.
+    The embedded default lies inside the package: its paths are relative to the working directory.
     """
     return Path.cwd() if path.absolute() == DEFAULT_CONFIG else path.absolute().parent
 
@@ -272,11 +272,11 @@ def _catalogue(
             mistakes += _under(("models", name), built.mistakes)
             if built.spec is not None:
                 catalogue[built.spec.name] = built.spec
-        elif entry.service not in named:  # one that is there and wrong has been complained about
+        elif entry.service not in named:  # of one that is there and wrong, its mistakes are said
             sentence = _unknown_service(entry.service, document.services)
             mistakes.append(Mistake(("models", name, "service"), sentence))
     for name, spec in catalogue.items():
-        others = (each for each in catalogue.values() if each.service == spec.service)
+        others = (other for other in catalogue.values() if other.service == spec.service)
         mistakes += _under(
             ("models", name), _shared_mistakes(spec, next(others), document.services[spec.service])
         )
@@ -288,7 +288,7 @@ def _catalogue(
 
 
 def _shared_mistakes(spec: ModelSpec, first: ModelSpec, service: ServiceEntry) -> Iterator[Mistake]:
-    """`first` is the model of that service that was there before."""
+    """`first` is the first model of that service."""
     if service.container is not None and first.name != spec.name:
         sentence = f"{spec.service} is the one container {service.container}, which is {first.name}"
         yield Mistake(("service",), f"{sentence}: give each model a service of its own")
@@ -297,7 +297,7 @@ def _shared_mistakes(spec: ModelSpec, first: ModelSpec, service: ServiceEntry) -
 def _alias_mistakes(
     name: str, aliases: tuple[str, ...], owners: Mapping[str, str]
 ) -> Iterator[Mistake]:
-    """`owners` says whom each name and alias leads to already."""
+    """`owners` says which model a name or an alias leads to already."""
     for index, alias in enumerate(aliases):
         if alias == name:
             yield Mistake(("aliases", index), "is the model's own name: remove it")
@@ -310,7 +310,7 @@ def _alias_mistakes(
 
 
 def _owners(catalogue: ModelSpecs, name: str) -> dict[str, str]:
-    """Whom every name and alias leads to, the model called `name` aside."""
+    """Which model a name or an alias leads to; without those of the model called `name`."""
     others = [spec for spec in catalogue.values() if spec.name != name]
     return {word: spec.name for spec in others for word in (*spec.aliases, spec.name)}
 
@@ -333,37 +333,37 @@ def _unknown_service(name: str, services: Iterable[str]) -> str:
 
 
 def _under(where: KeyPath, mistakes: Iterable[Mistake]) -> list[Mistake]:
-    return [Mistake((*where, *each.where), each.sentence) for each in mistakes]
+    return [Mistake((*where, *mistake.where), mistake.sentence) for mistake in mistakes]
 
 
 def _shown(path: Path, written: Written, mistakes: Iterable[Mistake]) -> Iterator[str]:
     """In the order of the file."""
-    placed = [(each.line or written.line(each.where), each) for each in mistakes]
-    for line, each in sorted(placed, key=lambda at: (at[0], show(at[1].where))):
-        where = f" {show(each.where)}:" if each.where else ""
-        yield f"{path}:{line}:{where} {each.sentence}"
+    placed = [(mistake.line or written.line(mistake.where), mistake) for mistake in mistakes]
+    for line, mistake in sorted(placed, key=lambda at: (at[0], show(at[1].where))):
+        where = f" {show(mistake.where)}:" if mistake.where else ""
+        yield f"{path}:{line}:{where} {mistake.sentence}"
 
 
 def _numbers_from_text(body: Mapping[str, object]) -> dict[str, Plain]:
     """Workflow expressions turn numbers into text; where a number is meant, it is one again."""
     properties = properties_at(_model().json_schema(), ())
     return {
-        key: _number(each)
-        if isinstance(each, str) and _is_number(properties.get(key))
-        else cast("Plain", each)  # what a JSON parser makes
-        for key, each in body.items()
+        key: _number(value)
+        if isinstance(value, str) and _is_number(properties.get(key))
+        else cast("Plain", value)  # what a JSON parser makes
+        for key, value in body.items()
     }
 
 
 def _is_number(schema: Schema | None) -> bool:
     choices = (schema or {}).get("anyOf", schema)
     listed = choices if isinstance(choices, list) else [choices]
-    types = {each.get("type") for each in listed if isinstance(each, Mapping)}
+    types = {choice.get("type") for choice in listed if isinstance(choice, Mapping)}
     return bool(types & {"integer", "number"}) and "string" not in types
 
 
 def _number(text: str) -> Plain:
     try:
         return int(text) if text.strip().lstrip("-").isdecimal() else float(text)
-    except ValueError:  # not a number, or one of more digits than anybody counts: say so as text
+    except ValueError:  # not a number, or one of too many digits: the validation says so of text
         return text

@@ -23,8 +23,8 @@ from orchestrator.core.values.specs import FakeBehaviour, ModelName, ModelSpec, 
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import Unpredictable
 
-# Given a spec whose footprint is what was declared, or UNKNOWN, what is to be believed; None if
-# that cannot be told. Raises Unpredictable where a file is at fault.
+# From a spec with the declared footprint, or UNKNOWN, to the footprint that is believed; None if
+# it cannot be estimated. Raises Unpredictable where a file is at fault.
 Estimate = Callable[[ModelSpec], Footprint | None]
 
 # A name is one segment of a URL, part of a file name and an argument: no slash, no space, no dash
@@ -45,7 +45,7 @@ _DOCKER_KEYS = (
     *("image", "auto_pull", "container", "network", "direct", "host", "cdi", "memory_mb"),
     "hub_volume",
 )
-# What a server is started with: of one that somebody else defined, it is theirs to say.
+# What a server is started with. One that is not started by us has these settings elsewhere.
 _SETTINGS = (
     *("profile", "context_size", "slots", "unified_cache", "gpu_layers", "cache_type_k"),
     *("cache_type_v", "batch", "ubatch", "threads", "flash_attention", "load_mode"),
@@ -56,7 +56,7 @@ LOAD_S_DEFAULT = 10.0  # until it has been measured
 
 
 def declared_only(spec: ModelSpec) -> Footprint | None:  # noqa: ARG001 - an Estimate
-    """The estimate of somebody who cannot estimate."""
+    """Believes no file: the footprint is what was declared."""
     return None
 
 
@@ -114,7 +114,7 @@ def _direct_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
         sentence = "is only for containers that we make: publish its port where it is defined"
         yield Mistake(("direct",), sentence)
     elif entry.direct and entry.network is not None and entry.host is None:
-        # Whoever shares a network with containers is one, and its own name is its id.
+        # A daemon that shares a network with containers runs in one: its host name is an id.
         yield Mistake(("host",), "is required with direct and network: what clients call us")
     if entry.host is not None and not entry.direct:
         yield Mistake(("host",), "is only for direct: true")
@@ -165,7 +165,7 @@ def _launched_by_us(service: ServiceEntry) -> bool:
 
 
 def settings_home(service: ServiceEntry) -> str | None:
-    """Where a server that somebody else defined has its settings; None if we choose them."""
+    """Where a server that we do not define has its settings; None if we choose them."""
     if service.container is not None:
         return f"container {service.container} is defined (its compose file, or its .env)"
     if service.runtime is RuntimeName.EXTERNAL:
@@ -221,7 +221,7 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
     if declared is not None and declared.total_bytes == 0:
         mistakes.append(Mistake(("vram_mb",), "must be more than 0 if host_mb is not given"))
     elif located.hub is not None:
-        footprint = declared or UNKNOWN  # until somebody looks at the file there
+        footprint = declared or UNKNOWN  # until the hub is asked about the file
     elif not misplaced:
         footprint, unknown = _believed(draft, declared, estimate)
         mistakes += unknown
@@ -233,7 +233,7 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
 def _believed(
     draft: ModelSpec, declared: Footprint | None, estimate: Estimate
 ) -> tuple[Footprint | None, tuple[Mistake, ...]]:
-    """The file knows better than whoever declared it; where it cannot be read, that stands."""
+    """The file's footprint goes before the declared one, which stands if it cannot be read."""
     try:
         footprint = estimate(draft) if draft.file is not None else None
     except Unpredictable as error:

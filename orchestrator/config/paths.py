@@ -34,7 +34,7 @@ class Roots:
 def on_a_hub(file: str) -> bool:
     """Whether it is written as a file of a model hub: ORG/REPO:FILE.gguf, ORG/REPO:Q4_K_M.
 
-    Raise Misplaced if it is, and could be none.
+    Raise Misplaced if it is, and no file of a hub can be called so.
     """
     if not _ON_A_HUB.fullmatch(file):
         return False
@@ -48,7 +48,7 @@ def on_a_hub(file: str) -> bool:
 def locate(file: str, roots: Roots) -> str:
     """The absolute path that a server is given. Raise Misplaced if it lies outside the roots.
 
-    Links are followed to decide, but not replaced: a cache of links has the right names only there.
+    Links are followed to decide, and stay in the path: in a cache, only links have a file's name.
     """
     if ".." in Path(file).parts:
         raise Misplaced("must not contain `..`")

@@ -24,9 +24,9 @@ PROFILES: Mapping[Profile, ProfileSettings] = {
 
 
 def with_profile(serving: Serving, profile: Profile, *, physical_cores: int) -> Serving:
-    """The serving settings that a profile asks for; what it does not speak of stays.
+    """The serving settings with those of the profile in their place.
 
-    A profile's threads are a wish for a large machine: more than there are cores only slows.
+    A profile's threads are those of a large machine: more threads than cores only slow it down.
     """
     settings = PROFILES[profile]
     return replace(

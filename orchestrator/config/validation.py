@@ -1,6 +1,6 @@
-"""Holds plain values against the shape of a section, and says every mistake in words.
+"""Validates plain values against the shape of a section, and says every mistake in words.
 
-What is wrong is cut out and the rest is looked at again, so that a wrong type in one place does
+What is wrong is cut out and the rest is validated again, so that a wrong type in one place does
 not hide an unknown service in another.
 """
 
@@ -17,9 +17,9 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.config.yaml_lines import KeyPath, Mistake, Plain
 
-ROUNDS_MAX = 8  # each round cuts out all that is wrong; a second one is needed after a missing key
+ROUNDS_MAX = 8  # a round cuts out all that is wrong; a second one is needed after a missing key
 SHOWN_CHARS_MAX = 60  # of a wrong value: enough to recognise it
-KNOWN_KEYS_SHOWN_MAX = 30  # a model has some more than thirty; an endless list helps nobody
+KNOWN_KEYS_SHOWN_MAX = 30  # a model has some more than thirty; a longer list is not read
 
 Schema = Mapping[str, object]
 T = TypeVar("T")
@@ -27,14 +27,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Validated(Generic[T]):
-    """`value` holds what was right; None if a key that everything hangs on was not."""
+    """`value` holds what was right; None if nothing is left without what was wrong."""
 
     value: T | None
     mistakes: tuple[Mistake, ...]
     cut: frozenset[KeyPath]  # what is missing in `value` because it was wrong
 
     def doubts(self, where: KeyPath) -> bool:
-        """Whether something about that place was wrong already."""
+        """Whether a mistake at that place, or around it, has been said already."""
         return any(where[: len(cut)] == cut for cut in self.cut)
 
 
@@ -49,9 +49,9 @@ def validate(adapter: TypeAdapter[T], content: Mapping[str, Plain]) -> Validated
             value = adapter.validate_json(json.dumps(left), strict=True)
             return Validated(value, tuple(mistakes), frozenset(cut))
         except ValidationError as error:
-            wrong = [(_place(each, left), each) for each in error.errors(include_url=False)]
-        mistakes += [Mistake(where, _sentence(each, where, schema)) for where, each in wrong]
-        doomed = {_stem(where, each) for where, each in wrong}
+            wrong = [(_place(detail, left), detail) for detail in error.errors(include_url=False)]
+        mistakes += [Mistake(where, _sentence(detail, where, schema)) for where, detail in wrong]
+        doomed = {_stem(where, detail) for where, detail in wrong}
         if () in doomed:
             break
         for where in doomed:
@@ -61,7 +61,7 @@ def validate(adapter: TypeAdapter[T], content: Mapping[str, Plain]) -> Validated
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A question for somebody who mistyped; empty if nothing is near."""
+    """`; did you mean ...?` for a mistyped word; empty if no known word is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -79,7 +79,7 @@ def properties_at(schema: Schema, where: KeyPath) -> Mapping[str, Schema]:
         properties = _mapping(node.get("properties"))
         following = properties.get(str(part), node.get("additionalProperties", node.get("items")))
         node = _open(_mapping(following), schema)
-    return {name: _mapping(each) for name, each in _mapping(node.get("properties")).items()}
+    return {name: _mapping(key) for name, key in _mapping(node.get("properties")).items()}
 
 
 def _open(node: Schema, root: Schema) -> Schema:
@@ -88,7 +88,7 @@ def _open(node: Schema, root: Schema) -> Schema:
         choices = node.get("anyOf", node.get("oneOf"))
         if isinstance(choices, list):
             opened = [_open(_mapping(choice), root) for choice in choices]
-            return next((each for each in opened if each.get("type") == "object"), {})
+            return next((choice for choice in opened if choice.get("type") == "object"), {})
         reference = node.get("$ref")
         if not isinstance(reference, str):
             return node

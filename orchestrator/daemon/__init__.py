@@ -1,1 +1,1 @@
-"""The life of the process: drivers composed, what outlived us adopted, timers, shutdown."""
+"""The life of the process: drivers chosen, what still runs adopted, timers, shutdown."""

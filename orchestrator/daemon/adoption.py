@@ -1,4 +1,4 @@
-"""Taking over what goes on (R11): at start what was believed in, later what others start."""
+"""Taking over what runs (R11): at the start what the registry knows, later what others start."""
 
 import asyncio
 import logging
@@ -37,25 +37,26 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: ModelSpecs) -
     """Adopt what is healthy, go on with what was begun, remove what is ours and broken."""
     now_s = conductor.clock()
     known = [record for record in memory.residents if _has_drivers(record, conductor.drivers)]
-    runtimes = list(dict.fromkeys(each.runtime for each in conductor.drivers.values()))
+    runtimes = list(dict.fromkeys(drivers.runtime for drivers in conductor.drivers.values()))
     services = {record.resident.instance: record.resident.spec.service for record in known}
 
-    def belongs_to(each: Found, runtime: Runtime) -> bool:
-        """Whether this runtime's word about it counts: its service is run by it."""
-        spec = catalogue.get(each.model)
-        service = services.get(each.instance, spec.service if spec else None)
-        drivers = conductor.drivers.get(service) if service is not None else None
-        return drivers is not None and drivers.runtime is runtime
+    def drivers_of(life: Found) -> Drivers | None:
+        """Of the service that the life was written down with, else of its model's."""
+        spec = catalogue.get(life.model)
+        service = services.get(life.instance, spec.service if spec else None)
+        return conductor.drivers.get(service) if service is not None else None
 
-    discovered, silent = await _discover(runtimes, belongs_to)
+    discovered, silent = await _discover(runtimes, drivers_of)
     remembered, unseen = await _still_there(known, discovered, conductor.drivers)
     found = list((discovered | remembered).values())
-    engines = _engines(found, known, catalogue, conductor.drivers)
+    engines = {
+        life.instance: drivers.engine for life in found if (drivers := drivers_of(life)) is not None
+    }
     sights = await _look(found, engines, silent)
     adoptable = {
-        each.instance: _draw_up(each.instance, catalogue[each.model], conductor, now_s)
-        for each in found
-        if each.model in catalogue and catalogue[each.model].service in conductor.drivers
+        life.instance: _draw_up(life.instance, catalogue[life.model], conductor, now_s)
+        for life in found
+        if life.model in catalogue and catalogue[life.model].service in conductor.drivers
     }
     verdict = reconcile(
         [record.resident for record in known],
@@ -63,7 +64,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: ModelSpecs) -
         {instance: drawn for instance, drawn in adoptable.items() if drawn is not None},
         now_s,
     )
-    running = {each.instance: each.running for each in found}
+    running = {life.instance: life.running for life in found}
     for resident in verdict.residents:
         if resident.instance in running:
             conductor.know(resident, running[resident.instance])
@@ -73,13 +74,13 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: ModelSpecs) -
     unknown = [r.resident.instance for r in memory.residents if r not in known]
     for instance in (*verdict.forget, *unknown):
         await conductor.registry.residents.drop(instance)
-    await _remove([running[each] for each in verdict.remove], runtimes)
+    await _remove([running[instance] for instance in verdict.remove], runtimes)
 
 
 async def adopt(conductor: Conductor, catalogue: ModelSpecs) -> None:
-    """Take over what somebody else has started and a model of ours stands for.
+    """Take over named containers that were started from outside, once they answer.
 
-    Only what answers: a container of other people's that fails is theirs to look after.
+    One that fails is left alone: its owner looks after it.
     """
     shared = [
         spec
@@ -88,17 +89,20 @@ async def adopt(conductor: Conductor, catalogue: ModelSpecs) -> None:
     ]
     adopted = await asyncio.gather(*(_adopt(conductor, spec) for spec in shared))
     if any(adopted):
-        await conductor.sensors.sample()  # now we know whose bytes those are
+        await conductor.sensors.sample()  # again: now these bytes belong to a resident
 
 
 async def take_back(conductor: Conductor, catalogue: ModelSpecs, runtime: Runtime) -> None:
-    """What is ours, had ended, and was started again by somebody goes on as a resident.
+    """A container of ours that had ended, and was started again from outside, is a resident again.
 
-    Of two copies of one model the one that the scheduler knows stays. What nothing in the
-    configuration wants is removed. A runtime that does not answer is asked again soon.
+    Of two copies of one model the one that the scheduler knows stays. A container whose model is
+    not in the configuration is removed. A runtime that does not answer is asked again soon.
     """
-    residents = conductor.scheduler.state.ledger.residents
-    known = {each.instance for each in residents if each.state is not ResidentState.RELEASING}
+    known = {
+        resident.instance
+        for resident in conductor.scheduler.state.ledger.residents
+        if resident.state is not ResidentState.RELEASING
+    }
     with suppress(Unreachable):
         for found in await runtime.returned(known):
             spec = catalogue.get(found.model)
@@ -138,7 +142,7 @@ async def _adopt(conductor: Conductor, spec: ModelSpec) -> bool:
             drivers.engine.launch(instance, spec, drawn.placement)
         )
     except Unreachable:
-        return False  # looked at again soon
+        return False  # tried again after ADOPT_S
     if running is None:
         return False
     readiness = await drivers.engine.readiness(running.endpoint)
@@ -159,20 +163,22 @@ def _has_drivers(record: ResidentRecord, drivers: Mapping[ServiceName, Drivers])
 
 
 async def _discover(
-    runtimes: Iterable[Runtime], belongs_to: Callable[[Found, Runtime], bool]
+    runtimes: Iterable[Runtime], drivers_of: Callable[[Found], Drivers | None]
 ) -> tuple[dict[InstanceId, Found], frozenset[str]]:
-    """What runs; and which runtimes do not answer, whose things keep their last known state.
+    """What runs; and the names of runtimes that do not answer.
 
-    Two services on one container engine see each other's containers, but only the one that
-    made a container knows where it answers.
+    Two services on one container engine see each other's containers, but only the runtime of the
+    service that made a container knows where it answers.
     """
     found: dict[InstanceId, Found] = {}
     silent = set()
     for runtime in runtimes:
         try:
-            for each in await runtime.discover():
-                if each.instance not in found or belongs_to(each, runtime):
-                    found[each.instance] = each
+            for life in await runtime.discover():
+                drivers = drivers_of(life)
+                is_its_own = drivers is not None and drivers.runtime is runtime
+                if is_its_own or life.instance not in found:
+                    found[life.instance] = life
         except Unreachable as error:
             log.warning("runtime %s does not answer: %s", runtime.name, error)
             silent.add(runtime.name)
@@ -184,9 +190,10 @@ async def _still_there(
     discovered: Mapping[InstanceId, Found],
     drivers: Mapping[ServiceName, Drivers],
 ) -> tuple[dict[InstanceId, Found], frozenset[InstanceId]]:
-    """Things of somebody else's making carry no mark of ours: their handles find them again.
+    """What is found again only by its handle: what we did not make carries no mark of ours.
 
-    Whose runtime cannot tell now is believed to be there; those come a second time, by themselves.
+    Where the runtime does not answer now, it is believed to run; those instances are also returned
+    as the second part.
     """
     found, unseen = {}, set()
     for record in known:
@@ -205,49 +212,27 @@ async def _still_there(
     return found, frozenset(unseen)
 
 
-def _engines(
-    found: Sequence[Found],
-    known: Sequence[ResidentRecord],
-    catalogue: ModelSpecs,
-    drivers: Mapping[ServiceName, Drivers],
-) -> dict[InstanceId, Engine]:
-    services = {record.resident.instance: record.resident.spec.service for record in known}
-    engines = {}
-    for each in found:
-        spec = catalogue.get(each.model)
-        service = services.get(each.instance) or (spec.service if spec else None)
-        if service is not None and service in drivers:
-            engines[each.instance] = drivers[service].engine
-    return engines
-
-
 async def _look(
     found: Sequence[Found], engines: Mapping[InstanceId, Engine], silent: frozenset[str]
 ) -> list[Sight]:
-    async def health(each: Found) -> Health:
-        engine = engines.get(each.instance)
+    async def sight(life: Found) -> Sight:
+        endpoint = life.running.endpoint
+        engine = engines.get(life.instance)
         if engine is None:
-            return Health.BROKEN  # ours, and nothing in the configuration wants it
-        if each.running.handle.runtime in silent:
-            return Health.READY
-        return _HEALTH[(await engine.readiness(each.running.endpoint)).state]
+            health = Health.BROKEN  # ours, and nothing in the configuration wants it
+        elif life.running.handle.runtime in silent:
+            health = Health.READY  # as it was when the runtime last answered
+        else:
+            health = _HEALTH[(await engine.readiness(endpoint)).state]
+        return Sight(instance=life.instance, model=life.model, endpoint=endpoint, health=health)
 
-    healths = await asyncio.gather(*(health(each) for each in found))
-    return [
-        Sight(
-            instance=each.instance,
-            model=each.model,
-            endpoint=each.running.endpoint,
-            health=seen,
-        )
-        for each, seen in zip(found, healths, strict=True)
-    ]
+    return await asyncio.gather(*map(sight, found))
 
 
 def _draw_up(
     instance: InstanceId, spec: ModelSpec, conductor: Conductor, now_s: float
 ) -> Resident | None:
-    """A resident for something that runs and was never written down, or whose row was lost."""
+    """A resident for a life that runs and is not in the registry."""
     ledger = conductor.scheduler.state.ledger
     shares: Placement | None = next(placements(spec, ledger, usable_devices(spec, ledger)), None)
     if shares is None:
@@ -264,8 +249,8 @@ def _draw_up(
     )
 
 
-async def _remove(things: Sequence[Running], runtimes: Sequence[Runtime]) -> None:
+async def _remove(lives: Sequence[Running], runtimes: Sequence[Runtime]) -> None:
     by_name = {runtime.name: runtime for runtime in runtimes}
-    for thing in things:
-        with suppress(StopFailed):  # still ours at the next start, and tried again then
-            await by_name[thing.handle.runtime].stop(thing.handle, grace_s=1.0)
+    for life in lives:
+        with suppress(StopFailed):  # it carries our mark: the next start tries again
+            await by_name[life.handle.runtime].stop(life.handle, grace_s=1.0)

@@ -1,6 +1,6 @@
-"""Composition root: the only module that names concrete drivers. Starts everything, ends it.
+"""The life of the daemon: makes its parts, serves, ends them. Its drivers are chosen by `wiring`.
 
-Order of a start: lock and read the registry, read the devices, find what outlived us, serve.
+Order of a start: lock and read the registry, read the devices, adopt what still runs, serve.
 Order of an end: refuse new wishes, stop models only if the operator wants that, write, close.
 """
 
@@ -54,8 +54,8 @@ from orchestrator.web.app import create_app
 log = logging.getLogger("orchestrator")
 
 TICK_S = 1.0
-ADOPT_S = 2.0  # a container that others start is a resident so long after it answers
-LOOK_SOON_S = 0.1  # for what others start again: their order may be seen before the end of it
+ADOPT_S = 2.0  # a container that was not started by us is a resident so long after it answers
+LOOK_SOON_S = 0.1  # after a container was started: the engine may say so before it is up
 USE_LOOK_S = 2.0  # a direct request counts as use at the latest so long after it began
 PRUNE_S = 3600.0
 TRIM_LOGS_S = 60.0  # a server that writes a megabyte a second is cut back before it fills a disk
@@ -82,7 +82,7 @@ class _Server(uvicorn.Server):
 
 @dataclass(slots=True)
 class Daemon:
-    """Everything that was put together, for who runs it."""
+    """The parts that the process, or a test, needs of a running daemon."""
 
     conductor: Conductor
     desk: Desk
@@ -92,7 +92,7 @@ class Daemon:
 
 def serve(path: Path, overrides: Overrides | None = None) -> None:
     """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start."""
-    gc.disable()  # until it serves: a start makes much and drops little
+    gc.disable()  # until it serves: a start makes many objects and drops few
     chosen = overrides or Overrides()
     predictions = make_predictions(load_services(path))
 
@@ -110,14 +110,14 @@ def serve(path: Path, overrides: Overrides | None = None) -> None:
 async def run(config: Config, load: Callable[[], Config], predictions: Predictions) -> None:
     async with running(config, load, predictions) as daemon:
         _handle_signals(daemon)
-        gc.freeze()  # what the start made stays: a collection that looks at it stops us for 50 ms
+        gc.freeze()  # what the start made stays: a collection that visits it takes 50 ms
         gc.enable()
         log.info("listening on http://%s:%d", *daemon.listener.getsockname()[:2])
         await daemon.server.serve([daemon.listener])
 
 
 def _listener(server: ServerSettings) -> socket.socket:
-    """Who connects before we are ready waits, and is not refused. Raise OSError."""
+    """A caller that connects before the daemon serves waits, and is not refused. Raise OSError."""
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     try:
         return socket.create_server((server.host, server.port), family=family, backlog=BACKLOG)
@@ -134,7 +134,7 @@ async def running(
 ) -> AsyncIterator[Daemon]:
     """The whole daemon, not serving yet; ended when the block ends.
 
-    Nothing is begun by a daemon that could not serve: the directory and the port come first.
+    A daemon that could not serve does nothing else: the state directory and the port come first.
     """
     async with AsyncExitStack() as stack:
         registry = await asyncio.to_thread(SqliteRegistry.open, config.state_dir)
@@ -180,7 +180,7 @@ async def _put_together(
         desk = Desk(
             conductor=conductor,
             catalogue=catalogue,
-            problems=lambda: tuple(each for each in (registry.problem,) if each),
+            problems=lambda: (registry.problem,) if registry.problem else (),
             fake_devices=fake,
         )
         desk.apply_rules()
@@ -207,7 +207,7 @@ async def _put_together(
 async def _take_over(
     conductor: Conductor, memory: Memory, catalogue: Catalogue, versions: ServerVersions
 ) -> None:
-    """Go on with what outlived us, on devices that have been read."""
+    """Adopt what still runs since an earlier daemon, on devices that have been read."""
     await asyncio.gather(conductor.sensors.sample(), versions.look())
     await recover(conductor, memory, catalogue.specs)
     await adopt(conductor, catalogue.specs)
@@ -221,14 +221,17 @@ def _begin_looking(
     return [
         tasks.create_task(conductor.sensors.keep_up(), name="keep up"),
         *(
-            tasks.create_task(_take_back(conductor, catalogue, each), name=f"take back {each.name}")
-            for each in runtimes
+            tasks.create_task(_take_back(conductor, catalogue, runtime), name=runtime.name)
+            for runtime in runtimes
         ),
     ]
 
 
 async def _take_back(conductor: Conductor, catalogue: Catalogue, runtime: Runtime) -> None:
-    """What others start again of ours is a resident at once, or soon where nobody tells us."""
+    """A container of ours that is started again from outside becomes a resident.
+
+    At once where the runtime reports it, else after ADOPT_S.
+    """
     pause_s = ADOPT_S
     while True:
         pause_s = min(2 * pause_s, ADOPT_S)
@@ -325,7 +328,7 @@ def _handle_signals(daemon: Daemon) -> None:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        # Who waits hears it now, while there is still somebody to tell it.
+        # Waiting callers are refused now, while their connections are open.
         daemon.conductor.tell(ShutdownBegan(stop_residents=False))
         daemon.desk.history.close()  # listeners would keep their connections open for ever
         daemon.server.should_exit = True

@@ -1,7 +1,7 @@
-"""What happens by the clock: on each tick, read something and tell the conductor.
+"""What happens at fixed intervals. The only home of APScheduler.
 
-The only home of APScheduler. A job that is still at work when its next turn comes is not
-started again, and turns that were missed while the process stood still are taken once.
+A job that is still at work when its next turn comes is not started again, and turns that were
+missed while the process stood still are taken once.
 """
 
 import asyncio

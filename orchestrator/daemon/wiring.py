@@ -1,6 +1,6 @@
-"""Names the concrete drivers, and nothing else does: which module stands behind each port.
+"""The composition root: chooses the driver behind every port, and its settings.
 
-Docker's are imported where a service uses them: its SDK takes a tenth of a daemon's start.
+Docker's drivers are imported where a service uses them: the SDK takes a tenth of a daemon's start.
 """
 
 # ruff: noqa: PLC0415 - see above
@@ -28,13 +28,11 @@ from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName, 
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.vram import MiB
-from orchestrator.devices.driver_thread import DriverThread
 from orchestrator.devices.fake import FakeDevices, FakeDeviceSpec
 from orchestrator.devices.host import HostDevices
 from orchestrator.devices.machine import Machine, detect
-from orchestrator.devices.nvml import OPEN_DEADLINE_S, NvmlDevices
-from orchestrator.devices.nvml_driver import DriverFailed, Trouble, driver_in_words
-from orchestrator.devices.nvml_problems import HANGS
+from orchestrator.devices.nvml import NvmlDevices, ask_driver
+from orchestrator.devices.nvml_driver import Trouble
 from orchestrator.engines.composed import ComposedEngine
 from orchestrator.engines.defined_elsewhere import (
     ExternalLauncher,
@@ -72,7 +70,7 @@ log = logging.getLogger("orchestrator")
 VERSION = version("vram-orchestrator")
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
 CLAIMS_DIR = "fake-devices"
-IMAGES_S_MAX = 2.0  # an engine answers within some 20 ms; a start does not wait for one that hangs
+IMAGES_S_MAX = 2.0  # Docker answers within some 20 ms; a start does not wait for one that hangs
 
 
 async def make_devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevices | None]:
@@ -80,13 +78,13 @@ async def make_devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevic
         case DeviceSource.FAKE:
             specs = [
                 FakeDeviceSpec(
-                    name=each.name,
-                    total_bytes=each.total_mb * MiB,
-                    release_lag_s=each.release_lag_s,
-                    kind=each.kind,
-                    processes_visible=each.processes_visible,
+                    name=device.name,
+                    total_bytes=device.total_mb * MiB,
+                    release_lag_s=device.release_lag_s,
+                    kind=device.kind,
+                    processes_visible=device.processes_visible,
                 )
-                for each in config.devices.fake
+                for device in config.devices.fake
             ]
             fake = FakeDevices(clock, config.state_dir / CLAIMS_DIR, specs)
             return fake, fake
@@ -101,17 +99,9 @@ async def make_devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevic
             return detected.devices, None
 
 
-async def nvidia_driver(deadline_s: float = OPEN_DEADLINE_S) -> str | Trouble:
+async def nvidia_driver() -> str | Trouble:
     """What the driver says of itself, or why it cannot be used."""
-    thread = DriverThread("nvml")
-    try:
-        return await thread.ask(driver_in_words, deadline_s)
-    except DriverFailed as failed:
-        return failed.trouble
-    except TimeoutError:
-        return Trouble(problem=HANGS)
-    finally:
-        thread.end()
+    return await ask_driver()
 
 
 def make_drivers(
@@ -199,9 +189,9 @@ def _file_problem(path: Path) -> str | None:
 
 
 def make_predictions(services: Mapping[str, ServiceEntry]) -> Predictions:
-    """With the binary of each service as its planner: no other one knows what it will take.
+    """A service's own binary is its planner: another build would need other amounts.
 
-    A llama-server on PATH plans for the services whose own cannot be asked here.
+    The llama-server on PATH plans for services whose own binary cannot be run here.
     """
     planners: dict[Path, DryRuns | None] = {}
 
@@ -238,10 +228,10 @@ def _dry_runs(directory: Path) -> DryRuns | None:
 
 
 class ServerVersions(Mapping[ServiceName, str]):
-    """What was measured with one version of a server is not believed of another.
+    """Which version of its server a service runs: measurements are believed for that one only.
 
-    The tag of an image stays when it is built anew: it is known by its id as soon as its engine
-    was asked for it, which happens at the start and before every load.
+    An image that is built anew keeps its tag, so its id is the version. Docker is asked for it at
+    the start and before every load; until it has answered, the tag is.
     """
 
     def __init__(self, config: Config, runtimes: "Runtimes") -> None:
@@ -265,7 +255,7 @@ class ServerVersions(Mapping[ServiceName, str]):
         return len(self._plain)
 
     async def look(self) -> None:
-        """Ask for the ids. An engine that says nothing soon is asked again before a load."""
+        """Ask Docker for the ids, for a short time: it is asked again before a load."""
 
         async def ask(runtime: "DockerRuntime", image: str) -> None:
             with suppress(Failed):
@@ -273,7 +263,7 @@ class ServerVersions(Mapping[ServiceName, str]):
 
         with suppress(TimeoutError):
             async with asyncio.timeout(IMAGES_S_MAX):
-                await asyncio.gather(*(ask(*each) for each in self._images.values()))
+                await asyncio.gather(*(ask(*image) for image in self._images.values()))
 
 
 def _server_version(entry: ServiceEntry) -> str:
@@ -289,7 +279,7 @@ def _server_version(entry: ServiceEntry) -> str:
 
 
 class Runtimes:
-    """One of each kind, shared by the services that use it."""
+    """Makes a runtime when the first service needs it. Equal services share one."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -345,13 +335,11 @@ class Runtimes:
         return self._docker[entry]
 
 
-async def docker_api(deadline_s: float) -> str:
+async def docker_api(within_s: float) -> str:
     """The version of the API that Docker's engine speaks. Raise Failed if it cannot be asked."""
     from orchestrator.runtimes.docker.engine import Deadlines, DockerEngine
 
-    deadlines = Deadlines(
-        **dict.fromkeys(("call_s", "create_s", "start_s", "remove_s"), deadline_s)
-    )
+    deadlines = Deadlines(call_s=within_s, create_s=within_s, start_s=within_s, remove_s=within_s)
     engine = DockerEngine(docker_url(), deadlines)
     try:
         return await engine.api_version()
@@ -382,7 +370,7 @@ def _docker_runtime(entry: ServiceEntry, config: Config) -> "DockerRuntime":
 
 
 def _readable(entry: ServiceEntry) -> Iterator[ModelsDir]:
-    """What containers of the service may read: its models, and those that come from a hub."""
+    """What containers of the service may read: its models, and the cache of the model hub."""
     if entry.models_dir is not None:
         yield models_dir(Path(entry.models_dir))
     yield models_dir(hub_access().home, entry.hub_volume)
@@ -393,7 +381,7 @@ def hub_access() -> Access:
 
 
 def identity_of(state_dir: Path) -> str:
-    """What tells our processes and containers from those of another state directory."""
+    """The mark that tells our processes and containers from those of another state directory."""
     path = state_dir / "identity"
     try:
         return path.read_text().strip()

@@ -19,6 +19,7 @@ from orchestrator.devices.nvml_driver import (
     Listed,
     Trouble,
     close_driver,
+    driver_in_words,
     forget_library,
     list_devices,
     open_driver,
@@ -184,6 +185,19 @@ class Nvml:
 def _unnamed(index: int) -> Device:
     """For a GPU that exists or should, but never told its UUID."""
     return Device(id=DeviceId(f"nvml-{index}"), name="NVIDIA GPU", kind=DeviceKind.GPU)
+
+
+async def ask_driver(deadline_s: float = OPEN_DEADLINE_S) -> str | Trouble:
+    """What the driver says of itself, or why it cannot be used."""
+    thread = DriverThread("nvml")
+    try:
+        return await thread.ask(driver_in_words, deadline_s)
+    except DriverFailed as failed:
+        return failed.trouble
+    except TimeoutError:
+        return Trouble(problem=HANGS)
+    finally:
+        thread.end()
 
 
 class NvmlDevices:

@@ -1,12 +1,10 @@
-import io
 import json
-import threading
 from argparse import Namespace
 
 import pytest
 
 from orchestrator.cli import commands
-from orchestrator.cli.client import Answer, NotReached, Refused, Remote
+from orchestrator.cli.client import Answer, ErrorAnswer, NotReached, Remote
 from orchestrator.web.wire import examples
 from tests.stand_in import stand_in
 
@@ -45,11 +43,6 @@ def test_what_was_suggested_can_be_sent_back(daemon):
     assert body == {"model": "a", "gpu_layers": 23, "cache_type": "q8_0", "context_size": 4096}
 
 
-def test_a_complaint_moves_no_cursor(capsys):
-    commands.complain("a\x1b[2Jb\nc", "")
-    assert capsys.readouterr().err == "a\N{REPLACEMENT CHARACTER}[2Jb\nc\n"
-
-
 def test_a_load_that_takes_long_is_joined_again(daemon, capsys):
     daemon.answers["POST /models/load"] = [DEADLINE, DEADLINE, (200, examples.LOADED)]
     assert commands.load(Remote(daemon.url), words()) == 0
@@ -59,7 +52,7 @@ def test_a_load_that_takes_long_is_joined_again(daemon, capsys):
 
 def test_a_load_with_a_time_of_its_own_is_not(daemon):
     daemon.answers["POST /models/load"] = DEADLINE
-    with pytest.raises(Refused):
+    with pytest.raises(ErrorAnswer):
         commands.load(Remote(daemon.url), words(wait=1.0))
     assert len(daemon.asked) == 1
 
@@ -137,43 +130,22 @@ def test_an_answer_of_another_version_is_said_to_be_one():
         commands.show(Answer({}, "{}"), lambda body: body["devices"], as_json=False)
 
 
-class Screen(io.StringIO):
-    """A terminal that says when it has been told something."""
-
-    def __init__(self, awaited):
-        super().__init__()
-        self.awaited = awaited
-        self.told = threading.Event()
-
-    def isatty(self):
-        return True
-
-    def write(self, text):
-        if self.awaited in text:
-            self.told.set()
-        return super().write(text)
-
-
-def test_on_a_terminal_a_wait_shows_what_it_waits_for(daemon):
+def test_a_wait_says_what_it_waits_for(daemon):
     daemon.answers["GET /models/status"] = {
         "queue": [{"model": "a", "waits_for": "b drains"}],
         "loaded_models": {},
     }
-    screen = Screen(": b drains")
-    with commands.progress(Remote(daemon.url), "a", screen, look_s=0):
-        assert screen.told.wait(timeout=20)
-    assert screen.getvalue().endswith("\r\x1b[2K"), "the line is wiped in the end"
+    words = commands._progress(Remote(daemon.url), "a", look_s=0)
+    assert next(words) == "a, 0 s: b drains"
 
 
 def test_a_daemon_that_says_nothing_while_one_waits_spoils_nothing(daemon):
     daemon.answers["GET /models/status"] = (200, b"nonsense")
-    screen = Screen(" a, ")
-    with commands.progress(Remote(daemon.url), "a", screen, look_s=0):
-        assert screen.told.wait(timeout=20)
+    words = commands._progress(Remote(daemon.url), "a", look_s=0)
+    assert [next(words), next(words)] == ["a, 0 s"] * 2
 
 
-def test_in_a_pipe_nothing_spins(daemon, capsys):
-    with commands.progress(Remote(daemon.url), "a"):
-        pass
-    assert capsys.readouterr().err == ""
+def test_a_wait_is_not_asked_about_all_the_time(daemon):
+    words = commands._progress(Remote(daemon.url), "a", look_s=3600)
+    assert [next(words), next(words)] == ["a, 0 s"] * 2
     assert daemon.asked == []

@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from orchestrator.cli import doctor
-from orchestrator.cli.doctor import Verdict
+from orchestrator.cli.doctor import Condition
+from orchestrator.cli.render import findings_lines
+from orchestrator.cli.screen import say
 from orchestrator.config import load_config
 from tests.parts import require
 from tests.stand_in import stand_in
@@ -35,7 +37,7 @@ def program(folder, script):
 LOCAL = "services: {local: {engine: llama_cpp}}\n"
 
 
-def test_everything_is_looked_at_and_said_in_one_line_each(configured):
+def test_everything_is_looked_at_and_said_in_one_line_each(configured, capsys):
     findings = doctor.examine(configured("server: {port: 0}\n"), "")
     assert [each.what for each in findings] == [
         "Python",
@@ -49,28 +51,29 @@ def test_everything_is_looked_at_and_said_in_one_line_each(configured):
         "state_dir",
         "port",
     ]
-    lines = doctor.lines(findings)
+    say(*findings_lines(findings))
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(findings)
     assert all(line.startswith(("ok ", "missing ", "problem ")) for line in lines)
-    assert all(each.remedy for each in findings if each.verdict is not Verdict.OK)
+    assert all(each.remedy for each in findings if each.verdict is not Condition.OK)
 
 
 def test_a_binary_that_runs_is_named_with_its_version(configured, tmp_path):
     path = program(tmp_path / "bin", "echo 'version: 7042 (abc)' >&2")
     found = doctor.llama_server(configured(LOCAL), path)
-    assert found.verdict is Verdict.OK
+    assert found.verdict is Condition.OK
     assert "version: 7042 (abc)" in found.detail
 
 
 def test_a_binary_for_another_processor_is_a_problem(configured, tmp_path):
     found = doctor.llama_server(configured(), program(tmp_path / "bin", "kill -ILL $$"))
-    assert found.verdict is Verdict.PROBLEM
+    assert found.verdict is Condition.PROBLEM
     assert "signal 4" in found.detail
 
 
 def test_a_binary_is_a_problem_only_where_a_service_wants_one(configured):
-    assert doctor.llama_server(configured(), "").verdict is Verdict.MISSING
-    assert doctor.llama_server(configured(LOCAL), "").verdict is Verdict.PROBLEM
+    assert doctor.llama_server(configured(), "").verdict is Condition.MISSING
+    assert doctor.llama_server(configured(LOCAL), "").verdict is Condition.PROBLEM
 
 
 def test_the_binary_of_the_configuration_is_the_one_looked_at(configured, tmp_path):
@@ -86,14 +89,14 @@ from dataclasses import asdict
 from pathlib import Path
 from orchestrator.cli import doctor
 from orchestrator.config.sections import DeviceSource
-from orchestrator.daemon.wiring import nvidia_driver
+from orchestrator.devices.nvml import ask_driver
 state = Path(os.environ["{STATE_VARIABLE}"])
 found = []
 for text in sys.argv[1:]:
     state.write_text(text)
     found.append([asdict(doctor.nvml(DeviceSource(source))) for source in ("auto", "nvml")])
 state.write_text("hang")
-found.append(getattr(asyncio.run(nvidia_driver(deadline_s=0.3)), "problem", "none"))
+found.append(getattr(asyncio.run(ask_driver(deadline_s=0.3)), "problem", "none"))
 print(json.dumps(found))
 """
 
@@ -145,8 +148,8 @@ def test_a_driver_is_said_with_its_version_or_with_what_is_wrong(tmp_path):
 
 def test_a_package_that_is_not_there_names_the_way_to_get_it():
     found = doctor.package("no_such_package", "no-such-package", needed=True)
-    assert (found.verdict, found.remedy) == (Verdict.PROBLEM, "pip install no-such-package")
-    assert doctor.package("yaml", "pyyaml", needed=True).verdict is Verdict.OK
+    assert (found.verdict, found.remedy) == (Condition.PROBLEM, "pip install no-such-package")
+    assert doctor.package("yaml", "pyyaml", needed=True).verdict is Condition.OK
 
 
 NEEDS_DOCKER = "services: {d: {engine: llama_cpp, runtime: docker, image: i}}\n"
@@ -156,7 +159,7 @@ def test_the_engine_that_the_daemon_would_use_is_named_with_its_api(configured, 
     with scripted_engine() as engine:
         monkeypatch.setenv("DOCKER_HOST", engine.url)
         found = doctor.docker(configured())
-    assert found.verdict is Verdict.OK
+    assert found.verdict is Condition.OK
     assert found.detail == f"{engine.url} answers, API 1.41"
 
 
@@ -164,52 +167,52 @@ def test_an_engine_that_answers_nonsense_is_no_traceback(configured, monkeypatch
     with scripted_engine(refuses={"GET /version": (500, "Oops")}) as engine:
         monkeypatch.setenv("DOCKER_HOST", engine.url)
         found = doctor.docker(configured())
-    assert found.verdict is Verdict.MISSING
+    assert found.verdict is Condition.MISSING
     assert "Oops" in found.detail
     monkeypatch.setenv("DOCKER_HOST", "nonsense://")
-    assert doctor.docker(configured()).verdict is Verdict.MISSING
+    assert doctor.docker(configured()).verdict is Condition.MISSING
 
 
 def test_no_engine_is_a_problem_where_a_service_wants_one(configured, tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     found = doctor.docker(configured())
-    assert found.verdict is Verdict.MISSING
+    assert found.verdict is Condition.MISSING
     assert f"{tmp_path}/none.sock" in found.detail
-    assert doctor.docker(configured(NEEDS_DOCKER)).verdict is Verdict.PROBLEM
+    assert doctor.docker(configured(NEEDS_DOCKER)).verdict is Condition.PROBLEM
 
 
 def test_nginx_is_optional():
-    assert doctor.nginx("").verdict in (Verdict.OK, Verdict.MISSING)
+    assert doctor.nginx("").verdict in (Condition.OK, Condition.MISSING)
 
 
 def test_a_state_dir_may_still_be_to_make(tmp_path):
-    assert doctor.state_dir(tmp_path / "later" / "state").verdict is Verdict.OK
+    assert doctor.state_dir(tmp_path / "later" / "state").verdict is Condition.OK
     assert not (tmp_path / "later").exists(), "looking changes nothing"
 
 
 def test_a_state_dir_below_a_file_is_a_problem(tmp_path):
     (tmp_path / "file").write_text("")
-    assert doctor.state_dir(tmp_path / "file" / "state").verdict is Verdict.PROBLEM
+    assert doctor.state_dir(tmp_path / "file" / "state").verdict is Condition.PROBLEM
 
 
 def test_a_port_that_somebody_else_has_is_a_problem():
     with stand_in() as other:
         found = doctor.port("127.0.0.1", int(other.url.rpartition(":")[2]))
-    assert found.verdict is Verdict.PROBLEM
+    assert found.verdict is Condition.PROBLEM
     assert found.remedy
 
 
 def test_a_port_that_nobody_has_is_free():
-    assert doctor.port("127.0.0.1", 0).verdict is Verdict.OK
+    assert doctor.port("127.0.0.1", 0).verdict is Condition.OK
 
 
 def test_a_port_that_our_daemon_has_is_as_it_should_be():
     with stand_in() as daemon:
         daemon.answers["GET /health"] = {"status": "healthy", "service": "model-orchestrator"}
         found = doctor.port("127.0.0.1", int(daemon.url.rpartition(":")[2]))
-    assert found.verdict is Verdict.OK
+    assert found.verdict is Condition.OK
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
 def test_an_address_that_is_not_ours_is_a_problem(host):
-    assert doctor.port(host, 8000).verdict is Verdict.PROBLEM
+    assert doctor.port(host, 8000).verdict is Condition.PROBLEM

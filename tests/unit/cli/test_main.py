@@ -207,8 +207,22 @@ def test_a_reader_that_has_enough_is_no_failure(daemon):
     assert (asking.returncode, asking.stderr) == (0, "")
 
 
+def test_json_and_sentences_are_said_without_what_draws_tables(daemon):
+    daemon.answers |= {"GET /models/status": examples.STATUS, "POST /models/load": examples.LOADED}
+    code = "import sys; from orchestrator.cli.main import main; main(sys.argv[1:]); "
+    for words in (["version"], ["status", "--json"], ["load", "a"]):
+        said = subprocess.run(
+            [sys.executable, "-c", f"{code} print('rich' in sys.modules)", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said.stdout.endswith("False\n")
+
+
 def test_a_word_for_the_daemon_loads_nothing_heavy():
-    heavy = "{'pydantic', 'fastapi', 'yaml', 'psutil', 'httpx', 'asyncio'}"
+    heavy = "{'pydantic', 'fastapi', 'yaml', 'psutil', 'httpx', 'asyncio', 'rich'}"
     code = f"import sys, orchestrator.cli.main; print(sorted({heavy} & set(sys.modules)))"
     said = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

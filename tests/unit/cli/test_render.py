@@ -3,6 +3,7 @@ import copy
 import pytest
 
 from orchestrator.cli import render
+from orchestrator.cli.screen import say
 from orchestrator.web.wire import examples
 
 
@@ -29,22 +30,19 @@ def test_durations_are_said_as_people_say_them(seconds, said):
     assert render.duration(seconds) == said
 
 
-def test_columns_line_up():
-    lines = render.table(("NAME", "SIZE"), [("a", "1.0 GB"), ("longer", "16.8 GB")], right="SIZE")
-    assert lines == [
-        "NAME       SIZE",
-        "a        1.0 GB",
-        "longer  16.8 GB",
-    ]
+@pytest.fixture
+def said(capsys):
+    """The lines of what is said, as they go into a pipe."""
+
+    def lines(parts):
+        say(*parts)
+        return capsys.readouterr().out.splitlines()
+
+    return lines
 
 
-def test_nothing_that_a_log_or_a_name_holds_moves_the_cursor():
-    assert render.plain("a\x1b[2Jb\tc\r\n") == "a�[2Jb  c��"
-    assert "\x1b" not in "".join(render.table(("A",), [("\x1b[31m",)]))
-
-
-def test_status_says_who_holds_what():
-    device, _, head, model = render.status_lines(examples.STATUS)
+def test_status_says_who_holds_what(said):
+    device, _, head, model = said(render.status_lines(examples.STATUS))
     assert device.startswith(f"{examples.GPU} (NVIDIA GeForce RTX 5090): ")
     assert device.endswith(
         "16.8 GB of 32.0 GB used, 14.7 GB available, 0.0 GB held by others, 45 % busy, 61 °C"
@@ -58,21 +56,21 @@ def test_status_says_who_holds_what():
     ]
 
 
-def test_status_says_under_a_model_what_is_not_as_it_should_be():
+def test_status_says_under_the_models_what_is_not_as_it_should_be(said):
     status = copy.deepcopy(examples.STATUS)
     model = status["loaded_models"]["qwen3-vl-30b"]
     status["loaded_models"]["other"] = {**model, "model": "other"}
     model |= {"problem": "It took no VRAM.\x1b[2J", "given_up": ["half the context", "f16"]}
-    _, _, _, first, *under, last = render.status_lines(status)
+    _, _, _, first, second, *under = said(render.status_lines(status))
     assert first.startswith("qwen3-vl-30b")
+    assert second.startswith("other")
     assert under == [
-        "  It took no VRAM.\N{REPLACEMENT CHARACTER}[2J",
-        "  It had to give up: half the context, f16.",
+        "  qwen3-vl-30b: It took no VRAM.\N{REPLACEMENT CHARACTER}[2J",
+        "  qwen3-vl-30b: It had to give up: half the context, f16.",
     ]
-    assert last.startswith("other")
 
 
-def test_status_shows_what_cannot_be_read_leases_and_who_waits():
+def test_status_shows_what_cannot_be_read_leases_and_who_waits(said):
     status = copy.deepcopy(examples.STATUS)
     status["loaded_models"] = {}
     status["devices"][0] |= {"state": "lost", "problem": "it fell off the bus"}
@@ -87,7 +85,7 @@ def test_status_shows_what_cannot_be_read_leases_and_who_waits():
             "waits_for": "qwen3-vl-30b drains",
         }
     ]
-    text = "\n".join(render.status_lines(status))
+    text = "\n".join(said(render.status_lines(status)))
     assert "lost: it fell off the bus" in text
     assert "No model is loaded." in text
     assert examples.ROOMS["leases"][0]["owner"] in text
@@ -124,8 +122,8 @@ def test_what_a_load_waits_for_is_found_in_the_status():
         (render.reloaded_lines, {"changed": [], "restart_needed": ["x"]}, "restart"),
     ],
 )
-def test_each_answer_has_its_words(render, body, word):
-    assert word in "\n".join(render(body))
+def test_each_answer_has_its_words(said, render, body, word):
+    assert word in "\n".join(said(render(body)))
 
 
 def test_a_plan_that_is_refused_says_why_and_what_helps():
@@ -160,14 +158,14 @@ def test_an_error_shows_cause_blockers_log_and_way_out():
             "detail": "No room.",
             "remedy": "Wait.",
             "blockers": [{"model": None, "held_mb": 2048, "device": "g", "why": "a game"}],
-            "log_tail": ["cuda\x1b error"],
+            "log_tail": ["cuda error"],
         }
     )
     assert lines == [
         "No room.",
         "  others: 2.0 GB on g: a game",
         "The last lines of its log:",
-        "  cuda� error",
+        "  cuda error",
         "Wait.",
     ]
 
