@@ -1,4 +1,4 @@
-"""The Docker Engine as we use it: the only module that knows the Docker SDK.
+"""The Docker Engine as we use it: with `client.py`, all that knows the Docker SDK.
 
 The SDK blocks, so every call runs in a thread and has a deadline: an engine that hangs costs the
 caller that long and the event loop nothing. A client that lost its engine is thrown away; the
@@ -6,7 +6,7 @@ next call makes a new one, so an engine that comes back is found without being a
 """
 
 import asyncio
-import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,13 +19,13 @@ import requests
 import urllib3.exceptions
 
 from orchestrator.errors import Failed, Unreachable
+from orchestrator.runtimes.docker.client import Client
 from orchestrator.runtimes.docker.create import Json
 from orchestrator.runtimes.docker.liveness import Answers
 
 T = TypeVar("T")
 
 THREADS_MAX = 16  # calls under way at once; a hanging engine cannot take more of us than this
-UNIX = "unix://"
 # What a proxy in front of the engine (our guard) says when the engine is gone.
 GATEWAY_STATUSES = frozenset({502, 503, 504})
 WAITED_FOR = ("die", "oom", "destroy", "start")
@@ -130,7 +130,9 @@ class DockerEngine:
     def __init__(self, url: str, deadlines: Deadlines | None = None) -> None:
         self.url = url
         self.deadlines = deadlines or Deadlines()
-        self._client: docker.APIClient | None = None
+        self._client: Client | None = None
+        self._closed = False
+        self._lock = threading.Lock()  # of the two above
         self.answers = Answers(f"Docker at {url}")
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="docker")
 
@@ -213,7 +215,7 @@ class DockerEngine:
         a minute counts as unreachable.
         """
 
-        def do(client: docker.APIClient) -> None:
+        def do(client: Client) -> None:
             for said in client.pull(image, stream=True, decode=True):
                 hear(_pull_word(said))
 
@@ -238,26 +240,27 @@ class DockerEngine:
 
     def close(self) -> None:
         """Calls under way end by their own deadlines; nothing new begins."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._drop_client()
 
-    async def _read(self, do: Callable[[docker.APIClient], T]) -> T:
+    async def _read(self, do: Callable[[Client], T]) -> T:
         """A call that changes nothing, so a connection that has gone stale costs a second try."""
         try:
             return await self._call(self._awaited(do), self.deadlines.call_s)
         except _ConnectionLost:
             return await self._call(self._awaited(do), self.deadlines.call_s)
 
-    def _awaited(self, do: Callable[[docker.APIClient], T]) -> Callable[[docker.APIClient], T]:
+    def _awaited(self, do: Callable[[Client], T]) -> Callable[[Client], T]:
         """The same, as a question that is answered within milliseconds."""
 
-        def ask(client: docker.APIClient) -> T:
+        def ask(client: Client) -> T:
             with self.answers.awaited():
                 return do(client)
 
         return ask
 
-    async def _call(self, do: Callable[[docker.APIClient], T], deadline_s: float) -> T:
+    async def _call(self, do: Callable[[Client], T], deadline_s: float) -> T:
         loop = asyncio.get_running_loop()
         answer = loop.run_in_executor(self._threads, self._guarded, do)
         try:
@@ -271,7 +274,7 @@ class DockerEngine:
                 "Look at `docker info` and at the engine's log."
             ) from None
 
-    def _guarded(self, do: Callable[[docker.APIClient], T]) -> T:
+    def _guarded(self, do: Callable[[Client], T]) -> T:
         """Run in a thread; what the SDK raises becomes one of our own errors here, once."""
         try:
             answer = do(self._connected())
@@ -292,7 +295,7 @@ class DockerEngine:
         ) as error:
             self._drop_client()
             problem = (
-                f"Docker at {self.url} cannot be reached: {error}. "
+                f"Docker at {self.url} cannot be reached: {_system_error(error)}. "
                 "Is the engine running, and may this process use its socket?"
             )
             self.answers.lost(problem)
@@ -300,23 +303,20 @@ class DockerEngine:
         self.answers.came()
         return answer
 
-    def _connected(self) -> docker.APIClient:
+    def _connected(self) -> Client:
+        """The client of all threads. Raise Unreachable after `close`."""
         client = self._client
         if client is None:
-            self._knock()
-            # Negotiates the version: engines are older and newer than the SDK.
-            client = docker.APIClient(
-                base_url=self.url, version="auto", timeout=self._socket_timeout_s()
-            )
-            self._client = client
+            fresh = Client(self.url, self._socket_timeout_s())
+            with self._lock:
+                if self._client is None and not self._closed:
+                    self._client = fresh
+                client = self._client
+            if client is not fresh:  # another thread was first, or it is too late
+                fresh.close()
+        if client is None:
+            raise Unreachable(f"Docker at {self.url} is asked nothing any more: the daemon ends.")
         return client
-
-    def _knock(self) -> None:
-        """Raise OSError if nobody listens; the SDK would leave its own failed socket open."""
-        if self.url.startswith(UNIX):
-            with socket.socket(socket.AF_UNIX) as door:
-                door.settimeout(self.deadlines.call_s)
-                door.connect(self.url.removeprefix(UNIX))
 
     def _socket_timeout_s(self) -> int:
         # Frees the thread of a call that nobody waits for any more; never before its deadline.
@@ -324,9 +324,20 @@ class DockerEngine:
         return int(longest_s) + 1
 
     def _drop_client(self) -> None:
-        client, self._client = self._client, None
+        with self._lock:
+            client, self._client = self._client, None
         if client is not None:
             client.close()
+
+
+def _system_error(error: BaseException) -> BaseException:
+    """What the kernel said, if that is at the bottom of it; else the error itself."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 def _pull_word(said: Mapping[str, Any]) -> PullWord:

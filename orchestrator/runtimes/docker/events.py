@@ -89,6 +89,8 @@ class ContainerEvents:
         while not self._closed.is_set():
             with suppress(Failed):  # the engine is gone or does not let us listen: try again
                 self._stream = self._open_stream()
+                if self._closed.is_set():  # there was no stream yet when `close` looked
+                    self._stream.close()
                 self._tell(partial(self._set_listening, True))
                 for happening in self._stream:
                     self._tell(partial(self._notice, happening))

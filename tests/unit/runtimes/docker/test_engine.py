@@ -17,6 +17,7 @@ from orchestrator.runtimes.docker.engine import (
     Happenings,
     _container,
 )
+from tests.unit.runtimes.scripted_engine import scripted_engine
 
 
 def test_an_inspection_becomes_a_value() -> None:
@@ -70,14 +71,27 @@ def test_events_become_values() -> None:
     ]
 
 
-def test_an_engine_that_is_not_there_is_unreachable_with_its_address() -> None:
+def test_an_engine_that_is_not_there_is_unreachable_with_its_address_and_the_kernels_words() -> (
+    None
+):
     async def ask() -> None:
         engine = DockerEngine("unix:///nowhere/docker.sock")
-        with pytest.raises(Unreachable, match=r"/nowhere/docker\.sock"):
+        with pytest.raises(
+            Unreachable,
+            match=r"/nowhere/docker\.sock cannot be reached: .*No such file or directory",
+        ):
             await engine.inspect("x")
         engine.close()
 
     asyncio.run(ask())
+
+
+def test_a_closed_engine_is_asked_nothing_any_more() -> None:
+    with scripted_engine() as scripted:
+        engine = DockerEngine(scripted.url)
+        engine.close()
+        with pytest.raises(Unreachable, match="asked nothing any more"):
+            engine.happenings({})
 
 
 @pytest.fixture
