@@ -21,7 +21,7 @@ import urllib3.exceptions
 from orchestrator.errors import Failed, Unreachable
 from orchestrator.runtimes.docker.client import Client
 from orchestrator.runtimes.docker.create import Json
-from orchestrator.runtimes.docker.liveness import Answers
+from orchestrator.runtimes.docker.liveness import Liveness
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class ContainerEvent:
     """One event of the engine's stream about one container."""
 
     container: str
@@ -96,24 +96,24 @@ class PullWord:
     total_bytes: int
 
 
-class Happenings:
+class EventStream:
     """An open event stream. Iterating blocks; closing from another thread ends it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
-    def __iter__(self) -> Iterator[Happening]:
+    def __iter__(self) -> Iterator[ContainerEvent]:
         """Ends when the stream does. Raise Unreachable if it never was one."""
         try:
             yield from self._events()
         except (requests.RequestException, docker.errors.DockerException) as error:
             raise Unreachable(f"Docker's event stream broke: {error}") from error
 
-    def _events(self) -> Iterator[Happening]:
+    def _events(self) -> Iterator[ContainerEvent]:
         for event in self._stream:
             attributes = event["Actor"]["Attributes"]
             code = attributes.get("exitCode")
-            yield Happening(
+            yield ContainerEvent(
                 container=event["Actor"]["ID"],
                 name=attributes.get("name", ""),
                 action=event["Action"],
@@ -133,7 +133,7 @@ class DockerEngine:
         self._client: Client | None = None
         self._closed = False
         self._lock = threading.Lock()  # of the two above
-        self.answers = Answers(f"Docker at {url}")
+        self.liveness = Liveness(f"Docker at {url}")
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="docker")
 
     async def api_version(self) -> str:
@@ -233,10 +233,10 @@ class DockerEngine:
         )
         return tuple(text.decode(errors="replace").splitlines())
 
-    def happenings(self, filters: Mapping[str, str | list[str]]) -> Happenings:
+    def open_events(self, filters: Mapping[str, str | list[str]]) -> EventStream:
         """Open the engine's event stream. Blocks: for a thread of its own."""
         wanted = {"type": "container", "event": list(WAITED_FOR), **filters}
-        return Happenings(self._guarded(lambda client: client.events(decode=True, filters=wanted)))
+        return EventStream(self._guarded(lambda client: client.events(decode=True, filters=wanted)))
 
     def close(self) -> None:
         """Calls under way end by their own deadlines; nothing new begins."""
@@ -255,7 +255,7 @@ class DockerEngine:
         """The same, as a question that is answered within milliseconds."""
 
         def ask(client: Client) -> T:
-            with self.answers.awaited():
+            with self.liveness.awaited():
                 return do(client)
 
         return ask
@@ -283,9 +283,9 @@ class DockerEngine:
             text = str(error.explanation or error)
             if status in GATEWAY_STATUSES:
                 problem = f"Docker behind {self.url} does not answer: {text}"
-                self.answers.lost(problem)
+                self.liveness.lost(problem)
                 raise Unreachable(problem) from error
-            self.answers.came()
+            self.liveness.came()
             raise EngineRefused(status, text) from error
         except (
             requests.RequestException,
@@ -298,9 +298,9 @@ class DockerEngine:
                 f"Docker at {self.url} cannot be reached: {_system_error(error)}. "
                 "Is the engine running, and may this process use its socket?"
             )
-            self.answers.lost(problem)
+            self.liveness.lost(problem)
             raise _ConnectionLost(problem) from error
-        self.answers.came()
+        self.liveness.came()
         return answer
 
     def _connected(self) -> Client:

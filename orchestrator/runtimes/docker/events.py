@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from orchestrator.errors import Failed
-from orchestrator.runtimes.docker.engine import Happening, Happenings
+from orchestrator.runtimes.docker.engine import ContainerEvent, EventStream
 
 RECONNECT_S = 0.5  # between attempts while the engine is gone
 POLL_S_LISTENING = 30.0  # a stream that hangs without breaking must not hide a death for ever
@@ -20,7 +20,7 @@ POLL_S_DEAF = 1.0  # while there is no stream
 SETTLE_S = 0.1  # after an event, until the inspection agrees with it
 
 
-class Vigil:
+class Watch:
     """One waiter's view of one container."""
 
     def __init__(self, container: str) -> None:
@@ -42,13 +42,13 @@ class Vigil:
         return woken
 
 
-class ContainerEvents:
-    def __init__(self, open_stream: Callable[[], Happenings]) -> None:
+class EventListener:
+    def __init__(self, open_stream: Callable[[], EventStream]) -> None:
         self._open_stream = open_stream
-        self._vigils: set[Vigil] = set()
+        self._watches: set[Watch] = set()
         self._listening = False
         self._closed = threading.Event()
-        self._stream: Happenings | None = None
+        self._stream: EventStream | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stirred = asyncio.Event()
 
@@ -57,15 +57,15 @@ class ContainerEvents:
         return POLL_S_LISTENING if self._listening else POLL_S_DEAF
 
     @contextmanager
-    def vigil(self, container: str) -> Iterator[Vigil]:
-        """While the block runs, events about `container` (id or name) wake its vigil."""
+    def watch(self, container: str) -> Iterator[Watch]:
+        """While the block runs, events about `container` (id or name) wake its watch."""
         self._ensure_listening()
-        vigil = Vigil(container)
-        self._vigils.add(vigil)
+        watch = Watch(container)
+        self._watches.add(watch)
         try:
-            yield vigil
+            yield watch
         finally:
-            self._vigils.discard(vigil)
+            self._watches.discard(watch)
 
     async def stirred(self) -> None:
         """Return when a container was started, or may have been while nobody listened."""
@@ -92,8 +92,8 @@ class ContainerEvents:
                 if self._closed.is_set():  # there was no stream yet when `close` looked
                     self._stream.close()
                 self._tell(partial(self._set_listening, True))
-                for happening in self._stream:
-                    self._tell(partial(self._notice, happening))
+                for event in self._stream:
+                    self._tell(partial(self._notice, event))
             self._stream = None
             self._tell(partial(self._set_listening, False))
             self._closed.wait(RECONNECT_S)
@@ -107,14 +107,14 @@ class ContainerEvents:
     def _set_listening(self, listening: bool) -> None:
         self._listening = listening
         self._stirred.set()
-        for vigil in self._vigils:
-            vigil.wake()
+        for watch in self._watches:
+            watch.wake()
 
-    def _notice(self, happening: Happening) -> None:
-        if happening.action == "start":
+    def _notice(self, event: ContainerEvent) -> None:
+        if event.action == "start":
             self._stirred.set()
-        for vigil in self._vigils:
-            if vigil.container in (happening.container, happening.name):
-                if happening.action == "die":
-                    vigil.died, vigil.exit_code = True, happening.exit_code
-                vigil.wake()
+        for watch in self._watches:
+            if watch.container in (event.container, event.name):
+                if event.action == "die":
+                    watch.died, watch.exit_code = True, event.exit_code
+                watch.wake()

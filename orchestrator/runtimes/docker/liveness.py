@@ -12,7 +12,7 @@ from orchestrator.core.values.failures import Silence
 SLOW_S = 3.0  # a machine under load takes a hundred times longer than usual, and is not silent
 
 
-class Answers:
+class Liveness:
     def __init__(self, who: str, now: Callable[[], float] = time.monotonic) -> None:
         self._who = who
         self._now = now

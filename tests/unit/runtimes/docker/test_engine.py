@@ -11,10 +11,10 @@ import pytest
 from orchestrator.errors import Unreachable
 from orchestrator.runtimes.docker.engine import (
     Container,
+    ContainerEvent,
     Deadlines,
     DockerEngine,
-    Happening,
-    Happenings,
+    EventStream,
     _container,
 )
 from tests.unit.runtimes.scripted_engine import scripted_engine
@@ -65,9 +65,9 @@ def test_events_become_values() -> None:
         "Actor": {"ID": "abc", "Attributes": {"name": "x", "exitCode": "3"}},
     }
     gone = {"Action": "destroy", "Actor": {"ID": "abc", "Attributes": {}}}
-    assert list(Happenings([died, gone])) == [
-        Happening("abc", "x", "die", 3),
-        Happening("abc", "", "destroy", None),
+    assert list(EventStream([died, gone])) == [
+        ContainerEvent("abc", "x", "die", 3),
+        ContainerEvent("abc", "", "destroy", None),
     ]
 
 
@@ -91,7 +91,7 @@ def test_a_closed_engine_is_asked_nothing_any_more() -> None:
         engine = DockerEngine(scripted.url)
         engine.close()
         with pytest.raises(Unreachable, match="asked nothing any more"):
-            engine.happenings({})
+            engine.open_events({})
 
 
 @pytest.fixture
