@@ -1,7 +1,7 @@
 """The SDK's client, on connections to a Unix socket that leave nothing open when they fail.
 
-The SDK's own connection forgets its socket where nobody listens, and the garbage collector
-complains about it at some later time, in some other place.
+The SDK's own connection forgets its socket where no engine listens, and the garbage collector
+complains about it later, in some other place.
 """
 
 import socket

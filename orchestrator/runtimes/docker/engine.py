@@ -25,10 +25,10 @@ from orchestrator.runtimes.docker.liveness import Liveness
 
 T = TypeVar("T")
 
-THREADS_MAX = 16  # calls under way at once; a hanging engine cannot take more of us than this
+THREADS_MAX = 16  # calls under way at once, and threads that a hanging engine can block
 # What a proxy in front of the engine (our guard) says when the engine is gone.
 GATEWAY_STATUSES = frozenset({502, 503, 504})
-WAITED_FOR = ("die", "oom", "destroy", "start")
+EVENTS_WANTED = ("die", "oom", "destroy", "start")
 
 
 class EngineRefused(Failed):
@@ -61,7 +61,7 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """What an inspection says, as far as we care."""
+    """What an inspection says, as far as it is used here."""
 
     id: str
     name: str
@@ -87,8 +87,8 @@ class ContainerEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class PullWord:
-    """One word of the engine's about a pull; the bytes are of one layer."""
+class PullLine:
+    """One line of the engine's about a pull; the bytes are of one layer."""
 
     layer: str
     status: str
@@ -96,7 +96,7 @@ class PullWord:
     total_bytes: int
 
 
-class EventStream:
+class DockerEvents:
     """An open event stream. Iterating blocks; closing from another thread ends it."""
 
     def __init__(self, stream: Any) -> None:
@@ -163,7 +163,7 @@ class DockerEngine:
         await self._call(lambda client: client.kill(container), self.deadlines.kill_s)
 
     async def remove(self, container: str, *, force: bool = False) -> None:
-        """Return when it is gone from the engine's books; removing what is gone is not an error."""
+        """Return when Docker does not know it any more; removing what is gone is not an error."""
         try:
             await self._call(
                 lambda client: client.remove_container(container, v=True, force=force),
@@ -174,7 +174,7 @@ class DockerEngine:
                 raise
 
     async def inspect(self, container: str) -> Container | None:
-        """None: there is no such container. Raise Unreachable if nobody can tell."""
+        """None: there is no such container. Raise Unreachable if Docker does not tell."""
         try:
             seen = await self._read(lambda client: client.inspect_container(container))
         except EngineRefused as refused:
@@ -187,16 +187,16 @@ class DockerEngine:
         """Containers in any state that carry all these labels."""
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         listed = await self._read(lambda client: client.containers(all=True, filters=filters))
-        return [str(each["Id"]) for each in listed]
+        return [str(container["Id"]) for container in listed]
 
     async def list_running(self, labels: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
-        """Containers that run and carry all these labels, each with all that it carries."""
+        """Containers that run and carry all these labels → all labels they carry."""
         filters = {
             "label": [f"{name}={value}" for name, value in labels.items()],
             "status": ["running"],
         }
         listed = await self._read(lambda client: client.containers(filters=filters))
-        return {str(each["Id"]): each["Labels"] or {} for each in listed}
+        return {str(container["Id"]): container["Labels"] or {} for container in listed}
 
     async def image_id(self, image: str) -> str | None:
         """What the name stands for now; None: there is no such image. Raise as `inspect` does."""
@@ -208,7 +208,7 @@ class DockerEngine:
             raise
         return str(seen["Id"])
 
-    async def pull(self, image: str, hear: Callable[[PullWord], None]) -> None:
+    async def pull(self, image: str, hear: Callable[[PullLine], None]) -> None:
         """Return when the image is here. Raise EngineRefused if its registry does not give it.
 
         `hear` is called in a thread; what it raises ends the pull. An engine that says nothing for
@@ -217,7 +217,7 @@ class DockerEngine:
 
         def do(client: Client) -> None:
             for said in client.pull(image, stream=True, decode=True):
-                hear(_pull_word(said))
+                hear(_pull_line(said))
 
         await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, do)
 
@@ -233,10 +233,12 @@ class DockerEngine:
         )
         return tuple(text.decode(errors="replace").splitlines())
 
-    def open_events(self, filters: Mapping[str, str | list[str]]) -> EventStream:
+    def open_events(self, filters: Mapping[str, str | list[str]]) -> DockerEvents:
         """Open the engine's event stream. Blocks: for a thread of its own."""
-        wanted = {"type": "container", "event": list(WAITED_FOR), **filters}
-        return EventStream(self._guarded(lambda client: client.events(decode=True, filters=wanted)))
+        wanted = {"type": "container", "event": list(EVENTS_WANTED), **filters}
+        return DockerEvents(
+            self._guarded(lambda client: client.events(decode=True, filters=wanted))
+        )
 
     def close(self) -> None:
         """Calls under way end by their own deadlines; nothing new begins."""
@@ -319,7 +321,7 @@ class DockerEngine:
         return client
 
     def _socket_timeout_s(self) -> int:
-        # Frees the thread of a call that nobody waits for any more; never before its deadline.
+        # Frees the thread of a call that was given up; never before its deadline.
         longest_s = max(self.deadlines.start_s, self.deadlines.create_s, self.deadlines.remove_s)
         return int(longest_s) + 1
 
@@ -340,12 +342,12 @@ def _system_error(error: BaseException) -> BaseException:
     return error
 
 
-def _pull_word(said: Mapping[str, Any]) -> PullWord:
-    """Raise EngineRefused for what the engine says in the middle of an answer that began well."""
+def _pull_line(said: Mapping[str, Any]) -> PullLine:
+    """Raise EngineRefused for an error in the middle of an answer that began well."""
     if "error" in said:
         raise EngineRefused(500, str(said["error"]))
     progress = said.get("progressDetail") or {}
-    return PullWord(
+    return PullLine(
         layer=str(said.get("id", "")),
         status=str(said.get("status", "")),
         done_bytes=int(progress.get("current") or 0),

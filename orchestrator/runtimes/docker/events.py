@@ -1,8 +1,8 @@
-"""Tells at once that something happened to a container: a thread that listens to the engine.
+"""Wakes waiters as soon as a container changes: a thread that listens to Docker's event stream.
 
-What the stream says is a reason to look, never the truth itself: streams break, and an engine
-that restarts forgets to mention what died with it. So whoever waits is also woken whenever the
-stream breaks or comes back, and looks for itself now and then in between.
+An event is a reason to look, never the truth itself: streams break, and a Docker that restarts
+does not mention what died with it. So waiters are also woken whenever the stream breaks or comes
+back, and inspect the container now and then in between.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from orchestrator.errors import Failed
-from orchestrator.runtimes.docker.engine import ContainerEvent, EventStream
+from orchestrator.runtimes.docker.engine import ContainerEvent, DockerEvents
 
 RECONNECT_S = 0.5  # between attempts while the engine is gone
 POLL_S_LISTENING = 30.0  # a stream that hangs without breaking must not hide a death for ever
@@ -25,7 +25,7 @@ class Watch:
 
     def __init__(self, container: str) -> None:
         self.container = container
-        self.died = False  # as the stream told it, if it did
+        self.died = False  # as an event said
         self.exit_code: int | None = None
         self._woken = asyncio.Event()
 
@@ -33,7 +33,7 @@ class Watch:
         self._woken.set()
 
     async def pause(self, poll_s: float) -> bool:
-        """Return when there is a reason to look again; True if somebody said so."""
+        """Return when it is time to look again; True if an event is the reason."""
         with suppress(TimeoutError):
             async with asyncio.timeout(poll_s):
                 await self._woken.wait()
@@ -43,12 +43,12 @@ class Watch:
 
 
 class EventListener:
-    def __init__(self, open_stream: Callable[[], EventStream]) -> None:
+    def __init__(self, open_stream: Callable[[], DockerEvents]) -> None:
         self._open_stream = open_stream
         self._watches: set[Watch] = set()
         self._listening = False
         self._closed = threading.Event()
-        self._stream: EventStream | None = None
+        self._stream: DockerEvents | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stirred = asyncio.Event()
 
@@ -68,7 +68,7 @@ class EventListener:
             self._watches.discard(watch)
 
     async def stirred(self) -> None:
-        """Return when a container was started, or may have been while nobody listened."""
+        """Return when a container was started, or may have been while there was no stream."""
         self._ensure_listening()
         await self._stirred.wait()
         self._stirred.clear()
@@ -101,7 +101,7 @@ class EventListener:
     def _tell(self, do: Callable[[], None]) -> None:
         loop = self._loop
         assert loop is not None
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+        with suppress(RuntimeError):  # the loop is closed: the daemon ends
             loop.call_soon_threadsafe(do)
 
     def _set_listening(self, listening: bool) -> None:

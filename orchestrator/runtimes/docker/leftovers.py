@@ -1,4 +1,4 @@
-"""Removes what a start that failed has left, or what a hanging engine may still make of it."""
+"""Removes the containers of starts that failed, also those that a hanging Docker makes late."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -10,7 +10,7 @@ from orchestrator.errors import Failed
 from orchestrator.runtimes.docker.create import LABEL_INSTANCE
 from orchestrator.runtimes.docker.engine import DockerEngine
 
-REMOVE_RETRY_S = 1.0  # between looks for what a hanging engine may still make of a call
+REMOVE_RETRY_S = 1.0  # between looks for containers that a hanging Docker makes late
 REMOVE_S_MAX = 3600.0  # then it is left to the next `discover`
 
 
@@ -20,7 +20,7 @@ class Leftovers:
         self._engine = engine
         self._ours = ours
         self._background: set[asyncio.Task[None]] = set()
-        self.removing: set[InstanceId] = set()  # what may still come to life, and must not
+        self.removing: set[InstanceId] = set()  # may still appear, and must not be reported
 
     def later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do it in the background, until `close`."""
@@ -30,24 +30,24 @@ class Leftovers:
         return task
 
     async def discard(self, instance: InstanceId) -> None:
-        """Remove what a start left. What cannot be removed now is seen to in the background."""
+        """Remove what a start left, in the background if it cannot be removed now."""
         try:
             await self._remove(instance)
         except Failed:
             self.remove_later(instance)
 
     def remove_later(self, instance: InstanceId) -> None:
-        """The engine may still carry out what it has not answered."""
+        """Docker may still carry out a call that it has not answered."""
         self.later(self.remove_until_quiet(instance))
 
     async def remove_until_quiet(self, instance: InstanceId) -> None:
-        """Remove what the engine may yet make of calls it did not answer, until it is quiet."""
+        """Remove what unanswered calls still make, until two looks in a row find nothing."""
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + REMOVE_S_MAX
         quiet = 0
         self.removing.add(instance)
         try:
-            while quiet < 2 and loop.time() < ends_s:  # twice: a late call may follow the first
+            while quiet < 2 and loop.time() < ends_s:  # a late call may follow the first look
                 with suppress(Failed):
                     quiet = 0 if await self._remove(instance) else quiet + 1
                 await asyncio.sleep(REMOVE_RETRY_S)

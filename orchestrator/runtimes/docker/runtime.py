@@ -1,9 +1,9 @@
-"""Runs model servers as containers, and starts and stops containers that somebody else defined.
+"""Runs model servers as containers, and starts and stops containers that are defined elsewhere.
 
 Two kinds: *ours* are created from a `Launch`, carry our labels and are removed when they are
 stopped; *named* ones belong to a compose file or a person, are started and stopped by name and
-never removed. What is ours is told by the label of our identity alone, so that two orchestrators
-on one engine do not see each other's. Rule: this module removes nothing without that label, and
+never removed. The label of our identity alone makes a container ours, so that two orchestrators
+on one Docker do not see each other's. Rule: this module removes nothing without that label, and
 keeps no list of what runs.
 """
 
@@ -52,7 +52,7 @@ from orchestrator.runtimes.docker.leftovers import Leftovers
 
 T = TypeVar("T")
 
-NAME_ATTEMPTS_MAX = 5  # names taken by other people's containers before we give up
+NAME_ATTEMPTS_MAX = 5  # names taken by foreign containers before we give up
 EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
 # A server that ends at SIGTERM, one that does not catch it, and SIGKILL: for memory, the engine
 # says so.
@@ -77,7 +77,7 @@ class DockerRuntime:
         named: Mapping[str, str | None] | None = None,
         deadlines: Deadlines | None = None,
     ) -> None:
-        """`named` are containers of somebody else's, with the address they answer at if known."""
+        """`named` are containers defined elsewhere, with the address they answer at if known."""
         self._engine = DockerEngine(url, deadlines)
         self._settings = settings
         self._ours = {LABEL_IDENTITY: settings.identity}
@@ -87,8 +87,8 @@ class DockerRuntime:
             lambda: self._engine.open_events({"container": list(self._named)})
         )
         self._named = named or {}
-        self.images: dict[str, str] = {}  # what names of images were last seen to stand for
-        self._starting: set[InstanceId] = set()  # not running yet, but not debris either
+        self.images: dict[str, str] = {}  # name of an image → its id when last looked at
+        self._starting: set[InstanceId] = set()  # not running yet, and not a leftover
         self._leftovers = Leftovers(self._engine, self._ours)
 
     async def start(self, launch: Launch) -> Running:
@@ -96,7 +96,7 @@ class DockerRuntime:
         try:
             return (await asyncio.shield(begun)).running
         except asyncio.CancelledError:
-            # A call in a thread cannot be taken back: let it end, then undo what came of it.
+            # A call in a thread cannot be cancelled: let it end, then undo what it did.
             await asyncio.shield(self._leftovers.later(self._undo(begun, launch)))
             raise
 
@@ -109,8 +109,8 @@ class DockerRuntime:
         except Unreachable as silent:
             raise StopFailed(f"{ref.name} is not verified gone: {silent}") from silent
         if ref.ours:
-            # It has ended and holds nothing; by force, should somebody start it again meanwhile.
-            # If the engine cannot remove it now, `discover` will.
+            # It has ended and holds nothing; by force, should it be started by hand meanwhile.
+            # If Docker cannot remove it now, `discover` will.
             with suppress(Failed):
                 await self._engine.remove(ref.container, force=True)
 
@@ -121,7 +121,7 @@ class DockerRuntime:
         with events.watch(ref.reference) as watch:
             woken = False
             while True:
-                with suppress(Failed):  # nobody can tell now: it keeps its last known state
+                with suppress(Failed):  # Docker does not tell now: keep the last known state
                     seen = await self._engine.inspect(ref.reference)
                     first = first or seen
                     if seen is None or watch.died or not seen.running:
@@ -155,7 +155,7 @@ class DockerRuntime:
         await self._events.stirred()
 
     async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
-        """A `docker restart` or `docker start` by hand gives a life back that had ended."""
+        """After `docker restart` or `docker start` by hand an ended instance runs again."""
         found = []
         for container, labels in (await _answer(self._engine.list_running(self._ours))).items():
             instance = InstanceId(labels.get(LABEL_INSTANCE, ""))
@@ -187,14 +187,14 @@ class DockerRuntime:
             return frozenset({seen.pid}) if seen is not None and seen.pid else frozenset()
 
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
-        """Empty once the container is gone. Raise Unreachable if nobody can tell."""
+        """Empty once the container is gone. Raise Unreachable if Docker does not tell."""
         try:
             return await self._engine.log(ContainerRef.of(handle).reference, lines)
         except EngineRefused:
             return ()
 
     async def log_size(self, handle: Handle) -> int:
-        """The instant of the last line: it grows with every line, and costs one line to read."""
+        """The time of the last line: it grows with every line, and costs one line to read."""
         try:
             last = await self._engine.log(ContainerRef.of(handle).reference, 1, timestamps=True)
         except EngineRefused:
@@ -204,7 +204,7 @@ class DockerRuntime:
     async def lacking(
         self, service: ServiceName, *, image: str | None, container: str | None
     ) -> Failure | None:
-        """What a launch would not find, told before anybody leaves for it."""
+        """Why a launch would fail, told before any model is evicted for it."""
         try:
             if image is not None and not await self.look_at_image(image):
                 return image_missing(service, image)
@@ -213,11 +213,11 @@ class DockerRuntime:
         except Unreachable as silent:
             return engine_gone(silent)
         except EngineRefused:
-            return None  # the start says it better
+            return None  # the start will fail with Docker's own reason
         return None
 
     async def look_at_image(self, image: str) -> bool:
-        """Whether there is one. Raise Unreachable or EngineRefused if nobody can tell."""
+        """Whether there is one. Raise Unreachable or EngineRefused if Docker does not tell."""
         seen = await self._engine.image_id(image)
         if seen is not None:
             self.images[image] = seen
@@ -239,7 +239,7 @@ class DockerRuntime:
         try:
             return _Begun(await self._begin_ours(launch), fresh=True)
         except Unreachable as silent:
-            # The engine may still carry out what it has not answered.
+            # Docker may still carry out what it has not answered.
             self._leftovers.remove_later(launch.instance)
             raise StartFailed(engine_gone(silent)) from silent
         finally:
@@ -276,8 +276,8 @@ class DockerRuntime:
         raise StartFailed(names_taken(launch, name))
 
     async def _clear_earlier(self, model: ModelName) -> None:
-        """Remove earlier lives of this model: only the last log is kept, and of two copies none
-        may run, though somebody has just started the first one again.
+        """Remove earlier containers of this model: only the last log is kept, and a model must
+        not run twice, though an earlier one was just started by hand.
         """
         for container in await self._engine.list_ids({**self._ours, LABEL_MODEL: model}):
             await self._engine.remove(container, force=True)
@@ -304,7 +304,7 @@ class DockerRuntime:
         return Running(handle=ref.handle(), endpoint=endpoint)
 
     def _unsettled(self, instance: InstanceId) -> bool:
-        """On its way in, or out: it is nobody's to find."""
+        """Whether it is being started or removed: `discover` must not report it."""
         return instance in self._starting or instance in self._leftovers.removing
 
     def _running(self, seen: Container) -> Running:
@@ -319,7 +319,7 @@ class DockerRuntime:
             if launch.container is None:
                 await self._leftovers.discard(launch.instance)
             elif done.fresh:
-                with suppress(StopFailed):  # somebody else's: not ours to insist on
+                with suppress(StopFailed):  # a container of another owner: not ours to insist on
                     await self.stop(done.running.handle, grace_s=launch.stop_grace_s)
 
     # --- stopping ----------------------------------------------------------------------------
@@ -357,7 +357,7 @@ class DockerRuntime:
             tail = await self._engine.log(ref.reference, EXIT_LOG_LINES)
         code = seen.exit_code if seen is not None and not seen.running else told
         out_of_memory = seen is not None and seen.out_of_memory
-        # Ours are never restarted or removed by the engine: without a code, it was done by hand.
+        # Docker never restarts or removes ours: without a code, it was done by hand.
         by_hand = code in STOPPED_CODES or (code is None and ref.ours)
         return Exit(
             code=code,
@@ -372,7 +372,7 @@ def _instance(seen: Container) -> InstanceId:
 
 
 async def _answer(asked: Awaitable[T]) -> T:
-    """For questions that a working engine never refuses: a refusal means that nobody can tell."""
+    """For questions that a working Docker never refuses: a refusal is no answer."""
     try:
         return await asked
     except EngineRefused as refused:

@@ -1,8 +1,8 @@
-"""The processes of this machine, as /proc tells of them, and a pid_handle on single ones.
+"""The processes of this machine, as /proc tells of them, and handles on single ones.
 
-A pid alone names nobody: it is used again. Here a process is its pid and the tick at which it
+A pid alone is no identity: it is used again. Here a process is its pid and the tick at which it
 started (which no clock adjustment moves), and is signalled through a pidfd that was opened before
-the start was compared, so that a signal reaches that process or no one. Needs Linux 5.4.
+the start was compared, so that a signal reaches that process or none. Needs Linux 5.4.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Process:
     group: int
     session: int
     kernel: bool  # a thread of the kernel's own
-    ended: bool  # a zombie: it has given everything back, only its parent has not looked yet
+    ended: bool  # a zombie: it holds nothing any more, and waits for its parent to reap it
 
 
 def boot_id() -> str:
@@ -71,7 +71,7 @@ def _stat_fields(pid: int) -> list[bytes] | None:
 
 
 def read_table() -> Mapping[int, Process]:
-    """Every program that runs now. Who starts or ends meanwhile may be missing."""
+    """Every program that runs now. One that starts or ends meanwhile may be missing."""
     pids = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
     table = {}
     for pid in pids:
@@ -114,7 +114,7 @@ class ProcessTree:
 
 
 def seniority(process: Process) -> tuple[bool, int, int]:
-    """Sorts the server before what came from it, and if it has ended, the oldest first.
+    """Sorts the server before its descendants, and if it has ended, the oldest process first.
 
     The server leads its session; ticks are coarse and pids begin anew, so neither tells alone.
     """
@@ -179,7 +179,7 @@ def out_of_memory_kills() -> int | None:
 
 
 class PidHandle:
-    """Holds one process by a pidfd. Close it."""
+    """One process, held by a pidfd. Close it."""
 
     def __init__(self, pid: int, descriptor: int) -> None:
         self.pid = pid
@@ -187,11 +187,11 @@ class PidHandle:
 
     @classmethod
     def take(cls, pid: int, started: int) -> "PidHandle | None":
-        """None if that process has ended. Raise OSError if no pid_handle can be had."""
+        """None if that process has ended. Raise OSError if the kernel gives no pidfd."""
         pid_handle = cls.take_child(pid)
         if pid_handle is None:
             return None
-        # Looked at after the descriptor was opened: if it is the one now, it was the one then.
+        # Read after the pidfd was opened: if it is the same process now, it was the same then.
         try:
             process = read_process(pid)
         except OSError:
@@ -204,14 +204,14 @@ class PidHandle:
 
     @classmethod
     def take_child(cls, pid: int) -> "PidHandle | None":
-        """The pid_handle on a child that nobody has reaped: its pid can be nobody else's."""
+        """For a child of ours that is not reaped: its pid cannot be another process's."""
         try:
             return cls(pid, os.pidfd_open(pid))
         except ProcessLookupError:
             return None
 
     def send(self, number: signal.Signals) -> None:
-        """Signalling who has ended is not an error. Raise PermissionError if it is not ours."""
+        """An ended process is no error. Raise PermissionError if it belongs to another user."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.descriptor, number)
 
@@ -222,7 +222,7 @@ class PidHandle:
         return bool(poll.poll(0))
 
     def reap(self) -> int | None:
-        """The exit code of who has ended, -N after signal N; None if it was no child of ours."""
+        """The exit code of an ended child, -N after signal N; None if it was no child of ours."""
         try:
             how = os.waitid(os.P_PIDFD, self.descriptor, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
@@ -237,7 +237,7 @@ class PidHandle:
 
 @contextmanager
 def pid_handles(processes: Iterable[Process]) -> Iterator[list[PidHandle]]:
-    """A pid_handle on each that still runs. Raise OSError if one cannot be had."""
+    """For every process that still runs. Raise OSError if the kernel refuses one pidfd."""
     held: list[PidHandle] = []
     try:
         for process in processes:

@@ -14,7 +14,7 @@ from orchestrator.runtimes.docker.engine import (
     ContainerEvent,
     Deadlines,
     DockerEngine,
-    EventStream,
+    DockerEvents,
     _container,
 )
 from tests.unit.runtimes.scripted_engine import scripted_engine
@@ -65,7 +65,7 @@ def test_events_become_values() -> None:
         "Actor": {"ID": "abc", "Attributes": {"name": "x", "exitCode": "3"}},
     }
     gone = {"Action": "destroy", "Actor": {"ID": "abc", "Attributes": {}}}
-    assert list(EventStream([died, gone])) == [
+    assert list(DockerEvents([died, gone])) == [
         ContainerEvent("abc", "x", "die", 3),
         ContainerEvent("abc", "", "destroy", None),
     ]
