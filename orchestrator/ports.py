@@ -30,7 +30,7 @@ class Devices(Protocol):
         """What every device says now. Never raises: a device that fails says so in its reading.
 
         `pids` are our own processes, whose use is wanted in `Reading.processes`; None means
-        that nobody asks this time (the process list is the dear part of a reading).
+        that it is not wanted this time (the process list is the dear part of a reading).
         """
 
     async def close(self) -> None: ...
@@ -74,7 +74,7 @@ HOST_TOKEN = "{host}"  # noqa: S105
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handle:
-    """What a runtime needs to find its thing again. JSON, versioned; no secrets."""
+    """What a runtime needs to find a server again. JSON, versioned; no secrets."""
 
     runtime: str
     version: int
@@ -89,17 +89,17 @@ class Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a thing ended. `code` is None where nobody can tell (it was not our child)."""
+    """How a server ended. `code` is None where it is not known (it was not our child)."""
 
     code: int | None
-    stopped: bool = False  # somebody else asked it to end: not by itself, and not for memory
-    out_of_memory: bool = False  # the kernel or the container engine killed it for memory
+    stopped: bool = False  # asked to end from outside: not by itself, and not for memory
+    out_of_memory: bool = False  # the kernel or Docker killed it for memory
     log_tail: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Something of ours that runs, seen after a restart."""
+    """A server of ours that runs, seen after a restart."""
 
     instance: InstanceId
     model: ModelName
@@ -110,43 +110,43 @@ class Runtime(Protocol):
     name: str
 
     async def start(self, launch: Launch) -> Running:
-        """Return when the thing runs (not: is ready). Raise StartFailed, leaving nothing behind.
+        """Return when the server runs (not: is ready). Raise StartFailed, leaving nothing behind.
 
         If the caller is cancelled meanwhile, nothing is left behind either.
         """
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
-        """Return when the thing is verified gone. Raise StopFailed if it is not.
+        """Return when the server is verified gone. Raise StopFailed if it is not.
 
         Stopping what is already gone is not an error.
         """
 
     async def wait(self, handle: Handle) -> Exit:
-        """Return as soon as the thing has ended, however it ended. May be called by several."""
+        """Return as soon as the server has ended, however. May be awaited by several tasks."""
 
     async def alive(self, handle: Handle) -> bool:
-        """Whether the thing that `handle` names runs now. Raise Unreachable if nobody can tell."""
+        """Whether the server of `handle` runs now. Raise Unreachable if that is not known."""
 
     async def discover(self) -> Sequence[Found]:
-        """Everything that runs and is ours, whether or not anybody wrote it down."""
+        """Everything that runs and is ours, whether or not the registry has it."""
 
     async def stirred(self) -> None:
-        """Return when somebody may have started again what is ours. Never, where nobody can."""
+        """Return when a server of ours may have been started again from outside, if ever."""
 
     async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
-        """What runs and is ours beside `known`: it had ended, and others have started it again.
+        """Servers of ours beside `known`, which had ended and were started again from outside.
 
-        Asks nobody where an end is for good. Raise Unreachable if nobody can tell.
+        Empty, and not looked for, where an end is for good. Raise Unreachable if it is not known.
         """
 
     async def already(self, launch: Launch) -> Running | None:
-        """What the launch would start, if somebody else has started it; None if it does not run.
+        """The server that the launch would start, if it was started from outside; else None.
 
-        Asks nobody where only we start things. Raise Unreachable if nobody can tell.
+        Not looked for where only we start servers. Raise Unreachable if it is not known.
         """
 
     def silence(self) -> Silence | None:
-        """Since when it owes us an answer; None if it answers. Asks nobody: it knows."""
+        """Since when it owes us an answer; None if it answers. Known without asking."""
 
     async def pids(self, handle: Handle) -> frozenset[int]:
         """The process ids as the driver counts them, children included; empty if not visible."""
@@ -154,7 +154,7 @@ class Runtime(Protocol):
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]: ...
 
     async def log_size(self, handle: Handle) -> int:
-        """A number that grows while the thing writes to its log."""
+        """A number that grows while the server writes to its log."""
 
 
 class ReadyState(StrEnum):
@@ -230,7 +230,7 @@ class Drivers:
     engine: Engine
     runtime: Runtime
     supplies: tuple[Supply, ...] = ()  # of what may be missing here before a start
-    shared: bool = False  # what it runs may also be started by others: compose, or a person
+    shared: bool = False  # its server may also be started from outside: by compose, or a person
     stop_grace_s: float = 10.0
     load_deadline_s: float = 600.0
 

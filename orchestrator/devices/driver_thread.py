@@ -1,6 +1,6 @@
 """One thread for calls that may never come back.
 
-A driver call that hangs cannot be interrupted: it can only be left alone. Executors of the
+A driver call that hangs cannot be interrupted, only abandoned. Executors of the
 standard library are joined when the interpreter exits, so a hung call would keep the daemon from
 ending; this thread is a daemon thread and is not. There is never a second one.
 """
@@ -25,7 +25,7 @@ class DriverThread:
     async def ask(self, function: Callable[[], T], deadline_s: float) -> T:
         """What the function returns or raises, called in the thread. TimeoutError at the deadline.
 
-        A call that was given up keeps the thread; until it comes back everybody else is refused
+        A call that was given up keeps the thread; until it comes back every other call is refused
         at once, so that nothing piles up behind it.
         """
         until_s = asyncio.get_running_loop().time() + deadline_s
@@ -36,7 +36,7 @@ class DriverThread:
         return call.result()
 
     def end(self) -> None:
-        """No more calls. The thread ends when the one it is in comes back, if it ever does."""
+        """No more calls. The thread ends when its current call returns, if it ever does."""
         self._calls.put(None)
 
     def _submit(self, function: Callable[[], T]) -> Future[T]:
@@ -45,7 +45,7 @@ class DriverThread:
         def call() -> None:
             try:
                 outcome.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - handed to whoever waits, not swallowed
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, not swallowed
                 outcome.set_exception(error)
 
         self._call = outcome

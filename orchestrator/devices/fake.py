@@ -21,9 +21,9 @@ from orchestrator.core.values.vram import (
 )
 from orchestrator.ports import Clock
 from orchestrator.stand_in.claims import (
-    Account,
     AccountLocked,
     Claim,
+    FakeAccount,
     FakeDeviceState,
     Fault,
     account_lock,
@@ -130,15 +130,15 @@ class FakeDevices:
             for device_id, spec in self._specs.items()
         }
 
-    def _account(self) -> Account:
+    def _account(self) -> FakeAccount:
         account = read_account(self._directory)
         missing = self._specs.keys() - account.devices.keys()
         if missing:
             raise ValueError(f"it does not know {', '.join(sorted(missing))}")
         return account
 
-    def _settle(self, account: Account) -> Account:
-        """Notice who died, and let go of what has lagged long enough."""
+    def _settle(self, account: FakeAccount) -> FakeAccount:
+        """Mark claims of processes that died, and drop those that have lagged long enough."""
         now_s = self._clock()
         if self._after(account.claims, now_s) == account.claims:
             return account
@@ -150,7 +150,7 @@ class FakeDevices:
         return account
 
     def _after(self, claims: tuple[Claim, ...], now_s: float) -> tuple[Claim, ...]:
-        """The claims at `now_s`: the newly dead marked, without what was given back."""
+        """The claims at `now_s`: of newly dead processes marked, without bytes given back."""
         noticed = (
             replace(claim, gone_s=now_s) if claim.gone_s is None and not claim.alive else claim
             for claim in claims
@@ -159,7 +159,7 @@ class FakeDevices:
         return tuple(claim for claim in remaining if claim.gone_s is None or claim.bytes_by_device)
 
     def _remainder(self, claim: Claim, now_s: float) -> Claim:
-        """What of a claim still counts: each device of a dead process has its own lag."""
+        """What of a claim still counts: the devices of a dead process lag by times of their own."""
         if claim.gone_s is None:
             return claim
         gone_for_s = now_s - claim.gone_s
@@ -171,7 +171,9 @@ class FakeDevices:
         }
         return replace(claim, bytes_by_device=lagging)
 
-    def _reading(self, account: Account, device_id: DeviceId, *, wants_processes: bool) -> Reading:
+    def _reading(
+        self, account: FakeAccount, device_id: DeviceId, *, wants_processes: bool
+    ) -> Reading:
         spec, state = self._specs[device_id], account.devices[device_id]
         if state.fault is not None:
             return self._out_of_order(
@@ -199,9 +201,9 @@ class FakeDevices:
 
 
 def _processes(
-    account: Account, device_id: DeviceId, spec: FakeDeviceSpec
+    account: FakeAccount, device_id: DeviceId, spec: FakeDeviceSpec
 ) -> tuple[ProcessUse, ...]:
-    """Only the living: a driver lists nobody whose bytes merely lag."""
+    """Only living processes: a driver lists none whose bytes merely lag."""
     if not spec.processes_visible:
         return ()
     return tuple(

@@ -6,7 +6,7 @@ Three things are counted in a way of our own, so that the account adds up:
   proportional set (PSS) would halve a model's footprint as soon as a second server maps the same
   file, and the unique set (USS) would lose it altogether; a footprint must not depend on the
   neighbours. The price: libraries and files that several of our processes share count once for
-  each. The resident set also costs microseconds, where PSS walks the page tables.
+  every process. The resident set also costs microseconds, where PSS walks the page tables.
 - The kernel calls the pages of a mapped file available, because it could drop them. A server that
   runs needs them at once again, so what our own processes have mapped is not free.
 - A cgroup may allow less than the machine has (version 2 only): then its limit is the total.
@@ -65,7 +65,7 @@ def host_bytes(cgroup_root: Path = CGROUP_ROOT, cgroup_of_self: Path = CGROUP_OF
 
 
 def _cgroups(cgroup_root: Path, cgroup_of_self: Path) -> tuple[Path, ...]:
-    """Our cgroup and those around it: each may have a limit, and all of them hold."""
+    """Our cgroup and those around it: any of them may have a limit, and all limits hold."""
     try:
         lines = cgroup_of_self.read_text().splitlines()
     except FileNotFoundError:  # a kernel without cgroups
@@ -109,7 +109,7 @@ class HostDevices:
 
     async def read(self, pids: frozenset[int] | None) -> tuple[Reading, ...]:
         """Two to three files of /proc and two per process: done in place, they never block."""
-        # On most ticks nobody asks for processes; what they have mapped is not free then either.
+        # Most readings do not ask for processes; what they have mapped is not free then either.
         self._pids = self._pids if pids is None else pids
         try:
             host = host_bytes(*self._cgroup)

@@ -15,7 +15,7 @@ from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceSt
 from orchestrator.devices.driver_thread import DriverThread
 from orchestrator.devices.nvml_driver import (
     DriverFailed,
-    Figures,
+    DriverFigures,
     Listed,
     Trouble,
     close_driver,
@@ -29,7 +29,7 @@ from orchestrator.devices.nvml_problems import GONE, HANGS, NO_GPU
 from orchestrator.ports import Clock
 
 READ_DEADLINE_S = 2.0  # a reading takes milliseconds; a sampler that runs every second must go on
-OPEN_DEADLINE_S = 20.0  # without persistence mode the driver wakes every GPU up, seconds each
+OPEN_DEADLINE_S = 20.0  # without persistence mode the driver wakes all GPUs up, seconds for one
 REOPEN_AFTER_S = 1.0  # doubles with every vain attempt
 REOPEN_AFTER_S_MAX = 60.0  # opening the driver takes its global lock
 LIST_AFTER_S = 30.0  # MIG instances come and go while the driver is open
@@ -93,7 +93,7 @@ class Nvml:
         if self._session is None:
             return self.all_with(self._trouble)
         outcomes = tuple(self._outcomes(self._session, wants_processes=wants_processes))
-        self._mind((outcome for _, outcome in outcomes), now_s)
+        self._plan_reopening((outcome for _, outcome in outcomes), now_s)
         return tuple(self._reading(device, outcome) for device, outcome in outcomes)
 
     def all_with(self, trouble: Trouble) -> tuple[Reading, ...]:
@@ -138,11 +138,11 @@ class Nvml:
     def _fail(self, trouble: Trouble, now_s: float) -> None:
         self._trouble = trouble
         self.close()
-        self._mind((trouble,), now_s)
+        self._plan_reopening((trouble,), now_s)
 
     def _outcomes(
         self, session: _Session, *, wants_processes: bool
-    ) -> Iterator[tuple[Device, Figures | Trouble]]:
+    ) -> Iterator[tuple[Device, DriverFigures | Trouble]]:
         unlisted = iter(session.unlisted)
         for device in self._known:
             listed = session.listed.get(device.id)
@@ -155,8 +155,8 @@ class Nvml:
         if not self._known and not session.unlisted:
             yield _unnamed(0), Trouble(problem=NO_GPU)
 
-    def _mind(self, outcomes: Iterable[Figures | Trouble], now_s: float) -> None:
-        """Plan the next opening, if one might help."""
+    def _plan_reopening(self, outcomes: Iterable[DriverFigures | Trouble], now_s: float) -> None:
+        """Open the driver again later if that might help."""
         troubles = [outcome for outcome in outcomes if isinstance(outcome, Trouble)]
         self._library_is_old |= any(trouble.library_is_old for trouble in troubles)
         if not any(trouble.curable for trouble in troubles):
@@ -164,7 +164,7 @@ class Nvml:
         elif self._backoff.due_s is None:
             self._backoff.failed(now_s)
 
-    def _reading(self, device: Device, outcome: Figures | Trouble) -> Reading:
+    def _reading(self, device: Device, outcome: DriverFigures | Trouble) -> Reading:
         read_s = self._clock()
         if isinstance(outcome, Trouble):
             return Reading(
@@ -223,7 +223,7 @@ class NvmlDevices:
             return self._nvml.all_with(Trouble(problem=HANGS))
 
     async def close(self) -> None:
-        # A driver that hangs cannot be closed, only left.
+        # A driver that hangs cannot be closed, only abandoned.
         with suppress(TimeoutError):
             await self._thread.ask(self._nvml.close, self._deadline_s)
         self._thread.end()

@@ -1,6 +1,6 @@
-"""Questions to the NVIDIA driver, each blocking. The only module that knows `pynvml`.
+"""Questions to the NVIDIA driver, all of them blocking. The only module that knows `pynvml`.
 
-A return code becomes a sentence here, once (`Trouble`); nobody else sees an NVML error.
+A return code becomes a sentence here, once (`Trouble`); no other module sees an NVML error.
 """
 
 import _ctypes
@@ -71,7 +71,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class DriverFigures:
     total_bytes: int
     free_bytes: int
     utilization_percent: float | None
@@ -101,7 +101,7 @@ def forget_library() -> None:
     """Let the next opening load the library anew.
 
     After an upgrade the old library stays mapped and can never talk to the new kernel module; the
-    loader hands the old one out again as long as anybody holds it.
+    loader hands the old one out again as long as it is open.
     """
     if pynvml.nvmlLib is not None:
         _ctypes.dlclose(pynvml.nvmlLib._handle)  # noqa: SLF001 - ctypes has no public way
@@ -142,14 +142,14 @@ def driver_in_words() -> str:
         close_driver()
 
 
-def read_device(listed: Listed, *, wants_processes: bool) -> Figures | Trouble:
+def read_device(listed: Listed, *, wants_processes: bool) -> DriverFigures | Trouble:
     if listed.trouble is not None:
         return listed.trouble
     try:
         held = _bytes_of(listed)
         if isinstance(held, Trouble):
             return held
-        return Figures(
+        return DriverFigures(
             total_bytes=held.total,
             free_bytes=held.available,
             utilization_percent=_or_else(lambda: _utilization(listed.handle), None),
@@ -276,7 +276,7 @@ def _temperature(handle: object) -> float | None:
 
 
 def _processes(handle: object) -> tuple[ProcessUse, ...] | None:
-    """Who holds how much; None if the driver does not tell.
+    """The bytes of every process; None if the driver does not tell.
 
     A process that computes and draws stands in both lists with the same figure.
     """

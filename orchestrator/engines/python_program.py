@@ -1,4 +1,4 @@
-"""How to start a module of this package in a process of its own, whoever's environment it gets."""
+"""How to start a module of this package in a process of its own, in any environment."""
 
 import sys
 from pathlib import Path

@@ -1,1 +1,5 @@
-"""Runs things: containers, processes, servers of somebody else, or nothing at all."""
+"""Runs what engines ask for, and finds it again after a restart.
+
+`docker/` and `process/` start servers, `external` watches those that their owners run, and `fake/`
+is a whole machine in memory.
+"""

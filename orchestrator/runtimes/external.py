@@ -1,4 +1,4 @@
-"""Servers that somebody else runs: known by their address, asked, never started or stopped.
+"""Servers that their owner runs: known by their address, asked, never started or stopped.
 
 The launch of such a server names its `url`. The runtime only opens connections and closes them
 again: that is no request, so no server counts it as use.
@@ -18,7 +18,7 @@ from orchestrator.runtimes.unshared import Unshared
 HANDLE_VERSION = 1
 CONNECT_TIMEOUT_S = 2.0  # on the same network a server that lives accepts within milliseconds
 PROBE_INTERVAL_S = 2.0
-PROBES_LOST_MAX = 3  # in a row: a server that is being restarted by its owner is not gone
+PROBES_LOST_MAX = 3  # in a row: a server that its owner restarts is not gone
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -29,7 +29,7 @@ class ExternalRuntime(Unshared):
         self._probe_interval_s = probe_interval_s
 
     async def start(self, launch: Launch) -> Running:
-        """Nothing is started and nobody is asked: whether it answers is the engine's question."""
+        """Nothing is started or asked: whether the server answers is for the engine to find out."""
         if launch.url is None or _address(launch.url) is None:
             raise StartFailed(_no_address(launch))
         fields = {"url": launch.url, "instance": launch.instance}
@@ -40,13 +40,13 @@ class ExternalRuntime(Unshared):
         """It is not ours to stop. What it holds is given back by the engine's `unload`."""
 
     async def wait(self, handle: Handle) -> Exit:
-        """Return when it has not been reachable for several looks in a row."""
+        """Return when the server was not reachable for `PROBES_LOST_MAX` looks in a row."""
         url = _url(handle)
         await until_lost(lambda: _answers(url), self._probe_interval_s)
         return Exit(code=None, log_tail=(f"{url} does not accept connections any more",))
 
     async def alive(self, handle: Handle) -> bool:
-        """False if nobody listens. Raise Unreachable if its host does not answer at all."""
+        """False if the port is closed. Raise Unreachable if its host does not answer at all."""
         url = _url(handle)
         try:
             await _connect(url)
@@ -70,7 +70,7 @@ class ExternalRuntime(Unshared):
 
 
 async def until_lost(look: Callable[[], Awaitable[bool]], interval_s: float) -> None:
-    """Return when so many looks in a row were in vain; a single one in between starts anew."""
+    """Return after `PROBES_LOST_MAX` failed looks in a row."""
     lost = 0
     while True:
         lost = 0 if await look() else lost + 1

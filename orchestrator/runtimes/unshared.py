@@ -1,4 +1,4 @@
-"""What a runtime answers whose things nobody else starts, and which needs nobody to answer it."""
+"""The answers of a runtime whose servers are started by us alone, and that is never silent."""
 
 import asyncio
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""Who holds how much of a fake device: one small file that several processes share.
+"""What processes hold of the fake devices: one small file that they share.
 
 The stand-in model server claims bytes here and is refused when the device is full, which is how
 a fake GPU really runs out of memory. A process that dies gives nothing back by itself: its claim
@@ -41,7 +41,7 @@ class ClaimRefused(Failed):
 
 
 class AccountLocked(Failed):
-    """Another process holds the lock and does not let go of it."""
+    """Another process keeps the lock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +69,12 @@ class FakeDeviceState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class FakeAccount:
     devices: Mapping[str, FakeDeviceState] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
 
     def held_bytes(self, device_id: str) -> int:
-        """Foreign bytes and every claim, those of the dead that still lag included."""
+        """Foreign bytes and every claim, those of dead processes that still lag included."""
         claimed_bytes = sum(claim.on(device_id) for claim in self.claims)
         return self.devices[device_id].foreign_bytes + claimed_bytes
 
@@ -89,7 +89,7 @@ def process_started(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
-def read_account(directory: Path) -> Account:
+def read_account(directory: Path) -> FakeAccount:
     """The account as last written; empty if there is none.
 
     Raise OSError if the file cannot be read, ValueError if it is not an account.
@@ -97,17 +97,17 @@ def read_account(directory: Path) -> Account:
     try:
         text = (directory / ACCOUNT_FILE).read_bytes()
     except FileNotFoundError:
-        return Account()
+        return FakeAccount()
     return decode_account(text)
 
 
-def decode_account(text: bytes) -> Account:
+def decode_account(text: bytes) -> FakeAccount:
     """Raise ValueError if the text is not an account that we can read."""
     try:
         document = json.loads(text)
         if document["version"] != ACCOUNT_VERSION:
             raise ValueError(f"account version {document['version']} is not ours")
-        return Account(
+        return FakeAccount(
             devices={
                 device_id: FakeDeviceState(
                     total_bytes=device["total_bytes"],
@@ -130,7 +130,7 @@ def decode_account(text: bytes) -> Account:
         raise ValueError(f"not an account of fake devices: {error!r}") from error
 
 
-def encode_account(account: Account) -> bytes:
+def encode_account(account: FakeAccount) -> bytes:
     document = {
         "version": ACCOUNT_VERSION,
         "devices": {
@@ -154,7 +154,7 @@ def encode_account(account: Account) -> bytes:
     return json.dumps(document).encode()
 
 
-def write_account(directory: Path, account: Account) -> None:
+def write_account(directory: Path, account: FakeAccount) -> None:
     """Replace the account. Call it only under `account_lock`."""
     draft = directory / f"{ACCOUNT_FILE}.draft"
     draft.write_bytes(encode_account(account))
@@ -218,7 +218,7 @@ class Claims:
             changed = replace(ours, bytes_by_device={**ours.bytes_by_device, device_id: size_bytes})
             write_account(self._directory, replace(account, claims=(*others, changed)))
 
-    def _ours(self, account: Account) -> Claim:
+    def _ours(self, account: FakeAccount) -> Claim:
         pid = os.getpid()
         started = process_started(pid)
         assert started is not None, "a process that runs has a start time"

@@ -17,11 +17,11 @@ PHRASES = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavai
 
 
 class ClientGone(Exception):
-    """Nobody listens any more: what is being made for this client can stop."""
+    """The client has left: its answer need not be finished."""
 
 
 class BadRequest(Exception):
-    """What came is not a request that can be answered."""
+    """The bytes that came are no request that can be answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Request:
 
 
 class Connection:
-    """One client's socket. Every method raises ClientGone when the client is."""
+    """One client's socket. Every method raises ClientGone when the client has left."""
 
     def __init__(self, client: socket.socket) -> None:
         self._socket = client

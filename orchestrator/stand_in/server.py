@@ -22,7 +22,7 @@ from orchestrator.core.values.vram import MiB
 from orchestrator.errors import Failed
 from orchestrator.stand_in.claims import ClaimRefused, Claims
 from orchestrator.stand_in.http import BadRequest, ClientGone, Connection
-from orchestrator.stand_in.talk import Refused, Talk
+from orchestrator.stand_in.talk import RequestRefused, Talk
 
 EXITS_AFTER_S = 0.3  # of `--fail exits`: long enough to have been seen running
 LOAD_STEPS = 10  # in which the weights arrive on the device
@@ -106,7 +106,7 @@ def _die(after_s: float) -> None:
 
 
 def _exit(code: int) -> None:
-    """From any thread, without waiting for the others: as a crash would."""
+    """From any thread, without waiting for the other threads: as a crash would."""
     os._exit(code)
 
 
@@ -221,11 +221,11 @@ def _answer_next(connection: Connection, talk: Talk) -> bool:
     try:
         request = connection.receive()
     except BadRequest as error:
-        connection.answer(400, Refused(400, "invalid_request_error", str(error)).body)
+        connection.answer(400, RequestRefused(400, "invalid_request_error", str(error)).body)
         return False
     try:
         talk.respond(connection, request)
-    except Refused as refused:
+    except RequestRefused as refused:
         connection.answer(refused.status, refused.body)
     return request.keeps_connection
 

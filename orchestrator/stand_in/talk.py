@@ -1,7 +1,7 @@
 """What the stand-in server answers, and how long it takes: llama-server's routes, without a model.
 
 An answer names the model and the process and repeats what was said last, so that a test can tell
-who answered whom. It is said one token at a time, and stops when nobody listens any more.
+who answered whom. It is sent one token at a time, and stops when the client leaves.
 """
 
 import json
@@ -17,14 +17,14 @@ from typing import Any
 from orchestrator.stand_in.http import Connection, Request
 
 TOKENS_DEFAULT = 16  # where neither the request nor the server says how long
-TOKENS_MAX = 1_000_000  # the longest answer anybody may ask for: hours
+TOKENS_MAX = 1_000_000  # the longest answer that can be asked for: hours
 SLOT_POLL_S = 0.02  # how soon a waiting request gets a slot that has come free
 EMBEDDING_LENGTH = 8
 
 Json = dict[str, Any]
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The request is answered with an error, in llama-server's words."""
 
     def __init__(self, status: int, kind: str, message: str) -> None:
@@ -33,7 +33,7 @@ class Refused(Exception):
         self.body: Json = {"error": {"code": status, "message": message, "type": kind}}
 
 
-LOADING = Refused(503, "unavailable_error", "Loading model")
+LOADING = RequestRefused(503, "unavailable_error", "Loading model")
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Counters:
 
 
 class Talk:
-    """The stand-in's voice. Its slots and counters are shared by the threads of all clients."""
+    """All answers. Slots and counters are shared by the threads of all clients."""
 
     def __init__(
         self, model: str, *, slots: int, context: int, tokens_per_s: float, max_tokens: int | None
@@ -60,7 +60,7 @@ class Talk:
         self._lock = threading.Lock()
 
     def respond(self, connection: Connection, request: Request) -> None:
-        """Answer one request. Raise Refused if there is nothing to say to it."""
+        """Answer one request. Raise RequestRefused for what is answered with an error."""
         if not self.ready.is_set():
             raise LOADING
         match request.method, request.path:
@@ -81,7 +81,7 @@ class Talk:
             case "POST", "/v1/embeddings":
                 self._embed(connection, _parse(request.body))
             case _:
-                raise Refused(404, "not_found_error", "File Not Found")
+                raise RequestRefused(404, "not_found_error", "File Not Found")
 
     def _say(
         self, connection: Connection, order: Json, said: str, shape: "type[_ChatShape | _TextShape]"
@@ -266,16 +266,20 @@ def _parse(body: bytes) -> Json:
     try:
         order = json.loads(body)
     except ValueError as error:
-        raise Refused(400, "invalid_request_error", f"the body is not JSON: {error}") from error
+        raise RequestRefused(
+            400, "invalid_request_error", f"the body is not JSON: {error}"
+        ) from error
     if not isinstance(order, dict):
-        raise Refused(400, "invalid_request_error", "the body is not a JSON object")
+        raise RequestRefused(400, "invalid_request_error", "the body is not a JSON object")
     return order
 
 
 def _last_message(order: Json) -> str:
     messages = order.get("messages")
     if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
-        raise Refused(400, "invalid_request_error", "'messages' must hold at least one message")
+        raise RequestRefused(
+            400, "invalid_request_error", "'messages' must hold at least one message"
+        )
     return _text(messages[-1].get("content", ""))
 
 

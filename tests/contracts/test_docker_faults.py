@@ -171,8 +171,10 @@ def test_what_a_frozen_engine_creates_late_is_removed(
             body = container_body(launch(instance="late-1"), SETTINGS)
             with pytest.raises(Unreachable):
                 await docker_runtime._engine.create("vram-late-1", body)
-            burial = asyncio.create_task(docker_runtime._debris.bury(InstanceId("late-1")))
-        await asyncio.wait_for(burial, 15)
+            removal = asyncio.create_task(
+                docker_runtime._leftovers.remove_until_quiet(InstanceId("late-1"))
+            )
+        await asyncio.wait_for(removal, 15)
         assert labelled(engine) == []
         assert was_created(engine, "vram-late-1", begun_s)
 

@@ -1,4 +1,4 @@
-"""The command line of a llama.cpp server: everything that costs bytes is said aloud (R15).
+"""The command line of a llama.cpp server: everything that costs bytes is said explicitly (R15).
 
 What is charged is what is launched, so nothing is left to the server's own defaults or fitting.
 """

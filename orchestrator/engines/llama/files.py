@@ -1,4 +1,4 @@
-"""What is wrong with a model's files, found before anybody is evicted for it.
+"""What is wrong with a model's files, found before any model is evicted for it.
 
 Blocking reads of a few bytes: call it from a thread.
 """
@@ -13,7 +13,7 @@ from orchestrator.core.values.specs import ModelSpec
 GGUF_MAGIC = b"GGUF"
 GGUF_VERSIONS = (2, 3)  # version 1 was a month old when it was replaced; servers refuse it
 
-# Given a file, the words that say what is wrong with it, or None. A deeper one may be passed in.
+# Says in words what is wrong with a file, or None. Launchers may be given one that reads more.
 FileProblem = Callable[[Path], str | None]
 
 

@@ -25,7 +25,7 @@ _ASKED = re.compile(
 _ASKED_MIB = re.compile(r"allocating ([\d.]+) MiB on device \S+ cudaMalloc failed")
 # The weights come first: how much of them was missing, the log does not say.
 _WEIGHTS = re.compile(r"unable to allocate \S+ buffer|error loading model: .*bad_alloc")
-# What there was no memory for, the most telling first: each also fails all that comes after it.
+# What there was no memory for, the first cause first: a lack also fails all that comes after it.
 _READY = re.compile(r"(?<!CLIP )\bmodel loaded|starting the main loop|all slots are idle")
 _LACKS = (
     (ShortOf.PROJECTOR, re.compile(r"\b(clip|mtmd)\w*\b.*(alloc|out of memory)|mmproj.*memory")),
@@ -47,7 +47,7 @@ _LACKED: Mapping[ShortOf, str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """A line that gives a reason away."""
+    """A pattern of log lines, and the reason that they give."""
 
     line: re.Pattern[str]
     reason: FailureReason
@@ -143,7 +143,7 @@ def classify(exit_: Exit, *, memory_mb: int | None = None) -> Failure:
 
 
 def _lacked(log_tail: tuple[str, ...]) -> ShortOf | None:
-    """What the memory was for. A server that had been ready needed it for its work."""
+    """What the memory was for. A server that had been ready needed it to serve."""
     if any(_READY.search(line) for line in log_tail):
         return ShortOf.RUN_TIME
     for lacked, sign in _LACKS:
@@ -206,7 +206,7 @@ def _by_exit(exit_: Exit) -> Failure:
 
 
 def _signal_of(code: int | None) -> signal.Signals | None:
-    """A process tells it as -n, a shell and a container engine as 128 + n."""
+    """A process tells a signal as -n, a shell and Docker as 128 + n."""
     if code is None:
         return None
     number = -code if code < 0 else code - 128

@@ -51,14 +51,14 @@ class LlamaTalker:
         )
 
     async def use(self, endpoint: Endpoint) -> Use:
-        """Look at slots and counters. Raise Unreachable if nobody answers at all.
+        """Look at slots and counters. Raise Unreachable if the server does not answer at all.
 
-        A server that accepts the question but does not get round to answering it is deep in a
-        batch: that is use, even if nobody can say how much.
+        A server that accepts the question but does not answer it in time is deep in a batch: that
+        is use, though its amount is unknown.
 
         Ask a server every two seconds or more seldom. It looks for clients that have left only
-        when a second passes in which it has nothing to tell anybody, us included: asked more
-        often, it finishes answers that nobody waits for.
+        after a second without any answer to give, to us included: asked more often, it finishes
+        answers whose clients have left.
         """
         try:
             samples = _samples(await self._http.get(endpoint, "/metrics", self._use_s_max))

@@ -1,1 +1,4 @@
-"""llama.cpp inside a Python wheel: no compiler, no binary."""
+"""llama.cpp inside a Python wheel: no compiler, no binary.
+
+`launcher` starts `server`, and both read in `flags` which flags there are.
+"""

@@ -1,7 +1,7 @@
-"""The command line of `xllamacpp_server`: a llama-server's, as far as the wheel can follow it.
+"""The command line of `server.py`: a llama-server's, as far as the wheel can follow it.
 
-The engine reads here which flags there are, and the program parses with the same table, so that
-neither can promise what the other does not know. It imports nothing that is heavy.
+The launcher reads here which flags there are, and the program parses with the same table, so that
+they always agree. It imports nothing that is heavy.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""What a container of ours looks like: the pure translation of a `Launch` into the engine's words.
+"""What a container of ours looks like: the pure translation of a `Launch` into a create call.
 
-Nothing here is a default of the engine's: whatever a container may see, use or keep is said
-explicitly, so that reading one function tells how far a model server can reach. The socket guard
+Nothing is left to Docker's defaults: whatever a container may see, use or keep is said explicitly,
+so that reading one function tells how far a model server can reach. The socket guard
 (`nginx/docker_guard`) allows exactly these fields and no others.
 """
 
@@ -26,9 +26,9 @@ LABEL_CONFIG = "vram-orchestrator.config"  # fingerprint of what was launched
 LABEL_IDENTITY = "vram-orchestrator.identity"  # which orchestrator on this engine
 LABEL_VERSION = "vram-orchestrator.version"
 
-CONTAINER_PORT = 8080  # inside; nobody else lives there, so it never collides
+CONTAINER_PORT = 8080  # inside, where no other program listens: it never collides
 NAME_LENGTH_MAX = 63  # of one DNS label: the name is how the daemon reaches the container
-PIDS_MAX_DEFAULT = 4096  # vLLM runs some hundred threads per GPU; a fork bomb runs millions
+PIDS_MAX_DEFAULT = 4096  # vLLM runs some hundred threads per GPU; a fork bomb is stopped
 SHM_BYTES_DEFAULT = 1 << 30  # the engine's 64 MiB break tensor parallelism; only used if touched
 TMP_BYTES_DEFAULT = 1 << 30  # compile caches of CUDA and Triton, nothing else writes
 LOG_BYTES_MAX = "10m"  # per file: a chatty server must not fill the host's disk
@@ -127,7 +127,7 @@ def fingerprint(launch: Launch) -> str:
 
 
 def container_name(launch: Launch, attempt: int) -> str:
-    """A name that is also a host name; later attempts avoid names that others have taken."""
+    """A name that is also a host name; later attempts avoid names that are taken."""
     suffix = "" if attempt == 0 else f"-{attempt + 1}"
     plain = re.sub(r"[^a-z0-9]+", "-", f"vram-{launch.instance}".lower()).strip("-")
     return plain[: NAME_LENGTH_MAX - len(suffix)].rstrip("-") + suffix
@@ -183,7 +183,7 @@ def _mounts(launch: Launch, settings: ContainerSettings) -> list[Json]:
     """
     wanted: dict[Path, ModelsDir] = {}
     for path in launch.mounts:
-        home = next((each for each in settings.models if path.is_relative_to(each.path)), None)
+        home = next((known for known in settings.models if path.is_relative_to(known.path)), None)
         if home is None:
             raise StartFailed(_outside(path, settings))
         wanted[home.path] = home
@@ -209,7 +209,7 @@ def _no_image(launch: Launch) -> Failure:
 
 
 def _outside(path: Path, settings: ContainerSettings) -> Failure:
-    known = ", ".join(str(each.path) for each in settings.models) or "none"
+    known = ", ".join(str(home.path) for home in settings.models) or "none"
     return Failure(
         reason=FailureReason.MODEL_FILE,
         detail=f"{path} is outside the directories that containers may read ({known}).",

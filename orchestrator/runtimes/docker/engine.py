@@ -1,4 +1,4 @@
-"""The Docker Engine as we use it: the only module that knows the Docker SDK.
+"""The Docker Engine as we use it: with `client.py`, all that knows the Docker SDK.
 
 The SDK blocks, so every call runs in a thread and has a deadline: an engine that hangs costs the
 caller that long and the event loop nothing. A client that lost its engine is thrown away; the
@@ -6,7 +6,7 @@ next call makes a new one, so an engine that comes back is found without being a
 """
 
 import asyncio
-import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,16 +19,16 @@ import requests
 import urllib3.exceptions
 
 from orchestrator.errors import Failed, Unreachable
+from orchestrator.runtimes.docker.client import Client
 from orchestrator.runtimes.docker.create import Json
-from orchestrator.runtimes.docker.liveness import Answers
+from orchestrator.runtimes.docker.liveness import Liveness
 
 T = TypeVar("T")
 
-THREADS_MAX = 16  # calls under way at once; a hanging engine cannot take more of us than this
-UNIX = "unix://"
+THREADS_MAX = 16  # calls under way at once, and threads that a hanging engine can block
 # What a proxy in front of the engine (our guard) says when the engine is gone.
 GATEWAY_STATUSES = frozenset({502, 503, 504})
-WAITED_FOR = ("die", "oom", "destroy", "start")
+EVENTS_WANTED = ("die", "oom", "destroy", "start")
 
 
 class EngineRefused(Failed):
@@ -61,7 +61,7 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """What an inspection says, as far as we care."""
+    """What an inspection says, as far as it is used here."""
 
     id: str
     name: str
@@ -77,7 +77,7 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class ContainerEvent:
     """One event of the engine's stream about one container."""
 
     container: str
@@ -87,8 +87,8 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True)
-class PullWord:
-    """One word of the engine's about a pull; the bytes are of one layer."""
+class PullLine:
+    """One line of the engine's about a pull; the bytes are of one layer."""
 
     layer: str
     status: str
@@ -96,24 +96,24 @@ class PullWord:
     total_bytes: int
 
 
-class Happenings:
+class DockerEvents:
     """An open event stream. Iterating blocks; closing from another thread ends it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
-    def __iter__(self) -> Iterator[Happening]:
+    def __iter__(self) -> Iterator[ContainerEvent]:
         """Ends when the stream does. Raise Unreachable if it never was one."""
         try:
             yield from self._events()
         except (requests.RequestException, docker.errors.DockerException) as error:
             raise Unreachable(f"Docker's event stream broke: {error}") from error
 
-    def _events(self) -> Iterator[Happening]:
+    def _events(self) -> Iterator[ContainerEvent]:
         for event in self._stream:
             attributes = event["Actor"]["Attributes"]
             code = attributes.get("exitCode")
-            yield Happening(
+            yield ContainerEvent(
                 container=event["Actor"]["ID"],
                 name=attributes.get("name", ""),
                 action=event["Action"],
@@ -130,8 +130,10 @@ class DockerEngine:
     def __init__(self, url: str, deadlines: Deadlines | None = None) -> None:
         self.url = url
         self.deadlines = deadlines or Deadlines()
-        self._client: docker.APIClient | None = None
-        self.answers = Answers(f"Docker at {url}")
+        self._client: Client | None = None
+        self._closed = False
+        self._lock = threading.Lock()  # of the two above
+        self.liveness = Liveness(f"Docker at {url}")
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="docker")
 
     async def api_version(self) -> str:
@@ -161,7 +163,7 @@ class DockerEngine:
         await self._call(lambda client: client.kill(container), self.deadlines.kill_s)
 
     async def remove(self, container: str, *, force: bool = False) -> None:
-        """Return when it is gone from the engine's books; removing what is gone is not an error."""
+        """Return when Docker does not know it any more; removing what is gone is not an error."""
         try:
             await self._call(
                 lambda client: client.remove_container(container, v=True, force=force),
@@ -172,7 +174,7 @@ class DockerEngine:
                 raise
 
     async def inspect(self, container: str) -> Container | None:
-        """None: there is no such container. Raise Unreachable if nobody can tell."""
+        """None: there is no such container. Raise Unreachable if Docker does not tell."""
         try:
             seen = await self._read(lambda client: client.inspect_container(container))
         except EngineRefused as refused:
@@ -185,16 +187,16 @@ class DockerEngine:
         """Containers in any state that carry all these labels."""
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         listed = await self._read(lambda client: client.containers(all=True, filters=filters))
-        return [str(each["Id"]) for each in listed]
+        return [str(container["Id"]) for container in listed]
 
     async def list_running(self, labels: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
-        """Containers that run and carry all these labels, each with all that it carries."""
+        """Containers that run and carry all these labels → all labels they carry."""
         filters = {
             "label": [f"{name}={value}" for name, value in labels.items()],
             "status": ["running"],
         }
         listed = await self._read(lambda client: client.containers(filters=filters))
-        return {str(each["Id"]): each["Labels"] or {} for each in listed}
+        return {str(container["Id"]): container["Labels"] or {} for container in listed}
 
     async def image_id(self, image: str) -> str | None:
         """What the name stands for now; None: there is no such image. Raise as `inspect` does."""
@@ -206,16 +208,16 @@ class DockerEngine:
             raise
         return str(seen["Id"])
 
-    async def pull(self, image: str, hear: Callable[[PullWord], None]) -> None:
+    async def pull(self, image: str, hear: Callable[[PullLine], None]) -> None:
         """Return when the image is here. Raise EngineRefused if its registry does not give it.
 
         `hear` is called in a thread; what it raises ends the pull. An engine that says nothing for
         a minute counts as unreachable.
         """
 
-        def do(client: docker.APIClient) -> None:
+        def do(client: Client) -> None:
             for said in client.pull(image, stream=True, decode=True):
-                hear(_pull_word(said))
+                hear(_pull_line(said))
 
         await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, do)
 
@@ -231,33 +233,36 @@ class DockerEngine:
         )
         return tuple(text.decode(errors="replace").splitlines())
 
-    def happenings(self, filters: Mapping[str, str | list[str]]) -> Happenings:
+    def open_events(self, filters: Mapping[str, str | list[str]]) -> DockerEvents:
         """Open the engine's event stream. Blocks: for a thread of its own."""
-        wanted = {"type": "container", "event": list(WAITED_FOR), **filters}
-        return Happenings(self._guarded(lambda client: client.events(decode=True, filters=wanted)))
+        wanted = {"type": "container", "event": list(EVENTS_WANTED), **filters}
+        return DockerEvents(
+            self._guarded(lambda client: client.events(decode=True, filters=wanted))
+        )
 
     def close(self) -> None:
         """Calls under way end by their own deadlines; nothing new begins."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._drop_client()
 
-    async def _read(self, do: Callable[[docker.APIClient], T]) -> T:
+    async def _read(self, do: Callable[[Client], T]) -> T:
         """A call that changes nothing, so a connection that has gone stale costs a second try."""
         try:
             return await self._call(self._awaited(do), self.deadlines.call_s)
         except _ConnectionLost:
             return await self._call(self._awaited(do), self.deadlines.call_s)
 
-    def _awaited(self, do: Callable[[docker.APIClient], T]) -> Callable[[docker.APIClient], T]:
+    def _awaited(self, do: Callable[[Client], T]) -> Callable[[Client], T]:
         """The same, as a question that is answered within milliseconds."""
 
-        def ask(client: docker.APIClient) -> T:
-            with self.answers.awaited():
+        def ask(client: Client) -> T:
+            with self.liveness.awaited():
                 return do(client)
 
         return ask
 
-    async def _call(self, do: Callable[[docker.APIClient], T], deadline_s: float) -> T:
+    async def _call(self, do: Callable[[Client], T], deadline_s: float) -> T:
         loop = asyncio.get_running_loop()
         answer = loop.run_in_executor(self._threads, self._guarded, do)
         try:
@@ -271,7 +276,7 @@ class DockerEngine:
                 "Look at `docker info` and at the engine's log."
             ) from None
 
-    def _guarded(self, do: Callable[[docker.APIClient], T]) -> T:
+    def _guarded(self, do: Callable[[Client], T]) -> T:
         """Run in a thread; what the SDK raises becomes one of our own errors here, once."""
         try:
             answer = do(self._connected())
@@ -280,9 +285,9 @@ class DockerEngine:
             text = str(error.explanation or error)
             if status in GATEWAY_STATUSES:
                 problem = f"Docker behind {self.url} does not answer: {text}"
-                self.answers.lost(problem)
+                self.liveness.lost(problem)
                 raise Unreachable(problem) from error
-            self.answers.came()
+            self.liveness.came()
             raise EngineRefused(status, text) from error
         except (
             requests.RequestException,
@@ -292,49 +297,57 @@ class DockerEngine:
         ) as error:
             self._drop_client()
             problem = (
-                f"Docker at {self.url} cannot be reached: {error}. "
+                f"Docker at {self.url} cannot be reached: {_system_error(error)}. "
                 "Is the engine running, and may this process use its socket?"
             )
-            self.answers.lost(problem)
+            self.liveness.lost(problem)
             raise _ConnectionLost(problem) from error
-        self.answers.came()
+        self.liveness.came()
         return answer
 
-    def _connected(self) -> docker.APIClient:
+    def _connected(self) -> Client:
+        """The client of all threads. Raise Unreachable after `close`."""
         client = self._client
         if client is None:
-            self._knock()
-            # Negotiates the version: engines are older and newer than the SDK.
-            client = docker.APIClient(
-                base_url=self.url, version="auto", timeout=self._socket_timeout_s()
-            )
-            self._client = client
+            fresh = Client(self.url, self._socket_timeout_s())
+            with self._lock:
+                if self._client is None and not self._closed:
+                    self._client = fresh
+                client = self._client
+            if client is not fresh:  # another thread was first, or it is too late
+                fresh.close()
+        if client is None:
+            raise Unreachable(f"Docker at {self.url} is asked nothing any more: the daemon ends.")
         return client
 
-    def _knock(self) -> None:
-        """Raise OSError if nobody listens; the SDK would leave its own failed socket open."""
-        if self.url.startswith(UNIX):
-            with socket.socket(socket.AF_UNIX) as door:
-                door.settimeout(self.deadlines.call_s)
-                door.connect(self.url.removeprefix(UNIX))
-
     def _socket_timeout_s(self) -> int:
-        # Frees the thread of a call that nobody waits for any more; never before its deadline.
+        # Frees the thread of a call that was given up; never before its deadline.
         longest_s = max(self.deadlines.start_s, self.deadlines.create_s, self.deadlines.remove_s)
         return int(longest_s) + 1
 
     def _drop_client(self) -> None:
-        client, self._client = self._client, None
+        with self._lock:
+            client, self._client = self._client, None
         if client is not None:
             client.close()
 
 
-def _pull_word(said: Mapping[str, Any]) -> PullWord:
-    """Raise EngineRefused for what the engine says in the middle of an answer that began well."""
+def _system_error(error: BaseException) -> BaseException:
+    """What the kernel said, if that is at the bottom of it; else the error itself."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
+def _pull_line(said: Mapping[str, Any]) -> PullLine:
+    """Raise EngineRefused for an error in the middle of an answer that began well."""
     if "error" in said:
         raise EngineRefused(500, str(said["error"]))
     progress = said.get("progressDetail") or {}
-    return PullWord(
+    return PullLine(
         layer=str(said.get("id", "")),
         status=str(said.get("status", "")),
         done_bytes=int(progress.get("current") or 0),

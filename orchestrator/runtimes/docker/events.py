@@ -1,8 +1,8 @@
-"""Tells at once that something happened to a container: a thread that listens to the engine.
+"""Wakes waiters as soon as a container changes: a thread that listens to Docker's event stream.
 
-What the stream says is a reason to look, never the truth itself: streams break, and an engine
-that restarts forgets to mention what died with it. So whoever waits is also woken whenever the
-stream breaks or comes back, and looks for itself now and then in between.
+An event is a reason to look, never the truth itself: streams break, and a Docker that restarts
+does not mention what died with it. So waiters are also woken whenever the stream breaks or comes
+back, and inspect the container now and then in between.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from orchestrator.errors import Failed
-from orchestrator.runtimes.docker.engine import Happening, Happenings
+from orchestrator.runtimes.docker.engine import ContainerEvent, DockerEvents
 
 RECONNECT_S = 0.5  # between attempts while the engine is gone
 POLL_S_LISTENING = 30.0  # a stream that hangs without breaking must not hide a death for ever
@@ -20,12 +20,12 @@ POLL_S_DEAF = 1.0  # while there is no stream
 SETTLE_S = 0.1  # after an event, until the inspection agrees with it
 
 
-class Vigil:
+class Watch:
     """One waiter's view of one container."""
 
     def __init__(self, container: str) -> None:
         self.container = container
-        self.died = False  # as the stream told it, if it did
+        self.died = False  # as an event said
         self.exit_code: int | None = None
         self._woken = asyncio.Event()
 
@@ -33,7 +33,7 @@ class Vigil:
         self._woken.set()
 
     async def pause(self, poll_s: float) -> bool:
-        """Return when there is a reason to look again; True if somebody said so."""
+        """Return when it is time to look again; True if an event is the reason."""
         with suppress(TimeoutError):
             async with asyncio.timeout(poll_s):
                 await self._woken.wait()
@@ -42,13 +42,13 @@ class Vigil:
         return woken
 
 
-class ContainerEvents:
-    def __init__(self, open_stream: Callable[[], Happenings]) -> None:
+class EventListener:
+    def __init__(self, open_stream: Callable[[], DockerEvents]) -> None:
         self._open_stream = open_stream
-        self._vigils: set[Vigil] = set()
+        self._watches: set[Watch] = set()
         self._listening = False
         self._closed = threading.Event()
-        self._stream: Happenings | None = None
+        self._stream: DockerEvents | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stirred = asyncio.Event()
 
@@ -57,18 +57,18 @@ class ContainerEvents:
         return POLL_S_LISTENING if self._listening else POLL_S_DEAF
 
     @contextmanager
-    def vigil(self, container: str) -> Iterator[Vigil]:
-        """While the block runs, events about `container` (id or name) wake its vigil."""
+    def watch(self, container: str) -> Iterator[Watch]:
+        """While the block runs, events about `container` (id or name) wake its watch."""
         self._ensure_listening()
-        vigil = Vigil(container)
-        self._vigils.add(vigil)
+        watch = Watch(container)
+        self._watches.add(watch)
         try:
-            yield vigil
+            yield watch
         finally:
-            self._vigils.discard(vigil)
+            self._watches.discard(watch)
 
     async def stirred(self) -> None:
-        """Return when a container was started, or may have been while nobody listened."""
+        """Return when a container was started, or may have been while there was no stream."""
         self._ensure_listening()
         await self._stirred.wait()
         self._stirred.clear()
@@ -89,9 +89,11 @@ class ContainerEvents:
         while not self._closed.is_set():
             with suppress(Failed):  # the engine is gone or does not let us listen: try again
                 self._stream = self._open_stream()
+                if self._closed.is_set():  # there was no stream yet when `close` looked
+                    self._stream.close()
                 self._tell(partial(self._set_listening, True))
-                for happening in self._stream:
-                    self._tell(partial(self._notice, happening))
+                for event in self._stream:
+                    self._tell(partial(self._notice, event))
             self._stream = None
             self._tell(partial(self._set_listening, False))
             self._closed.wait(RECONNECT_S)
@@ -99,20 +101,20 @@ class ContainerEvents:
     def _tell(self, do: Callable[[], None]) -> None:
         loop = self._loop
         assert loop is not None
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+        with suppress(RuntimeError):  # the loop is closed: the daemon ends
             loop.call_soon_threadsafe(do)
 
     def _set_listening(self, listening: bool) -> None:
         self._listening = listening
         self._stirred.set()
-        for vigil in self._vigils:
-            vigil.wake()
+        for watch in self._watches:
+            watch.wake()
 
-    def _notice(self, happening: Happening) -> None:
-        if happening.action == "start":
+    def _notice(self, event: ContainerEvent) -> None:
+        if event.action == "start":
             self._stirred.set()
-        for vigil in self._vigils:
-            if vigil.container in (happening.container, happening.name):
-                if happening.action == "die":
-                    vigil.died, vigil.exit_code = True, happening.exit_code
-                vigil.wake()
+        for watch in self._watches:
+            if watch.container in (event.container, event.name):
+                if event.action == "die":
+                    watch.died, watch.exit_code = True, event.exit_code
+                watch.wake()

@@ -1,4 +1,4 @@
-"""Reads the engine's refusals: which reason it is (R9), and what an operator can do about it."""
+"""Why Docker refused: which reason it is (R9), and what an operator can do about it."""
 
 import re
 from collections.abc import Collection

@@ -1,16 +1,22 @@
-"""What finds a container again after a restart: a handle as the Docker runtime writes it."""
+"""How a container is found again after a restart, and where it answers."""
 
 from dataclasses import dataclass
 
+from orchestrator.core.values.residents import Endpoint
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Handle
+from orchestrator.runtimes.docker.create import CONTAINER_PORT, ContainerSettings
+from orchestrator.runtimes.docker.engine import Container
 
 RUNTIME = "docker"
 HANDLE_VERSION = 1
+PORT_DEFAULT = 80  # of a program that says nothing of its port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thing:
+class ContainerRef:
+    """A handle as this runtime writes it, parsed."""
+
     container: str  # ours: the id; named: the name, which survives being created anew
     name: str
     ours: bool
@@ -22,7 +28,7 @@ class Thing:
         return self.id or self.container
 
     @staticmethod
-    def of(handle: Handle) -> "Thing":
+    def of(handle: Handle) -> "ContainerRef":
         """Raise Unreachable for a handle that this version does not understand."""
         if (handle.runtime, handle.version) != (RUNTIME, HANDLE_VERSION):
             raise Unreachable(
@@ -30,7 +36,7 @@ class Thing:
                 f"{RUNTIME} version {HANDLE_VERSION}: a newer orchestrator wrote it."
             )
         fields = handle.fields
-        return Thing(
+        return ContainerRef(
             container=str(fields["container"]),
             name=str(fields["name"]),
             ours=bool(fields["ours"]),
@@ -47,3 +53,28 @@ class Thing:
         if self.id:
             fields["id"] = self.id
         return Handle(runtime=RUNTIME, version=HANDLE_VERSION, fields=fields)
+
+
+def own_endpoint(seen: Container, settings: ContainerSettings) -> Endpoint:
+    """Where a container that we made answers: to us, and to clients elsewhere."""
+    # A server that ended at once has no port any more, and port 0 never answers: what ended it is
+    # told by `wait`, with its log.
+    port = seen.ports.get(CONTAINER_PORT) or 0
+    alone = settings.network is None
+    return Endpoint(
+        f"http://127.0.0.1:{port}" if alone else f"http://{seen.name}:{CONTAINER_PORT}",
+        direct=None if settings.direct is None else f"http://{settings.direct}:{port}",
+    )
+
+
+def named_endpoint(seen: Container, network: str | None, configured: str | None) -> Endpoint:
+    """Where a container defined elsewhere answers, as far as it can be told from here."""
+    if configured is not None:
+        return Endpoint(configured)
+    inside, published = next(iter(seen.ports.items()), (PORT_DEFAULT, None))
+    if network in seen.addresses:
+        return Endpoint(f"http://{seen.name}:{inside}")
+    if published is not None:
+        return Endpoint(f"http://127.0.0.1:{published}")
+    address = next(iter(seen.addresses.values()), seen.name)
+    return Endpoint(f"http://{address}:{inside}")

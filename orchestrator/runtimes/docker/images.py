@@ -7,7 +7,7 @@ from orchestrator.core.values.specs import ModelSpec
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Tell
 from orchestrator.progress import Words, told
-from orchestrator.runtimes.docker.engine import DockerEngine, EngineRefused, PullWord
+from orchestrator.runtimes.docker.engine import DockerEngine, EngineRefused, PullLine
 from orchestrator.runtimes.docker.failures import engine_gone
 
 _MIB = 1 << 20
@@ -39,26 +39,26 @@ class ImageSupply:
         title = f"pulling image {self._image}"
         words, layers = Words(title), Layers()
 
-        def hear(word: PullWord) -> None:
-            layers.hear(word)
+        def hear(line: PullLine) -> None:
+            layers.hear(line)
             words.say(title + layers.in_words())
 
         await told(self._engine.pull(self._image, hear), words, tell)
 
 
 class Layers:
-    """What the engine says of the layers of one image, added up."""
+    """The progress of the layers of one image, added up."""
 
     def __init__(self) -> None:
         self._done: dict[str, int] = {}
         self._total: dict[str, int] = {}
 
-    def hear(self, word: PullWord) -> None:
-        if word.status == "Downloading" and word.total_bytes:
-            self._done[word.layer] = word.done_bytes
-            self._total[word.layer] = word.total_bytes
-        elif word.status in ("Download complete", "Pull complete") and word.layer in self._total:
-            self._done[word.layer] = self._total[word.layer]
+    def hear(self, line: PullLine) -> None:
+        if line.status == "Downloading" and line.total_bytes:
+            self._done[line.layer] = line.done_bytes
+            self._total[line.layer] = line.total_bytes
+        elif line.status in ("Download complete", "Pull complete") and line.layer in self._total:
+            self._done[line.layer] = self._total[line.layer]
 
     def in_words(self) -> str:
         done, total = _sum(self._done), _sum(self._total)

@@ -1,4 +1,4 @@
-"""Removes what a start that failed has left, or what a hanging engine may still make of it."""
+"""Removes the containers of starts that failed, also those that a hanging Docker makes late."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -10,17 +10,17 @@ from orchestrator.errors import Failed
 from orchestrator.runtimes.docker.create import LABEL_INSTANCE
 from orchestrator.runtimes.docker.engine import DockerEngine
 
-BURY_RETRY_S = 1.0  # between looks for what a hanging engine may still make of a call
-BURY_S_MAX = 3600.0  # then it is left to the next `discover`
+REMOVE_RETRY_S = 1.0  # between looks for containers that a hanging Docker makes late
+REMOVE_S_MAX = 3600.0  # then it is left to the next `discover`
 
 
-class Debris:
+class Leftovers:
     def __init__(self, engine: DockerEngine, ours: Mapping[str, str]) -> None:
         """`ours` are the labels without which nothing is removed."""
         self._engine = engine
         self._ours = ours
         self._background: set[asyncio.Task[None]] = set()
-        self.burying: set[InstanceId] = set()  # what may still come to life, and must not
+        self.removing: set[InstanceId] = set()  # may still appear, and must not be reported
 
     def later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do it in the background, until `close`."""
@@ -30,29 +30,29 @@ class Debris:
         return task
 
     async def discard(self, instance: InstanceId) -> None:
-        """Remove what a start left. What cannot be removed now is seen to in the background."""
+        """Remove what a start left, in the background if it cannot be removed now."""
         try:
             await self._remove(instance)
         except Failed:
-            self.bury_later(instance)
+            self.remove_later(instance)
 
-    def bury_later(self, instance: InstanceId) -> None:
-        """The engine may still carry out what it has not answered."""
-        self.later(self.bury(instance))
+    def remove_later(self, instance: InstanceId) -> None:
+        """Docker may still carry out a call that it has not answered."""
+        self.later(self.remove_until_quiet(instance))
 
-    async def bury(self, instance: InstanceId) -> None:
-        """Remove what the engine may yet make of calls it did not answer, until it is quiet."""
+    async def remove_until_quiet(self, instance: InstanceId) -> None:
+        """Remove what unanswered calls still make, until two looks in a row find nothing."""
         loop = asyncio.get_running_loop()
-        ends_s = loop.time() + BURY_S_MAX
+        ends_s = loop.time() + REMOVE_S_MAX
         quiet = 0
-        self.burying.add(instance)
+        self.removing.add(instance)
         try:
-            while quiet < 2 and loop.time() < ends_s:  # twice: a late call may follow the first
+            while quiet < 2 and loop.time() < ends_s:  # a late call may follow the first look
                 with suppress(Failed):
                     quiet = 0 if await self._remove(instance) else quiet + 1
-                await asyncio.sleep(BURY_RETRY_S)
+                await asyncio.sleep(REMOVE_RETRY_S)
         finally:
-            self.burying.discard(instance)
+            self.removing.discard(instance)
 
     async def close(self) -> None:
         for task in self._background:

@@ -1,4 +1,4 @@
-"""Since when an engine owes us an answer. Questions are asked in threads; anybody may look.
+"""Since when Docker owes us an answer. Questions are asked in threads; the loop looks here.
 
 Only what takes milliseconds counts as a question: a stop may take as long as its grace period.
 """
@@ -12,7 +12,7 @@ from orchestrator.core.values.failures import Silence
 SLOW_S = 3.0  # a machine under load takes a hundred times longer than usual, and is not silent
 
 
-class Answers:
+class Liveness:
     def __init__(self, who: str, now: Callable[[], float] = time.monotonic) -> None:
         self._who = who
         self._now = now
@@ -31,7 +31,7 @@ class Answers:
             del self._asked[question]
 
     def came(self) -> None:
-        """It has answered, if only with a no."""
+        """It has answered, if only with a refusal."""
         self._heard_s, self._lost = self._now(), None
 
     def lost(self, problem: str) -> None:
@@ -40,7 +40,7 @@ class Answers:
         self._lost = since_s, problem
 
     def silence(self) -> Silence | None:
-        """None if it answers, as far as anybody can tell."""
+        """None if it answers, as far as is known."""
         now_s = self._now()
         lost = self._lost
         owed = [asked_s for asked_s in list(self._asked.values()) if asked_s > self._heard_s]

@@ -1,9 +1,9 @@
-"""Runs model servers as containers, and starts and stops containers that somebody else defined.
+"""Runs model servers as containers, and starts and stops containers that are defined elsewhere.
 
 Two kinds: *ours* are created from a `Launch`, carry our labels and are removed when they are
 stopped; *named* ones belong to a compose file or a person, are started and stopped by name and
-never removed. What is ours is told by the label of our identity alone, so that two orchestrators
-on one engine do not see each other's. Rule: this module removes nothing without that label, and
+never removed. The label of our identity alone makes a container ours, so that two orchestrators
+on one Docker do not see each other's. Rule: this module removes nothing without that label, and
 keeps no list of what runs.
 """
 
@@ -30,9 +30,8 @@ from orchestrator.runtimes.docker.create import (
     container_name,
     requested_gpus,
 )
-from orchestrator.runtimes.docker.endpoints import named_endpoint, own_endpoint
 from orchestrator.runtimes.docker.engine import Container, Deadlines, DockerEngine, EngineRefused
-from orchestrator.runtimes.docker.events import SETTLE_S, ContainerEvents
+from orchestrator.runtimes.docker.events import SETTLE_S, EventListener
 from orchestrator.runtimes.docker.failures import (
     engine_gone,
     gpu_ignored,
@@ -43,12 +42,17 @@ from orchestrator.runtimes.docker.failures import (
     refused_start,
     vanished,
 )
-from orchestrator.runtimes.docker.handle import RUNTIME, Thing
-from orchestrator.runtimes.docker.leftovers import Debris
+from orchestrator.runtimes.docker.handle import (
+    RUNTIME,
+    ContainerRef,
+    named_endpoint,
+    own_endpoint,
+)
+from orchestrator.runtimes.docker.leftovers import Leftovers
 
 T = TypeVar("T")
 
-NAME_ATTEMPTS_MAX = 5  # names taken by other people's containers before we give up
+NAME_ATTEMPTS_MAX = 5  # names taken by foreign containers before we give up
 EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
 # A server that ends at SIGTERM, one that does not catch it, and SIGKILL: for memory, the engine
 # says so.
@@ -73,62 +77,62 @@ class DockerRuntime:
         named: Mapping[str, str | None] | None = None,
         deadlines: Deadlines | None = None,
     ) -> None:
-        """`named` are containers of somebody else's, with the address they answer at if known."""
+        """`named` are containers defined elsewhere, with the address they answer at if known."""
         self._engine = DockerEngine(url, deadlines)
         self._settings = settings
         self._ours = {LABEL_IDENTITY: settings.identity}
         ours = f"{LABEL_IDENTITY}={settings.identity}"
-        self._events = ContainerEvents(lambda: self._engine.happenings({"label": [ours]}))
-        self._named_events = ContainerEvents(
-            lambda: self._engine.happenings({"container": list(self._named)})
+        self._events = EventListener(lambda: self._engine.open_events({"label": [ours]}))
+        self._named_events = EventListener(
+            lambda: self._engine.open_events({"container": list(self._named)})
         )
         self._named = named or {}
-        self.images: dict[str, str] = {}  # what names of images were last seen to stand for
-        self._starting: set[InstanceId] = set()  # not running yet, but not debris either
-        self._debris = Debris(self._engine, self._ours)
+        self.images: dict[str, str] = {}  # name of an image → its id when last looked at
+        self._starting: set[InstanceId] = set()  # not running yet, and not a leftover
+        self._leftovers = Leftovers(self._engine, self._ours)
 
     async def start(self, launch: Launch) -> Running:
         begun = asyncio.create_task(self._begin(launch), name=f"start {launch.instance}")
         try:
             return (await asyncio.shield(begun)).running
         except asyncio.CancelledError:
-            # A call in a thread cannot be taken back: let it end, then undo what came of it.
-            await asyncio.shield(self._debris.later(self._undo(begun, launch)))
+            # A call in a thread cannot be cancelled: let it end, then undo what it did.
+            await asyncio.shield(self._leftovers.later(self._undo(begun, launch)))
             raise
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
-        thing = Thing.of(handle)
+        ref = ContainerRef.of(handle)
         try:
-            await self._halt(thing, grace_s)
-            if thing.id and await self._runs(by_name := replace(thing, id="")):
+            await self._halt(ref, grace_s)
+            if ref.id and await self._runs(by_name := replace(ref, id="")):
                 await self._halt(by_name, grace_s)  # created anew meanwhile, under its name
         except Unreachable as silent:
-            raise StopFailed(f"{thing.name} is not verified gone: {silent}") from silent
-        if thing.ours:
-            # It has ended and holds nothing; by force, should somebody start it again meanwhile.
-            # If the engine cannot remove it now, `discover` will.
+            raise StopFailed(f"{ref.name} is not verified gone: {silent}") from silent
+        if ref.ours:
+            # It has ended and holds nothing; by force, should it be started by hand meanwhile.
+            # If Docker cannot remove it now, `discover` will.
             with suppress(Failed):
-                await self._engine.remove(thing.container, force=True)
+                await self._engine.remove(ref.container, force=True)
 
     async def wait(self, handle: Handle) -> Exit:
-        thing = Thing.of(handle)
-        events = self._events if thing.ours else self._named_events
+        ref = ContainerRef.of(handle)
+        events = self._events if ref.ours else self._named_events
         first: Container | None = None
-        with events.vigil(thing.reference) as vigil:
+        with events.watch(ref.reference) as watch:
             woken = False
             while True:
-                with suppress(Failed):  # nobody can tell now: it keeps its last known state
-                    seen = await self._engine.inspect(thing.reference)
+                with suppress(Failed):  # Docker does not tell now: keep the last known state
+                    seen = await self._engine.inspect(ref.reference)
                     first = first or seen
-                    if seen is None or vigil.died or not seen.running:
-                        return await self._exit(thing, seen, vigil.exit_code)
+                    if seen is None or watch.died or not seen.running:
+                        return await self._exit(ref, seen, watch.exit_code)
                     if first is not None and first.started_at != seen.started_at:
-                        return await self._exit(thing, seen, None)  # the engine restarted it
+                        return await self._exit(ref, seen, None)  # the engine restarted it
                 # An event may arrive a moment before the inspection agrees with it.
-                woken = await vigil.pause(SETTLE_S if woken else events.poll_s)
+                woken = await watch.pause(SETTLE_S if woken else events.poll_s)
 
     async def alive(self, handle: Handle) -> bool:
-        seen = await _answer(self._engine.inspect(Thing.of(handle).reference))
+        seen = await _answer(self._engine.inspect(ContainerRef.of(handle).reference))
         return seen is not None and seen.running
 
     async def discover(self) -> Sequence[Found]:
@@ -151,7 +155,7 @@ class DockerRuntime:
         await self._events.stirred()
 
     async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
-        """A `docker restart` or `docker start` by hand gives a life back that had ended."""
+        """After `docker restart` or `docker start` by hand an ended instance runs again."""
         found = []
         for container, labels in (await _answer(self._engine.list_running(self._ours))).items():
             instance = InstanceId(labels.get(LABEL_INSTANCE, ""))
@@ -172,27 +176,27 @@ class DockerRuntime:
         return self._named_running(launch.container, seen)
 
     def silence(self) -> Silence | None:
-        return self._engine.answers.silence()
+        return self._engine.liveness.silence()
 
     async def pids(self, handle: Handle) -> frozenset[int]:
-        thing = Thing.of(handle)
+        ref = ContainerRef.of(handle)
         try:
-            return await self._engine.processes(thing.reference)
+            return await self._engine.processes(ref.reference)
         except EngineRefused:  # it does not run, or the engine's host has no `ps`
-            seen = await _answer(self._engine.inspect(thing.reference))
+            seen = await _answer(self._engine.inspect(ref.reference))
             return frozenset({seen.pid}) if seen is not None and seen.pid else frozenset()
 
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
-        """Empty once the container is gone. Raise Unreachable if nobody can tell."""
+        """Empty once the container is gone. Raise Unreachable if Docker does not tell."""
         try:
-            return await self._engine.log(Thing.of(handle).reference, lines)
+            return await self._engine.log(ContainerRef.of(handle).reference, lines)
         except EngineRefused:
             return ()
 
     async def log_size(self, handle: Handle) -> int:
-        """The instant of the last line: it grows with every line, and costs one line to read."""
+        """The time of the last line: it grows with every line, and costs one line to read."""
         try:
-            last = await self._engine.log(Thing.of(handle).reference, 1, timestamps=True)
+            last = await self._engine.log(ContainerRef.of(handle).reference, 1, timestamps=True)
         except EngineRefused:
             return 0
         return _nanoseconds(last[0].split(" ", 1)[0]) if last else 0
@@ -200,7 +204,7 @@ class DockerRuntime:
     async def lacking(
         self, service: ServiceName, *, image: str | None, container: str | None
     ) -> Failure | None:
-        """What a launch would not find, told before anybody leaves for it."""
+        """Why a launch would fail, told before any model is evicted for it."""
         try:
             if image is not None and not await self.look_at_image(image):
                 return image_missing(service, image)
@@ -209,11 +213,11 @@ class DockerRuntime:
         except Unreachable as silent:
             return engine_gone(silent)
         except EngineRefused:
-            return None  # the start says it better
+            return None  # the start will fail with Docker's own reason
         return None
 
     async def look_at_image(self, image: str) -> bool:
-        """Whether there is one. Raise Unreachable or EngineRefused if nobody can tell."""
+        """Whether there is one. Raise Unreachable or EngineRefused if Docker does not tell."""
         seen = await self._engine.image_id(image)
         if seen is not None:
             self.images[image] = seen
@@ -223,7 +227,7 @@ class DockerRuntime:
         """Leave everything running; end our own threads and tasks."""
         self._events.close()
         self._named_events.close()
-        await self._debris.close()
+        await self._leftovers.close()
         self._engine.close()
 
     # --- starting ----------------------------------------------------------------------------
@@ -235,8 +239,8 @@ class DockerRuntime:
         try:
             return _Begun(await self._begin_ours(launch), fresh=True)
         except Unreachable as silent:
-            # The engine may still carry out what it has not answered.
-            self._debris.bury_later(launch.instance)
+            # Docker may still carry out what it has not answered.
+            self._leftovers.remove_later(launch.instance)
             raise StartFailed(engine_gone(silent)) from silent
         finally:
             self._starting.discard(launch.instance)
@@ -252,12 +256,12 @@ class DockerRuntime:
             await self._engine.start(container)
             seen = await self._engine.inspect(container)
         except EngineRefused as refused:
-            await self._debris.discard(launch.instance)
+            await self._leftovers.discard(launch.instance)
             raise StartFailed(refused_start(launch, refused)) from refused
         if seen is None:
             raise StartFailed(vanished(launch))
         if missing := set(requested_gpus(launch.devices)) - seen.gpus:
-            await self._debris.discard(launch.instance)
+            await self._leftovers.discard(launch.instance)
             raise StartFailed(gpu_ignored(launch, missing))
         return self._running(seen)
 
@@ -272,8 +276,8 @@ class DockerRuntime:
         raise StartFailed(names_taken(launch, name))
 
     async def _clear_earlier(self, model: ModelName) -> None:
-        """Remove earlier lives of this model: only the last log is kept, and of two copies none
-        may run, though somebody has just started the first one again.
+        """Remove earlier containers of this model: only the last log is kept, and a model must
+        not run twice, though an earlier one was just started by hand.
         """
         for container in await self._engine.list_ids({**self._ours, LABEL_MODEL: model}):
             await self._engine.remove(container, force=True)
@@ -295,17 +299,17 @@ class DockerRuntime:
         return _Begun(self._named_running(name, seen), fresh=not before.running)
 
     def _named_running(self, name: str, seen: Container) -> Running:
-        thing = Thing(container=name, name=name, ours=False, id=seen.id)
+        ref = ContainerRef(container=name, name=name, ours=False, id=seen.id)
         endpoint = named_endpoint(seen, self._settings.network, self._named.get(seen.name))
-        return Running(handle=thing.handle(), endpoint=endpoint)
+        return Running(handle=ref.handle(), endpoint=endpoint)
 
     def _unsettled(self, instance: InstanceId) -> bool:
-        """On its way in, or out: it is nobody's to find."""
-        return instance in self._starting or instance in self._debris.burying
+        """Whether it is being started or removed: `discover` must not report it."""
+        return instance in self._starting or instance in self._leftovers.removing
 
     def _running(self, seen: Container) -> Running:
-        thing = Thing(container=seen.id, name=seen.name, ours=True)
-        return Running(handle=thing.handle(), endpoint=own_endpoint(seen, self._settings))
+        ref = ContainerRef(container=seen.id, name=seen.name, ours=True)
+        return Running(handle=ref.handle(), endpoint=own_endpoint(seen, self._settings))
 
     # --- undoing -----------------------------------------------------------------------------
 
@@ -313,48 +317,48 @@ class DockerRuntime:
         with suppress(StartFailed):  # then it has cleaned up after itself
             done = await begun
             if launch.container is None:
-                await self._debris.discard(launch.instance)
+                await self._leftovers.discard(launch.instance)
             elif done.fresh:
-                with suppress(StopFailed):  # somebody else's: not ours to insist on
+                with suppress(StopFailed):  # a container of another owner: not ours to insist on
                     await self.stop(done.running.handle, grace_s=launch.stop_grace_s)
 
     # --- stopping ----------------------------------------------------------------------------
 
-    async def _halt(self, thing: Thing, grace_s: float) -> None:
+    async def _halt(self, ref: ContainerRef, grace_s: float) -> None:
         """Return when an inspection says that it has ended. Raise StopFailed if it has not."""
-        if not await self._runs(thing):
+        if not await self._runs(ref):
             return
         try:
-            await self._engine.stop(thing.reference, math.ceil(grace_s))
+            await self._engine.stop(ref.reference, math.ceil(grace_s))
         except EngineRefused as refused:
             complaint = str(refused)
         else:
             complaint = "the engine says that it stopped it"
-        if not await self._runs(thing):
+        if not await self._runs(ref):
             return
         patience_s = self._engine.deadlines.kill_s
         try:
-            await self._engine.kill(thing.reference)
+            await self._engine.kill(ref.reference)
         except EngineRefused as refused:  # after some ten seconds of its own
             complaint, patience_s = str(refused), SETTLE_S
         ends_s = asyncio.get_running_loop().time() + patience_s
-        while await self._runs(thing):
+        while await self._runs(ref):
             if asyncio.get_running_loop().time() > ends_s:
-                raise StopFailed(f"{thing.name} still runs after a kill: {complaint}")
+                raise StopFailed(f"{ref.name} still runs after a kill: {complaint}")
             await asyncio.sleep(GONE_POLL_S)
 
-    async def _runs(self, thing: Thing) -> bool:
-        seen = await _answer(self._engine.inspect(thing.reference))
+    async def _runs(self, ref: ContainerRef) -> bool:
+        seen = await _answer(self._engine.inspect(ref.reference))
         return seen is not None and seen.running
 
-    async def _exit(self, thing: Thing, seen: Container | None, told: int | None) -> Exit:
+    async def _exit(self, ref: ContainerRef, seen: Container | None, told: int | None) -> Exit:
         tail: tuple[str, ...] = ()
         with suppress(Failed):  # an exit without its log is still an exit
-            tail = await self._engine.log(thing.reference, EXIT_LOG_LINES)
+            tail = await self._engine.log(ref.reference, EXIT_LOG_LINES)
         code = seen.exit_code if seen is not None and not seen.running else told
         out_of_memory = seen is not None and seen.out_of_memory
-        # Ours are never restarted or removed by the engine: without a code, it was done by hand.
-        by_hand = code in STOPPED_CODES or (code is None and thing.ours)
+        # Docker never restarts or removes ours: without a code, it was done by hand.
+        by_hand = code in STOPPED_CODES or (code is None and ref.ours)
         return Exit(
             code=code,
             out_of_memory=out_of_memory,
@@ -368,7 +372,7 @@ def _instance(seen: Container) -> InstanceId:
 
 
 async def _answer(asked: Awaitable[T]) -> T:
-    """For questions that a working engine never refuses: a refusal means that nobody can tell."""
+    """For questions that a working Docker never refuses: a refusal is no answer."""
     try:
         return await asked
     except EngineRefused as refused:

@@ -1,4 +1,4 @@
-"""Speaks for what runs in a fake world, so that a simulation needs no server either."""
+"""The engine of servers in a fake world: launches them, and talks for them."""
 
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.residents import Endpoint, InstanceId, Placement
@@ -32,7 +32,7 @@ class FakeWorldEngine:
 
     async def use(self, endpoint: Endpoint) -> Use:
         if not self._world.answers(_instance(endpoint)):
-            raise Unreachable(f"nobody listens at {endpoint.url}")
+            raise Unreachable(f"no server listens at {endpoint.url}")
         return Use(busy_slots=0, served_total=0.0)
 
     def classify(self, exit_: Exit) -> Failure:

@@ -2,8 +2,8 @@
 
 For simulations in virtual time and for tests: no process, no thread, no socket, no clock but the
 event loop's. `FakeWorld` is the truth: it implements `Devices`, its `runtime` starts and stops
-things in it, and `fake_engine.py` speaks for them. It notices at once when more is started on a
-device than fits, or a model twice, whatever the daemon believes.
+servers in it, and `engine.py` talks for them. It notices at once when more is started on a device
+than fits, or a model twice, whatever the daemon believes.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ KILLED = -9
 TERMINATED = -15
 FIRST_PID = 1000  # looks like one, and none of them is real
 OUT_OF_MEMORY_LINE = "fake: out of memory"
-SCHEME = "fake://"  # of endpoints: nobody can connect to one by mistake
+SCHEME = "fake://"  # of endpoints: no client can connect to one by mistake
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _Thing:
-    """What runs, with what it will hold in the end."""
+class _FakeServer:
+    """A server that runs, with the bytes that it will hold in the end."""
 
     launch: Launch
     script: Script
@@ -61,7 +61,7 @@ class _Thing:
 
 @dataclass(frozen=True, slots=True)
 class _Lagging:
-    """Bytes of the dead that the device has not given back yet."""
+    """Bytes of a dead server that the device has not given back yet."""
 
     device: DeviceId
     size_bytes: int
@@ -80,7 +80,7 @@ class FakeWorld:
         fate: Fate | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`devices` maps ids to total bytes. Not `visible`: nobody sees pids, as in a container.
+        """`devices` maps ids to total bytes. If not `visible`, the driver shows no pids.
 
         What breaks the house rules is noted in `complaints`; if `strict`, it also raises
         AssertionError on the spot. Otherwise a start that finds no room fails with out_of_memory.
@@ -88,8 +88,8 @@ class FakeWorld:
         self.rng = rng
         self.fate = fate or Fate()
         self.fates: dict[ModelName, Fate] = {}  # for single models, in place of `fate`
-        self.next_mishaps: list[tuple[ModelName, Mishap]] = []  # each happens once, for certain
-        self.running: dict[InstanceId, _Thing] = {}
+        self.next_mishaps: list[tuple[ModelName, Mishap]] = []  # they happen once, for certain
+        self.running: dict[InstanceId, _FakeServer] = {}
         self.complaints: list[str] = []
         self.starts: list[ModelName] = []
         self.runtime = FakeRuntime(self)
@@ -102,9 +102,9 @@ class FakeWorld:
         self._faults: dict[DeviceId, tuple[DeviceState, str]] = {}
         self._lagging: list[_Lagging] = []
         self._exits: dict[InstanceId, Exit] = {}
-        self._ended: dict[InstanceId, _Thing] = {}
+        self._ended: dict[InstanceId, _FakeServer] = {}
         self.silence: Silence | None = None  # what the runtime is told to say of itself
-        self.stirred = asyncio.Event()  # somebody has started a thing again
+        self.stirred = asyncio.Event()  # a server was started again from outside
         self._pids = FIRST_PID
 
     # --- the port of devices -----------------------------------------------------------------
@@ -115,33 +115,33 @@ class FakeWorld:
     async def close(self) -> None:
         """Nothing is held."""
 
-    # --- hands from outside ------------------------------------------------------------------
+    # --- changed from outside ------------------------------------------------------------------
 
     def set_foreign(self, device: DeviceId, size_bytes: int) -> None:
-        """Somebody else holds so much from now on."""
+        """Foreign processes hold so much from now on."""
         self._foreign[device] = size_bytes
 
     def set_fault(self, device: DeviceId, state: DeviceState, problem: str = "told to") -> None:
         self._faults[device] = (state, problem)
 
     def kill(self, instance: InstanceId, *, line: str = "", code: int = KILLED) -> None:
-        """It dies now, by itself as far as anybody can tell."""
-        thing = self.running[instance]
+        """The server dies now; the runtime cannot tell that it was killed on purpose."""
+        server = self.running[instance]
         if line:
-            thing.log.append(line)
-        self.end(thing, code)
+            server.log.append(line)
+        self.end(server, code)
 
     def start_again(self, instance: InstanceId) -> None:
-        """Somebody gives a life back that had ended, as `docker start` does by hand."""
+        """An instance that had ended runs again, as after a `docker start` by hand."""
         ended = self._ended[instance]
         self.runtime.let_live(self.begin(ended.launch, ended.script))
-        self.starts.pop()  # nobody here asked for it
+        self.starts.pop()  # the daemon did not ask for it
         self.stirred.set()
 
     def free_bytes(self, device: DeviceId) -> int:
         """What is really free now, with what loads counted as it is so far."""
         now_s = self.now_s()
-        taken = sum(thing.taken(device, now_s) for thing in self.running.values())
+        taken = sum(server.taken(device, now_s) for server in self.running.values())
         return max(0, self._totals[device] - self._fixed(device) - taken)
 
     # --- what the runtime does in it ---------------------------------------------------------
@@ -156,18 +156,18 @@ class FakeWorld:
         return self.fates.get(model, self.fate)
 
     def mishap(self, model: ModelName, mishap: Mishap) -> bool:
-        """Whether it happens now: because somebody asked for it, or by chance."""
+        """Whether it happens now: because a test asked for it, or by chance."""
         if (model, mishap) in self.next_mishaps:
             self.next_mishaps.remove((model, mishap))
             return True
         chance: float = getattr(self.fate_of(model), mishap)
         return self.rng.random() < chance
 
-    def begin(self, launch: Launch, script: Script) -> _Thing:
+    def begin(self, launch: Launch, script: Script) -> _FakeServer:
         """Charge everything it will take. Raise StartFailed if that does not fit."""
         assert launch.instance not in self.running, f"{launch.instance} is started twice"
         self.starts.append(launch.model)
-        if any(thing.launch.model == launch.model for thing in self.running.values()):
+        if any(server.launch.model == launch.model for server in self.running.values()):
             self._complain(f"{launch.model} is started while it runs")
         appetite = self.draw(self.fate_of(launch.model).appetite)
         held: dict[DeviceId, int] = {}
@@ -176,46 +176,46 @@ class FakeWorld:
         for device, size_bytes in held.items():
             self._check_room(launch, device, size_bytes)
         self._pids += 1
-        thing = _Thing(launch=launch, script=script, pid=self._pids, held=held)
-        self.running[launch.instance] = thing
-        return thing
+        server = _FakeServer(launch=launch, script=script, pid=self._pids, held=held)
+        self.running[launch.instance] = server
+        return server
 
     def let_start(self, model: ModelName) -> None:
-        """Raise StartFailed if that is its fate."""
+        """Raise StartFailed if the model's fate says so."""
         if self.mishap(model, Mishap.START_FAILS):
             reason = self.rng.choice(self.fate_of(model).start_reasons)
             raise StartFailed(Failure(reason=reason, detail=f"{model} did not start"))
 
-    def end(self, thing: _Thing, code: int | None) -> None:
+    def end(self, server: _FakeServer, code: int | None) -> None:
         """It is gone; its bytes come back after the lag. Ending twice is not an error."""
-        if self.running.get(thing.launch.instance) is not thing:
+        if self.running.get(server.launch.instance) is not server:
             return
         now_s = self.now_s()
         lag_s = self.draw(self._release_lag_s)
-        for device in thing.held:
-            lagging = _Lagging(device, thing.taken(device, now_s), now_s + lag_s)
+        for device in server.held:
+            lagging = _Lagging(device, server.taken(device, now_s), now_s + lag_s)
             self._lagging.append(lagging)
-        del self.running[thing.launch.instance]
-        if thing.death is not None:
-            thing.death.cancel()
+        del self.running[server.launch.instance]
+        if server.death is not None:
+            server.death.cancel()
         stopped = code in (0, TERMINATED)
-        exit_ = Exit(code=code, stopped=stopped, log_tail=tuple(thing.log))
-        self._exits[thing.launch.instance] = exit_
-        self._ended[thing.launch.instance] = thing
-        for waiting in thing.waiting:
+        exit_ = Exit(code=code, stopped=stopped, log_tail=tuple(server.log))
+        self._exits[server.launch.instance] = exit_
+        self._ended[server.launch.instance] = server
+        for waiting in server.waiting:
             if not waiting.done():
                 waiting.set_result(exit_)
 
     def answers(self, instance: InstanceId) -> bool:
         """Whether it runs and has loaded."""
-        thing = self.running.get(instance)
-        return thing is not None and self.now_s() >= thing.ready_s
+        server = self.running.get(instance)
+        return server is not None and self.now_s() >= server.ready_s
 
     def exit_of(self, instance: InstanceId) -> Exit:
         return self._exits.get(instance, Exit(code=None))
 
     def _check_room(self, launch: Launch, device: DeviceId, size_bytes: int) -> None:
-        promised = sum(thing.held.get(device, 0) for thing in self.running.values())
+        promised = sum(server.held.get(device, 0) for server in self.running.values())
         missing = self._fixed(device) + promised + size_bytes - self._totals[device]
         if missing > 0:
             self._complain(f"{launch.model} is started on {device}, which lacks {missing} bytes")
@@ -232,10 +232,10 @@ class FakeWorld:
         assert not self._strict, complaint
 
     def _fixed(self, device: DeviceId) -> int:
-        """Held by nobody who runs here: foreign, or on its way back."""
+        """Bytes that no running server holds: foreign, or not given back yet."""
         now_s = self.now_s()
-        self._lagging = [each for each in self._lagging if each.until_s > now_s]
-        lagging = sum(each.size_bytes for each in self._lagging if each.device == device)
+        self._lagging = [lag for lag in self._lagging if lag.until_s > now_s]
+        lagging = sum(lag.size_bytes for lag in self._lagging if lag.device == device)
         return self._foreign.get(device, 0) + lagging
 
     def _reading(self, device: DeviceId, pids: frozenset[int] | None) -> Reading:
@@ -260,9 +260,9 @@ class FakeWorld:
     def _processes(self, device: DeviceId, pids: frozenset[int]) -> tuple[ProcessUse, ...]:
         now_s = self.now_s()
         return tuple(
-            ProcessUse(pid=thing.pid, used_bytes=thing.taken(device, now_s))
-            for thing in self.running.values()
-            if self.visible and thing.pid in pids and thing.taken(device, now_s)
+            ProcessUse(pid=server.pid, used_bytes=server.taken(device, now_s))
+            for server in self.running.values()
+            if self.visible and server.pid in pids and server.taken(device, now_s)
         )
 
 
@@ -279,51 +279,51 @@ class FakeRuntime:
         except (ValueError, KeyError, TypeError) as error:
             failure = Failure(reason=FailureReason.ARGUMENTS, detail=f"not a script: {error}")
             raise StartFailed(failure) from error
-        thing = world.begin(launch, script)
+        server = world.begin(launch, script)
         try:
             await asyncio.sleep(world.draw(fate.start_s))
             world.let_start(launch.model)
         except BaseException:  # cancelled too: nothing is left behind
-            world.end(thing, None)
+            world.end(server, None)
             raise
-        self.let_live(thing)
+        self.let_live(server)
         return _running(launch.instance)
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
-        world, thing = self._world, self._thing(handle)
-        if thing is None:
+        world, server = self._world, self._find(handle)
+        if server is None:
             return
-        fate = world.fate_of(thing.launch.model)
-        if world.mishap(thing.launch.model, Mishap.STOP_HANGS):
+        fate = world.fate_of(server.launch.model)
+        if world.mishap(server.launch.model, Mishap.STOP_HANGS):
             await asyncio.sleep(fate.stop_hang_s)
-            raise StopFailed(f"{thing.launch.instance} did not end in {fate.stop_hang_s} s")
-        behaviour = thing.script.behaviour
+            raise StopFailed(f"{server.launch.instance} did not end in {fate.stop_hang_s} s")
+        behaviour = server.script.behaviour
         stop_s = world.draw(fate.stop_s) if behaviour is None else behaviour.stop_s
         polite = stop_s < grace_s and not (behaviour and behaviour.ignore_sigterm)
         await asyncio.sleep(stop_s if polite else grace_s)
-        if world.mishap(thing.launch.model, Mishap.STOP_FAILS):
-            raise StopFailed(f"{thing.launch.instance} still runs after it was killed")
-        world.end(thing, TERMINATED if polite else KILLED)
+        if world.mishap(server.launch.model, Mishap.STOP_FAILS):
+            raise StopFailed(f"{server.launch.instance} still runs after it was killed")
+        world.end(server, TERMINATED if polite else KILLED)
 
     async def wait(self, handle: Handle) -> Exit:
-        thing = self._thing(handle)
-        if thing is None:
+        server = self._find(handle)
+        if server is None:
             return self._world.exit_of(_instance(handle))
         waiting: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        thing.waiting.append(waiting)
+        server.waiting.append(waiting)
         try:
             return await waiting
         finally:
-            thing.waiting.remove(waiting)
+            server.waiting.remove(waiting)
 
     async def alive(self, handle: Handle) -> bool:
-        return self._thing(handle) is not None
+        return self._find(handle) is not None
 
     async def discover(self) -> Sequence[Found]:
         return [
-            Found(instance=instance, model=thing.launch.model, running=_running(instance))
-            for instance, thing in sorted(self._world.running.items())
-            if thing.up_s is not None
+            Found(instance=instance, model=server.launch.model, running=_running(instance))
+            for instance, server in sorted(self._world.running.items())
+            if server.up_s is not None
         ]
 
     async def stirred(self) -> None:
@@ -340,35 +340,35 @@ class FakeRuntime:
         return self._world.silence
 
     async def pids(self, handle: Handle) -> frozenset[int]:
-        thing = self._thing(handle)
-        return frozenset({thing.pid}) if thing and self._world.visible else frozenset()
+        server = self._find(handle)
+        return frozenset({server.pid}) if server and self._world.visible else frozenset()
 
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
-        thing = self._thing(handle)
-        log = self._world.exit_of(_instance(handle)).log_tail if thing is None else thing.log
+        server = self._find(handle)
+        log = self._world.exit_of(_instance(handle)).log_tail if server is None else server.log
         return tuple(log[-lines:]) if lines > 0 else ()
 
     async def log_size(self, handle: Handle) -> int:
         return sum(len(line) + 1 for line in await self.log_tail(handle, 1 << 30))
 
-    def _thing(self, handle: Handle) -> _Thing | None:
+    def _find(self, handle: Handle) -> _FakeServer | None:
         return self._world.running.get(_instance(handle))
 
-    def let_live(self, thing: _Thing) -> None:
+    def let_live(self, server: _FakeServer) -> None:
         """Decide when it is ready and when it dies, if ever."""
-        world, script, model = self._world, thing.script, thing.launch.model
+        world, script, model = self._world, server.script, server.launch.model
         fate = world.fate_of(model)
         loop, behaviour = asyncio.get_running_loop(), script.behaviour
-        thing.up_s = world.now_s()
-        thing.log.extend(f"line {number}" for number in range(script.log_lines))
+        server.up_s = world.now_s()
+        server.log.extend(f"line {number}" for number in range(script.log_lines))
         load_s = world.draw(fate.load_s) if behaviour is None else behaviour.load_s
         fail = FakeFailure.NONE if behaviour is None else behaviour.fail
         never = world.rng.random() < fate.never_ready or fail is FakeFailure.NEVER_READY
-        thing.full_s = thing.up_s + load_s
-        thing.ready_s = float("inf") if never else thing.full_s
+        server.full_s = server.up_s + load_s
+        server.ready_s = float("inf") if never else server.full_s
         dies_s, code, line = script.exits_after_s, script.exit_code, f"fake: {model} ends"
         if fail in (FakeFailure.EXITS, FakeFailure.OUT_OF_MEMORY):
-            thing.ready_s = float("inf")
+            server.ready_s = float("inf")
             dies_s, code = load_s, 1
             line = OUT_OF_MEMORY_LINE if fail is FakeFailure.OUT_OF_MEMORY else line
         elif behaviour is not None and behaviour.dies_after_s is not None:
@@ -377,11 +377,11 @@ class FakeRuntime:
             dies_s, code = world.draw(fate.dies_after_s), 1
 
         def die() -> None:
-            thing.log.append(line)
-            world.end(thing, code)
+            server.log.append(line)
+            world.end(server, code)
 
         if dies_s is not None:
-            thing.death = loop.call_later(dies_s, die)
+            server.death = loop.call_later(dies_s, die)
 
 
 def _running(instance: InstanceId) -> Running:
@@ -391,5 +391,5 @@ def _running(instance: InstanceId) -> Running:
 
 def _instance(handle: Handle) -> InstanceId:
     if handle.runtime != "fake" or handle.version != HANDLE_VERSION:
-        raise Unreachable(f"not a fake thing's handle: {handle.runtime} {handle.version}")
+        raise Unreachable(f"not a fake server's handle: {handle.runtime} {handle.version}")
     return InstanceId(str(handle.fields["instance"]))

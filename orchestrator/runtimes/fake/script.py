@@ -1,4 +1,4 @@
-"""What a fake thing is asked to be, and what may befall it: the settings of a fake world."""
+"""What a fake server is asked to do, and what may go wrong with it: settings of a fake world."""
 
 import json
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Mishap(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """What a launch asks a fake thing to be; travels as its argv."""
+    """What a launch asks of a fake server; travels as its argv."""
 
     shares: tuple[tuple[DeviceId, int], ...] = ()
     behaviour: FakeBehaviour | None = None  # None: the world's fate says how long things take

@@ -16,7 +16,7 @@ from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
 
 LOG_BYTES_MAX = 8 << 20  # llama-server writes some 300 bytes a request: about 25 000 requests
-LOGS_PER_MODEL_MAX = 5  # lives of one model whose logs are kept: enough to see a crash repeat
+LOGS_PER_MODEL_MAX = 5  # instances of one model: enough to see a crash repeat
 TAIL_BYTES_MAX = 256 << 10  # read at most, however many lines are asked for
 LINE_CHARS_MAX = 2000  # a server that prints a whole prompt must not fill an answer
 _NAME_CHARS_MAX = 80  # two of them and the endings stay below the 255 bytes of a file name
@@ -33,7 +33,7 @@ class ServerLogs:
     def open(self, model: ModelName, instance: InstanceId) -> int:
         """A descriptor to append with, for a child. Raise OSError if the disk does not take it.
 
-        Logs of the model's older lives are removed but for the last few.
+        Logs of the model's older instances are removed but for the last few.
         """
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.path(model, instance)
@@ -42,7 +42,7 @@ class ServerLogs:
         return os.open(path, flags, 0o600)
 
     def trim(self) -> int:
-        """Cut every log that is too large, whoever writes it; say how many were."""
+        """Cut every log that is too large; say how many were."""
         trimmed = 0
         for path in self._directory.glob("*.log"):
             with suppress(FileNotFoundError):  # pruned meanwhile
@@ -58,8 +58,8 @@ class ServerLogs:
             with suppress(FileNotFoundError):
                 ages.append((path.stat().st_mtime_ns, path))
         for _, path in sorted(ages, reverse=True)[LOGS_PER_MODEL_MAX - 1 :]:
-            for each in (path, *_aside(path)):
-                each.unlink(missing_ok=True)
+            for file in (path, *_aside(path)):
+                file.unlink(missing_ok=True)
 
 
 def tail(path: Path, lines: int) -> tuple[str, ...]:
@@ -92,8 +92,8 @@ def _trim(path: Path) -> None:
     with suppress(OSError):
         _copy_end(path, new)
     os.truncate(path, 0)
-    for each in old:
-        each.unlink(missing_ok=True)
+    for aside in old:
+        aside.unlink(missing_ok=True)
 
 
 def _copy_end(source: Path, target: Path) -> None:
@@ -107,7 +107,7 @@ def _copy_end(source: Path, target: Path) -> None:
 
 def _aside(path: Path) -> list[Path]:
     """What was cut off the file: one part, or two if a trim was interrupted."""
-    found = [each for each in path.parent.glob(f"{path.name}.*") if _offset(each)]
+    found = [aside for aside in path.parent.glob(f"{path.name}.*") if _offset(aside)]
     return sorted(found, key=_offset, reverse=True)
 
 

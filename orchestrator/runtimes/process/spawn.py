@@ -1,23 +1,22 @@
 """Starts one model server as a process: with our marks, in a session of its own, scrubbed.
 
-The child is told apart by variables in its environment, writes to its log by itself and has
-nothing of ours open, so that it runs on when this daemon ends, in whatever way.
+The child is recognised by variables in its environment, writes to its log by itself and has no
+file of ours open, so it runs on however this daemon ends.
 """
 
-import errno
 import os
 import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 
-from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.vram import is_cuda
 from orchestrator.errors import StartFailed
 from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Launch
-from orchestrator.runtimes.process.table import Grip, Process, read_process
+from orchestrator.runtimes.process.failures import cannot_be_watched, not_started
+from orchestrator.runtimes.process.handle import HOST
+from orchestrator.runtimes.process.table import PidHandle, Process, read_process
 
-HOST = "127.0.0.1"
 MARK_INSTANCE = "VRAM_ORCHESTRATOR_INSTANCE"
 MARK_MODEL = "VRAM_ORCHESTRATOR_MODEL"
 MARK_IDENTITY = "VRAM_ORCHESTRATOR_IDENTITY"
@@ -46,10 +45,10 @@ INHERITED = frozenset(
 
 
 class _Child(subprocess.Popen[bytes]):
-    """A child that we do not take with us, and do not complain about, when we leave."""
+    """A child that runs on when the daemon ends."""
 
     def __del__(self) -> None:
-        """Its end is seen through its pidfd; the inherited warning would be wrong."""
+        """No warning that it still runs: that is wanted, and its end is seen by its pidfd."""
 
 
 def child_environment(
@@ -69,7 +68,9 @@ def child_environment(
     }
 
 
-def spawn(launch: Launch, port: int, *, log: int, env: Mapping[str, str]) -> tuple[Process, Grip]:
+def spawn(
+    launch: Launch, port: int, *, log: int, env: Mapping[str, str]
+) -> tuple[Process, PidHandle]:
     """Return once the program runs. Raise StartFailed, leaving nothing behind."""
     try:
         child = _Child(
@@ -81,16 +82,16 @@ def spawn(launch: Launch, port: int, *, log: int, env: Mapping[str, str]) -> tup
             start_new_session=True,
         )
     except (OSError, ValueError, IndexError) as error:
-        raise StartFailed(_not_started(launch, error)) from error
+        raise StartFailed(not_started(launch, error)) from error
     try:
-        # Nobody has reaped it yet, so the pid is its own even if it has ended already.
-        process, grip = read_process(child.pid), Grip.take_child(child.pid)
+        # It is not reaped yet, so the pid is its own even if it has ended already.
+        process, pid_handle = read_process(child.pid), PidHandle.take_child(child.pid)
     except OSError as error:
         _abandon(child.pid)
-        raise StartFailed(_no_grip(launch, str(error))) from error
-    if process is None or grip is None:
-        raise StartFailed(_no_grip(launch, "somebody else has reaped it"))
-    return process, grip
+        raise StartFailed(cannot_be_watched(launch, str(error))) from error
+    if process is None or pid_handle is None:
+        raise StartFailed(cannot_be_watched(launch, "somebody else has reaped it"))
+    return process, pid_handle
 
 
 def _abandon(pid: int) -> None:
@@ -98,55 +99,3 @@ def _abandon(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)  # our own child, not reaped: the number is its own
     with suppress(ChildProcessError):
         os.waitpid(pid, 0)
-
-
-def _not_started(launch: Launch, error: OSError | ValueError | IndexError) -> Failure:
-    program = launch.argv[0] if launch.argv else "(nothing)"
-    if not isinstance(error, OSError) or error.errno == errno.E2BIG:
-        return Failure(
-            reason=FailureReason.ARGUMENTS,
-            detail=f"{program} cannot be started with these arguments: {error}.",
-            remedy="Look for odd characters or very long values in the model's settings.",
-        )
-    match error.errno:
-        case errno.ENOENT | errno.ENOTDIR:
-            detail = f"The program {program} does not exist, or its interpreter does not."
-            remedy = "Install it, or say where it is in the service's settings."
-        case errno.EACCES | errno.EPERM:
-            detail = f"The program {program} may not be executed by this user."
-            remedy = f"chmod +x {program}, or choose another program in the service's settings."
-        case errno.ENOEXEC:
-            detail = f"{program} is not a program for this machine."
-            remedy = "Install a build for this processor, or choose another program."
-        case _:
-            return Failure(
-                reason=FailureReason.RUNTIME_UNAVAILABLE,
-                detail=f"{program} could not be started: {error}.",
-                remedy="Look at the limits of processes, open files and host RAM.",
-            )
-    return Failure(reason=FailureReason.BINARY_MISSING, detail=detail, remedy=remedy)
-
-
-def no_port(launch: Launch, error: OSError | None) -> Failure:
-    why = "none is free" if error is None else str(error)
-    return Failure(
-        reason=FailureReason.PORT,
-        detail=f"There is no port on {HOST} for {launch.model}: {why}.",
-        remedy="Look at net.ipv4.ip_local_port_range and at who holds so many ports.",
-    )
-
-
-def unwritable_log(launch: Launch, error: OSError) -> Failure:
-    return Failure(
-        reason=FailureReason.RUNTIME_UNAVAILABLE,
-        detail=f"The log of {launch.model} cannot be written: {error}.",
-        remedy="Make room on the disk of state_dir, or make it writable for this user.",
-    )
-
-
-def _no_grip(launch: Launch, why: str) -> Failure:
-    return Failure(
-        reason=FailureReason.RUNTIME_UNAVAILABLE,
-        detail=f"{launch.model} was started but cannot be watched, so it was ended: {why}.",
-        remedy="Raise the limit of open files; pidfds need Linux 5.4 and no filter against them.",
-    )

@@ -1,8 +1,8 @@
-"""The processes of this machine, as /proc tells of them, and a grip on single ones.
+"""The processes of this machine, as /proc tells of them, and handles on single ones.
 
-A pid alone names nobody: it is used again. Here a process is its pid and the tick at which it
+A pid alone is no identity: it is used again. Here a process is its pid and the tick at which it
 started (which no clock adjustment moves), and is signalled through a pidfd that was opened before
-the start was compared, so that a signal reaches that process or no one. Needs Linux 5.4.
+the start was compared, so that a signal reaches that process or none. Needs Linux 5.4.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Process:
     group: int
     session: int
     kernel: bool  # a thread of the kernel's own
-    ended: bool  # a zombie: it has given everything back, only its parent has not looked yet
+    ended: bool  # a zombie: it holds nothing any more, and waits for its parent to reap it
 
 
 def boot_id() -> str:
@@ -71,7 +71,7 @@ def _stat_fields(pid: int) -> list[bytes] | None:
 
 
 def read_table() -> Mapping[int, Process]:
-    """Every program that runs now. Who starts or ends meanwhile may be missing."""
+    """Every program that runs now. One that starts or ends meanwhile may be missing."""
     pids = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
     table = {}
     for pid in pids:
@@ -82,45 +82,43 @@ def read_table() -> Mapping[int, Process]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kinship:
-    """Who came from whom, sorted once for any number of questions."""
+class ProcessTree:
+    """Which process came from which, sorted once for any number of questions."""
 
     children: Mapping[int, Sequence[int]]  # by parent
     members: Mapping[int, Sequence[int]]  # by leader, of a session or of a group
 
+    @classmethod
+    def of(cls, table: Mapping[int, Process]) -> "ProcessTree":
+        children: defaultdict[int, list[int]] = defaultdict(list)
+        members: defaultdict[int, list[int]] = defaultdict(list)
+        for process in table.values():
+            children[process.parent].append(process.pid)
+            for leader in {process.session, process.group}:
+                members[leader].append(process.pid)
+        return cls(dict(children), dict(members))
 
-def kinship(table: Mapping[int, Process]) -> Kinship:
-    children: defaultdict[int, list[int]] = defaultdict(list)
-    members: defaultdict[int, list[int]] = defaultdict(list)
-    for process in table.values():
-        children[process.parent].append(process.pid)
-        for leader in {process.session, process.group}:
-            members[leader].append(process.pid)
-    return Kinship(dict(children), dict(members))
+    def descendants(self, root: int) -> frozenset[int]:
+        """Children of `root`, their children, and so on."""
+        found: set[int] = set()
+        frontier = [root]
+        while frontier:
+            new = [pid for pid in self.children.get(frontier.pop(), ()) if pid not in found]
+            found.update(new)
+            frontier.extend(new)
+        return frozenset(found)
 
-
-def descendants(kin: Kinship, root: int) -> frozenset[int]:
-    """Children of `root`, their children, and so on."""
-    found: set[int] = set()
-    frontier = [root]
-    while frontier:
-        new = [pid for pid in kin.children.get(frontier.pop(), ()) if pid not in found]
-        found.update(new)
-        frontier.extend(new)
-    return frozenset(found)
+    def attached(self, leader: int) -> frozenset[int]:
+        """Descendants of the leader and members of its session."""
+        return self.descendants(leader) | frozenset(self.members.get(leader, ()))
 
 
 def seniority(process: Process) -> tuple[bool, int, int]:
-    """Sorts the server before what came from it, and if it has ended, the oldest first.
+    """Sorts the server before its descendants, and if it has ended, the oldest process first.
 
     The server leads its session; ticks are coarse and pids begin anew, so neither tells alone.
     """
     return (process.session != process.pid, process.started, process.pid)
-
-
-def attached(kin: Kinship, leader: int) -> frozenset[int]:
-    """Who descends from the leader or is of its session."""
-    return descendants(kin, leader) | frozenset(kin.members.get(leader, ()))
 
 
 def marked(table: Mapping[int, Process], names: Sequence[str]) -> Mapping[int, tuple[str, ...]]:
@@ -180,40 +178,40 @@ def out_of_memory_kills() -> int | None:
     return next((int(count) for name, count in counts if name == "oom_kill"), None)
 
 
-class Grip:
-    """Holds one process by a pidfd. Close it."""
+class PidHandle:
+    """One process, held by a pidfd. Close it."""
 
     def __init__(self, pid: int, descriptor: int) -> None:
         self.pid = pid
         self.descriptor = descriptor
 
     @classmethod
-    def take(cls, pid: int, started: int) -> "Grip | None":
-        """None if that process has ended. Raise OSError if no grip can be had."""
-        grip = cls.take_child(pid)
-        if grip is None:
+    def take(cls, pid: int, started: int) -> "PidHandle | None":
+        """None if that process has ended. Raise OSError if the kernel gives no pidfd."""
+        pid_handle = cls.take_child(pid)
+        if pid_handle is None:
             return None
-        # Looked at after the descriptor was opened: if it is the one now, it was the one then.
+        # Read after the pidfd was opened: if it is the same process now, it was the same then.
         try:
             process = read_process(pid)
         except OSError:
-            grip.close()
+            pid_handle.close()
             raise
         if process is None or process.started != started or process.ended:
-            grip.close()
+            pid_handle.close()
             return None
-        return grip
+        return pid_handle
 
     @classmethod
-    def take_child(cls, pid: int) -> "Grip | None":
-        """The grip on a child that nobody has reaped: its pid can be nobody else's."""
+    def take_child(cls, pid: int) -> "PidHandle | None":
+        """For a child of ours that is not reaped: its pid cannot be another process's."""
         try:
             return cls(pid, os.pidfd_open(pid))
         except ProcessLookupError:
             return None
 
     def send(self, number: signal.Signals) -> None:
-        """Signalling who has ended is not an error. Raise PermissionError if it is not ours."""
+        """An ended process is no error. Raise PermissionError if it belongs to another user."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.descriptor, number)
 
@@ -224,7 +222,7 @@ class Grip:
         return bool(poll.poll(0))
 
     def reap(self) -> int | None:
-        """The exit code of who has ended, -N after signal N; None if it was no child of ours."""
+        """The exit code of an ended child, -N after signal N; None if it was no child of ours."""
         try:
             how = os.waitid(os.P_PIDFD, self.descriptor, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
@@ -238,36 +236,36 @@ class Grip:
 
 
 @contextmanager
-def grips(processes: Iterable[Process]) -> Iterator[list[Grip]]:
-    """A grip on each that still runs. Raise OSError if one cannot be had."""
-    held: list[Grip] = []
+def pid_handles(processes: Iterable[Process]) -> Iterator[list[PidHandle]]:
+    """For every process that still runs. Raise OSError if the kernel refuses one pidfd."""
+    held: list[PidHandle] = []
     try:
         for process in processes:
-            grip = Grip.take(process.pid, process.started)
-            if grip is not None:
-                held.append(grip)
+            pid_handle = PidHandle.take(process.pid, process.started)
+            if pid_handle is not None:
+                held.append(pid_handle)
         yield held
     finally:
-        for grip in held:
-            grip.close()
+        for pid_handle in held:
+            pid_handle.close()
 
 
-async def wait_until_ended(held: Sequence[Grip], timeout_s: float) -> bool:
+async def wait_until_ended(held: Sequence[PidHandle], timeout_s: float) -> bool:
     """Whether all of them ended in time."""
     if not held:
         return True
     loop = asyncio.get_running_loop()
     endings = [loop.create_future() for _ in held]
 
-    def note(grip: Grip, ending: asyncio.Future[None]) -> None:
-        loop.remove_reader(grip.descriptor)
+    def note(pid_handle: PidHandle, ending: asyncio.Future[None]) -> None:
+        loop.remove_reader(pid_handle.descriptor)
         ending.set_result(None)
 
-    for grip, ending in zip(held, endings, strict=True):
-        loop.add_reader(grip.descriptor, note, grip, ending)
+    for pid_handle, ending in zip(held, endings, strict=True):
+        loop.add_reader(pid_handle.descriptor, note, pid_handle, ending)
     try:
         _, waiting = await asyncio.wait(endings, timeout=timeout_s)
         return not waiting
     finally:
-        for grip in held:
-            loop.remove_reader(grip.descriptor)
+        for pid_handle in held:
+            loop.remove_reader(pid_handle.descriptor)

@@ -8,11 +8,11 @@ import pytest
 from orchestrator.core.values.vram import MiB
 from orchestrator.stand_in.claims import (
     ACCOUNT_FILE,
-    Account,
     AccountLocked,
     Claim,
     ClaimRefused,
     Claims,
+    FakeAccount,
     FakeDeviceState,
     Fault,
     account_lock,
@@ -30,7 +30,7 @@ def directory(tmp_path):
         "fake-0": FakeDeviceState(total_bytes=1000 * MiB, foreign_bytes=100 * MiB),
         "fake-1": FakeDeviceState(total_bytes=500 * MiB),
     }
-    write_account(tmp_path, Account(devices=devices))
+    write_account(tmp_path, FakeAccount(devices=devices))
     return tmp_path
 
 
@@ -42,7 +42,7 @@ def other(started=1, **bytes_by_device):
 
 def put_claims(directory, *claims):
     account = read_account(directory)
-    write_account(directory, Account(devices=account.devices, claims=claims))
+    write_account(directory, FakeAccount(devices=account.devices, claims=claims))
 
 
 def held(directory, device):
@@ -154,7 +154,7 @@ def test_a_zombie_is_dead():
 
 
 def test_account_survives_being_written_down():
-    account = Account(
+    account = FakeAccount(
         devices={"fake-0": FakeDeviceState(total_bytes=5, foreign_bytes=2, fault=Fault.LOST)},
         claims=(other(fake_0=3), Claim(pid=1, started=2, bytes_by_device={}, gone_s=7.5)),
     )
@@ -169,5 +169,5 @@ def test_file_that_is_no_account_is_refused(directory, text):
 
 
 def test_account_that_nobody_wrote_is_empty(tmp_path):
-    assert read_account(tmp_path) == Account()
-    assert json.loads(encode_account(Account())) == {"version": 1, "devices": {}, "claims": []}
+    assert read_account(tmp_path) == FakeAccount()
+    assert json.loads(encode_account(FakeAccount())) == {"version": 1, "devices": {}, "claims": []}

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from orchestrator.stand_in.http import ClientGone, Request
-from orchestrator.stand_in.talk import Refused, Talk
+from orchestrator.stand_in.talk import RequestRefused, Talk
 
 
 class Listener:
@@ -111,16 +111,16 @@ def test_the_same_words_have_the_same_embedding():
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"", b'{"messages": []}', b'{"messages": ["x"]}'])
 def test_a_malformed_order_is_a_400(body):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         ask(talk(), "/v1/chat/completions", body)
     assert refused.value.status == 400
 
 
 def test_unknown_routes_and_a_model_that_still_loads():
-    with pytest.raises(Refused) as unknown:
+    with pytest.raises(RequestRefused) as unknown:
         ask(talk(), "/nowhere", method="GET")
     loading = Talk("smol", slots=1, context=1, tokens_per_s=1, max_tokens=None)
-    with pytest.raises(Refused) as early:
+    with pytest.raises(RequestRefused) as early:
         ask(loading, "/health", method="GET")
     assert unknown.value.status == 404
     assert early.value.body["error"] == {

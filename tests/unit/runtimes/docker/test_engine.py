@@ -11,12 +11,13 @@ import pytest
 from orchestrator.errors import Unreachable
 from orchestrator.runtimes.docker.engine import (
     Container,
+    ContainerEvent,
     Deadlines,
     DockerEngine,
-    Happening,
-    Happenings,
+    DockerEvents,
     _container,
 )
+from tests.unit.runtimes.scripted_engine import scripted_engine
 
 
 def test_an_inspection_becomes_a_value() -> None:
@@ -64,20 +65,33 @@ def test_events_become_values() -> None:
         "Actor": {"ID": "abc", "Attributes": {"name": "x", "exitCode": "3"}},
     }
     gone = {"Action": "destroy", "Actor": {"ID": "abc", "Attributes": {}}}
-    assert list(Happenings([died, gone])) == [
-        Happening("abc", "x", "die", 3),
-        Happening("abc", "", "destroy", None),
+    assert list(DockerEvents([died, gone])) == [
+        ContainerEvent("abc", "x", "die", 3),
+        ContainerEvent("abc", "", "destroy", None),
     ]
 
 
-def test_an_engine_that_is_not_there_is_unreachable_with_its_address() -> None:
+def test_an_engine_that_is_not_there_is_unreachable_with_its_address_and_the_kernels_words() -> (
+    None
+):
     async def ask() -> None:
         engine = DockerEngine("unix:///nowhere/docker.sock")
-        with pytest.raises(Unreachable, match=r"/nowhere/docker\.sock"):
+        with pytest.raises(
+            Unreachable,
+            match=r"/nowhere/docker\.sock cannot be reached: .*No such file or directory",
+        ):
             await engine.inspect("x")
         engine.close()
 
     asyncio.run(ask())
+
+
+def test_a_closed_engine_is_asked_nothing_any_more() -> None:
+    with scripted_engine() as scripted:
+        engine = DockerEngine(scripted.url)
+        engine.close()
+        with pytest.raises(Unreachable, match="asked nothing any more"):
+            engine.open_events({})
 
 
 @pytest.fixture

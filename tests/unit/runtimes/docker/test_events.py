@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.errors import Unreachable
-from orchestrator.runtimes.docker.engine import Happening
-from orchestrator.runtimes.docker.events import POLL_S_DEAF, POLL_S_LISTENING, ContainerEvents
+from orchestrator.runtimes.docker.engine import ContainerEvent
+from orchestrator.runtimes.docker.events import POLL_S_DEAF, POLL_S_LISTENING, EventListener
 
-DIED = Happening("abc", "vram-x", "die", 3)
+DIED = ContainerEvent("abc", "vram-x", "die", 3)
 BROKEN = None
 
 
@@ -18,14 +18,14 @@ class Stream:
     """An event stream that says what the test puts into it."""
 
     def __init__(self) -> None:
-        self._said: queue.Queue[Happening | None] = queue.Queue()
+        self._said: queue.Queue[ContainerEvent | None] = queue.Queue()
 
-    def say(self, happening: Happening | None) -> None:
-        self._said.put(happening)
+    def say(self, event: ContainerEvent | None) -> None:
+        self._said.put(event)
 
-    def __iter__(self) -> Iterator[Happening]:
-        while (happening := self._said.get()) is not BROKEN:
-            yield happening
+    def __iter__(self) -> Iterator[ContainerEvent]:
+        while (event := self._said.get()) is not BROKEN:
+            yield event
 
     def close(self) -> None:
         self.say(BROKEN)
@@ -41,7 +41,7 @@ def run(play: Any, streams: list[Stream]) -> None:
         return stream
 
     async def scene() -> None:
-        events = ContainerEvents(open_stream)
+        events = EventListener(open_stream)
         try:
             await asyncio.wait_for(play(events), 5)
         finally:
@@ -50,7 +50,7 @@ def run(play: Any, streams: list[Stream]) -> None:
     asyncio.run(scene())
 
 
-async def until_poll(events: ContainerEvents, poll_s: float) -> None:
+async def until_poll(events: EventListener, poll_s: float) -> None:
     while events.poll_s != poll_s:
         await asyncio.sleep(0.005)
 
@@ -58,8 +58,8 @@ async def until_poll(events: ContainerEvents, poll_s: float) -> None:
 def test_an_event_wakes_the_one_who_watches_that_container() -> None:
     stream = Stream()
 
-    async def play(events: ContainerEvents) -> None:
-        with events.vigil("abc") as mine, events.vigil("other") as others:
+    async def play(events: EventListener) -> None:
+        with events.watch("abc") as mine, events.watch("other") as others:
             await until_poll(events, POLL_S_LISTENING)
             await mine.pause(0)
             await others.pause(0)
@@ -74,11 +74,11 @@ def test_an_event_wakes_the_one_who_watches_that_container() -> None:
 def test_a_container_can_be_watched_by_name() -> None:
     stream = Stream()
 
-    async def play(events: ContainerEvents) -> None:
-        with events.vigil("vram-x") as vigil:
+    async def play(events: EventListener) -> None:
+        with events.watch("vram-x") as watch:
             stream.say(DIED)
-            while not vigil.died:
-                assert await vigil.pause(2)
+            while not watch.died:
+                assert await watch.pause(2)
 
     run(play, [stream])
 
@@ -86,14 +86,14 @@ def test_a_container_can_be_watched_by_name() -> None:
 def test_a_broken_stream_wakes_everybody_and_polling_takes_over() -> None:
     stream = Stream()
 
-    async def play(events: ContainerEvents) -> None:
-        with events.vigil("abc") as vigil:
+    async def play(events: EventListener) -> None:
+        with events.watch("abc") as watch:
             await until_poll(events, POLL_S_LISTENING)
-            await vigil.pause(0)
+            await watch.pause(0)
             stream.say(BROKEN)
-            assert await vigil.pause(2)
+            assert await watch.pause(2)
             assert events.poll_s == POLL_S_DEAF
-            assert not vigil.died
+            assert not watch.died
 
     run(play, [stream])
 
@@ -101,21 +101,21 @@ def test_a_broken_stream_wakes_everybody_and_polling_takes_over() -> None:
 def test_a_stream_that_comes_back_is_listened_to_again() -> None:
     first, second = Stream(), Stream()
 
-    async def play(events: ContainerEvents) -> None:
-        with events.vigil("abc") as vigil:
+    async def play(events: EventListener) -> None:
+        with events.watch("abc") as watch:
             await until_poll(events, POLL_S_LISTENING)
             first.say(BROKEN)
             await until_poll(events, POLL_S_DEAF)
             await until_poll(events, POLL_S_LISTENING)
             second.say(DIED)
-            while not vigil.died:
-                assert await vigil.pause(2)
+            while not watch.died:
+                assert await watch.pause(2)
 
     run(play, [first, second])
 
 
 def test_nobody_listens_before_somebody_watches() -> None:
-    async def play(events: ContainerEvents) -> None:
+    async def play(events: EventListener) -> None:
         assert events.poll_s == POLL_S_DEAF
 
     begun_s = time.monotonic()
@@ -126,13 +126,13 @@ def test_nobody_listens_before_somebody_watches() -> None:
 def test_a_start_stirs_who_looks_for_what_others_start() -> None:
     stream = Stream()
 
-    async def play(events: ContainerEvents) -> None:
+    async def play(events: EventListener) -> None:
         await events.stirred()  # the stream has opened: nobody knows what was before
         looking = asyncio.create_task(events.stirred())
         stream.say(DIED)
         await asyncio.sleep(0.05)
         assert not looking.done()
-        stream.say(Happening("abc", "vram-x", "start", None))
+        stream.say(ContainerEvent("abc", "vram-x", "start", None))
         await looking
 
     run(play, [stream])
@@ -141,7 +141,7 @@ def test_a_start_stirs_who_looks_for_what_others_start() -> None:
 def test_a_stream_that_comes_back_stirs_too() -> None:
     first, second = Stream(), Stream()
 
-    async def play(events: ContainerEvents) -> None:
+    async def play(events: EventListener) -> None:
         await events.stirred()
         first.say(BROKEN)
         await events.stirred()

@@ -1,6 +1,6 @@
 """What an engine says of many layers, in one line. Pulling itself: tests/contracts."""
 
-from orchestrator.runtimes.docker.engine import PullWord
+from orchestrator.runtimes.docker.engine import PullLine
 from orchestrator.runtimes.docker.images import Layers
 
 MIB = 1 << 20
@@ -9,7 +9,7 @@ MIB = 1 << 20
 def heard(*words: tuple[str, str, int, int]) -> str:
     layers = Layers()
     for word in words:
-        layers.hear(PullWord(*word))
+        layers.hear(PullLine(*word))
     return layers.in_words()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.runtimes.docker.engine import DockerEngine
-from orchestrator.runtimes.docker.leftovers import Debris
+from orchestrator.runtimes.docker.leftovers import Leftovers
 from tests.unit.runtimes.scripted_engine import ScriptedEngine, scripted_engine
 
 OURS = {"vram-orchestrator.identity": "home"}
@@ -14,15 +14,15 @@ INSTANCE = InstanceId("qwen-1")
 
 
 def play(
-    script: Callable[[Debris, ScriptedEngine], Awaitable[None]], **defects: Any
+    script: Callable[[Leftovers, ScriptedEngine], Awaitable[None]], **defects: Any
 ) -> ScriptedEngine:
     async def scene(scripted: ScriptedEngine) -> None:
         engine = DockerEngine(scripted.url)
-        debris = Debris(engine, OURS)
+        leftovers = Leftovers(engine, OURS)
         try:
-            await script(debris, scripted)
+            await script(leftovers, scripted)
         finally:
-            await debris.close()
+            await leftovers.close()
             engine.close()
 
     with scripted_engine(**defects) as scripted:
@@ -31,24 +31,24 @@ def play(
 
 
 def test_what_was_created_is_removed() -> None:
-    async def script(debris: Debris, engine: ScriptedEngine) -> None:
+    async def script(leftovers: Leftovers, engine: ScriptedEngine) -> None:
         engine.created = {"Image": "any"}
-        await debris.discard(INSTANCE)
+        await leftovers.discard(INSTANCE)
         assert engine.created is None
-        assert not debris.burying
+        assert not leftovers.removing
 
     play(script)
 
 
 def test_what_cannot_be_removed_now_is_nobodys_to_find_until_it_is() -> None:
-    async def script(debris: Debris, engine: ScriptedEngine) -> None:
+    async def script(leftovers: Leftovers, engine: ScriptedEngine) -> None:
         engine.created = {"Image": "any"}
-        await debris.discard(INSTANCE)
+        await leftovers.discard(INSTANCE)
         await asyncio.sleep(0)
-        assert debris.burying == {INSTANCE}
+        assert leftovers.removing == {INSTANCE}
         engine.refuses.clear()
         async with asyncio.timeout(10):
-            while debris.burying:
+            while leftovers.removing:
                 await asyncio.sleep(0.05)
         assert engine.created is None
 
@@ -56,10 +56,10 @@ def test_what_cannot_be_removed_now_is_nobodys_to_find_until_it_is() -> None:
 
 
 def test_a_burial_ends_with_the_daemon() -> None:
-    async def script(debris: Debris, engine: ScriptedEngine) -> None:
-        debris.bury_later(INSTANCE)
+    async def script(leftovers: Leftovers, engine: ScriptedEngine) -> None:
+        leftovers.remove_later(INSTANCE)
         await asyncio.sleep(0)
-        await debris.close()
-        assert not debris.burying
+        await leftovers.close()
+        assert not leftovers.removing
 
     play(script)

@@ -1,11 +1,9 @@
 import os
 
-import pytest
-
 from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.vram import DeviceId
 from orchestrator.errors import StartFailed
-from orchestrator.runtimes.process.spawn import child_environment, no_port, spawn
+from orchestrator.runtimes.process.spawn import child_environment, spawn
 from tests.unit.runtimes.processes import program, zombies
 
 GPUS = (DeviceId("GPU-1"), DeviceId("MIG-2"))
@@ -39,15 +37,15 @@ def test_the_tokens_are_filled_in_wherever_they_stand(tmp_path):
     log = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
     launch = program("/bin/echo", "--url=http://{host}:{port}", "{port}")
     try:
-        _, grip = spawn(launch, 8123, log=log, env={})
+        _, pid_handle = spawn(launch, 8123, log=log, env={})
     finally:
         os.close(log)
-    os.waitpid(grip.pid, 0)
-    grip.close()
+    os.waitpid(pid_handle.pid, 0)
+    pid_handle.close()
     assert (tmp_path / "log").read_text() == "--url=http://127.0.0.1:8123 8123\n"
 
 
-def test_without_a_descriptor_for_its_grip_the_child_does_not_stay(tmp_path):
+def test_without_a_descriptor_to_hold_it_by_the_child_does_not_stay(tmp_path):
     """The last descriptor goes to the log: the start fails, wherever it runs out."""
     log = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
     reasons = []
@@ -60,22 +58,15 @@ def test_without_a_descriptor_for_its_grip_the_child_does_not_stay(tmp_path):
             for descriptor in hoard[:spare]:
                 os.close(descriptor)
         try:
-            _, grip = spawn(program("/bin/true"), 1, log=log, env={})
+            _, pid_handle = spawn(program("/bin/true"), 1, log=log, env={})
         except StartFailed as error:
             reasons.append(error.failure.reason)
         else:
-            os.waitpid(grip.pid, 0)
-            grip.close()
+            os.waitpid(pid_handle.pid, 0)
+            pid_handle.close()
         finally:
             for descriptor in hoard[spare:]:
                 os.close(descriptor)
     os.close(log)
     assert FailureReason.RUNTIME_UNAVAILABLE in reasons
     assert zombies() == []
-
-
-@pytest.mark.parametrize("error", [None, OSError("Too many open files")])
-def test_no_port_is_a_failure_with_a_way_out(error):
-    failure = no_port(program("x"), error)
-    assert failure.reason is FailureReason.PORT
-    assert failure.remedy

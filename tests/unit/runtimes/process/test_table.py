@@ -11,15 +11,13 @@ import pytest
 
 from orchestrator.runtimes.process.table import (
     EXEC_S_MAX,
-    Grip,
+    PidHandle,
     Process,
-    attached,
+    ProcessTree,
     boot_id,
-    descendants,
-    grips,
-    kinship,
     marked,
     out_of_memory_kills,
+    pid_handles,
     read_process,
     read_table,
     seniority,
@@ -97,8 +95,8 @@ def _first_thread_gone(pid):
 
 def test_descendants_are_all_generations_and_nobody_else():
     table = {pid: process(pid, parent) for pid, parent in [(2, 1), (3, 2), (4, 3), (5, 1), (6, 9)]}
-    assert descendants(kinship(table), 2) == {3, 4}
-    assert descendants(kinship(table), 4) == frozenset()
+    assert ProcessTree.of(table).descendants(2) == {3, 4}
+    assert ProcessTree.of(table).descendants(4) == frozenset()
 
 
 def test_the_server_is_told_from_what_came_from_it():
@@ -112,7 +110,7 @@ def test_the_server_is_told_from_what_came_from_it():
 def test_attached_are_descendants_and_members_of_the_session():
     table = {pid: process(pid, parent) for pid, parent in [(2, 1), (3, 2), (5, 1), (6, 1)]}
     table[5] = replace(table[5], session=2)
-    assert attached(kinship(table), 2) == {2, 3, 5}
+    assert ProcessTree.of(table).attached(2) == {2, 3, 5}
 
 
 def test_marks_are_what_the_program_was_given(sleeper):
@@ -162,37 +160,37 @@ def test_the_kernels_own_threads_are_not_listed():
     assert not read_process(os.getpid()).kernel
 
 
-def test_a_grip_signals_and_reaps(sleeper):
-    grip = Grip.take(sleeper.pid, read_process(sleeper.pid).started)
-    assert not grip.ended
-    assert grip.reap() is None
-    grip.send(signal.SIGTERM)
-    assert run(wait_until_ended([grip], 10))
-    assert grip.ended
-    assert grip.reap() == -signal.SIGTERM
-    grip.send(signal.SIGTERM)
-    assert grip.reap() is None
-    grip.close()
+def test_a_pid_handle_signals_and_reaps(sleeper):
+    pid_handle = PidHandle.take(sleeper.pid, read_process(sleeper.pid).started)
+    assert not pid_handle.ended
+    assert pid_handle.reap() is None
+    pid_handle.send(signal.SIGTERM)
+    assert run(wait_until_ended([pid_handle], 10))
+    assert pid_handle.ended
+    assert pid_handle.reap() == -signal.SIGTERM
+    pid_handle.send(signal.SIGTERM)
+    assert pid_handle.reap() is None
+    pid_handle.close()
 
 
-def test_a_grip_on_another_start_of_the_pid_is_not_given(sleeper):
+def test_a_pid_handle_on_another_start_of_the_pid_is_not_given(sleeper):
     before = descriptors()
-    assert Grip.take(sleeper.pid, read_process(sleeper.pid).started - 1) is None
-    assert Grip.take(NOBODY, 0) is None
+    assert PidHandle.take(sleeper.pid, read_process(sleeper.pid).started - 1) is None
+    assert PidHandle.take(NOBODY, 0) is None
     assert descriptors() == before
 
 
-def test_grips_are_closed_whatever_happens(sleeper):
+def test_pid_handles_are_closed_whatever_happens(sleeper):
     before = descriptors()
-    with suppress(KeyError), grips([read_process(sleeper.pid), process(NOBODY, 1)]) as held:
-        assert [grip.pid for grip in held] == [sleeper.pid]
+    with suppress(KeyError), pid_handles([read_process(sleeper.pid), process(NOBODY, 1)]) as held:
+        assert [pid_handle.pid for pid_handle in held] == [sleeper.pid]
         raise KeyError
     assert descriptors() == before
 
 
 def test_waiting_ends_with_the_timeout(sleeper):
     async def scenario():
-        with grips([read_process(sleeper.pid)]) as held:
+        with pid_handles([read_process(sleeper.pid)]) as held:
             assert not await wait_until_ended(held, 0.01)
             threading.Timer(0.05, sleeper.kill).start()
             assert await wait_until_ended(held, 10)
