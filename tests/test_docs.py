@@ -110,7 +110,7 @@ def test_every_file_that_is_named_exists():
     """Files of the project, in code: `deploy/…`, `workflows/…`, `tests/…::test_x`."""
     for page in PAGES:
         for each in re.findall(
-            r"`((?:deploy|workflows|llama_service|tests)/[^` ]+)`", page.read_text()
+            r"`((?:deploy|examples|workflows|llama_service|tests)/[^` ]*)`", page.read_text()
         ):
             path, _, test = each.partition("::")
             assert (ROOT / path).exists(), f"{named(page)}: there is no {path}"
