@@ -96,6 +96,7 @@ class Obituary:
                 psutil.wait_procs([server], timeout=20)
                 self.died_at = time.monotonic()
                 return
+            time.sleep(0.01)
 
     def died(self):
         self.thread.join()
