@@ -9,6 +9,7 @@ failed; elsewhere the end of the run names it.
 """
 
 import os
+import re
 import time
 from collections.abc import Generator
 from typing import Any
@@ -25,6 +26,14 @@ RULE = f"At most {SECONDS_MAX:.0f} s, or tests/pace.py names it with a reason."
 _SLOW = "took too long"  # the kind of property under which a worker tells the one that reports
 
 
+def crowd() -> float:
+    """How many programs want each processor now; 1 if all that want one have it.
+
+    A bound of time is that of a machine with nothing else to do, times this.
+    """
+    return max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+
+
 class _Watch:
     """Of the test that runs now."""
 
@@ -35,8 +44,9 @@ class _Watch:
         self.slow: list[str] = []
 
     def judge(self, what: str, seconds: float) -> None:
-        alone_s = seconds / max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
-        if alone_s > SECONDS_MAX and what.partition("[")[0] not in LONGER:
+        alone_s = seconds / crowd()
+        named = re.split(r"[\[@]", what)[0]  # without parameters and the group for xdist
+        if alone_s > SECONDS_MAX and named not in LONGER:
             self.slow.append(f"{what}: {seconds:.0f} s, {alone_s:.0f} s of them its own")
 
 

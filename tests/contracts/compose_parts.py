@@ -1,16 +1,18 @@
 """The compose stack on a real engine: images built from local roots, and one `up` for all tests."""
 
 import functools
+import hashlib
 import importlib.util
 import json
 import os
 import shutil
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ IMAGES = {
 LLAMA = {"cpu": "llama-cpp-cpu", "gpu": "llama-cpp"}
 CARDS = ("gpu GPU-aaaa total=32768 used=10", "gpu GPU-bbbb total=8192 used=10")
 PYTHON = ROOT / ".venv" / "bin" / "python"
+WHEEL = (PYTHON, "-m", "pip", "wheel", "-q", "-w")  # and where to
 
 
 def need_compose() -> str:
@@ -107,10 +110,25 @@ def _orchestrator_context(scratch: Path) -> Path:
         shutil.copytree(ROOT / folder, context / folder, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, context)
-    wheel = (PYTHON, "-m", "pip", "wheel", "-q", "-w", context / "wheels")
-    say(*wheel, "--require-hashes", "-r", ROOT / "requirements" / "image.lock")
-    say(*wheel, "--no-deps", "--no-build-isolation", context)
+    shutil.copytree(_locked_wheels(), context / "wheels")
+    say(*WHEEL, context / "wheels", "--no-deps", "--no-build-isolation", context)
     return context
+
+
+def _locked_wheels() -> Path:
+    """Brought once per machine, and again when the lock changes."""
+    lock = ROOT / "requirements" / "image.lock"
+    content = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
+    cache = Path(os.getenv("XDG_CACHE_HOME", Path.home() / ".cache")) / "vram-orchestrator"
+    wheels = cache / f"wheels-{content[:12]}"
+    if not wheels.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=cache, prefix="wheels."))
+        say(*WHEEL, draft, "--require-hashes", "-r", lock)
+        with suppress(OSError):  # another run was faster
+            draft.rename(wheels)
+        shutil.rmtree(draft, ignore_errors=True)
+    return wheels
 
 
 @dataclass

@@ -23,6 +23,7 @@ from orchestrator.runtimes.docker.create import ContainerSettings, container_bod
 from orchestrator.runtimes.docker.engine import Deadlines
 from orchestrator.runtimes.docker.runtime import DockerRuntime
 from tests.contracts import docker_parts as parts
+from tests.pace import crowd
 
 pytestmark = [
     pytest.mark.docker,
@@ -107,11 +108,11 @@ async def responsive() -> AsyncIterator[None]:
     ticking = asyncio.create_task(tick())
     yield
     ticking.cancel()
-    assert longest_s < STALL_S_MAX
+    assert longest_s < STALL_S_MAX * crowd()
 
 
 async def until_alive(docker_runtime: DockerRuntime, handle: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 assert await docker_runtime.alive(handle)
@@ -145,7 +146,7 @@ def test_a_hanging_engine_costs_its_deadline_and_nothing_else(
                 begun_s = time.monotonic()
                 with pytest.raises(Unreachable, match="has not answered for 1 s"):
                     await docker_runtime.alive(running.handle)
-                assert time.monotonic() - begun_s < 2
+                assert time.monotonic() - begun_s < 2 * crowd()
                 with pytest.raises(Unreachable):
                     await docker_runtime.discover()
                 with pytest.raises(StopFailed, match="not verified gone"):
@@ -156,7 +157,7 @@ def test_a_hanging_engine_costs_its_deadline_and_nothing_else(
                 assert not waiting.done()
             await until_alive(docker_runtime, running.handle)
         await docker_runtime.stop(running.handle, grace_s=1)
-        assert (await asyncio.wait_for(waiting, 5)).code == 137
+        assert (await asyncio.wait_for(waiting, 60)).code == 137
 
     on(url, play)
 
@@ -174,7 +175,7 @@ def test_what_a_frozen_engine_creates_late_is_removed(
             removal = asyncio.create_task(
                 docker_runtime._leftovers.remove_until_quiet(InstanceId("late-1"))
             )
-        await asyncio.wait_for(removal, 15)
+        await asyncio.wait_for(removal, 60)
         assert labelled(engine) == []
         assert was_created(engine, "vram-late-1", begun_s)
 
@@ -195,7 +196,7 @@ def test_a_stop_that_hangs_half_way_is_a_failed_stop(engine: parts.PrivateEngine
 
 async def until_gone_or_stop(docker_runtime: DockerRuntime, handle: Any) -> None:
     """A failed stop may be tried again, and works once the engine does."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await docker_runtime.stop(handle, grace_s=0)
@@ -219,7 +220,7 @@ def test_a_restarted_engine_is_found_again_and_tells_what_died(
                 await docker_runtime.start(launch(instance="other-1"))
             assert caught.value.failure.reason is FailureReason.RUNTIME_UNAVAILABLE
             await asyncio.to_thread(engine.start)
-            await asyncio.wait_for(waiting, 5)  # without live restore its containers ended with it
+            await asyncio.wait_for(waiting, 60)  # without live restore its containers ended with it
             again = await docker_runtime.start(launch(instance="sleeper-2"))
         assert await docker_runtime.alive(again.handle)
         await docker_runtime.stop(again.handle, grace_s=1)
@@ -238,7 +239,7 @@ def test_with_live_restore_a_container_outlives_its_engine() -> None:
         assert await docker_runtime.discover() == [before]
         assert not waiting.done()
         await docker_runtime.stop(running.handle, grace_s=1)
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 60)
 
     with parts.private_engine("--live-restore") as engine:
         parts.import_image(engine.url)

@@ -26,6 +26,7 @@ from orchestrator.core.values.vram import DeviceId
 from orchestrator.ports import Launch
 from orchestrator.runtimes.docker.create import ContainerSettings, container_body, models_dir
 from tests.contracts import docker_parts as parts
+from tests.pace import crowd
 
 pytestmark = [pytest.mark.docker, pytest.mark.nginx]
 
@@ -327,7 +328,7 @@ def test_events_arrive_as_they_happen_and_only_about_ours(scene: Scene) -> None:
             client.start(scene.foreign)
             client.start(scene.ours)
     assert event["Actor"]["ID"] == scene.ours
-    assert waited_s < 1
+    assert waited_s < 1 * crowd()
 
 
 def test_it_adds_less_than_a_millisecond_per_call(scene: Scene) -> None:
@@ -347,7 +348,7 @@ def test_it_adds_less_than_a_millisecond_per_call(scene: Scene) -> None:
             guarded.append(seconds(by))
     added_s = statistics.median(guarded) - statistics.median(bare)
     print(f"bare {statistics.median(bare) * 1e6:.0f} us, guard adds {added_s * 1e6:.0f} us")
-    assert added_s < 0.001
+    assert added_s < 0.001 * crowd()
 
 
 @pytest.mark.parametrize(("allowed", "status"), [("yes", 201), ("", 403), ("no", 403)])

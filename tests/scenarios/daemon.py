@@ -21,6 +21,7 @@ from tests.preloaded import Forked, Order, preloaded
 STDIN = 0
 START_S = 60.0  # a cold start on a busy machine; on an idle one it takes about one second
 PATIENCE_S = 60.0
+POLL_S = 0.05  # an answer takes some milliseconds of two processes
 ROOT = Path(__file__).parents[2]
 
 
@@ -187,7 +188,7 @@ class Daemon:
                 return status
             if time.monotonic() > deadline:
                 raise AssertionError(f"never: {what}\n{json.dumps(status)}\n{self.log()}")
-            time.sleep(0.02)
+            time.sleep(POLL_S)
 
     def until_loaded(self, **expected: str) -> dict[str, Any]:
         return self.until(lambda _: self.loaded() == expected, f"loaded models are {expected}")

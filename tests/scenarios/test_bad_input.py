@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from tests.pace import crowd
 from tests.scenarios.daemon import config, model, running
 from tests.scenarios.world import smollm_file
 
@@ -162,7 +163,7 @@ def test_sizes_that_no_machine_has(shared):
     room = {"vram_mb": 1 << 29, "owner": "me", "ttl_seconds": 5}
     began = time.monotonic()
     assert refused(shared.post("/vram/leases", room), 507)["code"] == "does_not_fit"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1 * crowd()
     refused(shared.http.put("/devices/fake-0/fake", json={"foreign_mb": 1 << 29}), 422)
     refused(shared.http.put("/devices/fake-0/fake", json={"foreign_mb": -1}), 422)
     for vram_mb in (-1, 0, 1 << 40, "much", None):
@@ -232,19 +233,21 @@ def test_headers_and_paths_over_the_limit(shared):
     assert shared.http.get("/health").status_code == 200
 
 
-def test_ten_thousand_waiting_tickets(daemons):
+def test_a_thousand_waiting_tickets(daemons):
+    """Ten thousand are in unit/conductor/test_conductor.py: here each is a request over HTTP."""
     daemon = daemons(
-        {"a": model(BIG), "b": model(BIG), "c": model(BIG)}, scheduling={"queue_length_max": 9_990}
+        {"a": model(BIG), "b": model(BIG), "c": model(BIG)},
+        scheduling={"queue_length_max": 990, "patience_s": 600},
     )
     lease = daemon.load("a", lease_seconds=600)["lease_id"]
-    codes = flood(daemon, {"model": "b", "wait": False}, 10_000)
-    assert codes == {202: 9_990, 503: 10}
+    codes = flood(daemon, {"model": "b", "wait": False}, 1_000)
+    assert codes == {202: 990, 503: 10}
     refusal = refused(daemon.post("/models/load", {"model": "c"}), 503, "queue_length_max")
     assert refusal["code"] == "queue_full"
     began = time.monotonic()
-    assert daemon.status()["queue"][0]["callers"] == 9_990
+    assert daemon.status()["queue"][0]["callers"] == 990
     assert daemon.load("a")["already_loaded"], "who is there is served"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 * crowd()
     daemon.http.delete(f"/leases/{lease}")
     daemon.until(lambda s: not s["queue"], "all are served")
     assert daemon.loaded() == {"b": "loaded"}

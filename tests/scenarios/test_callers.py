@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from tests.pace import crowd
 from tests.scenarios.daemon import chat, model
 
 BIG = 20000
@@ -54,6 +55,7 @@ def test_unused_load_respects_ttl(daemons):
     assert "ttl" in daemon.decisions("evict")[0]["why"]
 
 
+LEASE_S = 30  # longer than a busy machine takes for a round
 ROUND_THE_GRANT = (0.6, 0.8, 0.9, 1.0, 1.1, 1.3)  # of the seconds that an answer takes here
 
 
@@ -84,38 +86,37 @@ def test_granted_then_cancelled_leaks_no_lease(daemons):
     answered_s = seconds_of(daemon.load, "a")
     daemon.unload("a")
     for part in ROUND_THE_GRANT:
-        wish = {"model": "a", "lease_seconds": 600}
+        wish = {"model": "a", "lease_seconds": LEASE_S}
         granted = hang_up_after(daemon, answered_s * part, "/models/load", wish)
-        leases = [] if granted is None else [granted["lease_id"]]
         daemon.until_loaded(a="loaded")
-        daemon.until(
-            lambda _, leases=leases: lease_ids(daemon, "/leases") == leases,
-            f"no lease of a caller that left after {part} of an answer",
-        )
+        check_leases(daemon, "/leases", granted)
         daemon.unload("a", force=True)
 
 
-def lease_ids(daemon, path):
-    return [each["lease_id"] for each in daemon.http.get(path).json()["leases"]]
+def check_leases(daemon, path, granted):
+    """Only what was answered is held. One answer may cross the end of its caller: then it expires."""
+
+    def holds(status):
+        leases = [each["lease_id"] for each in daemon.http.get(path).json()["leases"]]
+        return not status["queue"] and leases == ([granted["lease_id"]] if granted else [])
+
+    daemon.until(holds, f"nobody holds but {granted}")
+    assert len(daemon.decisions("expire")) <= 1
 
 
 def test_room_granted_then_cancelled_leaks_no_lease(daemons):
     daemon = daemons({"a": model(BIG, fake={"stop_s": 0.2})})
-    wish = {"vram_mb": 30000, "owner": "me", "ttl_seconds": 600}
+    wish = {"vram_mb": 30000, "owner": "me", "ttl_seconds": LEASE_S}
     daemon.load("a")
-    answered_s = seconds_of(daemon.post, "/vram/leases", wish)
+    began = time.monotonic()
+    granted = daemon.post("/vram/leases", wish).json()
+    answered_s = time.monotonic() - began
     for part in ROUND_THE_GRANT:
-        for lease in lease_ids(daemon, "/vram/leases"):
-            daemon.http.delete(f"/vram/leases/{lease}")
+        if granted:
+            daemon.http.delete(f"/vram/leases/{granted['lease_id']}")
         daemon.load("a")
         granted = hang_up_after(daemon, answered_s * part, "/vram/leases", wish)
-        leases = [] if granted is None else [granted["lease_id"]]
-        daemon.until(
-            lambda status, leases=leases: (
-                not status["queue"] and lease_ids(daemon, "/vram/leases") == leases
-            ),
-            f"no room of a caller that left after {part} of an answer",
-        )
+        check_leases(daemon, "/vram/leases", granted)
 
 
 def test_long_generation_outlives_idle_timeout(daemons):
@@ -146,7 +147,7 @@ def test_our_own_looks_are_no_use(daemons):
     daemon.load("a")
     began = time.monotonic()
     daemon.until_loaded()
-    assert time.monotonic() - began < 8, "probing it did not keep it"
+    assert time.monotonic() - began < 8 * crowd(), "probing it did not keep it"
 
 
 def test_workflow_unload_leaves_the_others_lease(daemons):

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.runtimes.docker.create import LABEL_IDENTITY
 from tests.contracts import docker_parts as parts
+from tests.pace import crowd
 from tests.scenarios.containers import (
     CARD_MB,
     IMAGE,
@@ -155,7 +156,7 @@ def adopted_at_once(daemon, **expected):
     daemon.until_loaded(**expected)
     ready_s = time.monotonic() - served
     print(f"it served after {served - began:.1f} s, with what outlived it {ready_s:.2f} s later")
-    assert ready_s < READY_S_MAX
+    assert ready_s < READY_S_MAX * crowd()
 
 
 def test_sigkill_daemon_in_mid_stream_then_adopt(daemons, engine):
@@ -232,7 +233,7 @@ def test_a_stop_by_hand_is_noticed_at_once_and_the_next_wish_loads_anew(daemons,
     engine.client.stop(before, timeout=1)
     began = time.monotonic()
     daemon.until_loaded()
-    assert time.monotonic() - began < NOTICED_S_MAX
+    assert time.monotonic() - began < NOTICED_S_MAX * crowd()
     assert len(daemon.decisions("died", "a")) == 1
     assert daemon.load("a")["status"] == "loaded"
     assert engine.only(daemon)["Id"] != before
@@ -245,7 +246,9 @@ def test_a_restart_by_hand_is_the_same_resident_again(daemons, engine):
     daemon.load("a")
     before = engine.only(daemon)["Id"]
     engine.client.restart(before, timeout=1)
-    daemon.until(lambda _: daemon.decisions("adopt", "a"), "it is taken back", NOTICED_S_MAX)
+    daemon.until(
+        lambda _: daemon.decisions("adopt", "a"), "it is taken back", NOTICED_S_MAX * crowd()
+    )
     assert is_charged(daemon, "a"), "while it loads"
     daemon.until_loaded(a="loaded")
     assert "Paris" in ask(daemon, "a")
@@ -391,7 +394,7 @@ def marked(daemon):
 
 def check_alive(daemon):
     slowest_s = 0.0
-    daemon.until(lambda _: marked(daemon), "it is marked", MARKED_S_MAX)
+    daemon.until(lambda _: marked(daemon), "it is marked", MARKED_S_MAX * crowd())
     refused = daemon.refused("b")
     assert (refused["status"], refused["cause"]) == (503, "runtime_unavailable")
     assert refused["retry_after_seconds"] > 0
@@ -405,11 +408,11 @@ def check_alive(daemon):
         if not loaded_p:
             began = time.monotonic()
             assert daemon.load("p")["status"] == "loaded", "other runtimes go on"
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 5 * crowd()
             loaded_p = True
             assert "Paris" in ask(daemon, "a"), "the model answers as before"
         time.sleep(0.1)
-    assert slowest_s < STATUS_S_MAX
+    assert slowest_s < STATUS_S_MAX * crowd()
     assert set(daemon.loaded()) == {"a", "p"}, "nothing was started"
 
 
@@ -508,7 +511,7 @@ def test_a_named_llama_cpp_is_started_watched_adopted_and_stopped(daemons, engin
     engine.client.stop(name, timeout=1)
     began = time.monotonic()
     daemon.until_loaded()
-    assert time.monotonic() - began < NOTICED_S_MAX
+    assert time.monotonic() - began < NOTICED_S_MAX * crowd()
     daemon.load("sibling")
     assert daemon.unload("sibling")["verified"]
     assert not engine.runs(name)

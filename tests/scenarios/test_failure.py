@@ -2,11 +2,13 @@
 
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from tests.pace import crowd
 from tests.scenarios.daemon import chat, model, running
 from tests.scenarios.world import fill, frozen, small_disk
 
@@ -24,7 +26,7 @@ def test_broken_model_breaker(daemons):
     assert refusals[-1]["retry_after_seconds"] > 1
     began = time.monotonic()
     daemon.refused("a")
-    assert time.monotonic() - began < 1, "at once"
+    assert time.monotonic() - began < 1 * crowd(), "at once"
     assert daemon.load("well")["status"] == "loaded"
     assert daemon.status()["used_mb"] == 1000, "nothing of it is left"
 
@@ -72,30 +74,32 @@ def test_dead_start_is_reported_at_once(daemons):
     daemon = daemons({"a": model(BIG, fake=FAILS)})
     late = []
     for _ in range(3):  # a busy machine may be late once
-        watch = Obituary(daemon, "a")
+        watch = Obituary(daemon)
         refused = daemon.refused("a")
         late.append(time.monotonic() - watch.died())
     assert refused["cause"] == "exited"
     assert "as it was told to" in "".join(refused["log_tail"])
-    assert min(late) < 0.2, late
+    assert min(late) < 0.2 * crowd(), late
 
 
 class Obituary:
-    """Sees when a model's server dies."""
+    """Sees when the daemon's only child, which lives for a third of a second, dies."""
 
-    def __init__(self, daemon, name):
-        self.daemon, self.name = daemon, name
+    def __init__(self, daemon):
+        self.tasks = Path(f"/proc/{daemon.process.pid}/task")
         self.died_at = 0.0
         self.thread = threading.Thread(target=self.look)
         self.thread.start()
 
     def look(self):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            for server in self.daemon.servers(self.name):
-                psutil.wait_procs([server], timeout=20)
+            born = " ".join(each.read_text() for each in self.tasks.glob("*/children")).split()
+            for pid in born:
+                psutil.wait_procs([psutil.Process(int(pid))], timeout=60)
                 self.died_at = time.monotonic()
                 return
+            time.sleep(0.01)
 
     def died(self):
         self.thread.join()

@@ -9,6 +9,7 @@ from typing import Self
 
 import pytest
 
+from tests.pace import crowd
 from tests.scenarios.daemon import Daemon, model
 
 BIG = 20000  # two of them do not fit together
@@ -60,7 +61,7 @@ def test_steady_traffic_cannot_starve_waiter(daemons):
         daemon.load("b")
         waited_s = time.monotonic() - began
     assert traffic.served > 3, "there was traffic"
-    assert waited_s < 2 + 5 + 3, "patience, drain, load"
+    assert waited_s < 2 + 5 + 3 * crowd(), "patience, drain, load"
 
 
 def test_priority_beats_fast_path(daemons):
@@ -107,11 +108,11 @@ def test_slow_stop_does_not_stall_ready_model(daemons):
     with ThreadPoolExecutor(1) as pool:
         unloading = pool.submit(daemon.unload, "a")
         daemon.until(lambda s: s["loaded_models"]["a"]["status"] == "unloading", "a unloads")
-        during = [timed(daemon, "b") for _ in range(30)]
+        during = [timed(daemon, "b") for _ in range(10)]
         assert daemon.loaded()["a"] == "unloading", "it still does"
         unloading.result()
     # Twice the slowest undisturbed answer, and 50 ms for a machine that others use as well.
-    assert median(during) < max(before) * 2 + 0.05
+    assert median(during) < max(before) * 2 + 0.05 * crowd()
 
 
 def timed(daemon: Daemon, name: str) -> float:
@@ -128,10 +129,10 @@ def test_loads_on_two_devices_run_together(daemons):
     cards = {"fake": [{"name": n, "total_mb": 24000, "release_lag_s": 0.2} for n in "xy"]}
     models = {name: model(BIG, fake={"load_s": 2}) for name in "ab"}
     daemon = daemons(models, devices=cards)
-    began = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(daemon.load, "ab"))
-    assert time.monotonic() - began < 3.8, "one after the other takes more than four seconds"
+    steps = [each["kind"] for each in daemon.decisions() if each["kind"] in ("load", "loaded")]
+    assert steps == ["load", "load", "loaded", "loaded"], "not one after the other"
 
 
 @pytest.mark.parametrize("priority", [1, 5])

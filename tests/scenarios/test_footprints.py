@@ -32,7 +32,7 @@ def on_host(daemons):
 def fill_context(daemon, name, tokens):
     """Have its server use nearly all of its context."""
     words = {"prompt": "word " * (tokens - 64), "n_predict": 16}
-    answer = httpx.post(daemon.endpoint(name) + "/v1/completions", json=words, timeout=120)
+    answer = httpx.post(daemon.endpoint(name) + "/v1/completions", json=words, timeout=300)
     assert answer.status_code == 200, answer.text
 
 

@@ -404,8 +404,8 @@ def test_shutdown_is_clean(daemons, on_shutdown, number):
         daemon.until(lambda s: s["loaded_models"].get("b"), "b loads")
         daemon.signal(number)
         assert daemon.process.wait(timeout=30) == 0
-        assert heard.result(timeout=5) is not None, "listeners are told the end"
-        refused = waiting.result(timeout=5)
+        assert heard.result(timeout=60) is not None, "listeners are told the end"
+        refused = waiting.result(timeout=60)
         assert refused.json()["code"] == "shutting_down"
         loading.join()
     assert "Traceback" not in daemon.log()

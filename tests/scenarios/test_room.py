@@ -2,6 +2,7 @@
 
 import time
 
+from tests.pace import crowd
 from tests.scenarios.daemon import model
 
 SWAPS = 25  # with real processes; the simulation makes thousands
@@ -22,7 +23,7 @@ def test_impossible_request_evicts_nothing(daemons):
     took_s = time.monotonic() - began
     assert (body["status"], body["code"]) == (507, "does_not_fit")
     assert daemon.loaded() == {"a": "loaded", "b": "loaded"}
-    assert took_s < 0.5, "refused without waiting for anything"
+    assert took_s < 0.5 * crowd(), "refused without waiting for anything"
     assert not daemon.decisions("evict")
 
 
@@ -56,7 +57,7 @@ def test_foreign_process_takes_the_room(daemons):
     daemon.load("a")
     assert daemon.status()["foreign_mb"] == 4096
     daemon.device(foreign_mb=12768)
-    answer = daemon.post("/models/load", {"model": "b", "wait": 1})
+    answer = daemon.post("/models/load", {"model": "b"})
     assert answer.status_code == 200, "a makes room: 12 GB of others and 20 of b fit"
     daemon.device(foreign_mb=0)
     daemon.unload("b")

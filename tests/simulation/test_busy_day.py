@@ -40,7 +40,7 @@ from tests.standins.memory import MemoryRegistry
 CLIENTS = 40
 DAY_S = 900.0
 SEEDS = 300
-SEEDS_QUICK = 100  # of them in `make check`; `make test` lives through the others as well
+SEEDS_QUICK = 30  # of them in `make check`; `make test` lives through the others as well
 RULES = Rules(
     patience_s=30,
     patience_loads=2,

@@ -91,9 +91,10 @@ def _lease_for(state: State, request: Requested, resident: Resident, now_s: floa
     if request.hold is None:
         return None
     expires_s = None if request.lease_s is None else now_s + request.lease_s
-    for held in state.leases_on(resident.instance):
-        if request.owner is not None and (held.owner, held.kind) == (request.owner, request.hold):
-            return replace(held, expires_s=expires_s, priority=request.priority)
+    if request.owner is not None:
+        for held in state.leases_on(resident.instance):
+            if (held.owner, held.kind) == (request.owner, request.hold):
+                return replace(held, expires_s=expires_s, priority=request.priority)
     return Lease(
         id=LeaseId(f"{resident.instance}-t{request.ticket}"),
         ticket=request.ticket,

@@ -1,5 +1,6 @@
 """Who waits for what, in order: priority, then arrival (R6). One line per model (R4)."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -34,7 +35,24 @@ class Line:
         self.checked = False  # whether it could start, as far as its files tell
         self.bringing = ""  # what it needs and is on its way here, in words
         self.brought_s = 0.0  # when that had arrived: its patience with others counts from then
-        self.priority = 0  # of the most important wish
+        self._priorities: Counter[int] = Counter()  # of the wishes
+
+    def add(self, wish: Wish) -> None:
+        self.wishes[wish.request.ticket] = wish
+        self._priorities[wish.request.priority] += 1
+
+    def remove(self, ticket: Ticket) -> Wish:
+        wish = self.wishes.pop(ticket)
+        priority = wish.request.priority
+        self._priorities[priority] -= 1
+        if not self._priorities[priority]:
+            del self._priorities[priority]
+        return wish
+
+    @property
+    def priority(self) -> int:
+        """Of the most important wish."""
+        return max(self._priorities)
 
     @property
     def first(self) -> Wish:
@@ -51,10 +69,6 @@ class Line:
     @property
     def waits_for_others_since_s(self) -> float:
         return max(self.arrived_s, self.brought_s)
-
-    def rank(self) -> None:
-        """Its place depends on who stands in it now."""
-        self.priority = max(wish.request.priority for wish in self.wishes.values())
 
     def wants_other_than(self, resident: Resident) -> bool:
         """Whether a caller waits for settings that the resident does not run with."""
@@ -94,11 +108,7 @@ class Queue:
             yield from line.wishes.values()
 
     def add(self, wish: Wish) -> None:
-        line = self._lines.setdefault(wish.model, Line(wish.model))
-        first = not line.wishes
-        line.wishes[wish.request.ticket] = wish
-        priority = wish.request.priority
-        line.priority = priority if first else max(line.priority, priority)
+        self._lines.setdefault(wish.model, Line(wish.model)).add(wish)
         self._model_of[wish.request.ticket] = wish.model
 
     def remove(self, ticket: Ticket) -> Wish | None:
@@ -106,11 +116,9 @@ class Queue:
         if model is None:
             return None
         line = self._lines[model]
-        wish = line.wishes.pop(ticket)
+        wish = line.remove(ticket)
         if not line.wishes:
             del self._lines[model]
-        elif wish.request.priority == line.priority:
-            line.rank()
         return wish
 
     def dissolve(self, model: ModelName) -> list[Ticket]:

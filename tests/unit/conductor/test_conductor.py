@@ -19,6 +19,7 @@ from orchestrator.core.values.messages import (
 )
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, ModelName
 from orchestrator.core.values.vram import DeviceId
 from orchestrator.errors import Denied
@@ -79,6 +80,23 @@ def test_a_lease_brings_its_model_up_and_ends_with_the_block():
         assert resident(conductor).state is ResidentState.READY
 
     play(scene)
+
+
+def test_ten_thousand_who_wait_are_served_by_one_load():
+    """And whoever is beyond that is refused at once. Over HTTP: scenarios/test_bad_input.py."""
+    places = 9_990
+
+    async def scene(conductor, world):
+        async with conductor.lease(A):
+            asked = [ask(conductor, B)[1] for _ in range(10_000)]
+            assert len(conductor.scheduler.state.queue) == places
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        kinds = [type(each) for each in outcomes]
+        assert (kinds.count(Grant), kinds.count(Denied)) == (places, 10)
+        assert resident(conductor, "b").lease_count == places
+        assert not world.complaints, "nobody was started twice"
+
+    play(scene, rules=Rules(queue_length_max=places))
 
 
 def test_a_lease_ends_with_the_block_however_it_ends():

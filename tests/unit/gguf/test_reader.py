@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.header import Header, Skipped
 from orchestrator.gguf.reader import KEYS_MAX, TENSORS_MAX, header_suffices, read_header
+from tests.pace import crowd
 from tests.unit.gguf.gguf_files import (
     ARRAY,
     F16,
@@ -213,7 +214,7 @@ def test_a_huge_hole_costs_neither_time_nor_memory(tmp_path: Path) -> None:
     started_s = perf_counter()
     with pytest.raises(GgufError, match="in all are allowed"):
         read_header(path)
-    assert perf_counter() - started_s < 1
+    assert perf_counter() - started_s < 1 * crowd()
 
 
 REAL = (FOOTPRINTS / "g270.gguf").read_bytes()
