@@ -370,7 +370,9 @@ class Registry(Protocol):
     async def page(self, page: Page) -> tuple[DecisionRecord, ...]: ...
 
     async def prune(self, *, before: datetime, keep_decisions: int) -> int:
-        """Delete finished operations and decisions that are old or too many; say how many.
+        """Delete what is old or too much; say how many rows.
+
+        Finished operations and decisions go by age and number, what was learned goes by number.
 
         The newest decision stays whatever its age: ids go on from it after a restart.
         """

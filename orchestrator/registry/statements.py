@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy.dialects.sqlite import insert
-from sqlmodel import Session, SQLModel, col, delete, func, or_, select, update
+from sqlmodel import Session, SQLModel, col, delete, func, or_, select, tuple_, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from orchestrator.ports import DecisionRecord, OperationState, Page
 from orchestrator.registry.encoding import Unreadable, instant
-from orchestrator.registry.tables import DECISIONS, DecisionRow, OperationRow, Table
+from orchestrator.registry.tables import DECISIONS, DecisionRow, LearnedRow, OperationRow, Table
 
 Problems = tuple[str, ...]
 K = TypeVar("K")
@@ -22,6 +22,10 @@ V = TypeVar("V")
 
 # Beside their age. At one load a minute a week; an operation takes about 200 bytes.
 FINISHED_OPERATIONS_KEPT_MAX = 10_000
+# The newest footprints, of one model and of all. A lost one costs a new measurement; a start reads
+# all of them.
+LEARNED_OF_A_MODEL_KEPT_MAX = 32
+LEARNED_KEPT_MAX = 4_096
 ORPHANED = (
     "The orchestrator was restarted before this ended. What it had begun is in the status; "
     "asking again joins it."
@@ -102,7 +106,26 @@ def prune(session: Session, before: datetime, keep_decisions: int) -> int:
     ended = session.exec(
         delete(OperationRow).where(or_(finished < limit_at, col(OperationRow.id).in_(surplus)))
     )
-    return decided.rowcount + ended.rowcount
+    return decided.rowcount + ended.rowcount + _prune_learned(session)
+
+
+def _prune_learned(session: Session) -> int:
+    model, settings, at = (
+        col(LearnedRow.model),
+        col(LearnedRow.settings),
+        col(LearnedRow.measured_at).desc(),
+    )
+    ranked = select(
+        model,
+        settings,
+        func.row_number().over(partition_by=model, order_by=at).label("of_model"),
+        func.row_number().over(order_by=at).label("of_all"),
+    ).subquery()
+    surplus = or_(
+        ranked.c.of_model > LEARNED_OF_A_MODEL_KEPT_MAX, ranked.c.of_all > LEARNED_KEPT_MAX
+    )
+    keys = select(ranked.c.model, ranked.c.settings).where(surplus)
+    return session.exec(delete(LearnedRow).where(tuple_(model, settings).in_(keys))).rowcount
 
 
 def end_orphans(session: Session, now: datetime) -> None:

@@ -12,7 +12,10 @@ from orchestrator.core.values.residents import ResidentState
 from orchestrator.errors import RegistryFailed
 from orchestrator.ports import OperationState, Registry
 from orchestrator.registry.sqlite import SqliteRegistry
-from orchestrator.registry.statements import FINISHED_OPERATIONS_KEPT_MAX
+from orchestrator.registry.statements import (
+    FINISHED_OPERATIONS_KEPT_MAX,
+    LEARNED_OF_A_MODEL_KEPT_MAX,
+)
 from tests.standins.memory import MemoryRegistry
 from tests.unit.registry.records import (
     ALL,
@@ -259,6 +262,23 @@ def test_prunes_decisions_that_are_too_many(scene):
         assert await registry.prune(before=NOON, keep_decisions=4) == 6
         kept = await registry.page(ALL)
         assert [record.id for record in kept] == [10, 9, 8, 7]
+
+    scene(acts)
+
+
+def test_prunes_the_oldest_of_what_was_learned_of_one_model(scene):
+    async def acts(registry):
+        for number in range(LEARNED_OF_A_MODEL_KEPT_MAX + 2):
+            record = learned(settings=f"s{number}")
+            await registry.learned.put(replace(record, measured_at=after(-number)))
+        await registry.learned.put(replace(learned("b"), measured_at=after(-999)))
+        assert await registry.prune(before=after(-99_999), keep_decisions=100) == 2
+        kept = {(record.model, record.settings) for record in await registry.learned.all()}
+        assert kept == {
+            ("b", "f16"),
+            *(("a", f"s{number}") for number in range(LEARNED_OF_A_MODEL_KEPT_MAX)),
+        }
+        assert await registry.prune(before=after(-99_999), keep_decisions=100) == 0
 
     scene(acts)
 

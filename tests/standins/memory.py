@@ -1,14 +1,18 @@
 """A registry without a disk, as fast and as orderly as a simulation needs it."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime
 from typing import Any, TypeVar
 
 from orchestrator.errors import RegistryFailed
-from orchestrator.ports import DecisionRecord, Operation, Page
-from orchestrator.registry.statements import FINISHED_OPERATIONS_KEPT_MAX
-from orchestrator.registry.tables import DECISIONS, OPERATIONS, Table, Tables
+from orchestrator.ports import DecisionRecord, LearnedRecord, Operation, Page
+from orchestrator.registry.statements import (
+    FINISHED_OPERATIONS_KEPT_MAX,
+    LEARNED_KEPT_MAX,
+    LEARNED_OF_A_MODEL_KEPT_MAX,
+)
+from orchestrator.registry.tables import DECISIONS, LEARNED, OPERATIONS, Table, Tables
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -63,9 +67,23 @@ class MemoryRegistry(Tables):
         finished = ended[: max(aged, len(ended) - FINISHED_OPERATIONS_KEPT_MAX)]
         for decision_id in surplus:
             del decisions[decision_id]
-        for _, key in finished:
-            del operations[key]
-        return len(surplus) + len(finished)
+        for _, operation_id in finished:
+            del operations[operation_id]
+        forgotten = self._surplus_learned()
+        for learned_key in forgotten:
+            del self._values[LEARNED.name][learned_key]
+        return len(surplus) + len(finished) + len(forgotten)
+
+    def _surplus_learned(self) -> list[tuple[str, str]]:
+        learned: dict[tuple[str, str], LearnedRecord] = self._values[LEARNED.name]
+        seen: Counter[str] = Counter()
+        surplus = []
+        newest_first = sorted(learned, key=lambda key: learned[key].measured_at, reverse=True)
+        for position, key in enumerate(newest_first, 1):
+            seen[key[0]] += 1
+            if position > LEARNED_KEPT_MAX or seen[key[0]] > LEARNED_OF_A_MODEL_KEPT_MAX:
+                surplus.append(key)
+        return surplus
 
     async def close(self) -> None:
         self._closed = True

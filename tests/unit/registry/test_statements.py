@@ -1,4 +1,5 @@
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -8,13 +9,14 @@ from orchestrator.ports import Page
 from orchestrator.registry import statements
 from orchestrator.registry.database import open_database
 from orchestrator.registry.migrations import MIGRATIONS
-from orchestrator.registry.statements import FINISHED_OPERATIONS_KEPT_MAX
-from orchestrator.registry.tables import DECISIONS, LEASES, OPERATIONS, PINS, RESIDENTS
+from orchestrator.registry.statements import FINISHED_OPERATIONS_KEPT_MAX, LEARNED_KEPT_MAX
+from orchestrator.registry.tables import DECISIONS, LEARNED, LEASES, OPERATIONS, PINS, RESIDENTS
 from tests.unit.registry.records import (
     NOON,
     after,
     decision,
     finished,
+    learned,
     lease,
     operation,
     pin,
@@ -138,9 +140,23 @@ def test_orphaned_operations_end_as_failed_and_are_pruned_later(session):
     assert statements.prune(session, after(6), 10) == 2
 
 
+def test_what_was_learned_is_bounded_over_all_models_too(session):
+    session.add_all(
+        LEARNED.encode(replace(learned(f"m{number}"), measured_at=after(-number)))
+        for number in range(LEARNED_KEPT_MAX + 2)
+    )
+    session.flush()
+    assert statements.prune(session, NOON, 10) == 2
+    assert statements.find(session, LEARNED, (f"m{LEARNED_KEPT_MAX}", "f16")) == (None, ())
+    assert statements.find(session, LEARNED, (f"m{LEARNED_KEPT_MAX - 1}", "f16"))[0] is not None
+
+
 def test_finished_operations_that_are_too_many_go_oldest_first(session):
-    for number in range(FINISHED_OPERATIONS_KEPT_MAX + 2):
-        statements.upsert(session, OPERATIONS.encode(finished(f"o{number}", after(number))))
+    session.add_all(
+        OPERATIONS.encode(finished(f"o{number}", after(number)))
+        for number in range(FINISHED_OPERATIONS_KEPT_MAX + 2)
+    )
+    session.flush()
     assert statements.prune(session, NOON, 10) == 2
     assert statements.find(session, OPERATIONS, "o1") == (None, ())
     assert statements.find(session, OPERATIONS, "o2")[0] is not None
