@@ -99,7 +99,9 @@ class Remote:
         secure = parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
-        sent = {**headers, **self._credentials()}
+        sent = dict(headers)
+        if self.api_key is not None:
+            sent["Authorization"] = f"Bearer {self.api_key}"
         if method != "GET":
             sent["Content-Type"] = "application/json"
         try:
@@ -115,9 +117,6 @@ class Remote:
             raise self._not_reached(error) from error
         finally:
             connection.close()
-
-    def _credentials(self) -> dict[str, str]:
-        return {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key}"}
 
     def _not_reached(self, error: Exception) -> NotReached:
         if isinstance(error, ConnectionRefusedError):

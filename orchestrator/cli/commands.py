@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -105,11 +106,7 @@ def _decisions(event: Json) -> list[Json]:
     if event.get("type") == "decision":
         return [event]
     recent = event.get("decisions") if event.get("type") == "snapshot" else None
-    return _by_id(recent) if isinstance(recent, list) else []
-
-
-def _by_id(decisions: list[Any]) -> list[Json]:
-    return sorted(decisions, key=lambda decision: decision["id"])
+    return sorted(recent, key=itemgetter("id")) if isinstance(recent, list) else []
 
 
 def _tell(decision: Json, *, as_json: bool) -> None:
@@ -161,14 +158,13 @@ def unload(remote: Remote, words: Namespace) -> int:
     return DONE
 
 
-def pin(remote: Remote, words: Namespace) -> int:
-    show(remote.ask("PUT", f"{_model(words)}/pin"), render.pinned_lines, as_json=words.json)
+def pin(remote: Remote, words: Namespace, method: str = "PUT") -> int:
+    show(remote.ask(method, f"{_model(words)}/pin"), render.pinned_lines, as_json=words.json)
     return DONE
 
 
 def unpin(remote: Remote, words: Namespace) -> int:
-    show(remote.ask("DELETE", f"{_model(words)}/pin"), render.pinned_lines, as_json=words.json)
-    return DONE
+    return pin(remote, words, "DELETE")
 
 
 def reload(remote: Remote, words: Namespace) -> int:

@@ -8,9 +8,10 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -24,7 +25,6 @@ from orchestrator.errors import Failed
 
 PROGRAM_S = 10.0  # for a program to print its version; a cold disk takes seconds
 ANSWER_S = 3.0  # for a daemon on this machine, ours or Docker's
-PYTHON_MIN = (3, 11)
 HOST_FREE_BYTES_MIN = 1 * GiB  # the smallest useful model with its server
 STATE_FREE_BYTES_MIN = 200 << 20  # the registry and some logs
 TEXT_CHARS_MAX = 200  # of what a program said
@@ -36,12 +36,17 @@ class Condition(StrEnum):
     PROBLEM = "problem"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     verdict: Condition
     what: str
     detail: str
     remedy: str = ""
+
+
+_ok = partial(Finding, Condition.OK)
+_missing = partial(Finding, Condition.MISSING)
+_problem = partial(Finding, Condition.PROBLEM)
 
 
 def examine(config: Config, search_path: str) -> list[Finding]:
@@ -68,11 +73,7 @@ def needs_help(findings: Sequence[Finding]) -> bool:
 
 
 def python() -> Finding:
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    if sys.version_info[:2] < PYTHON_MIN:
-        wanted = ".".join(str(part) for part in PYTHON_MIN)
-        return _problem("Python", version, f"install Python {wanted} or newer")
-    return _ok("Python", version)
+    return _ok("Python", ".".join(map(str, sys.version_info[:3])))
 
 
 def nvml(source: DeviceSource) -> Finding:
@@ -198,7 +199,8 @@ def state_dir(path: Path) -> Finding:
 def port(host: str, number: int) -> Finding:
     what = "port"
     try:
-        family, kind, _, _, address = next(_addresses(host, number))
+        found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
@@ -221,24 +223,6 @@ def _is_ours(host: str, number: int) -> bool:
     return health.body.get("service") == "model-orchestrator"
 
 
-def _addresses(
-    host: str, number: int
-) -> Iterator[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object, ...]]]:
-    yield from socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-
-
 def _clip(text: str) -> str:
     said = " ".join(text.split())
     return said if len(said) <= TEXT_CHARS_MAX else f"{said[: TEXT_CHARS_MAX - 1]}…"
-
-
-def _ok(what: str, detail: str) -> Finding:
-    return Finding(verdict=Condition.OK, what=what, detail=detail)
-
-
-def _missing(what: str, detail: str, remedy: str) -> Finding:
-    return Finding(verdict=Condition.MISSING, what=what, detail=detail, remedy=remedy)
-
-
-def _problem(what: str, detail: str, remedy: str) -> Finding:
-    return Finding(verdict=Condition.PROBLEM, what=what, detail=detail, remedy=remedy)

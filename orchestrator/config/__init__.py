@@ -9,7 +9,6 @@ from orchestrator.config.loading import (
     load_config,
     load_services,
     parse_model,
-    to_catalogue,
 )
 from orchestrator.config.models import Estimate
 
@@ -23,5 +22,4 @@ __all__ = [
     "load_config",
     "load_services",
     "parse_model",
-    "to_catalogue",
 ]

@@ -169,11 +169,6 @@ def parse_model(
     return spec
 
 
-def to_catalogue(config: Config) -> dict[ModelName, ModelSpec]:
-    """The models of the file, in a mapping that the caller may change."""
-    return dict(config.catalogue)
-
-
 def config_schema() -> dict[str, object]:
     """The JSON Schema of the file, for editors."""
     schema = _document().json_schema()

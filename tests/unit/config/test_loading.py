@@ -16,7 +16,6 @@ from orchestrator.config import (
     load_config,
     load_services,
     parse_model,
-    to_catalogue,
 )
 from orchestrator.config.yaml_lines import read_yaml
 from orchestrator.core.values.footprints import Footprint
@@ -155,12 +154,6 @@ def test_the_command_line_wins_over_the_file(written):
     assert (config.server.host, config.server.port) == ("::1", 0)
 
 
-def test_the_catalogue_may_be_changed_without_changing_the_config(config):
-    catalogue = to_catalogue(config)
-    del catalogue["chat"]
-    assert "chat" in config.catalogue
-
-
 @pytest.mark.parametrize(
     ("aliases", "word"),
     [
@@ -294,7 +287,7 @@ def test_a_name_that_cannot_be(config, name):
 
 
 def test_a_model_is_held_against_the_catalogue_of_the_moment(config):
-    taken = to_catalogue(config)
+    taken = dict(config.catalogue)
     del taken["chat"]
     body = {"service": "rehearsal", "vram_mb": 1, "aliases": ["talk"]}
     assert parse_model(config, "new", body, taken=taken).aliases == ("talk",)
