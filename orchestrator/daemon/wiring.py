@@ -34,11 +34,7 @@ from orchestrator.devices.machine import Machine, detect
 from orchestrator.devices.nvml import NvmlDevices, ask_driver
 from orchestrator.devices.nvml_driver import Trouble
 from orchestrator.engines.composed import ComposedEngine
-from orchestrator.engines.defined_elsewhere import (
-    ExternalLauncher,
-    Lacking,
-    NamedContainerLauncher,
-)
+from orchestrator.engines.defined_elsewhere import ExternalLauncher, Lacking, NamedContainerLauncher
 from orchestrator.engines.fake import StandInLauncher
 from orchestrator.engines.health_path import HealthPathTalker
 from orchestrator.engines.http import ServerHttp

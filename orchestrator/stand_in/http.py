@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
 
 HEAD_BYTES_MAX = 64 << 10
 BODY_BYTES_MAX = 64 << 20  # a chat with pictures inside, as base64
@@ -142,14 +141,10 @@ class Connection:
     def _exactly(self, size: int) -> bytes:
         if size > BODY_BYTES_MAX:
             raise BadRequest("the body is too large")
-        data = _read(self._input, size)
+        data = self._input.read(size) if size else b""
         if len(data) < size:
             raise ClientGone
         return data
-
-
-def _read(source: BinaryIO, size: int) -> bytes:
-    return source.read(size) if size else b""
 
 
 def _size(text: str, base: int) -> int:

@@ -74,23 +74,19 @@ class Talk:
                 connection.answer(200, self._models())
             case "POST", "/v1/chat/completions":
                 order = _parse(request.body)
-                self._say(connection, order, _last_message(order), _ChatShape)
+                self._say(connection, order, _last_message(order), is_chat=True)
             case "POST", "/v1/completions":
                 order = _parse(request.body)
-                self._say(connection, order, _text(order.get("prompt", "")), _TextShape)
+                self._say(connection, order, _text(order.get("prompt", "")), is_chat=False)
             case "POST", "/v1/embeddings":
                 self._embed(connection, _parse(request.body))
             case _:
                 raise RequestRefused(404, "not_found_error", "File Not Found")
 
-    def _say(
-        self, connection: Connection, order: Json, said: str, shape: "type[_ChatShape | _TextShape]"
-    ) -> None:
+    def _say(self, connection: Connection, order: Json, said: str, *, is_chat: bool) -> None:
         count = self._token_count(order)
         text = f"This is {self._model} (pid {os.getpid()}). You said: {said}"
-        answer = shape(
-            _origin(self._model), prompt_tokens=len(said.split()), predicted_tokens=count
-        )
+        answer = _Answer(_origin(self._model), is_chat, len(said.split()), count)
         with self._slot(connection):
             self._count(prompt=answer.prompt_tokens)
             if order.get("stream") is True:
@@ -199,50 +195,38 @@ class Talk:
 
 
 @dataclass(frozen=True, slots=True)
-class _ChatShape:
+class _Answer:
+    """An answer in the shape of a chat or of a plain completion, whole or in chunks."""
+
     origin: Json
+    is_chat: bool
     prompt_tokens: int
     predicted_tokens: int
 
     def whole(self, text: str) -> Json:
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "finish_reason": "stop", "message": message}
-        return self._frame("chat.completion", [choice]) | {"usage": _usage(self)}
+        said: Json = {"message": {"role": "assistant", "content": text}}
+        return self._frame("", said if self.is_chat else {"text": text}, "stop") | self._usage()
 
     def chunk(self, text: str) -> Json:
-        delta = {"role": "assistant", "content": text}
-        return self._frame(
-            "chat.completion.chunk", [{"index": 0, "finish_reason": None, "delta": delta}]
-        )
+        said: Json = {"delta": {"role": "assistant", "content": text}}
+        return self._frame(".chunk", said if self.is_chat else {"text": text}, None)
 
     def last_chunk(self, *, with_usage: bool) -> Json:
-        choice = {"index": 0, "finish_reason": "stop", "delta": {}}
-        frame = self._frame("chat.completion.chunk", [choice])
-        return frame | {"usage": _usage(self)} if with_usage else frame
+        frame = self._frame(".chunk", {"delta": {}} if self.is_chat else {"text": ""}, "stop")
+        return frame | self._usage() if with_usage else frame
 
-    def _frame(self, kind: str, choices: list[Json]) -> Json:
-        return {"object": kind, **self.origin, "choices": choices}
+    def _frame(self, chunk: str, said: Json, finish_reason: str | None) -> Json:
+        kind = f"chat.completion{chunk}" if self.is_chat else "text_completion"
+        choice = {"index": 0, "finish_reason": finish_reason, **said}
+        return {"object": kind, **self.origin, "choices": [choice]}
 
-
-@dataclass(frozen=True, slots=True)
-class _TextShape:
-    origin: Json
-    prompt_tokens: int
-    predicted_tokens: int
-
-    def whole(self, text: str) -> Json:
-        return self._frame(text, "stop") | {"usage": _usage(self)}
-
-    def chunk(self, text: str) -> Json:
-        return self._frame(text, None)
-
-    def last_chunk(self, *, with_usage: bool) -> Json:
-        frame = self._frame("", "stop")
-        return frame | {"usage": _usage(self)} if with_usage else frame
-
-    def _frame(self, text: str, finish_reason: str | None) -> Json:
-        choice = {"index": 0, "finish_reason": finish_reason, "text": text}
-        return {"object": "text_completion", **self.origin, "choices": [choice]}
+    def _usage(self) -> Json:
+        usage = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.predicted_tokens,
+            "total_tokens": self.prompt_tokens + self.predicted_tokens,
+        }
+        return {"usage": usage}
 
 
 def _origin(model: str) -> Json:
@@ -251,14 +235,6 @@ def _origin(model: str) -> Json:
         "id": f"cmpl-{os.getpid()}-{time.monotonic_ns()}",
         "model": model,
         "created": int(time.time()),
-    }
-
-
-def _usage(answer: _ChatShape | _TextShape) -> Json:
-    return {
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.predicted_tokens,
-        "total_tokens": answer.prompt_tokens + answer.predicted_tokens,
     }
 
 

@@ -17,27 +17,24 @@ PROGRAM = "llama-server"  # on the image's PATH
 STOP_GRACE_S = 10.0  # it ends its running answers first; then it is killed
 # What the server of our image accepts: a container cannot be asked for --help before it is made.
 # Held against the pinned build by the contract suite.
-IMAGE_FLAGS = Flags(
-    names=frozenset(
-        {
-            *("--kv-unified", "--no-kv-unified", "--cache-ram", "--fit", "--device", "-fa"),
-            "--ctx-checkpoints",
-            *("--no-mmproj-offload", "--load-mode", "--metrics", "--slots", "--jinja"),
-            *("--no-jinja", "--embeddings", "--cors-origins", "--no-ui"),
-        }
-    ),
-    valued=frozenset(
-        {
-            "--cache-ram",
-            "--ctx-checkpoints",
-            "--fit",
-            "--device",
-            "-fa",
-            "--load-mode",
-            "--cors-origins",
-        }
-    ),
+_VALUED = frozenset(
+    {
+        "--cache-ram",
+        "--ctx-checkpoints",
+        "--fit",
+        "--device",
+        "-fa",
+        "--load-mode",
+        "--cors-origins",
+    }
 )
+_SWITCHES = frozenset(
+    {
+        *("--kv-unified", "--no-kv-unified", "--no-mmproj-offload", "--metrics", "--slots"),
+        *("--jinja", "--no-jinja", "--embeddings", "--no-ui"),
+    }
+)
+IMAGE_FLAGS = Flags(names=_VALUED | _SWITCHES, valued=_VALUED)
 
 
 class LlamaImageLauncher:

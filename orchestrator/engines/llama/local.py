@@ -32,11 +32,6 @@ class LlamaBinaryLauncher:
         self._file_problem = file_problem
         self._binary: Binary | None = None
 
-    @property
-    def binary(self) -> Binary | None:
-        """The server that launches use; None until one has been found to work."""
-        return self._binary
-
     async def prepare(self) -> Failure | None:
         """Find a server that works, or say why there is none. Cheap while the file stays."""
         if self._binary is not None:

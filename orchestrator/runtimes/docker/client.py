@@ -17,11 +17,6 @@ from requests.adapters import BaseAdapter
 
 
 class Client(APIClient):
-    def __init__(self, url: str, timeout_s: int) -> None:
-        """Raise what the SDK raises if the engine does not answer."""
-        # Negotiates the version: engines are older and newer than the SDK.
-        super().__init__(base_url=url, version="auto", timeout=timeout_s)
-
     def mount(self, prefix: str | bytes, adapter: BaseAdapter) -> None:
         if isinstance(adapter, UnixHTTPAdapter):
             adapter = _Adapter(f"http+unix://{adapter.socket_path}", adapter.timeout)

@@ -175,13 +175,8 @@ class DockerEngine:
 
     async def inspect(self, container: str) -> Container | None:
         """None: there is no such container. Raise Unreachable if Docker does not tell."""
-        try:
-            seen = await self._read(lambda client: client.inspect_container(container))
-        except EngineRefused as refused:
-            if refused.not_there:
-                return None
-            raise
-        return _container(seen)
+        seen = await self._find(lambda client: client.inspect_container(container))
+        return None if seen is None else _container(seen)
 
     async def list_ids(self, labels: Mapping[str, str]) -> list[str]:
         """Containers in any state that carry all these labels."""
@@ -200,13 +195,8 @@ class DockerEngine:
 
     async def image_id(self, image: str) -> str | None:
         """What the name stands for now; None: there is no such image. Raise as `inspect` does."""
-        try:
-            seen = await self._read(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
-        except EngineRefused as refused:
-            if refused.not_there:
-                return None
-            raise
-        return str(seen["Id"])
+        seen = await self._find(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
+        return None if seen is None else str(seen["Id"])
 
     async def pull(self, image: str, hear: Callable[[PullLine], None]) -> None:
         """Return when the image is here. Raise EngineRefused if its registry does not give it.
@@ -246,21 +236,25 @@ class DockerEngine:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._drop_client()
 
+    async def _find(self, do: Callable[[Client], Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        try:
+            return await self._read(do)
+        except EngineRefused as refused:
+            if refused.not_there:
+                return None
+            raise
+
     async def _read(self, do: Callable[[Client], T]) -> T:
         """A call that changes nothing, so a connection that has gone stale costs a second try."""
-        try:
-            return await self._call(self._awaited(do), self.deadlines.call_s)
-        except _ConnectionLost:
-            return await self._call(self._awaited(do), self.deadlines.call_s)
-
-    def _awaited(self, do: Callable[[Client], T]) -> Callable[[Client], T]:
-        """The same, as a question that is answered within milliseconds."""
 
         def ask(client: Client) -> T:
-            with self.liveness.awaited():
+            with self.liveness.awaited():  # it is answered within milliseconds
                 return do(client)
 
-        return ask
+        try:
+            return await self._call(ask, self.deadlines.call_s)
+        except _ConnectionLost:
+            return await self._call(ask, self.deadlines.call_s)
 
     async def _call(self, do: Callable[[Client], T], deadline_s: float) -> T:
         loop = asyncio.get_running_loop()
@@ -309,7 +303,8 @@ class DockerEngine:
         """The client of all threads. Raise Unreachable after `close`."""
         client = self._client
         if client is None:
-            fresh = Client(self.url, self._socket_timeout_s())
+            # "auto" negotiates the version: engines are older and newer than the SDK.
+            fresh = Client(self.url, "auto", self._socket_timeout_s())
             with self._lock:
                 if self._client is None and not self._closed:
                     self._client = fresh

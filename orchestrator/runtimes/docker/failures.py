@@ -27,12 +27,7 @@ _MEANINGS: tuple[tuple[str, FailureReason, str], ...] = (
         "Generate the specification: `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`.",
     ),
     (
-        "port is already allocated",
-        FailureReason.PORT,
-        "Somebody else listens on the port that the container publishes.",
-    ),
-    (
-        "address already in use",
+        "port is already allocated|address already in use",
         FailureReason.PORT,
         "Somebody else listens on the port that the container publishes.",
     ),
@@ -42,12 +37,7 @@ _MEANINGS: tuple[tuple[str, FailureReason, str], ...] = (
         "The models directory must exist on the engine's host, under the name given as its source.",
     ),
     (
-        "executable file not found",
-        FailureReason.BINARY_MISSING,
-        "The image does not hold the program that the service starts: rebuild or change the image.",
-    ),
-    (
-        "no such file or directory",
+        "executable file not found|no such file or directory",
         FailureReason.BINARY_MISSING,
         "The image does not hold the program that the service starts: rebuild or change the image.",
     ),

@@ -1,7 +1,5 @@
 """Pulls the image of a service from its registry, where the operator wants that."""
 
-from collections.abc import Mapping
-
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.errors import Unreachable
@@ -61,12 +59,8 @@ class Layers:
             self._done[line.layer] = self._total[line.layer]
 
     def in_words(self) -> str:
-        done, total = _sum(self._done), _sum(self._total)
+        done, total = sum(self._done.values()), sum(self._total.values())
         return f": {100 * done // total} %, {done // _MIB} of {total // _MIB} MiB" if total else ""
-
-
-def _sum(layers: Mapping[str, int]) -> int:
-    return sum(layers.values())
 
 
 def _not_pulled(image: str, refused: EngineRefused) -> Failure:

@@ -143,9 +143,7 @@ class DockerRuntime:
             if seen is None or self._unsettled(_instance(seen)):
                 continue
             if seen.running:
-                running = self._running(seen)
-                model = ModelName(seen.labels.get(LABEL_MODEL, ""))
-                found.append(Found(instance=_instance(seen), model=model, running=running))
+                found.append(self._found(seen))
             else:
                 with suppress(EngineRefused):  # it is being removed already
                     await self._engine.remove(seen.id)
@@ -163,8 +161,7 @@ class DockerRuntime:
                 continue
             seen = await _answer(self._engine.inspect(container))
             if seen is not None and seen.running:
-                model = ModelName(labels.get(LABEL_MODEL, ""))
-                found.append(Found(instance=instance, model=model, running=self._running(seen)))
+                found.append(self._found(seen))
         return found
 
     async def already(self, launch: Launch) -> Running | None:
@@ -306,6 +303,10 @@ class DockerRuntime:
     def _unsettled(self, instance: InstanceId) -> bool:
         """Whether it is being started or removed: `discover` must not report it."""
         return instance in self._starting or instance in self._leftovers.removing
+
+    def _found(self, seen: Container) -> Found:
+        model = ModelName(seen.labels.get(LABEL_MODEL, ""))
+        return Found(instance=_instance(seen), model=model, running=self._running(seen))
 
     def _running(self, seen: Container) -> Running:
         ref = ContainerRef(container=seen.id, name=seen.name, ours=True)

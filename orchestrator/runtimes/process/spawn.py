@@ -26,20 +26,8 @@ MARK_PORT = "VRAM_ORCHESTRATOR_PORT"
 # business (API keys); which GPUs it sees is for its own launch to say.
 INHERITED = frozenset(
     {
-        "PATH",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "LANG",
-        "LC_ALL",
-        "LC_CTYPE",
-        "TZ",
-        "TMPDIR",
-        "LD_LIBRARY_PATH",
-        "CUDA_HOME",
-        "CUDA_PATH",
-        "CUDA_CACHE_PATH",
-        "CUDA_CACHE_MAXSIZE",
+        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
+        *("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "CUDA_CACHE_PATH", "CUDA_CACHE_MAXSIZE"),
     }
 )
 
