@@ -23,6 +23,7 @@ from orchestrator.web.rest.docs import document
 
 GUARDED = {"403", "413", "415", "421"}  # any route's, before anything is read (R16)
 EXAMPLE = "application/json"
+ERROR = "ErrorBody"  # has a page of its own
 
 
 @cache
@@ -49,12 +50,19 @@ def _definitions() -> Mapping[str, Schema]:
 @cache
 def answer_shapes() -> Mapping[str, str]:
     """Shapes that answers are made of, with the anchors of their headings."""
+    bodies = {_body_schema(route).get("$ref", "").rpartition("/")[2] for *_, route in _routes()}
     names = (
         name
         for name, each in _definitions().items()
-        if "properties" in each and not name.endswith("Body")
+        if "properties" in each and name not in bodies and name != ERROR
     )
     return {name: f"#{name.lower()}" for name in sorted(names)}
+
+
+def _body_schema(route: dict[str, Any]) -> Schema:
+    content = route.get("requestBody", {}).get("content", {})
+    found: Schema = content.get(EXAMPLE, {}).get("schema", {})
+    return found
 
 
 def _routes() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -112,10 +120,9 @@ def _parameters(route: dict[str, Any]) -> str:
 
 
 def _body(route: dict[str, Any]) -> str:
-    content = route.get("requestBody", {}).get("content", {}).get(EXAMPLE)
-    if content is None:
+    schema = resolved(_body_schema(route), _definitions())
+    if not schema:
         return ""
-    schema = resolved(content["schema"], _definitions())
     example = next(iter(schema.get("examples", ())), None)
     shown = f"```json\n{json.dumps(example)}\n```" if example else ""
     if "properties" not in schema:
