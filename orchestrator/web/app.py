@@ -13,8 +13,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from orchestrator.config.sections import ServerSettings
+from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
-from orchestrator.web.desk import Desk
 from orchestrator.web.guard import Admission, Guard
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
@@ -34,7 +34,7 @@ TAGS = ("models", "leases", "daemon", "events", "for other tools")  # in the ord
 
 
 def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
-    """The application. `desk` is whoever answers for the daemon: the conductor, in earnest."""
+    """The application. It holds no state of the daemon: every answer comes from the desk."""
     app = FastAPI(
         title="VRAM Orchestrator",
         version=version,

@@ -1,6 +1,6 @@
 """What many ask for again and again, encoded once: the status and the list of models."""
 
-from orchestrator.web.desk import Desk
+from orchestrator.desk.desk import Desk
 from orchestrator.web.wire import shaping
 from orchestrator.web.wire.denials import encode
 from orchestrator.web.wire.models import Shelf

@@ -21,7 +21,7 @@ from orchestrator.conductor.history import (
     Spanned,
     Subscription,
 )
-from orchestrator.web.desk import Desk
+from orchestrator.desk.desk import Desk
 from orchestrator.web.live.cache import Board
 from orchestrator.web.wire import happenings, shaping
 from orchestrator.web.wire.denials import Declined, Denial, WebCode, encode

@@ -5,12 +5,12 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from orchestrator.core.values.vram import DeviceId, MiB
+from orchestrator.desk.desk import Desk
 from orchestrator.orders import FakeDeviceOrder
 from orchestrator.ports import OperationState
-from orchestrator.web.desk import Desk, DeskOf
 from orchestrator.web.rest.docs import EVERY_WRITE, answers
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import IdPath, answer, encoded, not_found
+from orchestrator.web.rest.responses import DeskOf, IdPath, answer, encoded, not_found
 from orchestrator.web.wire import examples, shapes, shaping
 from orchestrator.web.wire.denials import Declined, Denial, WebCode, encode
 

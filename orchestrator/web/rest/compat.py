@@ -11,14 +11,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from orchestrator.core.values.residents import Resident
+from orchestrator.desk.desk import Desk
 from orchestrator.errors import Denied
 from orchestrator.orders import NAME_CHARS_MAX, UnloadOrder
-from orchestrator.web.desk import Desk, DeskOf
 from orchestrator.web.live.feed import Dialect, Listener
 from orchestrator.web.live.sse import EventStream
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, streamed
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import FeedOf, answer
+from orchestrator.web.rest.responses import DeskOf, FeedOf, answer
 from orchestrator.web.wire import examples, shaping
 from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip
 

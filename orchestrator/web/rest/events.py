@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from orchestrator.core.values.messages import DecisionKind
 from orchestrator.core.values.specs import ModelName
+from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX
-from orchestrator.web.desk import Desk, DeskOf
 from orchestrator.web.live.feed import Listener
 from orchestrator.web.live.sse import EventStream
 from orchestrator.web.rest.docs import EVENT_STREAM, answers
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import FeedOf, answer
+from orchestrator.web.rest.responses import DeskOf, FeedOf, answer
 from orchestrator.web.wire import examples, happenings, shapes
 
 EVENTS_MAX = 500

@@ -3,11 +3,18 @@
 from fastapi import APIRouter, Request, Response
 
 from orchestrator.core.values.leases import LeaseId
+from orchestrator.desk.desk import Desk
 from orchestrator.orders import RenewOrder, RoomOrder
-from orchestrator.web.desk import Desk, DeskOf
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, denied
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import NO_CONTENT, IdPath, answer, not_found, unless_gone
+from orchestrator.web.rest.responses import (
+    NO_CONTENT,
+    DeskOf,
+    IdPath,
+    answer,
+    not_found,
+    unless_gone,
+)
 from orchestrator.web.wire import examples, shapes, shaping
 
 router = APIRouter(tags=["leases"], route_class=JsonRoute)

@@ -7,14 +7,15 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.specs import ModelName, ModelSpec
+from orchestrator.desk.desk import Desk
 from orchestrator.errors import Denied
 from orchestrator.orders import EstimateOrder, LoadOrder, LoadOutcome, UnloadOrder
-from orchestrator.web.desk import Desk, DeskOf
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, denied
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import (
     NO_CONTENT,
     BoardOf,
+    DeskOf,
     ModelPath,
     answer,
     encoded,

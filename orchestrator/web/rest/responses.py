@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
@@ -17,6 +18,11 @@ JSON = "application/json"
 NO_CONTENT = 204
 
 T = TypeVar("T")
+
+
+async def _desk_of(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
 
 
 async def _board_of(request: Request) -> Board:
@@ -29,6 +35,7 @@ async def _feed_of(request: Request) -> Feed:
     return feed
 
 
+DeskOf = Annotated[Desk, Depends(_desk_of)]
 BoardOf = Annotated[Board, Depends(_board_of)]
 FeedOf = Annotated[Feed, Depends(_feed_of)]
 ModelPath = Annotated[
