@@ -52,7 +52,7 @@ def answer_shapes() -> Mapping[str, str]:
     names = (
         name
         for name, each in _definitions().items()
-        if "properties" in each and not name.endswith("Body")
+        if "properties" in each and not name.endswith(("Body", "Order"))
     )
     return {name: f"#{name.lower()}" for name in sorted(names)}
 

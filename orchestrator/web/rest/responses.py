@@ -12,7 +12,7 @@ from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
-from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, encode
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip, encode
 
 JSON = "application/json"
 NO_CONTENT = 204
@@ -60,9 +60,11 @@ def encoded(body: bytes, status: int = 200, headers: Mapping[str, str] | None = 
     return Response(body, status, headers, JSON)
 
 
-def not_found(what: str, name: str, remedy: str) -> Declined:
-    return Declined(
-        Denial(code=WebCode.NOT_FOUND, detail=f"There is no {what} {clip(name)}.", remedy=remedy)
+def not_found(what: str, name: str, remedy: str) -> Answered:
+    return Answered(
+        ErrorAnswer(
+            code=WebCode.NOT_FOUND, detail=f"There is no {what} {clip(name)}.", remedy=remedy
+        )
     )
 
 

@@ -117,9 +117,9 @@ def scope(method="POST", path="/models/load", *headers, scheme="http"):
 
 
 def test_two_hosts_are_none():
-    denial = judge(scope("GET", "/", (b"host", b"localhost"), (b"host", b"localhost")), Admission())
-    assert denial is not None
-    assert denial.code == "bad_host"
+    error = judge(scope("GET", "/", (b"host", b"localhost"), (b"host", b"localhost")), Admission())
+    assert error is not None
+    assert error.code == "bad_host"
 
 
 @pytest.mark.parametrize("space", [b"\xa0", b"\x85", b"\x1c", b"\x0b"])
@@ -204,9 +204,9 @@ def test_bodies_for_model_servers_may_be_larger():
         (b"content-type", b"application/json"),
     )
     assert judge(scope("POST", "/v1/chat/completions", *headers), limits) is None
-    denial = judge(scope("POST", "/models/load", *headers), limits)
-    assert denial is not None
-    assert denial.code == "too_large"
+    error = judge(scope("POST", "/models/load", *headers), limits)
+    assert error is not None
+    assert error.code == "too_large"
 
 
 def test_forged_host_does_not_change_which_route_is_meant(office):

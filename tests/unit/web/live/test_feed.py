@@ -16,7 +16,7 @@ from orchestrator.web.live.feed import (
     Dialect,
     Feed,
 )
-from orchestrator.web.wire.denials import Declined
+from orchestrator.web.wire.error_answers import Answered
 from tests.unit.web.office import Office
 from tests.unit.web.samples import spec
 
@@ -144,9 +144,9 @@ def test_listeners_are_bounded_and_places_come_back(office):
         places = [feed.admit() for _ in range(LISTENERS_MAX)]
         for place in places:
             place.__enter__()
-        with pytest.raises(Declined) as refused, feed.admit():
+        with pytest.raises(Answered) as refused, feed.admit():
             pass
-        assert refused.value.denial.code == "too_many_listeners"
+        assert refused.value.answer.code == "too_many_listeners"
         places[0].__exit__(None, None, None)
         with feed.admit():
             assert feed.listeners == LISTENERS_MAX

@@ -7,7 +7,14 @@ from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import RegistryFailed
-from orchestrator.web.wire.denials import MEANINGS, Denial, WebCode, denial_of, encode, error_body
+from orchestrator.web.wire.error_answers import (
+    MEANINGS,
+    ErrorAnswer,
+    WebCode,
+    encode,
+    error_body,
+    error_of,
+)
 from tests.standins.memory import MemoryRegistry
 from tests.unit.web.office import Office
 
@@ -50,8 +57,8 @@ def test_no_code_belongs_to_two():
 
 @pytest.mark.parametrize("code", [c for c in MEANINGS if MEANINGS[c].status in (429, 503)])
 def test_every_429_and_503_says_when_to_come_back(code):
-    assert error_body(Denial(code=code, detail="No."), "/x")["retry_after_seconds"] == 5
-    later = Denial(code=code, detail="No.", retry_after_s=0.2)
+    assert error_body(ErrorAnswer(code=code, detail="No."), "/x")["retry_after_seconds"] == 5
+    later = ErrorAnswer(code=code, detail="No.", retry_after_s=0.2)
     assert error_body(later, "/x")["retry_after_seconds"] == 1
 
 
@@ -67,7 +74,7 @@ def test_refusal_carries_its_numbers():
         blockers=(blocker,),
         retry_after_s=9.5,
     )
-    assert error_body(denial_of(refusal, operation_id="op-1"), "/models/load") == {
+    assert error_body(error_of(refusal, operation_id="op-1"), "/models/load") == {
         "type": "urn:vram-orchestrator:no_room",
         "title": "No room now",
         "status": 503,
@@ -117,7 +124,7 @@ def test_failure_carries_its_cause_its_log_and_what_helps():
         remedy="Take a smaller one.",
     )
     refusal = Refusal(code=RefusalCode.LOAD_FAILED, detail="a failed.", failure=failure)
-    body = error_body(denial_of(refusal), "/models/load")
+    body = error_body(error_of(refusal), "/models/load")
     assert (body["status"], body["cause"], body["log_tail"]) == (502, "out_of_memory", ["no more"])
     assert (body["short_of"], body["remedy"]) == ("context", "Take a smaller one.")
 
