@@ -17,8 +17,8 @@ from docs.schema_words import (
     with_nulls,
 )
 from docs.sentences import sentence
+from orchestrator.desk.desk import Desk
 from orchestrator.web.app import TAGS, create_app
-from orchestrator.web.desk import Desk
 from orchestrator.web.rest.docs import document
 
 GUARDED = {"403", "413", "415", "421"}  # any route's, before anything is read (R16)

@@ -12,7 +12,7 @@ from orchestrator.core.values.failures import (
     FailureReason,
     ShortOf,
 )
-from orchestrator.web.wire.denials import MEANINGS
+from orchestrator.web.wire.error_answers import MEANINGS
 
 AGAIN = (429, 503)  # answers that say when to ask again
 

@@ -1,4 +1,4 @@
-"""A body of a request: an order, or a denial that can be sent."""
+"""A body of a request: an order, or a error that can be sent."""
 
 import json
 import math
@@ -23,9 +23,9 @@ from orchestrator.orders import (
     UnloadOrder,
     example_of,
 )
-from orchestrator.web.rest.mistakes import denial_of_config, denial_of_validation
+from orchestrator.web.rest.mistakes import error_of_config, error_of_validation
 from orchestrator.web.rest.parsing import parse
-from orchestrator.web.wire.denials import Denial, encode
+from orchestrator.web.wire.error_answers import ErrorAnswer, encode
 
 ORDERS: tuple[type[Any], ...] = (
     LoadOrder,
@@ -54,7 +54,7 @@ def _check_body(order: type[Any], value: object) -> None:
         _check_order(_READ[order].validate_python(value))
     except ValidationError as refused:
         errors = [{**each, "loc": ("body", *each["loc"])} for each in refused.errors()]
-        _check_denial(denial_of_validation(RequestValidationError(errors), {"type": "http"}))
+        _check_error(error_of_validation(RequestValidationError(errors), {"type": "http"}))
 
 
 def _check_order(order: object) -> None:
@@ -75,15 +75,15 @@ def _check_model(value: dict[str, object]) -> None:
     try:
         spec = parse_model(_config(), "new", value)
     except ConfigInvalid as refused:
-        _check_denial(denial_of_config(refused))
+        _check_error(error_of_config(refused))
         return
     assert spec.service in _config().services
     assert spec.footprint.device_bytes >= 0
 
 
-def _check_denial(denial: Denial) -> None:
-    assert denial.detail, "refused without a word"
-    told = json.loads(encode({"detail": denial.detail, **denial.members}))
+def _check_error(error: ErrorAnswer) -> None:
+    assert error.detail, "refused without a word"
+    told = json.loads(encode({"detail": error.detail, **error.members}))
     assert told["mistakes"]
 
 

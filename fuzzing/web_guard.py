@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from fuzzing.mutations import Target
 from orchestrator.web.guard import READING_METHODS, Admission, body_bytes_max, judge
-from orchestrator.web.wire.denials import respond
+from orchestrator.web.wire.error_answers import respond
 
 ADMISSION = Admission(
     allowed_hosts=frozenset({"orchestrator.lan"}),
@@ -20,12 +20,12 @@ HEADERS_MAX = 100  # as many as the server underneath lets through, roughly
 def check(content: bytes) -> None:
     """The first line is METHOD and path, the others are headers, as they come to an application."""
     scope = _scope(content)
-    denial = judge(scope, ADMISSION)
-    if denial is not None:
-        answer = respond(denial, scope)
+    error = judge(scope, ADMISSION)
+    if error is not None:
+        answer = respond(error, scope)
         assert 400 <= answer.status_code < 500
-        assert json.loads(bytes(answer.body))["detail"] == denial.detail
-        assert denial.remedy, "turned away without a way out"
+        assert json.loads(bytes(answer.body))["detail"] == error.detail
+        assert error.remedy, "turned away without a way out"
         return
     assert body_bytes_max(scope, ADMISSION) > 0
     (host,) = _all(scope, b"host")

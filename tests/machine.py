@@ -16,7 +16,7 @@ from orchestrator.core.values.residents import Endpoint, InstanceId
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import FakeBehaviour, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, GiB
-from orchestrator.ports import Drivers, Handle, Registry, Running
+from orchestrator.ports import Clock, Drivers, Handle, Registry, Running
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import HANDLE_VERSION, SCHEME, FakeWorld
 from orchestrator.runtimes.fake.script import Fate
@@ -60,6 +60,7 @@ async def conducting(
     by: Mapping[ServiceName, Drivers] | None = None,
     rules: Rules | None = None,
     experience: Experience | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Conductor]:
     """The shell with its sensors and its ticks, but no recovery and no sockets."""
     async with asyncio.TaskGroup() as tasks:
@@ -69,7 +70,7 @@ async def conducting(
             drivers=drivers(there) if by is None else by,
             registry=registry or MemoryRegistry(),
             history=History(epoch="test"),
-            clock=asyncio.get_running_loop().time,
+            clock=clock or asyncio.get_running_loop().time,
             tasks=tasks,
             experience=Experience(),
         )

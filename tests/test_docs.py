@@ -10,7 +10,7 @@ import yaml
 
 from docs import generate, parts_api, sentences
 from orchestrator.core.values.failures import FailureReason
-from orchestrator.web.wire.denials import MEANINGS
+from orchestrator.web.wire.error_answers import MEANINGS
 from tests.documents import DOCS, PAGES, ROOT, anchor, blocks, headings, links, prose
 
 RULE = re.compile(r"\bR(1[0-7]|[1-9])\b")

@@ -13,7 +13,7 @@ from orchestrator.config import EXAMPLE_CONFIG, load_config
 from orchestrator.core.values.failures import BLAMELESS, HOPELESS, FailureReason
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import TRANSITIONS
-from orchestrator.web.wire.denials import MEANINGS, WebCode
+from orchestrator.web.wire.error_answers import MEANINGS, WebCode
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "orchestrator"
@@ -241,7 +241,7 @@ def uses(enumeration: type, name: str, but: Path) -> bool:
 
 def test_every_code_has_a_status_and_no_status_is_of_no_code():
     codes = {*RefusalCode, *WebCode}
-    place = f"{named(PACKAGE / 'web' / 'wire' / 'denials.py')}:1"
+    place = f"{named(PACKAGE / 'web' / 'wire' / 'error_answers.py')}:1"
     fail_on([f"{place}: {code} has no meaning; add it" for code in codes if code not in MEANINGS])
     fail_on([f"{place}: {code} is no code; remove it" for code in MEANINGS if code not in codes])
 

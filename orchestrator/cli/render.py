@@ -14,12 +14,12 @@ if TYPE_CHECKING:  # the shapes of the answers: the command line starts without 
     from orchestrator.cli.screen import Part
     from orchestrator.web.wire.shapes import (
         Accepted,
-        Catalogue,
         Decision,
         DeviceShape,
         LoadAnswer,
         LoadedModel,
         ModelLeases,
+        ModelList,
         Pinned,
         PlanAnswer,
         Reloaded,
@@ -157,7 +157,7 @@ def needs(vram_mb: int | None, host_mb: int | None) -> str:
     return UNKNOWN if vram_mb is None or host_mb is None else size(vram_mb + host_mb)
 
 
-def models_lines(catalogue: Catalogue) -> list[Part]:
+def models_lines(catalogue: ModelList) -> list[Part]:
     if not catalogue["data"]:
         return ["The catalogue is empty: add models to the configuration."]
     rows = (

@@ -51,6 +51,8 @@ OWNER_SHOWN_MAX = 32
 
 
 class Desk:
+    """Every `Denied` that is raised here carries the refusal that becomes the answer."""
+
     def __init__(
         self,
         *,
@@ -91,6 +93,7 @@ class Desk:
         return self._fake_devices
 
     def snapshot(self) -> Snapshot:
+        """From memory, at once."""
         return self._conductor.snapshot()
 
     def degraded(self) -> tuple[str, ...]:
@@ -135,6 +138,7 @@ class Desk:
         return self._operations.progress(operation_id)
 
     async def operation(self, operation_id: str) -> Operation | None:
+        """From memory, or from the registry; None if neither knows it (any more)."""
         return await self._operations.find(operation_id)
 
     # --- unloads ---------------------------------------------------------------------------------
@@ -221,6 +225,7 @@ class Desk:
     # --- the catalogue ---------------------------------------------------------------------------
 
     def set_pin(self, model: str, pinned: bool) -> ModelSpec:
+        """By name or alias. Raise Denied."""
         spec = self._catalogue.named(model)
         self._conductor.tell(PinChanged(spec.name, pinned))
         return spec

@@ -13,14 +13,21 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from orchestrator.config.sections import ServerSettings
+from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
-from orchestrator.web.desk import Desk
 from orchestrator.web.guard import Admission, Guard
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
 from orchestrator.web.rest import admin, compat, docs, events, leases, models
-from orchestrator.web.rest.mistakes import denial_of_config, denial_of_validation
-from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, denial_of, respond
+from orchestrator.web.rest.mistakes import error_of_config, error_of_validation
+from orchestrator.web.wire.error_answers import (
+    Answered,
+    ErrorAnswer,
+    WebCode,
+    clip,
+    error_of,
+    respond,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +41,7 @@ TAGS = ("models", "leases", "daemon", "events", "for other tools")  # in the ord
 
 
 def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
-    """The application. `desk` is whoever answers for the daemon: the conductor, in earnest."""
+    """The application. It holds no state of the daemon: every answer comes from the desk."""
     app = FastAPI(
         title="VRAM Orchestrator",
         version=version,
@@ -60,8 +67,8 @@ def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
         app.include_router(router)
     table = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     _explain_errors(app, table)
-    # FastAPI puts off most of its work until somebody asks. The first caller, and whoever is
-    # served beside it, would wait for that.
+    # FastAPI puts off most of its work until the first request, which would wait for that, and
+    # so would all that are served beside it.
     for route in app.routes:
         route.matches({"type": "http", "method": "GET", "path": "/", "headers": []})
     return app
@@ -78,59 +85,61 @@ def _admission(server: ServerSettings, own_name: str) -> Admission:
 def _explain_errors(app: FastAPI, table: Sequence[APIRoute]) -> None:
     """Every way to fail, into the one error body. `table` holds the routes in their order."""
 
-    @app.exception_handler(Declined)
-    async def on_declined(request: Request, error: Declined) -> Response:
-        return respond(error.denial, request.scope)
+    @app.exception_handler(Answered)
+    async def on_answered(request: Request, error: Answered) -> Response:
+        return respond(error.answer, request.scope)
 
     @app.exception_handler(Denied)
     async def on_denied(request: Request, error: Denied) -> Response:
-        return respond(denial_of(error.refusal), request.scope)
+        return respond(error_of(error.refusal), request.scope)
 
     @app.exception_handler(ConfigInvalid)
     async def on_config(request: Request, error: ConfigInvalid) -> Response:
-        return respond(denial_of_config(error), request.scope)
+        return respond(error_of_config(error), request.scope)
 
     @app.exception_handler(Failed)
     async def on_failed(request: Request, error: Failed) -> Response:
         log.error("%s %s: %s", request.method, clip(request.scope["path"]), error)
-        denial = Denial(
+        answer = ErrorAnswer(
             code=WebCode.UNAVAILABLE,
             detail="Something this answer needs does not work at the moment.",
             remedy="GET /health/ready says what; the daemon's log has the details.",
         )
-        return respond(denial, request.scope)
+        return respond(answer, request.scope)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        return respond(denial_of_validation(error, request.scope), request.scope)
+        return respond(error_of_validation(error, request.scope), request.scope)
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
-        return respond(_denial_of_http(error, request, table), request.scope)
+        return respond(_error_of_http(error, request, table), request.scope)
 
     @app.exception_handler(Exception)
     async def on_crash(request: Request, error: Exception) -> Response:
         # The server below logs the traceback; here it only gets its request.
         log.error("%s %s failed: %r", request.method, clip(request.scope["path"]), error)
-        denial = Denial(
+        answer = ErrorAnswer(
             code=WebCode.INTERNAL,
             detail="The daemon made a mistake.",
             remedy="Its log has the details. Models that run are not affected.",
         )
-        return respond(denial, request.scope)
+        return respond(answer, request.scope)
 
 
-def _denial_of_http(error: HTTPException, request: Request, table: Sequence[APIRoute]) -> Denial:
+def _error_of_http(
+    error: HTTPException, request: Request, table: Sequence[APIRoute]
+) -> ErrorAnswer:
     path = request.scope["path"]
     if error.status_code == 405:
         return compat.method_refused(path, methods_at(path, table))
     if error.status_code == 404:
-        return Denial(
+        return ErrorAnswer(
             code=WebCode.NOT_FOUND,
             detail=f"There is no {clip(path)}.",
             remedy="GET /docs lists what is.",
         )
-    return Denial(code=WebCode.INVALID, detail=str(error.detail))
+    return ErrorAnswer(code=WebCode.INVALID, detail=str(error.detail))
 
 
 def methods_at(path: str, table: Sequence[APIRoute]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, respond
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip, respond
 
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})
@@ -44,22 +44,22 @@ class Guard:
             await self._app(scope, receive, send)
             return
         admission = self._admission()
-        denial = judge(scope, admission)
-        if denial is not None:
-            await respond(denial, scope)(scope, receive, send)
+        error = judge(scope, admission)
+        if error is not None:
+            await respond(error, scope)(scope, receive, send)
             return
         await self._app(scope, _counted(receive, body_bytes_max(scope, admission)), send)
 
 
-def judge(scope: Scope, admission: Admission) -> Denial | None:
+def judge(scope: Scope, admission: Admission) -> ErrorAnswer | None:
     """The reason to turn this request away, or None."""
     headers = scope["headers"]
     hosts = _values(headers, b"host")
-    denial = _judge_host(hosts, admission) or _judge_length(
+    error = _judge_host(hosts, admission) or _judge_length(
         headers, body_bytes_max(scope, admission)
     )
-    if denial is not None or scope["method"] in READING_METHODS:
-        return denial
+    if error is not None or scope["method"] in READING_METHODS:
+        return error
     own = f"{scope['scheme']}://{hosts[0]}".lower()
     return _judge_origin(headers, own, admission) or _judge_type(headers)
 
@@ -85,7 +85,7 @@ def host_name(host: str) -> str | None:
 
 
 def host_allowed(name: str, allowed_hosts: frozenset[str]) -> bool:
-    """Names that no public DNS can give to somebody else's page, and those the operator lists."""
+    """Names that no public DNS can give to a foreign page, and those the operator lists."""
     if name in allowed_hosts or name == "localhost" or name.endswith((".localhost", ".local")):
         return True
     return _is_address(name) or "." not in name
@@ -99,13 +99,13 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _judge_host(hosts: list[str], admission: Admission) -> Denial | None:
+def _judge_host(hosts: list[str], admission: Admission) -> ErrorAnswer | None:
     host = hosts[0] if len(hosts) == 1 else ""
     name = host_name(host)
     if name and host_allowed(name, admission.allowed_hosts):
         return None
     told = f"'{clip(host)}'" if host else "missing, empty or given twice"
-    return Denial(
+    return ErrorAnswer(
         code=WebCode.BAD_HOST,
         detail=f"The Host header is {told}, and this daemon does not answer to that name.",
         remedy=f"If the name is yours, add it: server.allowed_hosts: [{clip(name)}]"
@@ -114,7 +114,7 @@ def _judge_host(hosts: list[str], admission: Admission) -> Denial | None:
     )
 
 
-def _judge_length(headers: list[tuple[bytes, bytes]], limit: int) -> Denial | None:
+def _judge_length(headers: list[tuple[bytes, bytes]], limit: int) -> ErrorAnswer | None:
     for length in _values(headers, b"content-length"):
         if not length.isdecimal() or len(length) > 18 or int(length) > limit:
             return _too_large(limit)
@@ -123,10 +123,10 @@ def _judge_length(headers: list[tuple[bytes, bytes]], limit: int) -> Denial | No
 
 def _judge_origin(
     headers: list[tuple[bytes, bytes]], own: str, admission: Admission
-) -> Denial | None:
+) -> ErrorAnswer | None:
     for origin in _values(headers, b"origin"):
         if origin.lower() != own and origin.lower() not in admission.allowed_origins:
-            return Denial(
+            return ErrorAnswer(
                 code=WebCode.BAD_ORIGIN,
                 detail=f"A page of {clip(origin)} may not change anything here.",
                 remedy="If it is your own edge or page, add it: "
@@ -134,7 +134,7 @@ def _judge_origin(
             )
     for site in _values(headers, b"sec-fetch-site"):
         if site.lower() not in OWN_SITES:
-            return Denial(
+            return ErrorAnswer(
                 code=WebCode.BAD_ORIGIN,
                 detail=f"A page of another origin ({clip(site)}) may not change anything here.",
                 remedy="Send the request from a page of this daemon, or from a program.",
@@ -142,16 +142,16 @@ def _judge_origin(
     return None
 
 
-def _judge_type(headers: list[tuple[bytes, bytes]]) -> Denial | None:
+def _judge_type(headers: list[tuple[bytes, bytes]]) -> ErrorAnswer | None:
     types = _values(headers, b"content-type")
     chunked = bool(_values(headers, b"transfer-encoding"))
     empty = not chunked and all(n == "0" for n in _values(headers, b"content-length"))
     if not types and empty:
         return None
-    names = [each.partition(";")[0].strip(" \t").lower() for each in types]
+    names = [value.partition(";")[0].strip(" \t").lower() for value in types]
     if names == ["application/json"]:
         return None
-    return Denial(
+    return ErrorAnswer(
         code=WebCode.NOT_JSON,
         detail=f"The body is {clip(types[0]) if types else 'of no stated type'}, "
         "not application/json.",
@@ -160,8 +160,8 @@ def _judge_type(headers: list[tuple[bytes, bytes]]) -> Denial | None:
     )
 
 
-def _too_large(body_bytes_max: int) -> Denial:
-    return Denial(
+def _too_large(body_bytes_max: int) -> ErrorAnswer:
+    return ErrorAnswer(
         code=WebCode.TOO_LARGE,
         detail=f"The body is larger than {body_bytes_max} bytes.",
         remedy="Send less; a longer body is no use to any route of this daemon.",
@@ -179,7 +179,7 @@ def _counted(receive: Receive, body_bytes_max: int) -> Receive:
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
             if received > body_bytes_max:
-                raise Declined(_too_large(body_bytes_max))
+                raise Answered(_too_large(body_bytes_max))
         return message
 
     return receive_counted

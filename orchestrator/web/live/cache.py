@@ -1,8 +1,8 @@
-"""What many ask for again and again, encoded once: the status and the list of models."""
+"""What is polled, encoded once for all who poll: the status and the list of models."""
 
-from orchestrator.web.desk import Desk
+from orchestrator.desk.desk import Desk
 from orchestrator.web.wire import shaping
-from orchestrator.web.wire.denials import encode
+from orchestrator.web.wire.error_answers import encode
 from orchestrator.web.wire.models import Shelf
 
 # An unchanged state is only encoded anew for its clock: `now`, waiting times, temperatures.

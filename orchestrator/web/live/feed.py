@@ -1,8 +1,8 @@
-"""Server-sent events: what happens, to everyone who listens, encoded once for all of them.
+"""Server-sent events: what happens, to all listeners, encoded once for all of them.
 
 A listener first gets a snapshot, then what changes. One that is slow is given a new snapshot in
-place of what it missed; nobody waits for it. Events are unnamed and carry their type inside,
-because n8n hears no others.
+place of what it missed; the others do not wait for it. Events are unnamed and carry their type
+inside, because n8n hears no others.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ from orchestrator.conductor.history import (
     Spanned,
     Subscription,
 )
-from orchestrator.web.desk import Desk
+from orchestrator.desk.desk import Desk
 from orchestrator.web.live.cache import Board
 from orchestrator.web.wire import happenings, shaping
-from orchestrator.web.wire.denials import Declined, Denial, WebCode, encode
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, encode
 from orchestrator.web.wire.models import ROUTER_STATUS
 
 log = logging.getLogger(__name__)
 
-LISTENERS_MAX = 64  # a few dashboards and workflows; each costs a socket and a queue
+LISTENERS_MAX = 64  # a few dashboards and workflows; a listener costs a socket and a queue
 FRAMES_MAX = 64  # a listener may be behind: some seconds of a very busy machine
 STATUS_PERIOD_S = 0.25  # people do not read faster
 PING_PERIOD_S = 15.0  # below the 30 to 60 s after which proxies cut a silent connection
@@ -105,7 +105,7 @@ class Listener:
 
 
 class Feed:
-    """Reads the history once, as long as anybody listens."""
+    """Reads the history once, as long as there are listeners."""
 
     def __init__(self, desk: Desk, board: Board) -> None:
         self._desk = desk
@@ -125,10 +125,10 @@ class Feed:
     def admit(
         self, dialect: Dialect = Dialect.OURS, last_event_id: str | None = None
     ) -> Iterator[Listener]:
-        """A place among the listeners. Raise Declined if there is none left."""
+        """A place among the listeners. Raise Answered if there is none left."""
         if self.listeners >= LISTENERS_MAX:
-            raise Declined(
-                Denial(
+            raise Answered(
+                ErrorAnswer(
                     code=WebCode.TOO_MANY_LISTENERS,
                     detail=f"{LISTENERS_MAX} clients listen to events already.",
                     remedy="Close one, or poll GET /models/status, which costs next to nothing.",
@@ -172,7 +172,7 @@ class Feed:
             async for change in changes:
                 self._pass_on(change)
         finally:
-            for listener in self._everyone():
+            for listener in self._all_listeners():
                 listener.close()
 
     def _pass_on(self, change: Change) -> None:
@@ -184,11 +184,11 @@ class Feed:
             case Noted():
                 self._status_is_due()
             case Gap():
-                for listener in self._everyone():
+                for listener in self._all_listeners():
                     listener.lose()
 
-    def _everyone(self) -> tuple[Listener, ...]:
-        return tuple(each for listeners in self._listeners.values() for each in listeners)
+    def _all_listeners(self) -> tuple[Listener, ...]:
+        return tuple(one for listeners in self._listeners.values() for one in listeners)
 
     def _status_is_due(self) -> None:
         if self._status_timer is None:
@@ -230,9 +230,9 @@ class Feed:
     def _first_of_ours(self) -> tuple[int, list[bytes]]:
         history = self._desk.history
         decisions = [
-            happenings.decision(each) for each in history.decisions()[-SNAPSHOT_DECISIONS_MAX:]
+            happenings.decision(record) for record in history.decisions()[-SNAPSHOT_DECISIONS_MAX:]
         ]
-        spans = [happenings.span(each) for each in history.spans()[-SNAPSHOT_SPANS_MAX:]]
+        spans = [happenings.span(span) for span in history.spans()[-SNAPSHOT_SPANS_MAX:]]
         past = encode({"decisions": decisions, "spans": spans})
         body = b'{"type":"snapshot","status":' + self._board.status() + b"," + past[1:]
         return history.sequence, [_event(body, f"{history.epoch}-{history.sequence}")]

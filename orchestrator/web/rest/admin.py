@@ -5,16 +5,16 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from orchestrator.core.values.vram import DeviceId, MiB
+from orchestrator.desk.desk import Desk
 from orchestrator.orders import FakeDeviceOrder
 from orchestrator.ports import OperationState
-from orchestrator.web.desk import Desk, DeskOf
 from orchestrator.web.rest.docs import EVERY_WRITE, answers
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import IdPath, answer, encoded, not_found
+from orchestrator.web.rest.responses import DeskOf, IdPath, answer, encoded, not_found
 from orchestrator.web.wire import examples, shapes, shaping
-from orchestrator.web.wire.denials import Declined, Denial, WebCode, encode
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, encode
 
-HEALTHY: shapes.Health = {"status": "healthy", "service": "model-orchestrator"}
+HEALTHY: shapes.HealthAnswer = {"status": "healthy", "service": "model-orchestrator"}
 HEALTHY_BODY = encode(HEALTHY)
 UNFINISHED = frozenset({OperationState.QUEUED, OperationState.LOADING})
 
@@ -25,7 +25,7 @@ fake_router = APIRouter(tags=["daemon"], route_class=JsonRoute)
 @router.get(
     "/health",
     summary="The daemon runs",
-    responses=answers(shapes.Health, HEALTHY),
+    responses=answers(shapes.HealthAnswer, HEALTHY),
 )
 async def health() -> Response:
     return encoded(HEALTHY_BODY)
@@ -41,8 +41,8 @@ async def ready(desk: DeskOf) -> Response:
     reasons = desk.degraded()
     if not reasons:
         return answer({"status": "ready", "reasons": list(desk.doubts())})
-    raise Declined(
-        Denial(
+    raise Answered(
+        ErrorAnswer(
             code=WebCode.NOT_READY,
             detail=" ".join(reasons),
             remedy="Models that run are served meanwhile; orchestrator doctor says more.",
@@ -88,17 +88,17 @@ async def operation(operation_id: IdPath, desk: DeskOf) -> Response:
 @router.get(
     "/devices",
     summary="Devices with their accounts",
-    responses=answers(shapes.Devices, examples.DEVICES),
+    responses=answers(shapes.DeviceList, examples.DEVICES),
 )
 async def devices(desk: DeskOf) -> Response:
     """From the last reading: asking touches no driver."""
-    return answer({"devices": [shaping.device(each) for each in desk.snapshot().accounts]})
+    return answer({"devices": [shaping.device(account) for account in desk.snapshot().accounts]})
 
 
 @fake_router.put(
     "/devices/{device_id}/fake",
     summary="Change a fake device while it runs",
-    responses=answers(shapes.Devices, examples.DEVICES, *EVERY_WRITE, 404),
+    responses=answers(shapes.DeviceList, examples.DEVICES, *EVERY_WRITE, 404),
 )
 async def set_fake(device_id: IdPath, order: FakeDeviceOrder, desk: DeskOf) -> Response:
     """Seen with the next reading. What is not mentioned stays as it is."""
@@ -108,7 +108,7 @@ async def set_fake(device_id: IdPath, order: FakeDeviceOrder, desk: DeskOf) -> R
     except KeyError:
         raise not_found("device", device_id, "GET /devices lists those there are.") from None
     except ValueError as error:
-        raise Declined(Denial(code=WebCode.INVALID, detail=f"foreign_mb: {error}.")) from error
+        raise Answered(ErrorAnswer(code=WebCode.INVALID, detail=f"foreign_mb: {error}.")) from error
     return await devices(desk)
 
 

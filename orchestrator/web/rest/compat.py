@@ -11,16 +11,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from orchestrator.core.values.residents import Resident
+from orchestrator.desk.desk import Desk
 from orchestrator.errors import Denied
 from orchestrator.orders import NAME_CHARS_MAX, UnloadOrder
-from orchestrator.web.desk import Desk, DeskOf
 from orchestrator.web.live.feed import Dialect, Listener
 from orchestrator.web.live.sse import EventStream
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, streamed
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import FeedOf, answer
+from orchestrator.web.rest.responses import DeskOf, FeedOf, answer
 from orchestrator.web.wire import examples, shaping
-from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip
 
 UNLOAD_WAIT_S = 30.0  # llama-swap's callers expect an answer at once; a drain is cut short here
 FOR_EVER = "9999-12-31T23:59:59Z"  # Ollama's clients parse a date where nothing expires
@@ -117,8 +117,8 @@ async def running(desk: DeskOf) -> Response:
 async def unload_all(desk: DeskOf) -> Response:
     """What is in use or pinned stays and is named under `kept`."""
     names = [str(name) for name in shaping.residents_by_name(desk.snapshot())]
-    kept = [no for no in await asyncio.gather(*(_let_go(desk, name) for name in names)) if no]
-    staying = {each["model"] for each in kept}
+    kept = [said for said in await asyncio.gather(*(_let_go(desk, name) for name in names)) if said]
+    staying = {refused["model"] for refused in kept}
     gone = [name for name in names if name not in staying]
     return answer({"msg": "ok", "unloaded": gone, "kept": kept})
 
@@ -145,20 +145,20 @@ async def ollama_ps(desk: DeskOf) -> Response:
 
 
 async def refuse_get(request: Request) -> Response:
-    raise Declined(method_refused(request.scope["path"], ("POST",)))
+    raise Answered(method_refused(request.scope["path"], ("POST",)))
 
 
 for path in INSTEAD:
     router.add_api_route(path, refuse_get, methods=["GET"], include_in_schema=False)
 
 
-def method_refused(path: str, allowed: Sequence[str]) -> Denial:
+def method_refused(path: str, allowed: Sequence[str]) -> ErrorAnswer:
     """The 405 of a path where only the `allowed` methods do something.
 
     No method does at `/unload`; what it names instead takes a POST.
     """
     methods = ", ".join(allowed or ("POST",))
-    return Denial(
+    return ErrorAnswer(
         code=WebCode.METHOD_NOT_ALLOWED,
         detail="This method does not do anything here; no GET changes state.",
         remedy=f"Use {methods} {clip(INSTEAD.get(path, path))}.",
@@ -169,6 +169,6 @@ def method_refused(path: str, allowed: Sequence[str]) -> Denial:
 async def _let_go(desk: Desk, name: str) -> dict[str, str] | None:
     try:
         await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
-    except Denied as denied_:
-        return {"model": name, "code": denied_.refusal.code, "detail": denied_.refusal.detail}
+    except Denied as denied:
+        return {"model": name, "code": denied.refusal.code, "detail": denied.refusal.detail}
     return None

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from typing_extensions import is_typeddict
 
 from orchestrator.web.wire import shapes
-from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, encode
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip, encode
 from orchestrator.web.wire.examples import ERRORS
 
 STATIC = Path(__file__).parents[1] / "static"
@@ -39,26 +39,26 @@ def answers(
     documented: dict[int | str, dict[str, Any]] = {
         status: {"description": "As asked", "content": content}
     }
-    return documented | denied(*errors)
+    return documented | error_responses(*errors)
 
 
-def denied(*errors: int) -> dict[int | str, dict[str, Any]]:
+def error_responses(*errors: int) -> dict[int | str, dict[str, Any]]:
     return {
-        each: {
-            "description": ERRORS[each][0],
-            "content": {"application/json": _content(shapes.ErrorBody, ERRORS[each][1])},
+        status: {
+            "description": ERRORS[status][0],
+            "content": {"application/json": _content(shapes.ErrorBody, ERRORS[status][1])},
         }
-        for each in sorted({*errors, *EVERY_ROUTE})
+        for status in sorted({*errors, *EVERY_ROUTE})
     }
 
 
 def streamed(*errors: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that only streams."""
-    return denied(*errors) | {200: {"description": "Events", "content": EVENT_STREAM}}
+    return error_responses(*errors) | {200: {"description": "Events", "content": EVENT_STREAM}}
 
 
 def _content(shape: Any, example: object) -> dict[str, Any]:
-    """By name: a schema is worked out when somebody reads the document, not at every start."""
+    """By name: a schema is worked out when the document is read, not at every start."""
     if not is_typeddict(shape):
         return {"schema": {"type": "object"}, "example": example}
     _SHAPES[shape.__name__] = shape
@@ -70,7 +70,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         described = app.openapi()
         mode: Literal["serialization"] = "serialization"
-        adapters = [(name, mode, TypeAdapter(each)) for name, each in _SHAPES.items()]
+        adapters = [(name, mode, TypeAdapter(shape)) for name, shape in _SHAPES.items()]
         _, defined = TypeAdapter.json_schemas(adapters, ref_template=f"{_SCHEMAS}{{model}}")
         components = described.setdefault("components", {}).setdefault("schemas", {})
         components.update(sorted(defined["$defs"].items()))
@@ -100,5 +100,7 @@ async def docs() -> HTMLResponse:
 async def asset(asset: str) -> FileResponse:
     media_type = ASSETS.get(asset)
     if media_type is None:
-        raise Declined(Denial(code=WebCode.NOT_FOUND, detail=f"There is no {clip(asset)} here."))
+        raise Answered(
+            ErrorAnswer(code=WebCode.NOT_FOUND, detail=f"There is no {clip(asset)} here.")
+        )
     return FileResponse(STATIC / asset, media_type=media_type)

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from orchestrator.core.values.messages import DecisionKind
 from orchestrator.core.values.specs import ModelName
+from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX
-from orchestrator.web.desk import Desk, DeskOf
 from orchestrator.web.live.feed import Listener
 from orchestrator.web.live.sse import EventStream
 from orchestrator.web.rest.docs import EVENT_STREAM, answers
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import FeedOf, answer
+from orchestrator.web.rest.responses import DeskOf, FeedOf, answer
 from orchestrator.web.wire import examples, happenings, shapes
 
 EVENTS_MAX = 500
@@ -42,7 +42,7 @@ DecisionId = Annotated[int | None, Query(ge=0, le=ID_MAX)]
 
 
 class Wanted:
-    """Which decisions somebody asks for."""
+    """Which decisions are asked for."""
 
     def __init__(
         self,
@@ -88,8 +88,8 @@ async def _page(desk: Desk, wanted: Wanted) -> shapes.Events:
         page = await desk.decisions(
             before_id=before, after_id=after, model=wanted.model, limit=wanted.limit
         )
-        matching = (each for each in page if wanted.kind in (None, each.decision.kind))
-        found += [happenings.decision(each) for each in matching]
+        matching = (record for record in page if wanted.kind in (None, record.decision.kind))
+        found += [happenings.decision(record) for record in matching]
         more = len(page) == wanted.limit
         if not more or len(found) >= wanted.limit:
             break

@@ -3,11 +3,18 @@
 from fastapi import APIRouter, Request, Response
 
 from orchestrator.core.values.leases import LeaseId
+from orchestrator.desk.desk import Desk
 from orchestrator.orders import RenewOrder, RoomOrder
-from orchestrator.web.desk import Desk, DeskOf
-from orchestrator.web.rest.docs import EVERY_WRITE, answers, denied
+from orchestrator.web.rest.docs import EVERY_WRITE, answers, error_responses
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import NO_CONTENT, IdPath, answer, not_found, unless_gone
+from orchestrator.web.rest.responses import (
+    NO_CONTENT,
+    DeskOf,
+    IdPath,
+    answer,
+    not_found,
+    unless_gone,
+)
 from orchestrator.web.wire import examples, shapes, shaping
 
 router = APIRouter(tags=["leases"], route_class=JsonRoute)
@@ -42,7 +49,7 @@ async def lease_room(order: RoomOrder, request: Request, desk: DeskOf) -> Respon
 @router.put(
     "/vram/leases/{lease_id}",
     summary="Renew a lease of VRAM",
-    responses=answers(shapes.Renewed, examples.RENEWED, *EVERY_WRITE, 404),
+    responses=answers(shapes.RenewAnswer, examples.RENEWED, *EVERY_WRITE, 404),
 )
 async def renew_room(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Response:
     return answer(_renewed(desk, lease_id, order))
@@ -52,7 +59,7 @@ async def renew_room(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Respo
     "/vram/leases/{lease_id}",
     summary="Give VRAM back",
     status_code=NO_CONTENT,
-    responses=denied(*EVERY_WRITE),
+    responses=error_responses(*EVERY_WRITE),
 )
 async def release_room(lease_id: IdPath, desk: DeskOf) -> Response:
     """Giving back what has ended already is not an error."""
@@ -72,7 +79,7 @@ async def model_leases(desk: DeskOf) -> Response:
 @router.put(
     "/leases/{lease_id}",
     summary="Renew a lease of a model",
-    responses=answers(shapes.Renewed, examples.RENEWED, *EVERY_WRITE, 404),
+    responses=answers(shapes.RenewAnswer, examples.RENEWED, *EVERY_WRITE, 404),
 )
 async def renew(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Response:
     return answer(_renewed(desk, lease_id, order))
@@ -82,15 +89,15 @@ async def renew(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Response:
     "/leases/{lease_id}",
     summary="End a lease of a model",
     status_code=NO_CONTENT,
-    responses=denied(*EVERY_WRITE),
+    responses=error_responses(*EVERY_WRITE),
 )
 async def release(lease_id: IdPath, desk: DeskOf) -> Response:
-    """The model stays until somebody needs its room or it has been idle for its time."""
+    """The model stays until another needs its room or it has been idle for its time."""
     desk.release_lease(LeaseId(lease_id))
     return Response(status_code=NO_CONTENT)
 
 
-def _renewed(desk: Desk, lease_id: str, order: RenewOrder) -> shapes.Renewed:
+def _renewed(desk: Desk, lease_id: str, order: RenewOrder) -> shapes.RenewAnswer:
     try:
         return shaping.renewed(desk.renew_lease(LeaseId(lease_id), order.lease_s))
     except KeyError:

@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from orchestrator.errors import ConfigInvalid
 from orchestrator.orders import example_of
-from orchestrator.web.wire.denials import Denial, WebCode, clip, encode
+from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, clip, encode
 
 BODY_MISSED: Mapping[str, str] = {
     "missing": "the body is empty",
@@ -19,21 +19,21 @@ BODY_MISSED: Mapping[str, str] = {
     "dict_type": "the body is not a JSON object",
 }
 UNKNOWN_FIELD = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
-CONFIG_MISTAKES_MAX = 50  # of a file, all that somebody mends in one go
+CONFIG_MISTAKES_MAX = 50  # of a file: as many as are mended in one go
 MISTAKE_CHARS_MAX = 500
-MISTAKES_MAX = 10  # more of them help nobody
+MISTAKES_MAX = 10  # of a request: more would not help
 
 
-def denial_of_validation(error: RequestValidationError, scope: Scope) -> Denial:
+def error_of_validation(error: RequestValidationError, scope: Scope) -> ErrorAnswer:
     order = order_of(scope)
     found = error.errors()[:MISTAKES_MAX]
-    mistakes = [_mistake(each, order) for each in found]
+    mistakes = [_mistake(mistake, order) for mistake in found]
     members: dict[str, object] = {"mistakes": mistakes}
     remedy = "The fields and an example are at /docs."
-    if order is not None and any(each["loc"][0] == "body" for each in found):
+    if order is not None and any(mistake["loc"][0] == "body" for mistake in found):
         members["example"] = example_of(order)
         remedy = f"Send JSON such as {encode(example_of(order)).decode()}."
-    return Denial(
+    return ErrorAnswer(
         code=WebCode.INVALID,
         detail=" ".join(_sentence(mistake) for mistake in mistakes),
         remedy=remedy,
@@ -41,10 +41,10 @@ def denial_of_validation(error: RequestValidationError, scope: Scope) -> Denial:
     )
 
 
-def denial_of_config(error: ConfigInvalid) -> Denial:
+def error_of_config(error: ConfigInvalid) -> ErrorAnswer:
     shown = [_clipped(mistake) for mistake in error.mistakes[:CONFIG_MISTAKES_MAX]]
     mistakes = [{"field": "", "message": mistake} for mistake in shown]
-    return Denial(
+    return ErrorAnswer(
         code=WebCode.INVALID,
         detail=" ".join(_ended(mistake) for mistake in shown),
         remedy="Mend what is named; nothing has been changed.",

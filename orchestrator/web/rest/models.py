@@ -5,23 +5,23 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
-from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.specs import ModelName, ModelSpec
+from orchestrator.catalogue.ordered import named
+from orchestrator.desk.desk import Desk
 from orchestrator.errors import Denied
 from orchestrator.orders import EstimateOrder, LoadOrder, LoadOutcome, UnloadOrder
-from orchestrator.web.desk import Desk, DeskOf
-from orchestrator.web.rest.docs import EVERY_WRITE, answers, denied
+from orchestrator.web.rest.docs import EVERY_WRITE, answers, error_responses
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import (
     NO_CONTENT,
     BoardOf,
+    DeskOf,
     ModelPath,
     answer,
     encoded,
     unless_gone,
 )
 from orchestrator.web.wire import examples, shapes, shaping
-from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, denial_of
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, error_of
 from orchestrator.web.wire.models import model_answer
 
 LOG_LINES_MAX = 1000
@@ -57,7 +57,7 @@ async def load(
     does when the caller leaves. Numbers may be sent as strings.
 
     A model whose file is on a hub (`auto_download`) is brought first; `queue[]` of the status says
-    how far it is, and nobody leaves before it is here.
+    how far it is, and no model leaves before it is here.
     """
     pending = await desk.begin_load(order)
     asynchronous = "respond-async" in (prefer or "").lower()
@@ -67,7 +67,7 @@ async def load(
     try:
         return _loaded(desk, await _or_refused(waiting, pending.id))
     except TimeoutError as late:
-        raise Declined(_deadline(desk, pending.id, order.wait_s)) from late
+        raise Answered(_deadline(desk, pending.id, order.wait_s)) from late
 
 
 @router.post(
@@ -110,7 +110,7 @@ async def estimate(order: EstimateOrder, desk: DeskOf) -> Response:
 @router.get(
     "/models",
     summary="The catalogue, with states",
-    responses=answers(shapes.Catalogue, examples.CATALOGUE),
+    responses=answers(shapes.ModelList, examples.CATALOGUE),
 )
 async def models(board: BoardOf) -> Response:
     """In the shape of llama.cpp's router, with our fields beside."""
@@ -120,7 +120,7 @@ async def models(board: BoardOf) -> Response:
 @router.get(
     "/v1/models",
     summary="The catalogue, for OpenAI clients",
-    responses=answers(shapes.Catalogue, examples.CATALOGUE),
+    responses=answers(shapes.ModelList, examples.CATALOGUE),
 )
 async def openai_models(board: BoardOf) -> Response:
     return encoded(board.models())
@@ -133,7 +133,7 @@ async def openai_models(board: BoardOf) -> Response:
 )
 async def model(name: ModelPath, desk: DeskOf) -> Response:
     """By name or alias, with its effective serving values and its resident, if there is one."""
-    return answer(model_answer(spec_of(desk, name), desk.snapshot()))
+    return answer(model_answer(named(name, desk.catalogue), desk.snapshot()))
 
 
 @router.put(
@@ -154,7 +154,7 @@ async def put_model(
     "/models/{name}",
     summary="Take a model out of the catalogue",
     status_code=NO_CONTENT,
-    responses=denied(*EVERY_WRITE, 404, 409),
+    responses=error_responses(*EVERY_WRITE, 404, 409),
 )
 async def delete_model(name: ModelPath, desk: DeskOf) -> Response:
     await desk.delete_model(name)
@@ -189,24 +189,8 @@ async def logs(
     name: ModelPath, desk: DeskOf, lines: Annotated[int, Query(ge=1, le=LOG_LINES_MAX)] = 100
 ) -> Response:
     """Empty if it never ran."""
-    spec = spec_of(desk, name)
+    spec = named(name, desk.catalogue)
     return answer({"model": spec.name, "lines": list(await desk.log_tail(spec.name, lines))})
-
-
-def spec_of(desk: Desk, name: str) -> ModelSpec:
-    """By name or alias. Raise Denied."""
-    spec = desk.catalogue.get(ModelName(name))
-    if spec is None:
-        spec = next((each for each in desk.catalogue.values() if name in each.aliases), None)
-    if spec is None:
-        raise Denied(
-            Refusal(
-                code=RefusalCode.UNKNOWN_MODEL,
-                detail=f"There is no model called {clip(name)}.",
-                remedy="GET /models lists those there are.",
-            )
-        )
-    return spec
 
 
 async def _answered_at_once(desk: Desk, operation_id: str, *, asynchronous: bool) -> Response:
@@ -222,19 +206,19 @@ async def _answered_at_once(desk: Desk, operation_id: str, *, asynchronous: bool
 async def _or_refused(waiting: Awaitable[LoadOutcome], operation_id: str) -> LoadOutcome:
     try:
         return await waiting
-    except Denied as denied_:
-        raise Declined(denial_of(denied_.refusal, operation_id=operation_id)) from denied_
+    except Denied as denied:
+        raise Answered(error_of(denied.refusal, operation_id=operation_id)) from denied
 
 
 def _loaded(desk: Desk, outcome: LoadOutcome) -> Response:
     return answer(shaping.load_answer(outcome, shaping.host_devices(desk.snapshot().accounts)))
 
 
-def _deadline(desk: Desk, operation_id: str, wait_s: float) -> Denial:
+def _deadline(desk: Desk, operation_id: str, wait_s: float) -> ErrorAnswer:
     pending, eta_s = desk.load_progress(operation_id)
     soonest_s, latest_s = DEADLINE_RETRY_S
     progress = shaping.accepted(pending, eta_s)
-    return Denial(
+    return ErrorAnswer(
         code=WebCode.LOAD_DEADLINE,
         detail=f"{pending.model} is not ready after {wait_s:g} s; the load goes on.",
         remedy=f"Send the same request again to join it, or look at {progress['status_url']}.",

@@ -28,7 +28,7 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """Takes the body in before FastAPI does: a body over the limit keeps its own denial."""
+    """Takes the body in before FastAPI does: a body over the limit keeps its own error."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         answer = super().get_route_handler()
@@ -39,13 +39,13 @@ class JsonRoute(APIRoute):
                 await strict.body()
                 return await answer(strict)
             except ClientDisconnect:
-                return Response(status_code=400)  # nobody is there to read it
+                return Response(status_code=400)  # the caller is gone
 
         return handle
 
 
 def parse(text: str) -> object:
-    """Raise JSONDecodeError for whatever is not sensible JSON."""
+    """Raise JSONDecodeError for what is not sensible JSON."""
 
     def refuse_constant(name: str) -> float:
         raise json.JSONDecodeError(f"{name} is not JSON", text, max(text.find(name), 0))
@@ -76,9 +76,9 @@ def _depth(value: object) -> int:
         deepest += 1
         level = [
             child
-            for each in level
+            for node in level
             for child in (
-                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+                node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
             )
             if isinstance(child, dict | list)
         ]

@@ -8,15 +8,21 @@ from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
-from orchestrator.web.wire.denials import Declined, Denial, WebCode, clip, encode
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip, encode
 
 JSON = "application/json"
 NO_CONTENT = 204
 
 T = TypeVar("T")
+
+
+async def _desk_of(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
 
 
 async def _board_of(request: Request) -> Board:
@@ -29,6 +35,7 @@ async def _feed_of(request: Request) -> Feed:
     return feed
 
 
+DeskOf = Annotated[Desk, Depends(_desk_of)]
 BoardOf = Annotated[Board, Depends(_board_of)]
 FeedOf = Annotated[Feed, Depends(_feed_of)]
 ModelPath = Annotated[
@@ -53,9 +60,11 @@ def encoded(body: bytes, status: int = 200, headers: Mapping[str, str] | None = 
     return Response(body, status, headers, JSON)
 
 
-def not_found(what: str, name: str, remedy: str) -> Declined:
-    return Declined(
-        Denial(code=WebCode.NOT_FOUND, detail=f"There is no {what} {clip(name)}.", remedy=remedy)
+def not_found(what: str, name: str, remedy: str) -> Answered:
+    return Answered(
+        ErrorAnswer(
+            code=WebCode.NOT_FOUND, detail=f"There is no {what} {clip(name)}.", remedy=remedy
+        )
     )
 
 

@@ -29,7 +29,7 @@ from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
 from orchestrator.ports import DecisionRecord, Operation, OperationState
 from orchestrator.web.wire import happenings, models, shapes, shaping
-from orchestrator.web.wire.denials import Denial, WebCode, denial_of, error_body
+from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_body, error_of
 
 # --- the sample ----------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ _LOADING = Operation(
 # --- answers -------------------------------------------------------------------------------------
 
 STATUS = shaping.status(SNAPSHOT)
-DEVICES: shapes.Devices = {"devices": STATUS["devices"]}
+DEVICES: shapes.DeviceList = {"devices": STATUS["devices"]}
 LOADED = shaping.load_answer(
     LoadOutcome(
         resident=RESIDENT, lease=None, evicted=(_WHISPER,), already_loaded=False, waited_s=14.2
@@ -173,7 +173,7 @@ ESTIMATE = shaping.estimate_answer(
     )
 )
 MODEL = models.model_answer(_QWEN, SNAPSHOT)
-CATALOGUE: shapes.Catalogue = {
+CATALOGUE: shapes.ModelList = {
     "object": "list",
     "data": [models.entry(_QWEN, RESIDENT, SNAPSHOT)],
 }
@@ -202,12 +202,12 @@ EVENTS: shapes.Events = {
 # --- errors --------------------------------------------------------------------------------------
 
 _ASKED = (
-    Denial(code=WebCode.BAD_ORIGIN, detail="A page of another origin may not do this."),
-    Denial(code=WebCode.METHOD_NOT_ALLOWED, detail="GET changes nothing here."),
-    Denial(code=WebCode.TOO_LARGE, detail="The body is larger than 1048576 bytes."),
-    Denial(code=WebCode.NOT_JSON, detail="The body is not application/json."),
-    Denial(code=WebCode.BAD_HOST, detail="This daemon does not answer to that name."),
-    Denial(code=WebCode.INVALID, detail="vram_mb should be greater than 0."),
+    ErrorAnswer(code=WebCode.BAD_ORIGIN, detail="A page of another origin may not do this."),
+    ErrorAnswer(code=WebCode.METHOD_NOT_ALLOWED, detail="GET changes nothing here."),
+    ErrorAnswer(code=WebCode.TOO_LARGE, detail="The body is larger than 1048576 bytes."),
+    ErrorAnswer(code=WebCode.NOT_JSON, detail="The body is not application/json."),
+    ErrorAnswer(code=WebCode.BAD_HOST, detail="This daemon does not answer to that name."),
+    ErrorAnswer(code=WebCode.INVALID, detail="vram_mb should be greater than 0."),
 )
 _REFUSED = (
     Refusal(code=RefusalCode.UNKNOWN_MODEL, detail="There is no model called qwen4."),
@@ -237,6 +237,6 @@ _REFUSED = (
 )
 # By the status that the document tells of: a sentence, and the body.
 ERRORS: Mapping[int, tuple[str, Mapping[str, object]]] = {
-    denial.status: (denial.detail, error_body(denial, "/models/load"))
-    for denial in (*_ASKED, *map(denial_of, _REFUSED))
+    answer.status: (answer.detail, error_body(answer, "/models/load"))
+    for answer in (*_ASKED, *map(error_of, _REFUSED))
 }

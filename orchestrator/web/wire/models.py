@@ -12,7 +12,7 @@ from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.vram import DeviceKind, to_mb
 from orchestrator.web.wire import shapes
-from orchestrator.web.wire.denials import encode
+from orchestrator.web.wire.error_answers import encode
 from orchestrator.web.wire.shaping import (
     LOADED_STATUS,
     host_devices,
@@ -101,7 +101,7 @@ def _breaker(value: Breaker) -> shapes.BreakerShape:
 def model_answer(spec: ModelSpec, snapshot: Snapshot) -> shapes.ModelAnswer:
     resident = residents_by_name(snapshot).get(spec.name)
     host = host_devices(snapshot.accounts)
-    leases = [each for each in snapshot.leases if resident and each.instance == resident.instance]
+    leases = [held for held in snapshot.leases if resident and held.instance == resident.instance]
     return {
         **entry(spec, resident, snapshot),
         "serving": serving_of(spec),
@@ -110,7 +110,7 @@ def model_answer(spec: ModelSpec, snapshot: Snapshot) -> shapes.ModelAnswer:
 
 
 class Shelf:
-    """Encoded entries of models that are neither resident nor broken: most of them, mostly."""
+    """Encoded entries of models that are neither resident nor broken: usually most of them."""
 
     def __init__(self) -> None:
         self._kept: dict[ModelName, tuple[ModelSpec, bool, bool, bytes]] = {}

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 LoadedStatus = Literal["loading", "loaded", "draining", "unloading", "stuck"]
 
 
-class Share(TypedDict):
+class DeviceShare(TypedDict):
     device: str
     vram_mb: int
 
@@ -56,8 +56,8 @@ class LoadedModel(TypedDict):
     last_used_at: str
     expires_at: str | None
     endpoint: str | None
-    devices: list[Share]
-    serving: dict[str, object] | None  # null: somebody else chose its settings
+    devices: list[DeviceShare]
+    serving: dict[str, object] | None  # null: its settings are not ours
     why_leaving: str
     problem: str  # it serves, but not as it should
     given_up: list[str]  # what it had to do without, as its `degrade` list allows
@@ -109,7 +109,7 @@ class LoadAnswer(TypedDict):
     loaded_at: str | None
     endpoint: str | None
     vram_mb: int
-    devices: list[Share]
+    devices: list[DeviceShare]
     evicted: list[str]
     already_loaded: bool
     waited_seconds: float
@@ -145,7 +145,7 @@ class Leaver(TypedDict):
 
 
 class Suggestion(TypedDict):
-    """One of them."""
+    """One changed setting."""
 
     context_size: NotRequired[int]
     gpu_layers: NotRequired[int]
@@ -174,13 +174,13 @@ class PlanAnswer(TypedDict):
     vram_provenance: str
     available_mb: int
     evict: list[Leaver]
-    placement: list[Share]
+    placement: list[DeviceShare]
     eta_seconds: float | None
     already_loaded: bool
     drains: bool
     given_up: list[str]  # what it would have to do without, as its `degrade` list allows
     refusal: RefusalShape | None
-    suggestions: list[Suggestion]  # settings that would do, each to be sent back as it is
+    suggestions: list[Suggestion]  # one changed setting that would do: send it back
 
 
 class EstimateParts(TypedDict):
@@ -239,12 +239,12 @@ class CatalogueEntry(TypedDict):
     service: str
     priority: int
     pinned: bool
-    vram_mb: int | None  # None: its file is on a hub, and nobody has looked at it yet
+    vram_mb: int | None  # None: its file is on a hub, and not looked at yet
     host_mb: int | None
     vram_provenance: str
     ttl_seconds: float | None
     load_seconds: float
-    context_size: int | None  # null: somebody else chose it
+    context_size: int | None  # null: it is not ours to choose
     profile: str | None
     devices: list[str]
     hub: str | None  # where its file comes from
@@ -252,13 +252,13 @@ class CatalogueEntry(TypedDict):
     breaker: BreakerShape | None
 
 
-class Catalogue(TypedDict):
+class ModelList(TypedDict):
     object: Literal["list"]
     data: list[CatalogueEntry]
 
 
 class ModelAnswer(CatalogueEntry):
-    serving: dict[str, object] | None  # null: somebody else chose its settings
+    serving: dict[str, object] | None  # null: its settings are not ours
     resident: LoadedModel | None
 
 
@@ -300,7 +300,7 @@ class Events(TypedDict):
     next_before: int | None
 
 
-class Devices(TypedDict):
+class DeviceList(TypedDict):
     devices: list[DeviceShape]
 
 
@@ -321,7 +321,7 @@ class ModelLeases(TypedDict):
     leases: list[ModelLease]
 
 
-class Renewed(TypedDict):
+class RenewAnswer(TypedDict):
     lease_id: str
     owner: str | None
     expires_at: str | None
@@ -343,7 +343,7 @@ class Reloaded(TypedDict):
     restart_needed: list[str]
 
 
-class Health(TypedDict):
+class HealthAnswer(TypedDict):
     status: Literal["healthy"]
     service: Literal["model-orchestrator"]
 

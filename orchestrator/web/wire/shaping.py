@@ -17,7 +17,7 @@ from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, to_
 from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
 from orchestrator.ports import Operation
 from orchestrator.web.wire import shapes
-from orchestrator.web.wire.denials import denial_of
+from orchestrator.web.wire.error_answers import error_of
 
 _S = ResidentState
 LOADED_STATUS: Mapping[ResidentState, shapes.LoadedStatus] = {
@@ -126,7 +126,7 @@ def _arrival(resident: Resident) -> bool:
 
 def residents_by_name(snapshot: Snapshot) -> Mapping[ModelName, Resident]:
     """Of two lives of one model, the one that comes hides the one that leaves."""
-    models = (each for each in snapshot.residents if not each.spec.plain_room)
+    models = (one for one in snapshot.residents if not one.spec.plain_room)
     return {resident.name: resident for resident in sorted(models, key=_arrival)}
 
 
@@ -186,12 +186,12 @@ def _vram_mb(placement: Placement, host: frozenset[DeviceId]) -> int:
     return to_mb(sum(share for at, share in placement.shares if at not in host))
 
 
-def shares(placement: Placement) -> list[shapes.Share]:
+def shares(placement: Placement) -> list[shapes.DeviceShare]:
     return [{"device": at, "vram_mb": to_mb(share)} for at, share in placement.shares]
 
 
 def serving_of(spec: ModelSpec) -> dict[str, object] | None:
-    """What it is served with; None where that was for others to choose, and we do not know."""
+    """What it is served with; None where its settings are not ours to choose, and not known."""
     return serving(spec.serving) if spec.settings_ours else None
 
 
@@ -247,7 +247,7 @@ def model_leases(snapshot: Snapshot) -> list[shapes.ModelLease]:
     ]
 
 
-def renewed(lease: Lease) -> shapes.Renewed:
+def renewed(lease: Lease) -> shapes.RenewAnswer:
     return {
         "lease_id": lease.id,
         "owner": lease.owner,
@@ -337,8 +337,8 @@ def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAns
         "given_up": list(forecast.spec.given_up),
         "refusal": refusal(forecast.refusal) if forecast.refusal else None,
         "suggestions": [
-            cast("shapes.Suggestion", dict(each))
-            for each in (forecast.refusal.suggestions if forecast.refusal else ())
+            cast("shapes.Suggestion", dict(settings))
+            for settings in (forecast.refusal.suggestions if forecast.refusal else ())
         ],
     }
 
@@ -368,12 +368,12 @@ def estimate_answer(found: Appraisal) -> Mapping[str, object]:
 
 
 def refusal(value: Refusal) -> shapes.RefusalShape:
-    denial = denial_of(value)
+    error = error_of(value)
     shape: shapes.RefusalShape = {
         "code": value.code,
         "detail": value.detail,
-        "remedy": denial.remedy,
-        **denial.members,  # type: ignore[typeddict-item]  # the same members as in an error body
+        "remedy": error.remedy,
+        **error.members,  # type: ignore[typeddict-item]  # the same members as in an error body
     }
     if value.retry_after_s is not None:
         shape["retry_after_seconds"] = value.retry_after_s

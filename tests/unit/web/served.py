@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import uvicorn
 
-from tests.unit.web.desk import FakeDesk, app_of
+from orchestrator.desk.desk import Desk
+from orchestrator.orders import LoadOrder
+from tests.unit.web.office import Office, app_of
 
 Event = tuple[str | None, dict[str, Any]]  # its id, where it has one, and its JSON
 
@@ -18,8 +20,20 @@ PATIENCE_S = 5.0  # far more than anything here takes
 
 
 @asynccontextmanager
-async def serving(desk: FakeDesk) -> AsyncIterator[str]:
-    """A base URL. Streams end with the history, as they do when the daemon stops."""
+async def serving(office: Office, *names: str) -> AsyncIterator[str]:
+    """A base URL, in real time, once models of those names are loaded.
+
+    Streams end with the history, as they do when the daemon stops.
+    """
+    async with office.opened() as desk:
+        for name in names:
+            await desk.load_outcome((await desk.begin_load(LoadOrder(model=name))).id, PATIENCE_S)
+        async with _listened_to(desk) as url:
+            yield url
+
+
+@asynccontextmanager
+async def _listened_to(desk: Desk) -> AsyncIterator[str]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app_of(desk), log_level="error", lifespan="off", ws="none")

@@ -1,10 +1,12 @@
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.conductor.history import UNHEARD_MAX
-from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import FakeBehaviour
+from orchestrator.orders import LoadOrder, UnloadOrder
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import (
     FRAMES_MAX,
@@ -14,13 +16,9 @@ from orchestrator.web.live.feed import (
     Dialect,
     Feed,
 )
-from orchestrator.web.wire.denials import Declined
-from tests.unit.web.desk import FakeDesk, resident, spec
-
-
-@pytest.fixture
-def desk():
-    return FakeDesk()
+from orchestrator.web.wire.error_answers import Answered
+from tests.unit.web.office import Office
+from tests.unit.web.samples import spec
 
 
 def event_of(frame):
@@ -28,104 +26,109 @@ def event_of(frame):
 
 
 async def take(frames, count):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return [event_of(await anext(frames)) for _ in range(count)]
 
 
-async def caught_up(desk):
+async def caught_up():
     """Until the feed has read what the history told."""
     for _ in range(UNHEARD_MAX + 5):
         await asyncio.sleep(0)
 
 
-def run(desk, script):
+def run(office, script):
     async def play():
-        await script(Feed(desk, Board(desk)))
+        await script(Feed(office.desk, Board(office.desk)))
 
-    asyncio.run(play())
+    office.run(play())
 
 
-def test_status_is_coalesced_to_four_a_second(desk):
+def change(office):
+    """What the conductor does after a change of state."""
+    office.desk.history.note(office.desk.snapshot())
+
+
+def test_status_is_coalesced_to_four_a_second(office):
     async def script(feed):
         with feed.admit() as listener:
             frames = listener.frames()
             await take(frames, 1)
             for _ in range(50):
-                desk.changed()
+                change(office)
             await take(frames, 1)
             first_s = asyncio.get_running_loop().time()
             for _ in range(50):
-                desk.changed()
+                change(office)
             await take(frames, 1)
             assert asyncio.get_running_loop().time() - first_s >= STATUS_PERIOD_S * 0.95
             await frames.aclose()
 
-    run(desk, script)
+    run(office, script)
 
 
-def test_frame_is_encoded_once_for_all(desk):
+def test_frame_is_encoded_once_for_all(office):
     async def script(feed):
         with feed.admit() as one, feed.admit() as other:
             hearing = [one.frames(), other.frames()]
             for frames in hearing:
                 await take(frames, 1)
-            desk.decide("told once")
+            office.decide("told once")
             first, second = [await anext(frames) for frames in hearing]
             assert first is second
             for frames in hearing:
                 await frames.aclose()
 
-    run(desk, script)
+    run(office, script)
 
 
-def test_slow_listener_gets_a_new_snapshot_and_nothing_twice(desk):
+def test_slow_listener_gets_a_new_snapshot_and_nothing_twice(office):
     async def script(feed):
         with feed.admit() as listener:
             frames = listener.frames()
             await take(frames, 1)
             for number in range(FRAMES_MAX + 1):
-                desk.decide(f"decision {number}")
-            await caught_up(desk)
+                office.decide(f"decision {number}")
+            await caught_up()
             (snapshot,) = await take(frames, 1)
             assert snapshot["type"] == "snapshot"
             assert snapshot["decisions"][-1]["id"] == FRAMES_MAX + 1
-            desk.decide("after")
+            office.decide("after")
             assert [each["text"] for each in await take(frames, 1)] == ["after"]
             await frames.aclose()
 
-    run(desk, script)
+    run(office, script)
 
 
-def test_gap_in_the_history_is_a_new_snapshot_for_everyone(desk):
+def test_gap_in_the_history_is_a_new_snapshot_for_everyone(office):
     async def script(feed):
         with feed.admit() as listener:
             frames = listener.frames()
             await take(frames, 1)
             for _ in range(UNHEARD_MAX + 1):
-                desk.decide("too many at once")
-            await caught_up(desk)
+                office.decide("too many at once")
+            await caught_up()
             assert [each["type"] for each in await take(frames, 1)] == ["snapshot"]
             await frames.aclose()
 
-    run(desk, script)
+    run(office, script)
 
 
-def test_decision_that_is_in_the_snapshot_is_not_sent_again(desk):
+def test_decision_that_is_in_the_snapshot_is_not_sent_again(office):
     async def script(feed):
         with feed.admit() as listener:
             frames = listener.frames()
-            desk.decide("in the snapshot")
+            office.decide("in the snapshot")
             (snapshot,) = await take(frames, 1)
-            await caught_up(desk)
-            desk.decide("new")
+            await caught_up()
+            office.decide("new")
             assert len(snapshot["decisions"]) == 1
             assert [each["text"] for each in await take(frames, 1)] == ["new"]
             await frames.aclose()
 
-    run(desk, script)
+    run(office, script)
 
 
-def test_silence_is_filled_with_pings(desk):
+def test_silence_is_filled_with_pings(office):
     async def script(feed):
         with feed.admit() as listener:
             frames = listener.frames(ping_period_s=0)
@@ -133,17 +136,17 @@ def test_silence_is_filled_with_pings(desk):
             assert await anext(frames) == PING
             await frames.aclose()
 
-    run(desk, script)
+    run(office, script)
 
 
-def test_listeners_are_bounded_and_places_come_back(desk):
+def test_listeners_are_bounded_and_places_come_back(office):
     async def script(feed):
         places = [feed.admit() for _ in range(LISTENERS_MAX)]
         for place in places:
             place.__enter__()
-        with pytest.raises(Declined) as refused, feed.admit():
+        with pytest.raises(Answered) as refused, feed.admit():
             pass
-        assert refused.value.denial.code == "too_many_listeners"
+        assert refused.value.answer.code == "too_many_listeners"
         places[0].__exit__(None, None, None)
         with feed.admit():
             assert feed.listeners == LISTENERS_MAX
@@ -151,42 +154,46 @@ def test_listeners_are_bounded_and_places_come_back(desk):
             place.__exit__(None, None, None)
         assert feed.listeners == 0
 
-    run(desk, script)
+    run(office, script)
 
 
-def test_nobody_reads_the_history_when_nobody_listens(desk):
+def test_nobody_reads_the_history_when_nobody_listens(office):
+    def readers():
+        return [task for task in asyncio.all_tasks() if task.get_name() == "event feed"]
+
     async def script(feed):
         with feed.admit():
-            assert len(asyncio.all_tasks()) == 2
+            assert len(readers()) == 1
         await asyncio.sleep(0)
-        assert len(asyncio.all_tasks()) == 1
+        assert readers() == []
         for _ in range(UNHEARD_MAX * 2):
-            desk.decide("unheard")
+            office.decide("unheard")
         with feed.admit() as listener:
             frames = listener.frames()
             assert [each["type"] for each in await take(frames, 1)] == ["snapshot"]
             await frames.aclose()
 
-    run(desk, script)
+    run(office, script)
 
 
-def test_router_dialect_tells_states_as_they_change(desk):
-    desk.residents["a"] = resident(spec("a"))
+def test_router_dialect_tells_states_as_they_change(tmp_path):
+    slow = replace(spec("b"), fake=FakeBehaviour(load_s=4.0))
 
     async def script(feed):
+        desk = office.desk
+        await desk.load_outcome((await desk.begin_load(LoadOrder(model="a"))).id, 10)
         with feed.admit(Dialect.ROUTER) as listener:
             frames = listener.frames()
             assert await take(frames, 1) == [status("a", "loaded")]
-            desk.residents["b"] = resident(spec("b"), ResidentState.LOADING)
-            desk.changed()
+            await desk.begin_load(LoadOrder(model="b"))
             assert await take(frames, 1) == [status("b", "loading")]
-            del desk.residents["a"]
-            desk.residents["b"] = resident(spec("b"))
-            desk.changed()
-            assert await take(frames, 2) == [status("a", "unloaded"), status("b", "loaded")]
+            assert await take(frames, 1) == [status("b", "loaded")]
+            await desk.unload(UnloadOrder(model="a"))
+            assert await take(frames, 1) == [status("a", "unloaded")]
             await frames.aclose()
 
     def status(model, value):
         return {"model": model, "event": "model_status", "data": {"status": value}}
 
-    run(desk, script)
+    with Office(tmp_path, models=(spec("a"), slow)) as office:
+        run(office, script)

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from orchestrator.web.rest.docs import document
-from tests.unit.web.desk import APP, FakeDesk, asked, routes_of
+from tests.unit.web.office import APP, routes_of
 
 DOCUMENT = document(APP)
 OPERATIONS = [
@@ -53,12 +53,12 @@ def test_bounds_are_told_in_the_words_of_json_schema():
     assert (vram_mb["minimum"], vram_mb["maximum"]) == (1, 1 << 30)
 
 
-def test_document_is_served():
-    assert asked(FakeDesk(), "GET", "/openapi.json").json() == DOCUMENT
+def test_document_is_served(office):
+    assert office.asked("GET", "/openapi.json").json() == DOCUMENT
 
 
-def test_page_and_its_assets_are_local():
-    page = asked(FakeDesk(), "GET", "/docs")
+def test_page_and_its_assets_are_local(office):
+    page = office.asked("GET", "/docs")
     assert page.status_code == 200
     links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert sorted(links) == ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "data:,"]
@@ -66,17 +66,17 @@ def test_page_and_its_assets_are_local():
     assert '"validatorUrl": null' in page.text
     for link in links[:2]:
         if link.startswith("/"):
-            asset = asked(FakeDesk(), "GET", link)
+            asset = office.asked("GET", link)
             assert asset.status_code == 200
             assert len(asset.content) > 100_000
 
 
 @pytest.mark.parametrize("asset", ["docs.py", "..%2fdocs.py", "x" * 5000])
-def test_nothing_else_is_served(asset):
-    assert asked(FakeDesk(), "GET", f"/docs/{asset}").status_code == 404
+def test_nothing_else_is_served(office, asset):
+    assert office.asked("GET", f"/docs/{asset}").status_code == 404
 
 
-def test_licence_of_the_assets_is_with_them():
-    text = asked(FakeDesk(), "GET", "/docs/LICENSE.swagger-ui.txt").text
+def test_licence_of_the_assets_is_with_them(office):
+    text = office.asked("GET", "/docs/LICENSE.swagger-ui.txt").text
     assert "SmartBear" in text
     assert "Apache License" in text

@@ -3,24 +3,20 @@ import asyncio
 import pytest
 
 from orchestrator.core.values.messages import DecisionKind
+from orchestrator.orders import UnloadOrder
 from orchestrator.web.rest.events import PAGES_MAX
-from tests.unit.web.desk import APP, FakeDesk, asked, resident, spec
+from tests.unit.web.office import APP, Office
 from tests.unit.web.served import listening, serving, until
-
-
-@pytest.fixture
-def desk():
-    return FakeDesk()
 
 
 def ids(answer):
     return [each["id"] for each in answer.json()["events"]]
 
 
-def test_history_is_newest_first_and_goes_on_before(desk):
+def test_history_is_newest_first_and_goes_on_before(office):
     for number in range(5):
-        desk.decide(f"decision {number}")
-    first = asked(desk, "GET", "/events?limit=2")
+        office.decide(f"decision {number}")
+    first = office.asked("GET", "/events?limit=2")
     assert ids(first) == [5, 4]
     assert first.json()["events"][0] == {
         "id": 5,
@@ -33,72 +29,80 @@ def test_history_is_newest_first_and_goes_on_before(desk):
         "remedy": "",
     }
     assert first.json()["next_before"] == 4
-    assert ids(asked(desk, "GET", "/events?limit=2&before=4")) == [3, 2]
-    last = asked(desk, "GET", "/events?limit=2&before=2")
+    assert ids(office.asked("GET", "/events?limit=2&before=4")) == [3, 2]
+    last = office.asked("GET", "/events?limit=2&before=2")
     assert (ids(last), last.json()["next_before"]) == ([1], None)
 
 
-def test_history_after_an_event_is_oldest_first(desk):
+def test_history_after_an_event_is_oldest_first(office):
     for number in range(5):
-        desk.decide(f"decision {number}")
-    assert ids(asked(desk, "GET", "/events?after=2&limit=2")) == [3, 4]
+        office.decide(f"decision {number}")
+    assert ids(office.asked("GET", "/events?after=2&limit=2")) == [3, 4]
 
 
-def test_history_of_one_model_and_one_kind(desk):
+def test_history_of_one_model_and_one_kind(office):
     for number in range(30):
         kind = DecisionKind.EVICT if number % 10 == 0 else DecisionKind.LOAD
-        desk.decide("x", kind=kind, model="a" if number % 2 == 0 else "b")
-    evictions = asked(desk, "GET", "/events?kind=evict&limit=2")
+        office.decide("x", kind=kind, model="a" if number % 2 == 0 else "b")
+    evictions = office.asked("GET", "/events?kind=evict&limit=2")
     assert (ids(evictions), evictions.json()["next_before"]) == ([21, 11], 11)
-    assert ids(asked(desk, "GET", "/events?kind=evict&limit=2&before=11")) == [1]
-    assert ids(asked(desk, "GET", "/events?model=b&kind=evict")) == []
+    assert ids(office.asked("GET", "/events?kind=evict&limit=2&before=11")) == [1]
+    assert ids(office.asked("GET", "/events?model=b&kind=evict")) == []
 
 
-def test_rare_kind_is_not_looked_for_for_ever(desk):
-    desk.decide("the one", kind=DecisionKind.STUCK)
+def test_rare_kind_is_not_looked_for_for_ever(office):
+    office.decide("the one", kind=DecisionKind.STUCK)
     for _ in range(PAGES_MAX + 5):
-        desk.decide("noise")
-    answer = asked(desk, "GET", "/events?kind=stuck&limit=1")
+        office.decide("noise")
+    answer = office.asked("GET", "/events?kind=stuck&limit=1")
     assert ids(answer) == []
-    assert asked(
-        desk, "GET", f"/events?kind=stuck&limit=1&before={answer.json()['next_before']}"
+    assert office.asked(
+        "GET", f"/events?kind=stuck&limit=1&before={answer.json()['next_before']}"
     ).json()["events"]
 
 
-def test_stream_begins_with_a_snapshot_and_goes_on_with_what_happens(desk):
-    desk.decide("before anybody listened")
-    desk.residents["a"] = resident(spec("a"))
-    desk.changed()
+@pytest.fixture
+def unopened(tmp_path):
+    return Office(tmp_path)
+
+
+def test_stream_begins_with_a_snapshot_and_goes_on_with_what_happens(unopened):
+    office = unopened
 
     async def listen():
-        async with serving(desk) as url, listening(url) as events:
-            (opening,) = await until(events, "snapshot")
-            desk.decide("while somebody listens")
-            decided = await until(events, "decision")
-            del desk.residents["a"]
-            desk.changed()
-            spanned = await until(events, "span")
-            status = await until(events, "status")
-            return opening, decided[-1], spanned[-1], status[-1]
+        async with serving(office, "a") as url:
+            said = len(office.desk.history.decisions())
+            async with listening(url) as events:
+                (opening,) = await until(events, "snapshot")
+                office.decide("while somebody listens")
+                decided = await until(events, "decision")
+                await office.desk.unload(UnloadOrder(model="a"))
+                spanned = await until(events, "span")
+                status = await until(events, "status")
+                return said, opening, decided[-1], spanned[-1], status[-1]
 
-    (first_id, snapshot), (_, decision), (_, span), (status_id, status) = asyncio.run(listen())
-    assert first_id == "life1-2"
-    assert [each["text"] for each in snapshot["decisions"]] == ["before anybody listened"]
+    said, opening, (_, decision), (_, span), (status_id, status) = asyncio.run(listen())
+    first_id, snapshot = opening
+    assert first_id.startswith("test-")
+    assert [each["id"] for each in snapshot["decisions"]] == list(range(1, said + 1))
     assert (snapshot["spans"][0]["name"], snapshot["spans"][0]["until_at"]) == ("a", None)
     assert list(snapshot["status"]["loaded_models"]) == ["a"]
-    assert (decision["id"], decision["text"]) == (2, "while somebody listens")
-    assert (span["name"], span["until_at"]) == ("a", "2026-01-15T10:30:00.000Z")
+    assert (decision["id"], decision["text"]) == (said + 1, "while somebody listens")
+    assert span["name"] == "a"
+    assert span["until_at"].startswith("2026-01-15T10:30:0")
     assert (status_id, status["status"]["loaded_models"]) == (None, {})
 
 
-def test_listener_that_comes_back_gets_what_it_missed(desk):
+def test_listener_that_comes_back_gets_what_it_missed(unopened):
+    office = unopened
+
     async def listen():
-        async with serving(desk) as url:
+        async with serving(office) as url:
             async with listening(url) as events:
                 await until(events, "snapshot")
-                desk.decide("heard")
+                office.decide("heard")
                 ((last_id, _),) = await until(events, "decision")
-            desk.decide("missed")
+            office.decide("missed")
             async with listening(url, **{"Last-Event-ID": last_id}) as events:
                 return await until(events, "status")
 
@@ -106,31 +110,33 @@ def test_listener_that_comes_back_gets_what_it_missed(desk):
     assert (missed["type"], missed["text"], status["type"]) == ("decision", "missed", "status")
 
 
-@pytest.mark.parametrize("last_id", ["life0-1", "life1-999", "life1-x", "life1-", "", "life1-²"])
-def test_listener_from_another_life_starts_afresh(desk, last_id):
-    desk.decide("something")
+@pytest.mark.parametrize("last_id", ["life0-1", "test-999", "test-x", "test-", "", "test-²"])
+def test_listener_from_another_life_starts_afresh(unopened, last_id):
+    office = unopened
 
     async def listen():
         headers = {"Last-Event-ID": last_id.encode()}
-        async with serving(desk) as url, listening(url, **headers) as events:
-            return await until(events, "snapshot")
+        async with serving(office) as url:
+            office.decide("something")
+            async with listening(url, **headers) as events:
+                return await until(events, "snapshot")
 
     assert len(asyncio.run(listen())) == 1
 
 
-def test_stream_ends_when_the_daemon_does(desk):
+def test_stream_ends_when_the_daemon_does(unopened):
     async def listen():
-        async with serving(desk) as url, listening(url) as events:
+        async with serving(unopened) as url, listening(url) as events:
             await until(events, "snapshot")
-            desk.history.close()
+            unopened.desk.history.close()
             return [event async for event in events]
 
     assert asyncio.run(listen()) == []
 
 
-def test_place_of_a_listener_that_left_is_free_again(desk):
+def test_place_of_a_listener_that_left_is_free_again(unopened):
     async def come_and_go():
-        async with serving(desk) as url:
+        async with serving(unopened) as url:
             for _ in range(3):
                 async with listening(url) as events:
                     await until(events, "snapshot")

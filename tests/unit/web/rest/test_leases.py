@@ -1,42 +1,32 @@
-import asyncio
-
 import pytest
-
-from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.vram import MiB
-from tests.unit.web.desk import FakeDesk, asked, leave_after_asking
 
 ROOM = {"vram_mb": "8192", "owner": "comfyui", "ttl_seconds": 600}
 
 
-@pytest.fixture
-def desk():
-    return FakeDesk()
-
-
-def test_room_is_leased_renewed_listed_and_given_back(desk):
-    answer = asked(desk, "POST", "/vram/leases", json=ROOM)
+def test_room_is_leased_renewed_listed_and_given_back(office):
+    answer = office.asked("POST", "/vram/leases", json=ROOM)
     assert answer.status_code == 201
     lease = answer.json()
+    path = f"/vram/leases/{lease['lease_id']}"
     assert lease == {
-        "lease_id": "lease-2",
+        "lease_id": lease["lease_id"],
         "vram_mb": 8192,
         "device": "fake-0",
         "owner": "comfyui",
         "expires_at": "2026-01-15T10:40:00.000Z",
         "evicted": [],
     }
-    assert answer.headers["Location"] == "/vram/leases/lease-2"
+    assert answer.headers["Location"] == path
 
-    (listed,) = asked(desk, "GET", "/vram/leases").json()["leases"]
-    assert (listed["lease_id"], listed["vram_mb"]) == ("lease-2", 8192)
+    (listed,) = office.asked("GET", "/vram/leases").json()["leases"]
+    assert (listed["lease_id"], listed["vram_mb"]) == (lease["lease_id"], 8192)
 
-    renewed = asked(desk, "PUT", "/vram/leases/lease-2", json={"ttl_seconds": 1200})
+    renewed = office.asked("PUT", path, json={"ttl_seconds": 1200})
     assert renewed.json()["expires_at"] == "2026-01-15T10:50:00.000Z"
 
-    assert asked(desk, "DELETE", "/vram/leases/lease-2").status_code == 204
-    assert asked(desk, "DELETE", "/vram/leases/lease-2").status_code == 204
-    assert asked(desk, "GET", "/vram/leases").json() == {"leases": []}
+    assert office.asked("DELETE", path).status_code == 204
+    assert office.asked("DELETE", path).status_code == 204
+    assert office.asked("GET", "/vram/leases").json() == {"leases": []}
 
 
 @pytest.mark.parametrize(
@@ -52,37 +42,42 @@ def test_room_is_leased_renewed_listed_and_given_back(desk):
         {"device": ""},
     ],
 )
-def test_room_that_makes_no_sense(desk, change):
-    assert asked(desk, "POST", "/vram/leases", json=ROOM | change).status_code == 422
+def test_room_that_makes_no_sense(office, change):
+    assert office.asked("POST", "/vram/leases", json=ROOM | change).status_code == 422
 
 
-def test_room_that_never_fits(desk):
-    desk.refusal = Refusal(
-        code=RefusalCode.DOES_NOT_FIT, detail="Too big.", needed_bytes=99 * MiB, available_bytes=0
-    )
-    answer = asked(desk, "POST", "/vram/leases", json=ROOM)
-    assert (answer.status_code, answer.json()["needed_mb"]) == (507, 99)
+def test_room_that_never_fits(office):
+    answer = office.asked("POST", "/vram/leases", json=ROOM | {"vram_mb": 99_000})
+    assert (answer.status_code, answer.json()["needed_mb"]) == (507, 99_000)
 
 
-def test_ended_lease_cannot_be_renewed(desk):
-    answer = asked(desk, "PUT", "/vram/leases/gone", json={"ttl_seconds": 5})
+def test_room_that_is_held_is_refused_when_the_caller_has_waited(office):
+    office.asked("POST", "/vram/leases", json=ROOM | {"vram_mb": 30_000})
+    answer = office.asked("POST", "/vram/leases", json=ROOM | {"wait": 5})
+    assert (answer.status_code, answer.json()["code"]) == (503, "no_room")
+
+
+def test_ended_lease_cannot_be_renewed(office):
+    answer = office.asked("PUT", "/vram/leases/gone", json={"ttl_seconds": 5})
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_lease_of_a_model_is_its_owners(desk):
-    asked(desk, "POST", "/models/load", json={"model": "a", "owner": "w", "lease_seconds": 60})
-    (lease,) = asked(desk, "GET", "/leases").json()["leases"]
+def test_lease_of_a_model_is_its_owners(office):
+    body = {"model": "a", "owner": "w", "lease_seconds": 60}
+    office.asked("POST", "/models/load", json=body)
+    (lease,) = office.asked("GET", "/leases").json()["leases"]
     assert (lease["model"], lease["owner"], lease["kind"]) == ("a", "w", "owner")
     path = f"/leases/{lease['lease_id']}"
-    renewed = asked(desk, "PUT", path, json={"lease_seconds": "120"})
+    renewed = office.asked("PUT", path, json={"lease_seconds": "120"})
     assert renewed.json()["expires_at"] == "2026-01-15T10:32:00.000Z"
-    assert asked(desk, "DELETE", path).status_code == 204
-    assert desk.leases == {}
+    assert office.asked("DELETE", path).status_code == 204
+    assert office.desk.snapshot().leases == ()
 
 
-def test_room_for_a_caller_that_has_left_is_not_leased(desk):
+def test_room_for_a_caller_that_has_left_is_not_leased(office):
     """The caller goes while its wish waits: the wish is withdrawn, nothing stays leased."""
-    desk.slow = asyncio.Event()
-    body = b'{"vram_mb": 1, "owner": "x", "ttl_seconds": 60}'
-    asyncio.run(leave_after_asking(desk, "/vram/leases", body))
-    assert desk.leases == {}
+    office.asked("POST", "/vram/leases", json=ROOM | {"vram_mb": 30_000})
+    office.leave_after_asking("/vram/leases", b'{"vram_mb":9000,"owner":"x","ttl_seconds":900}')
+    assert office.desk.snapshot().queue == ()
+    office.pass_s(700)
+    assert office.desk.snapshot().leases == ()

@@ -1,44 +1,86 @@
-import asyncio
 from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.values.failures import Failure, FailureReason
-from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.specs import Profile
+from orchestrator.catalogue.predictions import Predictions, UnderSettings
+from orchestrator.catalogue.sizing import Appraisal
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.specs import (
+    Degrading,
+    FakeBehaviour,
+    FakeFailure,
+    Fallback,
+    Profile,
+)
 from orchestrator.core.values.vram import MiB
-from tests.unit.web.desk import FakeDesk, asked, leave_after_asking, resident, spec
+from orchestrator.gguf.footprint import Estimate, Method, Share
+from orchestrator.gguf.headers import Headers
+from tests.unit.web.office import Office
+from tests.unit.web.samples import spec
+
+SLOW = replace(spec("a", load_s=4.0), fake=FakeBehaviour(load_s=4.0))
+HUGE = spec("huge", mb=99_000)
+SUGGESTED = ({"context_size": 2048}, {"cache_type": "q8_0"})
+GIVEN_UP = "context 2048 instead of 4096"
 
 
-@pytest.fixture
-def desk():
-    return FakeDesk()
+class Telling(Predictions):
+    """Knows what fits, and what a file takes."""
+
+    def __init__(self):
+        super().__init__(Headers())
+        self.appraised = []
+
+    def suggestions(self, spec, room_bytes, **_):
+        return SUGGESTED
+
+    def under(self, serving, spec):
+        """Under settings other than its own, it is small."""
+        small = Footprint(device_bytes=1000 * MiB)
+        if serving != spec.serving:
+            return UnderSettings(small)
+        less = replace(serving, context_size=2048)
+        step = Fallback(serving=less, footprint=small, given_up=(GIVEN_UP,))
+        return UnderSettings(spec.footprint, spec.footprint, (step,))
+
+    def footprint(self, spec):
+        return spec.footprint
+
+    def appraise(self, spec):
+        self.appraised.append(spec)
+        on_gpu = Share(400 * MiB, 100 * MiB, 50 * MiB, 600 * MiB)
+        parts = Estimate("llama", Method.HEADER, (on_gpu,), Share(compute_bytes=30 * MiB))
+        return Appraisal(spec, parts, Footprint(device_bytes=1150 * MiB))
 
 
-def order_of(desk):
-    (_, order), *_ = desk.operations.values()
-    return order
+def load(office, status=200, **body):
+    answer = office.asked("POST", "/models/load", json={"model": "a", **body})
+    assert answer.status_code == status, answer.text
+    return answer
 
 
-def test_load_answers_when_the_model_is_ready(desk):
-    answer = asked(desk, "POST", "/models/load", json={"model": "a"})
-    assert answer.status_code == 200
+def test_load_answers_when_the_model_is_ready(tmp_path):
+    with Office(tmp_path, models=(SLOW,)) as office:
+        answer = load(office)
+        (resident,) = office.loaded().values()
+    assert 4 <= answer.json()["waited_seconds"] < 5
     assert answer.json() == {
         "success": True,
         "model": "a",
         "service": "rehearsal",
         "status": "loaded",
-        "loaded_at": "2026-01-15T10:30:00.000Z",
-        "endpoint": "http://127.0.0.1:4000",
+        "loaded_at": answer.json()["loaded_at"],
+        "endpoint": resident.endpoint.url,
         "vram_mb": 6000,
         "devices": [{"device": "fake-0", "vram_mb": 6000}],
         "evicted": [],
         "already_loaded": False,
-        "waited_seconds": 0.01,
+        "waited_seconds": answer.json()["waited_seconds"],
     }
+    assert "2026-01-15T10:30:04" <= answer.json()["loaded_at"] < "2026-01-15T10:30:05"
 
 
-def test_load_takes_every_field_also_as_strings(desk):
+def test_load_takes_every_field_also_as_strings(office):
     body = {
         "model": "bee",
         "service": "rehearsal",
@@ -46,18 +88,21 @@ def test_load_takes_every_field_also_as_strings(desk):
         "wait": "30",
         "ttl_seconds": "600",
         "owner": "workflow-3",
-        "lease_seconds": 60,
+        "lease_seconds": "60",
         "profile": "fast",
         "context_size": 2048.0,
+        "gpu_layers": "all",
+        "cache_type": "q8_0",
         "pin": "true",
     }
-    answer = asked(desk, "POST", "/models/load", json=body)
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["lease_id"].startswith("lease-")
-    order = order_of(desk)
-    assert (order.model, order.priority, order.ttl_s, order.pin) == ("bee", 7, 600.0, True)
-    assert (order.owner, order.lease_s) == ("workflow-3", 60.0)
-    assert (order.profile, order.context_size) == (Profile.FAST, 2048)
+    told = load(office, **body).json()
+    resident, moment = office.loaded()["b"], office.desk.snapshot()
+    assert (resident.priority, resident.ttl_s, moment.pinned) == (7, 600.0, {"b"})
+    (lease,) = moment.leases
+    assert (lease.id, lease.owner) == (told["lease_id"], "workflow-3")
+    assert told["expires_at"] == "2026-01-15T10:31:00.000Z"
+    assert (resident.spec.profile, resident.spec.serving.context_size) == (Profile.FAST, 2048)
+    assert resident.spec.serving.cache_type_v == "q8_0"
 
 
 @pytest.mark.parametrize(
@@ -68,60 +113,62 @@ def test_load_takes_every_field_also_as_strings(desk):
         {"json": {"model": "a"}, "headers": {"Prefer": "respond-async, wait=5"}},
     ],
 )
-def test_load_is_accepted_only_when_asked(desk, more):
-    answer = asked(desk, "POST", "/models/load", **more)
+def test_load_is_accepted_only_when_asked(office, more):
+    answer = office.asked("POST", "/models/load", **more)
     assert answer.status_code == 202
+    operation = answer.json()["operation_id"]
     assert answer.json() == {
         "success": True,
         "model": "a",
         "status": "loading",
-        "operation_id": "op-1",
-        "status_url": "/operations/op-1",
-        "eta_seconds": 2.5,
+        "operation_id": operation,
+        "status_url": f"/operations/{operation}",
+        "eta_seconds": 10.0,
     }
+    applied = answer.headers.get("Preference-Applied")
+    assert applied == ("respond-async" if "headers" in more else None)
+    office.pass_s(1)
+    assert office.asked("GET", f"/operations/{operation}").json()["status"] == "succeeded"
 
 
-def test_asynchronous_load_of_what_is_loaded_says_so(desk):
-    desk.residents["a"] = resident(spec("a"))
-    answer = asked(desk, "POST", "/models/load", json={"model": "a", "wait": False})
-    assert (answer.status_code, answer.json()["already_loaded"]) == (200, True)
+def test_asynchronous_load_of_what_is_loaded_says_so(office):
+    load(office)
+    assert load(office, wait=False).json()["already_loaded"] is True
 
 
-def test_load_deadline_names_the_operation_and_the_load_goes_on(desk):
-    desk.slow = asyncio.Event()
-    answer = asked(desk, "POST", "/models/load", json={"model": "a", "wait": 0.01})
-    assert answer.status_code == 503
-    assert answer.headers["Retry-After"] == "3"
-    body = answer.json()
-    assert (body["code"], body["operation_id"]) == ("load_deadline", "op-1")
-    assert body["error"]["message"].startswith("a is not ready after 0.01 s; the load goes on.")
+def test_load_deadline_names_the_operation_and_the_load_goes_on(tmp_path):
+    with Office(tmp_path, models=(SLOW,)) as office:
+        answer = load(office, 503, wait=0.5)
+        assert answer.headers["Retry-After"] == "4"
+        body = answer.json()
+        assert body["code"] == "load_deadline"
+        assert body["error"]["message"].startswith("a is not ready after 0.5 s; the load goes on.")
+        office.pass_s(4)
+        ended = office.asked("GET", f"/operations/{body['operation_id']}").json()
+        assert ended["status"] == "succeeded"
 
 
-def test_failed_load_carries_its_cause_and_its_log(desk):
-    failure = Failure(
-        reason=FailureReason.MODEL_FILE,
-        detail="truncated",
-        log_tail=("bad magic",),
-        remedy="Download it again.",
-    )
-    desk.refusal = Refusal(code=RefusalCode.LOAD_FAILED, detail="a failed.", failure=failure)
-    answer = asked(desk, "POST", "/models/load", json={"model": "a"})
-    body = answer.json()
-    assert answer.status_code == 502
-    assert (body["cause"], body["log_tail"]) == ("model_file", ["bad magic"])
-    assert (body["remedy"], body["operation_id"]) == ("Download it again.", "op-1")
+def test_failed_load_carries_its_cause_and_its_log(tmp_path):
+    broken = replace(spec("a"), fake=FakeBehaviour(load_s=1, fail=FakeFailure.EXITS))
+    with Office(tmp_path, models=(broken,)) as office:
+        body = load(office, 502).json()
+        assert (body["cause"], body["log_tail"]) == ("exited", ["fake: a ends"])
+        ended = office.asked("GET", f"/operations/{body['operation_id']}").json()
+        assert (ended["status"], ended["code"]) == ("failed", "load_failed")
 
 
-def test_caller_that_disconnects_is_not_waited_for(desk):
-    """What becomes of the load is the desk's business: it is told by the cancellation."""
-    desk.slow = asyncio.Event()
-    asyncio.run(leave_after_asking(desk, "/models/load", b'{"model": "a"}'))
-    assert desk.left == ["op-1"]
+def test_caller_that_disconnects_does_not_cancel_the_load_and_keeps_no_lease(tmp_path):
+    with Office(tmp_path, models=(SLOW,)) as office:
+        office.leave_after_asking("/models/load", b'{"model": "a", "lease_seconds": 600}')
+        assert office.asked("GET", "/models/status").json()["loaded_models"]["a"]["ready_at"]
+        office.pass_s(5)
+        assert office.asked("GET", "/models/a").json()["state"] == "loaded"
+        assert office.desk.snapshot().leases == ()
 
 
-def test_unload_tells_what_was_freed(desk):
-    desk.residents["a"] = resident(spec("a"))
-    answer = asked(desk, "POST", "/models/unload", json={"model": "a", "force": "true"})
+def test_unload_tells_what_was_freed(office):
+    load(office)
+    answer = office.asked("POST", "/models/unload", json={"model": "a", "force": "true"})
     assert answer.json() == {
         "success": True,
         "status": "unloaded",
@@ -133,22 +180,32 @@ def test_unload_tells_what_was_freed(desk):
     }
 
 
-def test_unload_takes_one_holder_only(desk):
+def test_unload_takes_one_holder_only(office):
     body = {"model": "a", "owner": "x", "lease_id": "y"}
-    answer = asked(desk, "POST", "/models/unload", json=body)
+    answer = office.asked("POST", "/models/unload", json=body)
     assert answer.status_code == 422
     assert "not both" in answer.json()["detail"]
 
 
-def test_unload_in_use_is_a_conflict(desk):
-    desk.unload_refusal = Refusal(code=RefusalCode.IN_USE, detail="a is in use.")
-    answer = asked(desk, "POST", "/models/unload", json={"model": "a"})
+def test_unload_of_one_lease_leaves_the_model_to_the_other(office):
+    first, second = (load(office, owner=owner).json()["lease_id"] for owner in "xy")
+    answers = [
+        office.asked("POST", "/models/unload", json={"model": "a", "lease_id": lease}).json()
+        for lease in (first, second)
+    ]
+    assert [each["status"] for each in answers] == ["released", "unloaded"]
+    assert answers[0]["remaining_leases"] == 1
+
+
+def test_unload_in_use_is_a_conflict(office):
+    load(office, owner="x")
+    answer = office.asked("POST", "/models/unload", json={"model": "a", "wait": 3})
     assert (answer.status_code, answer.json()["code"]) == (409, "in_use")
 
 
-def test_plan_says_what_would_happen_without_doing_it(desk):
-    before = desk.state()
-    answer = asked(desk, "POST", "/models/plan", json={"model": "a"})
+def test_plan_says_what_would_happen_without_doing_it(office):
+    before = office.state()
+    answer = office.asked("POST", "/models/plan", json={"model": "a"})
     assert answer.json() == {
         "fits": True,
         "model": "a",
@@ -164,26 +221,22 @@ def test_plan_says_what_would_happen_without_doing_it(desk):
         "vram_provenance": "declared",
         "suggestions": [],
     }
-    assert desk.state() == before
+    assert office.state() == before
 
 
-def test_plan_that_is_a_refusal_is_still_an_answer(desk):
-    desk.refusal = Refusal(code=RefusalCode.DOES_NOT_FIT, detail="Too big.", needed_bytes=99 * MiB)
-    answer = asked(desk, "POST", "/models/plan", json={"model": "a"})
+def test_plan_that_is_a_refusal_is_still_an_answer(tmp_path):
+    with Office(tmp_path, models=(HUGE,)) as office:
+        answer = office.asked("POST", "/models/plan", json={"model": "huge"})
     body = answer.json()
     assert (answer.status_code, body["fits"]) == (200, False)
-    assert body["refusal"] == {
-        "code": "does_not_fit",
-        "detail": "Too big.",
-        "remedy": "",
-        "needed_mb": 99,
-    }
+    assert body["refusal"]["code"] == "does_not_fit"
+    assert body["refusal"]["needed_mb"] == body["vram_mb"] == 99_000
 
 
 @pytest.mark.parametrize("path", ["/models", "/v1/models"])
-def test_catalogue_has_the_shape_of_the_router(desk, path):
-    desk.residents["a"] = resident(spec("a"))
-    body = asked(desk, "GET", path).json()
+def test_catalogue_has_the_shape_of_the_router(office, path):
+    load(office)
+    body = office.asked("GET", path).json()
     assert body["object"] == "list"
     assert {each["id"]: each["status"]["value"] for each in body["data"]} == {
         "a": "loaded",
@@ -191,113 +244,144 @@ def test_catalogue_has_the_shape_of_the_router(desk, path):
     }
 
 
-def test_one_model_is_found_by_alias(desk):
-    body = asked(desk, "GET", "/models/bee").json()
+def test_one_model_is_found_by_alias(office):
+    body = office.asked("GET", "/models/bee").json()
     assert (body["id"], body["resident"], body["serving"]["context_size"]) == ("b", None, 4096)
 
 
-def test_model_is_put_and_deleted(desk):
-    answer = asked(desk, "PUT", "/models/c", json={"service": "rehearsal"})
+def test_model_is_put_and_deleted(office):
+    body = {"service": "rehearsal", "vram_mb": 5}
+    answer = office.asked("PUT", "/models/c", json=body)
     assert (answer.status_code, answer.json()["id"]) == (200, "c")
-    assert asked(desk, "DELETE", "/models/c").status_code == 204
-    assert "c" not in desk.catalogue
+    assert office.asked("DELETE", "/models/c").status_code == 204
+    assert office.asked("GET", "/models/c").status_code == 404
 
 
-def test_model_with_mistakes_is_refused_with_all_of_them(desk):
-    answer = asked(desk, "PUT", "/models/c", json={"vram_mb": 1})
+def test_model_with_mistakes_is_refused_with_all_of_them(office):
+    answer = office.asked("PUT", "/models/c", json={"vram_mb": -1, "prority": 2})
     assert answer.status_code == 422
-    assert answer.json()["mistakes"] == [{"field": "", "message": "models.c.service is required"}]
+    told = [each["message"] for each in answer.json()["mistakes"]]
+    assert len(told) == 3
+    assert any("did you mean priority" in each for each in told)
 
 
-def test_pin_and_unpin(desk):
-    assert asked(desk, "PUT", "/models/bee/pin").json() == {"model": "b", "pinned": True}
-    assert desk.pinned == {"b"}
-    assert asked(desk, "DELETE", "/models/b/pin").json() == {"model": "b", "pinned": False}
-    assert desk.pinned == set()
+def test_pin_and_unpin(office):
+    assert office.asked("PUT", "/models/bee/pin").json() == {"model": "b", "pinned": True}
+    assert office.desk.snapshot().pinned == {"b"}
+    assert office.asked("DELETE", "/models/b/pin").json() == {"model": "b", "pinned": False}
+    assert office.desk.snapshot().pinned == set()
 
 
-def test_logs_are_bounded(desk):
-    assert asked(desk, "GET", "/models/a/logs?lines=5").json() == {
+def test_logs_are_bounded(office):
+    load(office)
+    (server,) = office.world.running.values()
+    server.log.extend(["server is starting", "server is listening"])
+    assert office.asked("GET", "/models/a/logs?lines=1").json() == {
         "model": "a",
         "lines": ["server is listening"],
     }
-    assert asked(desk, "GET", "/models/a/logs?lines=100000").status_code == 422
+    assert office.asked("GET", "/models/a/logs?lines=100000").status_code == 422
 
 
 # --- estimates and suggestions -----------------------------------------------------------------
 
 
-def test_an_estimate_is_told_in_parts_and_as_it_would_be_reserved(desk):
+@pytest.fixture
+def telling():
+    return Telling()
+
+
+@pytest.fixture
+def knowing(tmp_path, telling):
+    with Office(
+        tmp_path, models=(spec("a", file="/models/a.gguf"),), predictions=telling
+    ) as office:
+        yield office
+
+
+def estimate(office, **body):
+    return office.asked("POST", "/models/estimate", json=body)
+
+
+def test_an_estimate_is_told_in_parts_and_as_it_would_be_reserved(knowing, telling):
     body = {"model": "a", "context_size": "16384", "split_cache": True, "cache_type": "q8_0"}
-    answer = asked(desk, "POST", "/models/estimate", json=body)
+    answer = estimate(knowing, **body)
     assert answer.status_code == 200, answer.text
     told = answer.json()
     parts = ("weights_mib", "context_mib", "compute_mib", "device_mib", "overhead_mib", "host_mib")
     assert [told[each] for each in parts] == [400.0, 100.0, 50.0, 550.0, 600.0, 30.0]
     assert (told["architecture"], told["method"], told["vram_mb"]) == ("llama", "header", 1150)
-    order = desk.estimated
-    assert (order.context_size, order.unified_cache, order.cache_type) == (16384, False, "q8_0")
+    serving = telling.appraised[0].serving
+    assert (serving.context_size, serving.unified_cache) == (16384, False)
+    assert (serving.cache_type_k, serving.cache_type_v) == ("q8_0", "q8_0")
 
 
-@pytest.mark.parametrize(("said", "layers"), [("all", "all"), (" ALL ", "all"), ("7", 7), (0, 0)])
-def test_layers_are_a_number_or_all(desk, said, layers):
-    body = {"model": "a", "gpu_layers": said}
-    assert asked(desk, "POST", "/models/estimate", json=body).status_code == 200
-    assert desk.estimated.gpu_layers == layers
-    assert asked(desk, "POST", "/models/load", json=body).status_code == 200
-    [(_, order)] = desk.operations.values()
-    assert order.gpu_layers == layers
+@pytest.mark.parametrize(("said", "layers"), [("all", None), (" ALL ", None), ("7", 7), (0, 0)])
+def test_layers_are_a_number_or_all(knowing, telling, said, layers):
+    assert estimate(knowing, model="a", gpu_layers=said).status_code == 200
+    assert telling.appraised[0].serving.gpu_layers == layers
+    load(knowing, gpu_layers=said)
+    assert knowing.loaded()["a"].spec.serving.gpu_layers == layers
 
 
 @pytest.mark.parametrize("said", [-1, "-1", "most", True, 10_001, 1.5])
 @pytest.mark.parametrize("path", ["/models/load", "/models/estimate"])
-def test_layers_that_are_none_are_named(desk, path, said):
-    answer = asked(desk, "POST", path, json={"model": "a", "gpu_layers": said})
+def test_layers_that_are_none_are_named(knowing, path, said):
+    answer = knowing.asked("POST", path, json={"model": "a", "gpu_layers": said})
     assert answer.status_code == 422
     assert [each["field"] for each in answer.json()["mistakes"]] == ["gpu_layers"]
 
 
-def test_an_estimate_may_be_of_several_gpus_and_a_projector(desk):
-    body = {"model": "a", "mmproj": "eyes.gguf", "gpus": 2}
-    assert asked(desk, "POST", "/models/estimate", json=body).status_code == 200
-    assert (desk.estimated.mmproj, desk.estimated.gpus) == ("eyes.gguf", 2)
-    for gpus in (0, 65):
-        wrong = asked(desk, "POST", "/models/estimate", json={"model": "a", "gpus": gpus})
-        assert wrong.status_code == 422
+def test_an_estimate_may_be_of_several_gpus(knowing, telling):
+    assert estimate(knowing, model="a", gpus=2).status_code == 200
+    assert telling.appraised[0].span == 2
+    assert [estimate(knowing, model="a", gpus=gpus).status_code for gpus in (0, 65)] == [422, 422]
+
+
+def test_an_estimate_may_be_of_a_file_with_a_projector(knowing, telling):
+    body = {"file": "b.gguf", "mmproj": "eyes.gguf", "service": "local"}
+    assert estimate(knowing, **body).status_code == 200
+    assert telling.appraised[0].files == ("/models/b.gguf", "/models/eyes.gguf")
 
 
 @pytest.mark.parametrize("body", [{}, {"model": "a", "file": "a.gguf"}, {"model": "a", "slots": 0}])
-def test_an_estimate_is_of_one_thing(desk, body):
-    assert asked(desk, "POST", "/models/estimate", json=body).status_code == 422
+def test_an_estimate_is_of_one_thing(knowing, body):
+    assert estimate(knowing, **body).status_code == 422
 
 
-def test_a_file_elsewhere_is_not_estimated(desk):
-    answer = asked(desk, "POST", "/models/estimate", json={"file": "/etc/passwd"})
+def test_a_file_elsewhere_is_not_estimated(knowing):
+    answer = estimate(knowing, file="/etc/passwd")
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert "/models" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["/models/load", "/models/plan"])
-def test_a_refusal_says_what_to_send_instead(desk, path):
-    desk.refusal = Refusal(
-        code=RefusalCode.NO_ROOM,
-        detail="No room.",
-        suggestions=({"context_size": 4096}, {"cache_type": "q8_0"}),
-    )
-    answer = asked(desk, "POST", path, json={"model": "a"}).json()
-    assert answer["suggestions"] == [{"context_size": 4096}, {"cache_type": "q8_0"}]
-    for each in answer["suggestions"]:
-        desk.refusal = None
-        assert asked(desk, "POST", "/models/load", json={"model": "a", **each}).status_code == 200
+@pytest.fixture
+def tight(tmp_path):
+    """Nothing fits as configured, but with less."""
+    with Office(tmp_path, models=(HUGE,), predictions=Telling()) as office:
+        yield office
 
 
-def test_a_plan_that_fits_suggests_nothing(desk):
-    told = asked(desk, "POST", "/models/plan", json={"model": "a"}).json()
+def test_a_refusal_says_what_to_send_instead(tight):
+    told = load(tight, 507, model="huge").json()
+    assert told["suggestions"] == list(SUGGESTED)
+    for each in told["suggestions"]:
+        load(tight, model="huge", **each)
+
+
+def test_a_plan_that_is_a_refusal_says_what_to_send_instead(tight):
+    told = tight.asked("POST", "/models/plan", json={"model": "huge"}).json()
+    assert told["suggestions"] == told["refusal"]["suggestions"] == list(SUGGESTED)
+
+
+def test_a_plan_that_fits_suggests_nothing(knowing):
+    told = knowing.asked("POST", "/models/plan", json={"model": "a"}).json()
     assert (told["suggestions"], told["vram_provenance"]) == ([], "declared")
 
 
-def test_what_was_given_up_is_told_with_the_load(desk):
-    less = replace(spec("a"), given_up=("ubatch 128 instead of 512",))
-    desk.residents["a"] = resident(less)
-    told = asked(desk, "POST", "/models/load", json={"model": "a"}).json()
-    status = asked(desk, "GET", "/models/status").json()["loaded_models"]["a"]
-    assert told["given_up"] == status["given_up"] == ["ubatch 128 instead of 512"]
+def test_what_was_given_up_is_told_with_the_load(tmp_path):
+    yielding = replace(HUGE, degrade=(Degrading.CONTEXT_SIZE,))
+    with Office(tmp_path, models=(yielding,), predictions=Telling()) as office:
+        told = load(office, model="huge").json()
+        status = office.asked("GET", "/models/status").json()["loaded_models"]["huge"]
+    assert told["given_up"] == status["given_up"] == [GIVEN_UP]

@@ -8,60 +8,53 @@ from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.vram import DeviceKind, MiB
 from orchestrator.web.wire.models import Shelf, entry
-from tests.unit.web.desk import FakeDesk, account, resident, spec
+from tests.unit.web.samples import NOW_S, account, resident, snapshot, spec
+
+CATALOGUE = {each.name: each for each in (spec("a"), spec("b", aliases=("bee",)))}
 
 
-@pytest.fixture
-def desk():
-    return FakeDesk()
-
-
-def listed(shelf, desk):
-    body = json.loads(shelf.listing(desk.catalogue, desk.snapshot()))
+def listed(shelf, moment, catalogue=CATALOGUE):
+    body = json.loads(shelf.listing(catalogue, moment))
     return {each["id"]: each for each in body["data"]}
 
 
 @pytest.mark.parametrize("state", ResidentState)
-def test_every_state_has_a_word_that_llama_cpp_knows(desk, state):
-    body = entry(spec("a"), resident(spec("a"), state), desk.snapshot())
+def test_every_state_has_a_word_that_llama_cpp_knows(state):
+    body = entry(spec("a"), resident(spec("a"), state), snapshot())
     assert body["status"]["value"] in {"unloaded", "loading", "loaded"}
 
 
-def test_listing_follows_what_changes(desk):
+def test_listing_follows_what_changes():
     shelf = Shelf()
-    assert {each["state"] for each in listed(shelf, desk).values()} == {"unloaded"}
-    desk.residents["a"] = resident(spec("a"))
-    assert listed(shelf, desk)["a"]["state"] == "loaded"
-    desk.residents.clear()
-    desk.pinned = {"b"}
-    assert [each["pinned"] for each in listed(shelf, desk).values()] == [False, True]
-    desk.catalogue = {"b": replace(desk.catalogue["b"], priority=9)}
-    assert [each["priority"] for each in listed(shelf, desk).values()] == [9]
+    assert {each["state"] for each in listed(shelf, snapshot()).values()} == {"unloaded"}
+    assert listed(shelf, snapshot(resident(spec("a"))))["a"]["state"] == "loaded"
+    pinned = snapshot(pinned={"b"})
+    assert [each["pinned"] for each in listed(shelf, pinned).values()] == [False, True]
+    changed = {"b": replace(CATALOGUE["b"], priority=9)}
+    assert [each["priority"] for each in listed(shelf, pinned, changed).values()] == [9]
 
 
-def test_listing_says_the_same_as_the_entry(desk):
+def test_listing_says_the_same_as_the_entry():
     shelf = Shelf()
-    snapshot = desk.snapshot()
-    for each in desk.catalogue.values():
-        assert listed(shelf, desk)[each.name] == entry(each, None, snapshot)
+    for each in CATALOGUE.values():
+        assert listed(shelf, snapshot())[each.name] == entry(each, None, snapshot())
 
 
-def test_broken_model_is_failed_until_its_breaker_closes(desk):
+def test_broken_model_is_failed_until_its_breaker_closes():
     failure = Failure(reason=FailureReason.MODEL_FILE, detail="Truncated.", remedy="Fetch it.")
-    desk.breakers = {"a": Breaker().after(failure, desk.now_s)}
-    broken = listed(Shelf(), desk)["a"]
+    breakers = {"a": Breaker().after(failure, NOW_S)}
+    broken = listed(Shelf(), snapshot(breakers=breakers))["a"]
     assert broken["status"] == {"value": "unloaded", "args": [], "failed": True}
     assert (broken["breaker"]["cause"], broken["breaker"]["remedy"]) == ("model_file", "Fetch it.")
-    desk.now_s += 3600
-    assert "failed" not in listed(Shelf(), desk)["a"]["status"]
+    later = snapshot(breakers=breakers, now_s=NOW_S + 3600)
+    assert "failed" not in listed(Shelf(), later)["a"]["status"]
 
 
 @pytest.mark.parametrize(
     ("kind", "shown"), [(DeviceKind.GPU, (800, 90)), (DeviceKind.HOST, (700, 0))]
 )
-def test_a_model_is_listed_with_what_it_takes_on_this_machine(desk, kind, shown):
+def test_a_model_is_listed_with_what_it_takes_on_this_machine(kind, shown):
     footprint = Footprint(device_bytes=800 * MiB, host_bytes=90 * MiB, host_only_bytes=700 * MiB)
-    desk.accounts = (account("d", kind=kind),)
-    desk.catalogue = {"a": replace(spec("a"), footprint=footprint)}
-    told = listed(Shelf(), desk)["a"]
+    here = snapshot(accounts=(account("d", kind=kind),))
+    told = listed(Shelf(), here, {"a": replace(spec("a"), footprint=footprint)})["a"]
     assert (told["vram_mb"], told["host_mb"]) == shown

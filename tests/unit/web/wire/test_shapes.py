@@ -8,7 +8,7 @@ from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.vram import DeviceState
 from orchestrator.web.wire import shapes, shaping
 from orchestrator.web.wire.models import model_answer
-from tests.unit.web.desk import FakeDesk, account, resident, spec
+from tests.unit.web.samples import NOW_S, account, resident, snapshot, spec
 
 
 def fits(shape, body):
@@ -19,15 +19,13 @@ def fits(shape, body):
 
 @pytest.mark.parametrize("state", ResidentState)
 def test_status_fits_in_every_state(state):
-    desk = FakeDesk()
-    desk.residents["a"] = resident(spec("a"), state)
-    desk.accounts = (account(), account("gone", state=DeviceState.UNREADABLE))
-    fits(shapes.Status, shaping.status(desk.snapshot()))
+    accounts = (account(), account("gone", state=DeviceState.UNREADABLE))
+    moment = snapshot(resident(spec("a"), state), accounts=accounts)
+    fits(shapes.Status, shaping.status(moment))
 
 
 def test_model_answer_fits_with_and_without_a_breaker():
-    desk = FakeDesk()
     failure = Failure(reason=FailureReason.EXITED, detail="It exited.")
-    desk.breakers = {"a": Breaker().after(failure, desk.now_s)}
-    for each in desk.catalogue.values():
-        fits(shapes.ModelAnswer, model_answer(each, desk.snapshot()))
+    moment = snapshot(breakers={"a": Breaker().after(failure, NOW_S)})
+    for name in ("a", "b"):
+        fits(shapes.ModelAnswer, model_answer(spec(name), moment))

@@ -1,7 +1,5 @@
 from dataclasses import replace
 
-import pytest
-
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.core.room.planner import Plan
 from orchestrator.core.values.footprints import Footprint
@@ -13,12 +11,7 @@ from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, MiB
 from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.orders import Forecast
 from orchestrator.web.wire import models, shaping
-from tests.unit.web.desk import GPU, NOW_S, FakeDesk, account, resident, spec
-
-
-@pytest.fixture
-def desk():
-    return FakeDesk()
+from tests.unit.web.samples import GPU, NOW_S, account, resident, snapshot, spec
 
 
 def lease_on(held, kind=LeaseKind.REQUEST, **more):
@@ -35,14 +28,17 @@ def lease_on(held, kind=LeaseKind.REQUEST, **more):
     )
 
 
+def shown(held, **more):
+    """A resident as the status has it."""
+    return shaping.status(snapshot(held, **more))["loaded_models"][held.name]
+
+
 def test_every_state_of_a_resident_has_a_word():
     assert set(shaping.LOADED_STATUS) == set(ResidentState)
 
 
-def test_status_holds_the_fields_of_the_contract(desk):
-    desk.accounts = (account(free_mb=26768),)
-    desk.residents["a"] = resident(spec("a"))
-    body = shaping.status(desk.snapshot())
+def test_status_holds_the_fields_of_the_contract():
+    body = shaping.status(snapshot(resident(spec("a")), accounts=(account(free_mb=26768),)))
     figures = {key: body[key] for key in body if key.endswith(("_mb", "_percent"))}
     assert figures == {
         "total_mb": 32768,
@@ -63,39 +59,37 @@ def test_status_holds_the_fields_of_the_contract(desk):
     }
 
 
-def test_unknown_readings_are_null_never_zero(desk):
-    desk.accounts = (account(state=DeviceState.LOST),)
-    body = shaping.status(desk.snapshot())
+def test_unknown_readings_are_null_never_zero():
+    body = shaping.status(snapshot(accounts=(account(state=DeviceState.LOST),)))
     unknown = ("total_mb", "used_mb", "free_mb", "available_mb", "foreign_mb")
-    for shown in (body, body["devices"][0]):
-        assert [shown[key] for key in unknown] == [None] * 5
-        assert shown["utilization_percent"] is None
+    for figures in (body, body["devices"][0]):
+        assert [figures[key] for key in unknown] == [None] * 5
+        assert figures["utilization_percent"] is None
     assert body["devices"][0]["problem"] == "fallen off the bus"
 
 
-def test_sums_are_over_gpus_that_can_be_read(desk):
-    desk.accounts = (
+def test_sums_are_over_gpus_that_can_be_read():
+    accounts = (
         account("gpu-0", total_mb=1000),
         account("gpu-1", total_mb=500),
         account("gpu-2", state=DeviceState.LOST),
         account("host", kind=DeviceKind.HOST, total_mb=64000),
     )
-    body = shaping.status(desk.snapshot())
+    body = shaping.status(snapshot(accounts=accounts))
     assert (body["total_mb"], len(body["devices"])) == (1500, 4)
-    assert shaping.host_devices(desk.accounts) == {"host"}
+    assert shaping.host_devices(accounts) == {"host"}
 
 
-def test_host_ram_is_counted_where_there_is_no_gpu(desk):
-    desk.accounts = (account("host", kind=DeviceKind.HOST, total_mb=64000),)
-    assert shaping.status(desk.snapshot())["total_mb"] == 64000
-    assert shaping.host_devices(desk.accounts) == frozenset()
+def test_host_ram_is_counted_where_there_is_no_gpu():
+    accounts = (account("host", kind=DeviceKind.HOST, total_mb=64000),)
+    assert shaping.status(snapshot(accounts=accounts))["total_mb"] == 64000
+    assert shaping.host_devices(accounts) == frozenset()
 
 
-def test_share_on_the_host_is_not_vram(desk):
-    desk.accounts = (account(), account("host", kind=DeviceKind.HOST))
+def test_share_on_the_host_is_not_vram():
+    accounts = (account(), account("host", kind=DeviceKind.HOST))
     placement = Placement(((GPU, 100 * MiB), ("host", 50 * MiB)))
-    desk.residents["a"] = replace(resident(spec("a")), placement=placement)
-    loaded = shaping.status(desk.snapshot())["loaded_models"]["a"]
+    loaded = shown(resident(spec("a"), placement=placement), accounts=accounts)
     assert loaded["vram_mb"] == 100
     assert loaded["devices"] == [
         {"device": "fake-0", "vram_mb": 100},
@@ -103,68 +97,58 @@ def test_share_on_the_host_is_not_vram(desk):
     ]
 
 
-def test_loading_model_says_when_it_is_expected(desk):
-    of = spec("a", load_s=10.0)
-    desk.residents["a"] = resident(of, ResidentState.LOADING)
-    desk.now_s += 4
-    loaded = shaping.status(desk.snapshot())["loaded_models"]["a"]
+def test_loading_model_says_when_it_is_expected():
+    loading = resident(spec("a", load_s=10.0), ResidentState.LOADING)
+    loaded = shown(loading, now_s=NOW_S + 4)
     assert (loaded["status"], loaded["loaded_at"]) == ("loading", None)
     assert loaded["ready_at"] == "2026-01-15T10:30:10.000Z"
 
 
-def test_the_endpoint_is_the_one_that_clients_are_meant_to_use(desk):
+def test_the_endpoint_is_the_one_that_clients_are_meant_to_use():
     here = replace(resident(spec("a")), endpoint=Endpoint("http://vram-a:8080"))
-    desk.residents["a"] = here
-    assert shaping.status(desk.snapshot())["loaded_models"]["a"]["endpoint"] == "http://vram-a:8080"
-    desk.residents["a"] = replace(here, endpoint=Endpoint("http://vram-a:8080", "http://box.lan:1"))
-    assert shaping.status(desk.snapshot())["loaded_models"]["a"]["endpoint"] == "http://box.lan:1"
+    assert shown(here)["endpoint"] == "http://vram-a:8080"
+    beyond = replace(here, endpoint=Endpoint("http://vram-a:8080", "http://box.lan:1"))
+    assert shown(beyond)["endpoint"] == "http://box.lan:1"
 
 
-def test_overdue_model_is_expected_now(desk):
-    desk.residents["a"] = resident(spec("a", load_s=10.0), ResidentState.LOADING)
-    desk.now_s += 40
-    loaded = shaping.status(desk.snapshot())["loaded_models"]["a"]
+def test_overdue_model_is_expected_now():
+    loading = resident(spec("a", load_s=10.0), ResidentState.LOADING)
+    loaded = shown(loading, now_s=NOW_S + 40)
     assert loaded["ready_at"] == "2026-01-15T10:30:40.000Z"
 
 
-def test_expiry_is_of_idle_models_that_are_not_pinned(desk):
+def test_expiry_is_of_idle_models_that_are_not_pinned():
     of = spec("a", ttl_s=600.0)
 
-    def expires_at(**more):
-        desk.residents["a"] = resident(of, **more)
-        return shaping.status(desk.snapshot())["loaded_models"]["a"]["expires_at"]
+    def expires_at(pinned=(), **more):
+        return shown(resident(of, **more), pinned=pinned)["expires_at"]
 
     assert expires_at() == "2026-01-15T10:40:00.000Z"
     assert expires_at(busy=True) is None
     assert expires_at(lease_count=1) is None
     assert expires_at(ttl_s=None) is None
-    desk.pinned = {"a"}
-    assert expires_at() is None
+    assert expires_at(pinned={"a"}) is None
 
 
-def test_requests_in_flight_and_owners_are_told_apart(desk):
-    held = desk.residents["a"] = resident(spec("a"))
-    desk.leases = {kind: lease_on(held, kind) for kind in (LeaseKind.REQUEST, LeaseKind.OWNER)}
-    loaded = shaping.status(desk.snapshot())["loaded_models"]["a"]
+def test_requests_in_flight_and_owners_are_told_apart():
+    held = resident(spec("a"))
+    loaded = shown(held, leases=[lease_on(held, kind) for kind in LeaseKind])
     assert loaded["in_flight"] == 1
     assert [each["lease_id"] for each in loaded["leases"]] == ["owner-1"]
 
 
-def test_life_that_comes_hides_the_one_that_leaves(desk):
+def test_life_that_comes_hides_the_one_that_leaves():
     coming = replace(resident(spec("a"), ResidentState.LOADING), instance="a-2")
     leaving = resident(spec("a"), ResidentState.RELEASING)
     for order in ((coming, leaving), (leaving, coming)):
-        desk.residents = dict(enumerate(order))
-        assert shaping.residents_by_name(desk.snapshot())["a"].instance == "a-2"
+        assert shaping.residents_by_name(snapshot(*order))["a"].instance == "a-2"
 
 
-def test_queue_is_shown(desk):
-    desk.queue = (
-        Waiting(
-            model="b", priority=5, callers=3, waited_s=1.23456, bound_s=187.0, waits_for="a drains"
-        ),
+def test_queue_is_shown():
+    waiting = Waiting(
+        model="b", priority=5, callers=3, waited_s=1.23456, bound_s=187.0, waits_for="a drains"
     )
-    assert shaping.status(desk.snapshot())["queue"] == [
+    assert shaping.status(snapshot(queue=(waiting,)))["queue"] == [
         {
             "model": "b",
             "priority": 5,
@@ -224,9 +208,8 @@ def test_what_several_gpus_hold_together_is_told():
     assert shaping.estimate_answer(wide)["vram_mb"] == 1600
 
 
-def test_settings_that_others_chose_are_not_made_up(desk):
+def test_settings_that_others_chose_are_not_made_up():
     theirs = replace(spec("a"), settings_ours=False)
-    desk.residents["a"] = resident(theirs)
-    answer = models.model_answer(theirs, desk.snapshot())
+    answer = models.model_answer(theirs, snapshot(resident(theirs)))
     assert (answer["serving"], answer["context_size"]) == (None, None)
     assert answer["resident"]["serving"] is None

@@ -1,7 +1,7 @@
 """The one error body, and the one place where a code gets its HTTP status.
 
-Whatever goes wrong, n8n, curl, OpenAI clients and RFC 9457 readers each find what they look for
-in the same JSON; nothing of the inside (traceback, path, type name) is ever in it.
+n8n, curl, OpenAI clients and readers of RFC 9457 find what they look for in the same JSON.
+Nothing of the inside (traceback, path, type name) is ever in it.
 """
 
 import json
@@ -76,8 +76,8 @@ MEANINGS: Mapping[str, Meaning] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Denial:
-    """An answer that is a no, ready to be written down."""
+class ErrorAnswer:
+    """An answer that says no and why, before it is written down."""
 
     code: str
     detail: str
@@ -91,12 +91,12 @@ class Denial:
         return MEANINGS[self.code].status
 
 
-class Declined(Exception):
-    """Raised by a route to answer with a denial."""
+class Answered(Exception):
+    """Raised to end a request with an error answer."""
 
-    def __init__(self, denial: Denial) -> None:
-        super().__init__(denial.detail)
-        self.denial = denial
+    def __init__(self, answer: ErrorAnswer) -> None:
+        super().__init__(answer.detail)
+        self.answer = answer
 
 
 def encode(body: Mapping[str, object]) -> bytes:
@@ -110,7 +110,7 @@ def clip(text: str) -> str:
     return text if len(text) <= ECHO_CHARS_MAX else f"{text[:ECHO_CHARS_MAX]}…"
 
 
-def denial_of(refusal: Refusal, *, operation_id: str | None = None) -> Denial:
+def error_of(refusal: Refusal, *, operation_id: str | None = None) -> ErrorAnswer:
     members: dict[str, object] = {}
     for name, size in (
         ("needed_mb", refusal.needed_bytes),
@@ -122,7 +122,7 @@ def denial_of(refusal: Refusal, *, operation_id: str | None = None) -> Denial:
     if refusal.blockers:
         members["blockers"] = [_blocker(blocker) for blocker in refusal.blockers]
     if refusal.suggestions:
-        members["suggestions"] = [dict(each) for each in refusal.suggestions]
+        members["suggestions"] = [dict(settings) for settings in refusal.suggestions]
     if refusal.failure is not None:
         members["cause"] = str(refusal.failure.reason)
         if refusal.failure.short_of is not None:
@@ -130,7 +130,7 @@ def denial_of(refusal: Refusal, *, operation_id: str | None = None) -> Denial:
         members["log_tail"] = list(refusal.failure.log_tail)
     if operation_id is not None:
         members["operation_id"] = operation_id
-    return Denial(
+    return ErrorAnswer(
         code=refusal.code,
         detail=refusal.detail,
         remedy=refusal.remedy or (refusal.failure.remedy if refusal.failure else ""),
@@ -149,31 +149,31 @@ def _blocker(blocker: Blocker) -> Mapping[str, object]:
     }
 
 
-def error_body(denial: Denial, path: str) -> dict[str, object]:
-    status, title = MEANINGS[denial.code]
+def error_body(answer: ErrorAnswer, path: str) -> dict[str, object]:
+    status, title = MEANINGS[answer.code]
     body: dict[str, object] = {
-        "type": f"urn:vram-orchestrator:{denial.code}",
+        "type": f"urn:vram-orchestrator:{answer.code}",
         "title": title,
         "status": status,
-        "detail": denial.detail,
+        "detail": answer.detail,
         "instance": clip(path),
-        "code": str(denial.code),
-        "remedy": denial.remedy,
-        **denial.members,
+        "code": str(answer.code),
+        "remedy": answer.remedy,
+        **answer.members,
     }
     if status in (429, 503):
-        body["retry_after_seconds"] = _retry_after_s(denial)
+        body["retry_after_seconds"] = _retry_after_s(answer)
     body["error"] = {
-        "message": f"{denial.detail} {denial.remedy}".strip(),
+        "message": f"{answer.detail} {answer.remedy}".strip(),
         "type": _openai_type(status),
         "param": None,
-        "code": str(denial.code),
+        "code": str(answer.code),
     }
     return body
 
 
-def _retry_after_s(denial: Denial) -> int:
-    wait_s = RETRY_AFTER_S_DEFAULT if denial.retry_after_s is None else denial.retry_after_s
+def _retry_after_s(answer: ErrorAnswer) -> int:
+    wait_s = RETRY_AFTER_S_DEFAULT if answer.retry_after_s is None else answer.retry_after_s
     return max(1, math.ceil(wait_s))
 
 
@@ -183,12 +183,12 @@ def _openai_type(status: int) -> str:
     return "invalid_request_error" if status < 500 else "server_error"
 
 
-def respond(denial: Denial, scope: Scope) -> Response:
-    body = error_body(denial, scope["path"])
-    headers = dict(denial.headers)
-    if denial.status in (429, 503):
+def respond(answer: ErrorAnswer, scope: Scope) -> Response:
+    body = error_body(answer, scope["path"])
+    headers = dict(answer.headers)
+    if answer.status in (429, 503):
         headers["Retry-After"] = str(body["retry_after_seconds"])
     accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
     wants_problem = b"application/problem+json" in accept.lower()
     media_type = "application/problem+json" if wants_problem else "application/json"
-    return Response(encode(body), denial.status, headers, media_type)
+    return Response(encode(body), answer.status, headers, media_type)

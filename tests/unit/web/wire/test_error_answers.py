@@ -2,11 +2,21 @@ import json
 
 import pytest
 
+from orchestrator.core.values.failures import Failure, FailureReason, ShortOf
+from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import RegistryFailed
-from orchestrator.web.wire.denials import MEANINGS, Denial, WebCode, denial_of, encode, error_body
-from tests.unit.web.desk import FakeDesk, asked
+from orchestrator.web.wire.error_answers import (
+    MEANINGS,
+    ErrorAnswer,
+    WebCode,
+    encode,
+    error_body,
+    error_of,
+)
+from tests.standins.memory import MemoryRegistry
+from tests.unit.web.office import Office
 
 CONTRACT = {
     "unknown_model": 404,
@@ -47,8 +57,8 @@ def test_no_code_belongs_to_two():
 
 @pytest.mark.parametrize("code", [c for c in MEANINGS if MEANINGS[c].status in (429, 503)])
 def test_every_429_and_503_says_when_to_come_back(code):
-    assert error_body(Denial(code=code, detail="No."), "/x")["retry_after_seconds"] == 5
-    later = Denial(code=code, detail="No.", retry_after_s=0.2)
+    assert error_body(ErrorAnswer(code=code, detail="No."), "/x")["retry_after_seconds"] == 5
+    later = ErrorAnswer(code=code, detail="No.", retry_after_s=0.2)
     assert error_body(later, "/x")["retry_after_seconds"] == 1
 
 
@@ -64,7 +74,7 @@ def test_refusal_carries_its_numbers():
         blockers=(blocker,),
         retry_after_s=9.5,
     )
-    assert error_body(denial_of(refusal, operation_id="op-1"), "/models/load") == {
+    assert error_body(error_of(refusal, operation_id="op-1"), "/models/load") == {
         "type": "urn:vram-orchestrator:no_room",
         "title": "No room now",
         "status": 503,
@@ -98,26 +108,44 @@ def test_refusal_carries_its_numbers():
         ("Application/Problem+JSON, */*", "application/problem+json"),
     ],
 )
-def test_problem_json_only_for_those_who_ask(accept, media_type):
+def test_problem_json_only_for_those_who_ask(office, accept, media_type):
     headers = {} if accept is None else {"Accept": accept}
-    answer = asked(FakeDesk(), "GET", "/models/zzz", headers=headers)
+    answer = office.asked("GET", "/models/zzz", headers=headers)
     assert answer.headers["Content-Type"] == media_type
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
 
 
-def test_refusal_at_once_has_retry_after():
-    desk = FakeDesk()
-    desk.refusal = Refusal(code=RefusalCode.QUEUE_FULL, detail="Full.", retry_after_s=7)
-    answer = asked(desk, "POST", "/models/load", json={"model": "a"})
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "7")
+def test_failure_carries_its_cause_its_log_and_what_helps():
+    failure = Failure(
+        reason=FailureReason.OUT_OF_MEMORY,
+        detail="It ran out.",
+        log_tail=("no more",),
+        short_of=ShortOf.CONTEXT,
+        remedy="Take a smaller one.",
+    )
+    refusal = Refusal(code=RefusalCode.LOAD_FAILED, detail="a failed.", failure=failure)
+    body = error_body(error_of(refusal), "/models/load")
+    assert (body["status"], body["cause"], body["log_tail"]) == (502, "out_of_memory", ["no more"])
+    assert (body["short_of"], body["remedy"]) == ("context", "Take a smaller one.")
+
+
+def test_refusal_at_once_has_retry_after(office):
+    office.run(shut_down(office))
+    answer = office.asked("POST", "/models/load", json={"model": "a"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "shutting_down")
+    assert int(answer.headers["Retry-After"]) == answer.json()["retry_after_seconds"] >= 1
+
+
+async def shut_down(office):
+    office.conductor.tell(ShutdownBegan(stop_residents=False))
 
 
 @pytest.mark.parametrize(
     "path",
     ["/nowhere", "/models/", "/metrics", "/v1/chat/completions", "/models/a%2Fb", "/" + "x" * 9000],
 )
-def test_unknown_path_is_our_404(path):
-    answer = asked(FakeDesk(), "GET", path)
+def test_unknown_path_is_our_404(office, path):
+    answer = office.asked("GET", path)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert len(answer.text) < 1500
 
@@ -126,8 +154,8 @@ def test_unknown_path_is_our_404(path):
     "name", ["..%2f..%2fetc", "%2e%2e", "a%00b", "%ff", "x" * 10_000, "%ed%a0%80"]
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_hostile_name_is_refused_in_words(name, method):
-    answer = asked(FakeDesk(), method, f"/models/{name}")
+def test_hostile_name_is_refused_in_words(office, name, method):
+    answer = office.asked(method, f"/models/{name}")
     assert answer.status_code in (404, 405, 422)
     assert "Traceback" not in answer.text
     assert len(answer.text) < 2000
@@ -145,35 +173,33 @@ def test_hostile_name_is_refused_in_words(name, method):
         ("POST", "/health", "Use GET /health."),
     ],
 )
-def test_wrong_method_is_405_with_a_hint(method, path, hint):
-    desk = FakeDesk()
-    before = desk.state()
-    answer = asked(desk, method, path)
+def test_wrong_method_is_405_with_a_hint(office, method, path, hint):
+    before = office.state()
+    answer = office.asked(method, path)
     if path == "/models/status":  # to the router, a name of a model like any other
         assert answer.json()["code"] == "unknown_model"
         return
     assert (answer.status_code, answer.json()["remedy"]) == (405, hint)
     assert answer.headers["Allow"] == hint.split()[1]
-    assert desk.state() == before
+    assert office.state() == before
 
 
-def test_crash_is_a_500_without_the_inside(caplog):
-    desk = FakeDesk()
-    desk.degraded = lambda: 1 / 0
-    answer = asked(desk, "GET", "/health/ready")
+def test_crash_is_a_500_without_the_inside(tmp_path, caplog):
+    with Office(tmp_path, problems=lambda: 1 / 0) as office:
+        answer = office.asked("GET", "/health/ready")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "division" not in answer.text
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_broken_registry_is_503():
-    desk = FakeDesk()
-
-    async def fail(**_):
+class Unreadable(MemoryRegistry):
+    async def find(self, table, key):
         raise RegistryFailed("disk full: /secret/path")
 
-    desk.decisions = fail
-    answer = asked(desk, "GET", "/events")
+
+def test_broken_registry_is_503(tmp_path):
+    with Office(tmp_path, registry=Unreadable()) as office:
+        answer = office.asked("GET", "/operations/op-1")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert "Retry-After" in answer.headers
     assert "secret" not in answer.text
