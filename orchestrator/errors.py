@@ -2,7 +2,7 @@
 ├── Denied            the caller cannot have it; nothing is broken
 ├── Failed            the world did not obey
 │   ├── StartFailed     the thing did not come up; nothing is left behind
-│   ├── StopFailed      the thing is not verified gone: it stays charged
+│   ├── NotStopped      the thing is not verified gone: it stays charged
 │   ├── Unreachable     the runtime or the server does not answer
 │   └── RegistryFailed  the disk does not take or give what was written
 ├── ConfigInvalid     the operator's file has mistakes: all of them, with their places
@@ -37,7 +37,7 @@ class StartFailed(Failed):
         self.failure = failure
 
 
-class StopFailed(Failed):
+class NotStopped(Failed):
     """The thing could not be verified gone."""
 
 

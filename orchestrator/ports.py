@@ -116,7 +116,7 @@ class Runtime(Protocol):
         """
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
-        """Return when the server is verified gone. Raise StopFailed if it is not.
+        """Return when the server is verified gone. Raise NotStopped if it is not.
 
         Stopping what is already gone is not an error.
         """

@@ -137,6 +137,15 @@ def test_core_reads_no_clock_does_no_io_and_does_not_log(path):
     fail_on(complaints)
 
 
+def test_a_class_name_means_one_thing():
+    homes = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(at(path, node.lineno, node.name))
+    fail_on([" and ".join(places) for places in homes.values() if len(places) > 1])
+
+
 # --- tests -----------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ LINE_BYTES_MAX = 16 << 20  # of an event: a snapshot of a large catalogue
 Json = dict[str, object]
 
 
-class ErrorAnswer(Exception):
+class RefusedByDaemon(Exception):
     """The daemon answered with an error; `body` explains it."""
 
     def __init__(self, status: int, body: Json, text: str) -> None:
@@ -71,13 +71,13 @@ class Remote:
         *,
         timeout_s: float = ANSWER_S,
     ) -> Answer:
-        """Raise ErrorAnswer or NotReached."""
+        """Raise RefusedByDaemon or NotReached."""
         with self._sent(method, path, body, {"Accept": "application/json"}, timeout_s) as response:
             text = response.read().decode("utf-8", "replace")
             return Answer(self._understood(response.status, text), text)
 
     def events(self, path: str) -> Iterator[Json]:
-        """Live events, until the connection ends. Raise ErrorAnswer or NotReached."""
+        """Live events, until the connection ends. Raise RefusedByDaemon or NotReached."""
         headers = {"Accept": "text/event-stream"}
         with self._sent("GET", path, None, headers, EVENTS_S) as response:
             if response.status != 200:
@@ -134,7 +134,7 @@ class Remote:
             return {}
         body = self._parsed(text)
         if status >= 400:
-            raise ErrorAnswer(status, body, text)
+            raise RefusedByDaemon(status, body, text)
         return body
 
     def _parsed(self, text: str) -> Json:

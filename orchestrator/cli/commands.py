@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from orchestrator.cli import render
-from orchestrator.cli.client import ANSWER_S, Answer, ErrorAnswer, NotReached, Remote
+from orchestrator.cli.client import ANSWER_S, Answer, NotReached, RefusedByDaemon, Remote
 from orchestrator.cli.screen import complain, say, say_exactly, waiting
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _loaded(remote: Remote, order: Json, wait_s: float | None) -> Answer:
         try:
             body = {**order, "wait": once_s}
             return remote.ask("POST", "/models/load", body, timeout_s=once_s + ANSWER_S)
-        except ErrorAnswer as error:
+        except RefusedByDaemon as error:
             if wait_s is not None or error.body.get("code") != "load_deadline":
                 raise
 
@@ -210,5 +210,5 @@ def _waits_for(remote: Remote, model: str) -> str:
     try:
         body: Any = remote.ask("GET", "/models/status", timeout_s=LOOK_S).body
         return render.waiting_words(body, model)
-    except (ErrorAnswer, NotReached, LookupError, TypeError, AttributeError):
+    except (RefusedByDaemon, NotReached, LookupError, TypeError, AttributeError):
         return ""

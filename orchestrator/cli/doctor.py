@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.cli.client import ErrorAnswer, NotReached, Remote, UrlInvalid
+from orchestrator.cli.client import NotReached, RefusedByDaemon, Remote, UrlInvalid
 from orchestrator.config import Config
 from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName
 from orchestrator.core.values.vram import GiB
@@ -218,7 +218,7 @@ def _is_ours(host: str, number: int) -> bool:
     named = f"[{here}]" if ":" in here else here
     try:
         health = Remote(f"http://{named}:{number}").ask("GET", "/health", timeout_s=ANSWER_S)
-    except (NotReached, ErrorAnswer, UrlInvalid):
+    except (NotReached, RefusedByDaemon, UrlInvalid):
         return False
     return health.body.get("service") == "model-orchestrator"
 

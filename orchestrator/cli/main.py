@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import commands
-from orchestrator.cli.client import URL_DEFAULT, Answer, ErrorAnswer, NotReached, Remote, UrlInvalid
+from orchestrator.cli.client import (
+    URL_DEFAULT,
+    Answer,
+    NotReached,
+    RefusedByDaemon,
+    Remote,
+    UrlInvalid,
+)
 from orchestrator.cli.commands import DONE, FAILED, show
 from orchestrator.cli.render import error_lines, estimate_lines, findings_lines
 from orchestrator.cli.screen import complain, plain, say, say_exactly
@@ -64,7 +71,7 @@ def _asking(
         except UrlInvalid as error:
             complain(f"{error}: set --url or {URL}.")
             return MISUSED
-        except ErrorAnswer as error:
+        except RefusedByDaemon as error:
             if words.json:
                 say_exactly(error.text)
             complain(*error_lines(error.body))

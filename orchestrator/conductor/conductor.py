@@ -52,8 +52,7 @@ from orchestrator.core.values.residents import SERVING, InstanceId, Resident, Re
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
-from orchestrator.errors import Denied
-from orchestrator.errors import StopFailed as StopFailedError
+from orchestrator.errors import Denied, NotStopped
 from orchestrator.ports import (
     Clock,
     Devices,
@@ -290,7 +289,7 @@ class Conductor:
         instance = resident.instance
         try:
             outcome = await work
-        except StopFailedError as error:
+        except NotStopped as error:
             self.tell(StopFailed(instance, str(error)))
             return
         except Exception as error:
@@ -327,7 +326,7 @@ class Conductor:
         drivers = self.drivers[resident.spec.service]
         try:
             await take_down(resident, self.running.get(instance), drivers)
-        except StopFailedError as error:
+        except NotStopped as error:
             self.tell(StopFailed(instance, str(error)))
         except Exception as error:
             log.exception("evict %s", instance)

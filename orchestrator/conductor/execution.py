@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.specs import ModelSpec
-from orchestrator.errors import StartFailed, StopFailed, Unreachable
+from orchestrator.errors import NotStopped, StartFailed, Unreachable
 from orchestrator.ports import (
     Clock,
     Drivers,
@@ -57,7 +57,7 @@ async def bring_up(
 ) -> Up | Failure:
     """Return when it answers, or why it does not; in the latter case nothing is left behind.
 
-    Raise StopFailed if something is left behind after all. If cancelled, the thing is left
+    Raise NotStopped if something is left behind after all. If cancelled, the thing is left
     running for `take_down`, which knows it by what `on_running` was told.
     """
     began_s = clock()
@@ -168,11 +168,11 @@ def _ending(code: int | None) -> str:
 
 
 async def take_down(resident: Resident, running: Running | None, drivers: Drivers) -> None:
-    """Return when it is verified gone. Raise StopFailed if it is not (R10)."""
+    """Return when it is verified gone. Raise NotStopped if it is not (R10)."""
     if running is None:
         return  # it never got so far as to run
     try:
         await drivers.engine.unload(running.endpoint, resident.spec)
         await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
     except Unreachable as error:
-        raise StopFailed(str(error)) from error
+        raise NotStopped(str(error)) from error

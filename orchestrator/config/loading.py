@@ -27,7 +27,14 @@ from orchestrator.config.sections import (
     ServerSettings,
     ServiceEntry,
 )
-from orchestrator.config.validation import Schema, nearest, properties_at, shown, validate
+from orchestrator.config.validation import (
+    Schema,
+    nearest,
+    properties_at,
+    schema_of,
+    shown,
+    validate,
+)
 from orchestrator.config.yaml_lines import (
     FILE_BYTES_MAX,
     KeyPath,
@@ -171,7 +178,7 @@ def parse_model(
 
 def config_schema() -> dict[str, object]:
     """The JSON Schema of the file, for editors."""
-    schema = _document().json_schema()
+    schema = schema_of(_document())
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "VRAM Orchestrator configuration",
@@ -341,7 +348,7 @@ def _shown(path: Path, written: Written, mistakes: Iterable[Mistake]) -> Iterato
 
 def _numbers_from_text(body: Mapping[str, object]) -> dict[str, Plain]:
     """Workflow expressions turn numbers into text; where a number is meant, it is one again."""
-    properties = properties_at(_model().json_schema(), ())
+    properties = properties_at(schema_of(_model()), ())
     return {
         key: _number(value)
         if isinstance(value, str) and _is_number(properties.get(key))

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -38,9 +39,14 @@ class Validated(Generic[T]):
         return any(where[: len(cut)] == cut for cut in self.cut)
 
 
+@cache
+def schema_of(adapter: TypeAdapter[T]) -> Schema:
+    """Worked out once, and only where it is asked for: it takes longer than a whole file."""
+    return adapter.json_schema()
+
+
 def validate(adapter: TypeAdapter[T], content: Mapping[str, Plain]) -> Validated[T]:
     """Never raises."""
-    schema = adapter.json_schema()
     left: dict[str, Plain] = copy.deepcopy(dict(content))
     mistakes: list[Mistake] = []
     cut: set[KeyPath] = set()
@@ -50,6 +56,7 @@ def validate(adapter: TypeAdapter[T], content: Mapping[str, Plain]) -> Validated
             return Validated(value, tuple(mistakes), frozenset(cut))
         except ValidationError as error:
             wrong = [(_place(detail, left), detail) for detail in error.errors(include_url=False)]
+        schema = schema_of(adapter)
         mistakes += [Mistake(where, _sentence(detail, where, schema)) for where, detail in wrong]
         doomed = {_stem(where, detail) for where, detail in wrong}
         if () in doomed:

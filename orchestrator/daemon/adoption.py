@@ -12,7 +12,7 @@ from orchestrator.core.room.placement import placements, usable_devices
 from orchestrator.core.values.messages import Recovered
 from orchestrator.core.values.residents import InstanceId, Placement, Resident, ResidentState
 from orchestrator.core.values.specs import ModelSpec, ModelSpecs, ServiceName
-from orchestrator.errors import StopFailed, Unreachable
+from orchestrator.errors import NotStopped, Unreachable
 from orchestrator.ports import (
     Drivers,
     Engine,
@@ -252,5 +252,5 @@ def _draw_up(
 async def _remove(lives: Sequence[Running], runtimes: Sequence[Runtime]) -> None:
     by_name = {runtime.name: runtime for runtime in runtimes}
     for life in lives:
-        with suppress(StopFailed):  # it carries our mark: the next start tries again
+        with suppress(NotStopped):  # it carries our mark: the next start tries again
             await by_name[life.handle.runtime].stop(life.handle, grace_s=1.0)

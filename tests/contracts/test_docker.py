@@ -19,7 +19,7 @@ from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.core.values.vram import DeviceId
-from orchestrator.errors import StartFailed, StopFailed
+from orchestrator.errors import NotStopped, StartFailed
 from orchestrator.ports import Handle, Launch
 from orchestrator.runtimes.docker.create import ContainerSettings, models_dir
 from orchestrator.runtimes.docker.events import POLL_S_DEAF, POLL_S_LISTENING
@@ -603,7 +603,7 @@ def test_the_guard_does_not_let_a_renamed_one_be_stopped_and_nobody_says_it_was(
     async def play(docker_runtime: DockerRuntime) -> None:
         running = await docker_runtime.start(launch(container=NAMED, image=None))
         engine.rename(container, f"{NAMED}-renamed")
-        with pytest.raises(StopFailed, match="not verified gone"):
+        with pytest.raises(NotStopped, match="not verified gone"):
             await docker_runtime.stop(running.handle, grace_s=1)
         assert engine.inspect_container(container)["State"]["Running"]
 

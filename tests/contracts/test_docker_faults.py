@@ -17,7 +17,7 @@ import pytest
 from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName, ServiceName
-from orchestrator.errors import StartFailed, StopFailed, Unreachable
+from orchestrator.errors import NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Launch
 from orchestrator.runtimes.docker.create import ContainerSettings, container_body
 from orchestrator.runtimes.docker.engine import Deadlines
@@ -161,7 +161,7 @@ def test_a_hanging_engine_costs_its_deadline_and_nothing_else(
                 assert time.monotonic() - begun_s < 2 * crowd()
                 with pytest.raises(Unreachable):
                     await docker_runtime.discover()
-                with pytest.raises(StopFailed, match="not verified gone"):
+                with pytest.raises(NotStopped, match="not verified gone"):
                     await docker_runtime.stop(running.handle, grace_s=0)
                 with pytest.raises(StartFailed) as caught:
                     await docker_runtime.start(launch(instance="other-1"))
@@ -199,7 +199,7 @@ def test_a_stop_that_hangs_half_way_is_a_failed_stop(engine: parts.PrivateEngine
         running = await docker_runtime.start(launch("--ignore-sigterm"))
         stopping = asyncio.create_task(docker_runtime.stop(running.handle, grace_s=1))
         await asyncio.sleep(0.3)  # the engine waits out the grace period now
-        with frozen(engine), pytest.raises(StopFailed):
+        with frozen(engine), pytest.raises(NotStopped):
             await stopping
         await until_gone_or_stop(docker_runtime, running.handle)
 
@@ -212,7 +212,7 @@ async def until_gone_or_stop(docker_runtime: DockerRuntime, handle: Any) -> None
         while True:
             try:
                 await docker_runtime.stop(handle, grace_s=0)
-            except StopFailed:
+            except NotStopped:
                 await asyncio.sleep(0.05)
             else:
                 return

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from orchestrator.core.values.failures import Failure, Silence
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName, ServiceName
-from orchestrator.errors import Failed, StartFailed, StopFailed, Unreachable
+from orchestrator.errors import Failed, NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.docker.create import (
     LABEL_IDENTITY,
@@ -107,7 +107,7 @@ class DockerRuntime:
             if ref.id and await self._runs(by_name := replace(ref, id="")):
                 await self._halt(by_name, grace_s)  # created anew meanwhile, under its name
         except Unreachable as silent:
-            raise StopFailed(f"{ref.name} is not verified gone: {silent}") from silent
+            raise NotStopped(f"{ref.name} is not verified gone: {silent}") from silent
         if ref.ours:
             # It has ended and holds nothing; by force, should it be started by hand meanwhile.
             # If Docker cannot remove it now, `discover` will.
@@ -320,13 +320,13 @@ class DockerRuntime:
             if launch.container is None:
                 await self._leftovers.discard(launch.instance)
             elif done.fresh:
-                with suppress(StopFailed):  # a container of another owner: not ours to insist on
+                with suppress(NotStopped):  # a container of another owner: not ours to insist on
                     await self.stop(done.running.handle, grace_s=launch.stop_grace_s)
 
     # --- stopping ----------------------------------------------------------------------------
 
     async def _halt(self, ref: ContainerRef, grace_s: float) -> None:
-        """Return when an inspection says that it has ended. Raise StopFailed if it has not."""
+        """Return when an inspection says that it has ended. Raise NotStopped if it has not."""
         if not await self._runs(ref):
             return
         try:
@@ -345,7 +345,7 @@ class DockerRuntime:
         ends_s = asyncio.get_running_loop().time() + patience_s
         while await self._runs(ref):
             if asyncio.get_running_loop().time() > ends_s:
-                raise StopFailed(f"{ref.name} still runs after a kill: {complaint}")
+                raise NotStopped(f"{ref.name} still runs after a kill: {complaint}")
             await asyncio.sleep(GONE_POLL_S)
 
     async def _runs(self, ref: ContainerRef) -> bool:

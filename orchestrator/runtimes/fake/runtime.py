@@ -22,7 +22,7 @@ from orchestrator.core.values.vram import (
     ProcessUse,
     Reading,
 )
-from orchestrator.errors import StartFailed, StopFailed, Unreachable
+from orchestrator.errors import NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Clock, Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.fake.script import Fate, Mishap, Range, Script
 
@@ -296,13 +296,13 @@ class FakeRuntime:
         fate = world.fate_of(server.launch.model)
         if world.mishap(server.launch.model, Mishap.STOP_HANGS):
             await asyncio.sleep(fate.stop_hang_s)
-            raise StopFailed(f"{server.launch.instance} did not end in {fate.stop_hang_s} s")
+            raise NotStopped(f"{server.launch.instance} did not end in {fate.stop_hang_s} s")
         behaviour = server.script.behaviour
         stop_s = world.draw(fate.stop_s) if behaviour is None else behaviour.stop_s
         polite = stop_s < grace_s and not (behaviour and behaviour.ignore_sigterm)
         await asyncio.sleep(stop_s if polite else grace_s)
         if world.mishap(server.launch.model, Mishap.STOP_FAILS):
-            raise StopFailed(f"{server.launch.instance} still runs after it was killed")
+            raise NotStopped(f"{server.launch.instance} still runs after it was killed")
         world.end(server, TERMINATED if polite else KILLED)
 
     async def wait(self, handle: Handle) -> Exit:

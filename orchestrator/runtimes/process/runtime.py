@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
-from orchestrator.errors import StartFailed, StopFailed, Unreachable
+from orchestrator.errors import NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.process import logs
 from orchestrator.runtimes.process.failures import no_port, unwritable_log
@@ -121,7 +121,7 @@ class ProcessRuntime(Unshared):
         try:
             watch = self._watch(server)
         except Unreachable as error:
-            raise StopFailed(str(error)) from error
+            raise NotStopped(str(error)) from error
         if watch is None:
             await self._end(server, grace_s)
             return
@@ -140,7 +140,7 @@ class ProcessRuntime(Unshared):
         if watch is not None:
             code = await asyncio.shield(watch.ended)
         if server.boot == self._boot and not (watch is not None and watch.stopping):
-            with suppress(StopFailed, OSError):  # it has ended; `stop` says it if a child is left
+            with suppress(NotStopped, OSError):  # it has ended; `stop` says it if a child is left
                 await self._kill(server)
         return Exit(
             code=code,
@@ -267,17 +267,17 @@ class ProcessRuntime(Unshared):
             await _signal(processes, signal.SIGTERM, grace_s, leader=server.pid)
             await self._kill(server)
         except OSError as error:
-            raise StopFailed(f"{server.instance} is not verified gone: {error}") from error
+            raise NotStopped(f"{server.instance} is not verified gone: {error}") from error
 
     async def _kill(self, server: ServerRef) -> None:
-        """Return when nothing of it is left. Raise StopFailed, OSError."""
+        """Return when nothing of it is left. Raise NotStopped, OSError."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + KILL_WAIT_S
         while processes := await asyncio.to_thread(self._processes_of, server):
             left_s = deadline_s - loop.time()
             if left_s <= 0:
                 pids = ", ".join(str(process.pid) for process in processes)
-                raise StopFailed(f"{server.instance} still runs after SIGKILL (pid {pids})")
+                raise NotStopped(f"{server.instance} still runs after SIGKILL (pid {pids})")
             await _signal(processes, signal.SIGKILL, left_s, leader=server.pid)
 
     def _runs(self, server: ServerRef, process: Process | None) -> bool:

@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from orchestrator.cli.client import Answer, ErrorAnswer, NotReached, Remote, UrlInvalid
+from orchestrator.cli.client import Answer, NotReached, RefusedByDaemon, Remote, UrlInvalid
 from tests.stand_in import stand_in
 
 
@@ -33,7 +33,7 @@ def test_a_daemon_below_a_path_is_found(daemon):
 
 def test_a_refusal_keeps_its_body(daemon):
     daemon.answers["GET /x"] = (507, {"code": "does_not_fit", "detail": "Too large."})
-    with pytest.raises(ErrorAnswer) as caught:
+    with pytest.raises(RefusedByDaemon) as caught:
         Remote(daemon.url).ask("GET", "/x")
     assert caught.value.status == 507
     assert caught.value.body["code"] == "does_not_fit"
@@ -46,7 +46,7 @@ def test_events_come_one_by_one(daemon):
 
 def test_events_may_be_refused(daemon):
     daemon.answers["GET /events"] = (503, {"detail": "too many"})
-    with pytest.raises(ErrorAnswer):
+    with pytest.raises(RefusedByDaemon):
         list(Remote(daemon.url).events("/events"))
 
 

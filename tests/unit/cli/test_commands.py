@@ -4,7 +4,7 @@ from argparse import Namespace
 import pytest
 
 from orchestrator.cli import commands
-from orchestrator.cli.client import Answer, ErrorAnswer, NotReached, Remote
+from orchestrator.cli.client import Answer, NotReached, RefusedByDaemon, Remote
 from orchestrator.web.wire import examples
 from tests.stand_in import stand_in
 
@@ -52,7 +52,7 @@ def test_a_load_that_takes_long_is_joined_again(daemon, capsys):
 
 def test_a_load_with_a_time_of_its_own_is_not(daemon):
     daemon.answers["POST /models/load"] = DEADLINE
-    with pytest.raises(ErrorAnswer):
+    with pytest.raises(RefusedByDaemon):
         commands.load(Remote(daemon.url), words(wait=1.0))
     assert len(daemon.asked) == 1
 

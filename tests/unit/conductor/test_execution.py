@@ -16,7 +16,7 @@ from orchestrator.conductor.execution import (
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure
-from orchestrator.errors import StopFailed, Unreachable
+from orchestrator.errors import NotStopped, Unreachable
 from orchestrator.ports import Drivers, Exit, Readiness, ReadyState
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import OUT_OF_MEMORY_LINE, FakeRuntime
@@ -190,7 +190,7 @@ def test_what_says_that_it_will_never_be_ready_is_believed():
 def test_what_cannot_be_stopped_after_a_failed_load_is_told():
     trial = Trial(FakeBehaviour(fail=FakeFailure.NEVER_READY))
     trial.world.next_mishaps.append(("a", Mishap.STOP_FAILS))
-    with pytest.raises(StopFailed):
+    with pytest.raises(NotStopped):
         run(trial.bring_up())
     assert trial.left_behind == [INSTANCE]
 
@@ -215,14 +215,14 @@ def test_what_never_ran_is_down():
     run(take_down(trial.resident, None, trial.drivers))
 
 
-@pytest.mark.parametrize("error", [StopFailed, Unreachable])
+@pytest.mark.parametrize("error", [NotStopped, Unreachable])
 def test_down_is_only_what_is_gone(error):
     class Stubborn(FakeRuntime):
         async def stop(self, handle, *, grace_s):
             raise error("it is still there.")
 
     trial = Trial(runtime=Stubborn)
-    with pytest.raises(StopFailed, match="still there"):
+    with pytest.raises(NotStopped, match="still there"):
         run(take_down(trial.resident, machine.running(INSTANCE), trial.drivers))
 
 

@@ -11,7 +11,7 @@ from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.core.values.vram import DeviceId
-from orchestrator.errors import StartFailed, StopFailed, Unreachable
+from orchestrator.errors import NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Handle, Launch
 from orchestrator.runtimes.docker.create import ContainerSettings
 from orchestrator.runtimes.docker.engine import Deadlines
@@ -66,7 +66,7 @@ def test_a_stop_that_did_not_stop_is_followed_by_a_kill() -> None:
 def test_what_survives_a_kill_is_a_failed_stop_and_is_not_removed() -> None:
     async def script(runtime: DockerRuntime, engine: ScriptedEngine) -> None:
         running = await runtime.start(LAUNCH)
-        with pytest.raises(StopFailed, match="still runs after a kill"):
+        with pytest.raises(NotStopped, match="still runs after a kill"):
             await runtime.stop(running.handle, grace_s=1)
 
     assert "DELETE" not in play(script, ignores_stop=True, ignores_kill=True).calls
@@ -75,7 +75,7 @@ def test_what_survives_a_kill_is_a_failed_stop_and_is_not_removed() -> None:
 def test_a_refused_stop_tells_what_the_engine_said() -> None:
     async def script(runtime: DockerRuntime, engine: ScriptedEngine) -> None:
         running = await runtime.start(LAUNCH)
-        with pytest.raises(StopFailed, match="tried to kill container, but did not receive"):
+        with pytest.raises(NotStopped, match="tried to kill container, but did not receive"):
             await runtime.stop(running.handle, grace_s=1)
 
     text = "tried to kill container, but did not receive an exit event"

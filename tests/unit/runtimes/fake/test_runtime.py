@@ -6,7 +6,7 @@ import pytest
 from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure
 from orchestrator.core.values.vram import DeviceState, ProcessUse
-from orchestrator.errors import StartFailed, StopFailed
+from orchestrator.errors import NotStopped, StartFailed
 from orchestrator.runtimes.fake.runtime import KILLED, OUT_OF_MEMORY_LINE
 from orchestrator.runtimes.fake.script import Mishap
 from tests.simulation.virtual_time import run
@@ -209,7 +209,7 @@ def test_a_stop_that_fails_leaves_it_running_and_charged():
         place = world()
         running = await place.runtime.start(launch(g0=60))
         place.next_mishaps.append(("a", Mishap.STOP_FAILS))
-        with pytest.raises(StopFailed):
+        with pytest.raises(NotStopped):
             await place.runtime.stop(running.handle, grace_s=1)
         assert await place.runtime.alive(running.handle)
         assert await free(place) == (40, TOTAL)
@@ -223,7 +223,7 @@ def test_a_stop_that_hangs_fails_in_the_end():
     async def scenario():
         place = world(fate=fate(stop_hangs=1.0, stop_hang_s=500))
         running = await place.runtime.start(launch(g0=60))
-        with pytest.raises(StopFailed):
+        with pytest.raises(NotStopped):
             await place.runtime.stop(running.handle, grace_s=1)
         assert now_s() == 500
         assert await place.runtime.alive(running.handle)

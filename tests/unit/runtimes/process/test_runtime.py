@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from orchestrator.core.values.failures import FailureReason
-from orchestrator.errors import StartFailed, StopFailed, Unreachable
+from orchestrator.errors import NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Handle
 from orchestrator.runtimes.process.logs import LOG_BYTES_MAX
 from orchestrator.runtimes.process.runtime import ENDED_KEPT_MAX, ProcessRuntime
@@ -434,7 +434,7 @@ def test_a_stop_that_cannot_look_is_not_a_stop(tmp_path):
         async with opened(tmp_path) as runtime:
             handle = (await runtime.start(FOR_EVER)).handle
             await asyncio.to_thread(lambda: None)  # its thread exists before the shortage
-            with no_descriptors_left(), pytest.raises(StopFailed):
+            with no_descriptors_left(), pytest.raises(NotStopped):
                 await runtime.stop(handle, grace_s=0)
             assert await runtime.alive(handle)
 
