@@ -39,7 +39,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.shared_s = 0.0
-        self.mark_s = 0.0
+        self.mark_s = time.monotonic()  # when the last fixture had been made or ended
         self.own_s = 0.0
         self.slow: list[str] = []
 
@@ -67,7 +67,8 @@ class Pace:
         try:
             return (yield)
         finally:
-            self._shared(fixturedef, time.monotonic() - began_s)
+            self.watch.mark_s = time.monotonic()
+            self._shared(fixturedef, self.watch.mark_s - began_s)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Generator[None, Any, Any]:

@@ -7,7 +7,8 @@ import asyncio
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +24,12 @@ from orchestrator.engines.llama.binary import Binary, candidates, probe
 from orchestrator.engines.llama.local import LlamaBinaryLauncher
 from orchestrator.engines.xllamacpp.launcher import XLlamaCppLauncher
 from orchestrator.errors import Unreachable
-from orchestrator.ports import Launcher, ReadyState
+from orchestrator.ports import Launcher, Readiness, ReadyState
 from tests.parts import require
 from tests.unit.engines.launched import (
     INSTANCE,
     ON_HOST,
+    Launched,
     becomes_ready,
     launched,
     llama_engine,
@@ -126,65 +128,79 @@ def test_a_llama_server_is_there_to_be_tested():
     assert LLAMA_SERVERS
 
 
-def test_it_loads_becomes_ready_and_answers(part):
+@dataclass(frozen=True)
+class Up:
+    """A server that has become ready: one for all who only talk with it."""
+
+    part: Part
+    server: Launched
+    said: list[Readiness]  # by its probes until then
+
+
+@pytest.fixture(scope="module", params=TO_BE_TESTED)
+def up(request) -> Iterator[Up]:
+    part = PARTS[request.param]
+    ready: list[Up] = []
+    with ExitStack() as stack:
+
+        async def scene(engine, spec):
+            server = stack.enter_context(launched(engine.launch(INSTANCE, spec, ON_HOST)))
+            ready.append(Up(part, server, await becomes_ready(engine, server)))
+
+        play(part, scene)
+        yield ready[0]
+
+
+def test_it_loads_becomes_ready_and_answers(up):
     async def scene(engine, spec):
-        with launched(engine.launch(INSTANCE, spec, ON_HOST)) as server:
-            said = await becomes_ready(engine, server)
-            assert {one.state for one in said[:-1]} <= {ReadyState.STARTING}
-            async with httpx.AsyncClient(timeout=60) as client:
-                answer = await chat(client, server.endpoint.url, "What is the capital of France?")
-                models = await client.get(f"{server.endpoint.url}/v1/models")
-            assert answer.status_code == 200
-            words = answer.json()["choices"][0]["message"]["content"]
-            assert ("Paris" in words) if part.reads_files else ("capital of France" in words)
-            assert models.json()["data"][0]["id"] == spec.name
+        assert {one.state for one in up.said[:-1]} <= {ReadyState.STARTING}
+        url = up.server.endpoint.url
+        async with httpx.AsyncClient(timeout=60) as client:
+            answer = await chat(client, url, "What is the capital of France?")
+            models = await client.get(f"{url}/v1/models")
+        assert answer.status_code == 200
+        words = answer.json()["choices"][0]["message"]["content"]
+        assert ("Paris" in words) if up.part.reads_files else ("capital of France" in words)
+        assert models.json()["data"][0]["id"] == spec.name
 
-    play(part, scene)
+    play(up.part, scene)
 
 
-def test_loading_is_told_apart_from_not_listening(part):
+def test_loading_is_told_apart_from_not_listening(up):
+    assert "Loading model" in {one.detail for one in up.said}
+
+
+def test_use_shows_while_it_talks_and_ends_when_the_client_leaves(up):
     async def scene(engine, spec):
-        with launched(engine.launch(INSTANCE, spec, ON_HOST)) as server:
-            details = {one.detail for one in await becomes_ready(engine, server)}
-            assert "Loading model" in details
+        endpoint = up.server.endpoint
+        at_rest = await engine.use(endpoint)
+        assert at_rest.busy_slots == 0
 
-    play(part, scene)
+        async def busy(count: int) -> bool:
+            return (await engine.use(endpoint)).busy_slots == count
+
+        async with httpx.AsyncClient(timeout=60) as client:
+            talk = asyncio.create_task(
+                chat(client, endpoint.url, "Count.", max_tokens=900, ignore_eos=True)
+            )
+            await until(lambda: busy(1))
+            talk.cancel()
+            await asyncio.gather(talk, return_exceptions=True)
+        await until(lambda: busy(0), every_s=1.5)  # see LlamaTalker.use
+        used = await engine.use(endpoint)
+        assert used.served_total > at_rest.served_total
+
+    play(up.part, scene)
 
 
-def test_use_shows_while_it_talks_and_ends_when_the_client_leaves(part):
+def test_probes_are_no_use(up):
     async def scene(engine, spec):
-        with launched(engine.launch(INSTANCE, spec, ON_HOST)) as server:
-            await becomes_ready(engine, server)
-            at_rest = await engine.use(server.endpoint)
-            assert at_rest.busy_slots == 0
+        at_rest = await engine.use(up.server.endpoint)
+        for _ in range(20):
+            await engine.readiness(up.server.endpoint)
+            assert await engine.use(up.server.endpoint) == at_rest
 
-            async def busy(count: int) -> bool:
-                return (await engine.use(server.endpoint)).busy_slots == count
-
-            async with httpx.AsyncClient(timeout=60) as client:
-                talk = asyncio.create_task(
-                    chat(client, server.endpoint.url, "Count.", max_tokens=900, ignore_eos=True)
-                )
-                await until(lambda: busy(1))
-                talk.cancel()
-                await asyncio.gather(talk, return_exceptions=True)
-            await until(lambda: busy(0), every_s=1.5)  # see LlamaTalker.use
-            used = await engine.use(server.endpoint)
-            assert used.served_total > at_rest.served_total
-
-    play(part, scene)
-
-
-def test_probes_are_no_use(part):
-    async def scene(engine, spec):
-        with launched(engine.launch(INSTANCE, spec, ON_HOST)) as server:
-            await becomes_ready(engine, server)
-            at_rest = await engine.use(server.endpoint)
-            for _ in range(20):
-                await engine.readiness(server.endpoint)
-                assert await engine.use(server.endpoint) == at_rest
-
-    play(part, scene)
+    play(up.part, scene)
 
 
 def test_a_server_that_is_gone_is_unreachable(part):
