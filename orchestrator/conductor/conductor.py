@@ -301,7 +301,7 @@ class Conductor:
             await self.sensors.sample()
             self.tell(LoadFailed(instance, outcome))
             return
-        await self.sensors.sample()  # what it takes is measured before anybody plans on it
+        await self.sensors.sample()  # what it takes is measured before a plan counts on it
         self.tell(
             Loaded(
                 instance=instance,

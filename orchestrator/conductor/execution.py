@@ -124,7 +124,7 @@ async def _with_tail(exit_: Exit, running: Running, drivers: Drivers) -> Exit:
 
 
 async def _tail(handle: Handle, drivers: Drivers) -> tuple[str, ...]:
-    """What the log says; a failure whose log nobody can read now is told without it."""
+    """What the log says; a failure whose log cannot be read now is told without it."""
     try:
         return await drivers.runtime.log_tail(handle, LOG_LINES)
     except Unreachable:
@@ -144,7 +144,7 @@ async def how_it_ended(running: Running, drivers: Drivers) -> Failure:
     """Wait for the end of a ready server and say why it came."""
     exit_ = await _with_tail(await drivers.runtime.wait(running.handle), running, drivers)
     failure = drivers.engine.classify(exit_)
-    # Its log says why, if anything was wrong; else whoever has ended it knows.
+    # Its log says why, if anything was wrong; else the one who ended it knows.
     if exit_.stopped and failure.reason is FailureReason.EXITED:
         return _stopped(exit_)
     return failure

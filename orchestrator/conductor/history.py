@@ -24,7 +24,7 @@ CHANGES_MAX = 1024  # how far back a listener that reconnects is caught up witho
 UNHEARD_MAX = 256  # changes a listener may be behind before it is told to start afresh
 # Desktops and drivers breathe; a smaller change of foreign bytes is not a new holder.
 FOREIGN_STEP_BYTES = 256 * MiB
-FOREIGN_BYTES_MIN = 64 * MiB  # less is nobody worth a line in a chart
+FOREIGN_BYTES_MIN = 64 * MiB  # less is not worth a line in a chart
 
 
 class Holder(StrEnum):
@@ -38,11 +38,11 @@ _ROOM = LeaseKind.ROOM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Somebody held so many bytes of one device from one instant to another."""
+    """So many bytes of one device were held from one instant to another."""
 
     id: int
     holder: Holder
-    name: str  # the model, the lease's owner, or "" where nobody knows
+    name: str  # the model, the lease's owner, or "" where it is not known
     device: DeviceId
     held_bytes: int
     from_s: float
@@ -83,7 +83,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Changes were dropped because nobody took them: what is known is out of date."""
+    """Changes were dropped because the listener took none: what it knows is out of date."""
 
 
 Numbered = Decided | Spanned
@@ -174,7 +174,10 @@ class History:
     def _holds_anew(self, snapshot: Snapshot) -> bool:
         """Most changes are of leases and instants, and come with every request: a quick look."""
         seen = (
-            [(each.instance, each.state, each.placement) for each in snapshot.residents],
+            [
+                (resident.instance, resident.state, resident.placement)
+                for resident in snapshot.residents
+            ],
             [account.foreign_bytes for account in snapshot.accounts],
         )
         changed = seen != self._seen

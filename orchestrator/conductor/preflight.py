@@ -1,4 +1,4 @@
-"""Looks at models before anybody leaves for them, and has brought what they lack."""
+"""Looks at models before a resident leaves for them, and has brought what they lack."""
 
 import asyncio
 import logging
@@ -53,13 +53,13 @@ class Preflight:
     def _begin(self, spec: ModelSpec) -> None:
         running = self._running.get(spec.name)
         if running is not None and running.is_for(spec):
-            return  # begun for somebody who has left: whoever waits now hears what came of it
+            return  # begun for a caller who has left: callers who wait now hear what came of it
         self._end(spec.name)
         task = self._spawn(self._look(spec), f"check {spec.name}")
         self._running[spec.name] = _Checking(spec, task)
 
     def _end(self, model: ModelName) -> None:
-        """Nobody wants to know any more. What has been brought so far is kept."""
+        """No caller wants to know any more. What has been brought so far is kept."""
         check = self._running.pop(model, None)
         if check is not None:
             check.task.cancel()

@@ -1,6 +1,6 @@
 """What the daemon sees by itself: what the devices say, and who is in use without asking us.
 
-Looks are told to the scheduler as facts. Nobody's request ever waits for one (R12).
+Looks are told to the scheduler as facts. No request ever waits for one (R12).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from orchestrator.ports import Devices, Drivers, Running
 LOOK_APART_S = 0.02  # one look costs a millisecond, many at once would hold up a status
 LOOK_ROUND_S = 1.0  # all of them have begun by then, however many there are
 PIDS_S_MAX = 0.5  # a container engine takes some 20 ms, a machine under load ten times that
-HURRY_S = 0.05  # between readings while somebody waits for a device (R3 asks for <= 0.1)
+HURRY_S = 0.05  # between readings while a wish waits for a device (R3 asks for <= 0.1)
 
 
 class Sensors:
@@ -47,7 +47,7 @@ class Sensors:
         self._hurry.set()
 
     async def keep_up(self) -> None:
-        """Read the devices many times a second while somebody waits for them; else sleep."""
+        """Read the devices many times a second while a wish waits for them; else sleep."""
         while True:
             await self._hurry.wait()
             await self.sample()
@@ -84,7 +84,7 @@ class Sensors:
             wanted = frozenset(pid for own in pids.values() for pid in own)
             readings = await self._devices.read(wanted)
         used = {
-            reading.device.id: {each.pid: each.used_bytes for each in reading.processes}
+            reading.device.id: {process.pid: process.used_bytes for process in reading.processes}
             for reading in readings
             if reading.processes is not None
         }
@@ -103,7 +103,7 @@ class Sensors:
 
     def _peaks(self) -> dict[InstanceId, Mapping[DeviceId, int]]:
         """Of those who run; who could not be seen this time keeps what was seen before."""
-        peaks = {each: of for each, of in self.peaks.items() if each in self._running}
+        peaks = {instance: of for instance, of in self.peaks.items() if instance in self._running}
         for instance, held in self.held.items():
             before = peaks.get(instance, {})
             peaks[instance] = {
@@ -139,7 +139,9 @@ class Sensors:
             if resident.state in SERVING and resident.instance in self._running
         ]
         here = {resident.instance for resident in residents}
-        self._served = {each: total for each, total in self._served.items() if each in here}
+        self._served = {
+            instance: total for instance, total in self._served.items() if instance in here
+        }
         apart_s = min(LOOK_APART_S, LOOK_ROUND_S / max(1, len(residents)))
         await asyncio.gather(
             *(

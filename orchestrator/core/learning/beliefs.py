@@ -1,7 +1,7 @@
 """What is believed of a model before its next load: predicted, measured, or raised after a failure.
 
 All sizes are of the memory that the layers lie in. On a host they are never believed to be less
-than was predicted: a mapped file counts there as far as it has been touched, and nobody knows
+than was predicted: a mapped file counts there as far as it has been touched, and it is not known
 whether a life was used as much as the next one will be.
 """
 
@@ -24,7 +24,7 @@ def after_loads(
         if needed_bytes <= prediction.layer_bytes(kind):
             return prediction
         return Footprint(device_bytes=needed_bytes, provenance=Provenance.MEASURED)
-    beside_bytes = max(each.host_bytes for each in measured)
+    beside_bytes = max(load.host_bytes for load in measured)
     return Footprint(
         device_bytes=needed_bytes,
         host_bytes=max(beside_bytes, prediction.host_bytes),
@@ -44,7 +44,7 @@ def after_other_settings(
     if not of_others:
         return prediction
     if prediction.provenance is Provenance.ESTIMATED:
-        residual_bytes = p95_bytes([each.residual_bytes for each in of_others])
+        residual_bytes = p95_bytes([load.residual_bytes for load in of_others])
         if kind is not DeviceKind.GPU:
             residual_bytes = max(residual_bytes, 0)
         return prediction.grown(residual_bytes)

@@ -9,8 +9,8 @@ OOM_GROWTH_BYTES_MIN = 256 * MiB  # a small model that ran out lacked a context,
 # Of one that seemed to need no more than it had: memory is given out in pieces, and what lies
 # between them is of no use to it.
 LACKED_BYTES_MIN = 128 * MiB
-# Guesses on guesses end at twice what was believed before the first of them: what does not do
-# with that ails from something else. What is shown by figures goes beyond.
+# Guesses on guesses end at twice what was believed before the first of them: if twice is not
+# enough, memory is not the cause. What figures show goes beyond.
 RAISED_FRACTION_MAX = 1.0
 
 
@@ -18,7 +18,7 @@ RAISED_FRACTION_MAX = 1.0
 class Shortfall:
     """What is known of it, in bytes of one device: the fullest of those that its layers lie on.
 
-    None: nobody can tell.
+    None: not known.
     """
 
     promised_bytes: int
@@ -51,8 +51,8 @@ class Shortfall:
             likely = max(self.shown_bytes, LACKED_BYTES_MIN)
         if self.spare_bytes is None or self.asked_bytes is None:
             return likely
-        # It was looked at some time before it failed, and held more by then. But with its promise
-        # and all that the device had beyond, it did not get by; and without what failed, it had.
+        # The last sample is stale. It failed with promise + spare; without the failed allocation it
+        # would have fitted: the lack lies between the two.
         return max(likely, min(self.spare_bytes + LACKED_BYTES_MIN, self.asked_bytes))
 
     def _guesses_left_bytes(self) -> int:

@@ -1,8 +1,8 @@
 """What of a device's bytes belongs to a model that has just come up: seen, worked out, or believed.
 
 Where the driver tells who holds what, that is the answer. Where it does not, the device's change
-since the load began may be, if nobody else of ours moved there meanwhile. A stranger may have, and
-nobody sees him: the change is believed where it is what was expected, or what the load before it
+since the load began may be, if no other resident moved there meanwhile. A stranger may have, and
+is not seen: the change is believed where it is what was expected, or what the load before it
 seemed to take. Otherwise it is said that nothing was measured, and it is kept in mind.
 """
 
@@ -18,7 +18,7 @@ from orchestrator.core.values.residents import Placement, Resident
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.core.values.vram import DeviceId, DeviceKind, MiB, to_mb
 
-# A change of the device outside this part of what was promised is somebody else's, or in part.
+# A change of the device outside this part of what was promised is not the model's, or only in part.
 PLAUSIBLE_FRACTION = (0.5, 1.5)
 # What of an estimate can be wrong. Headers are read to within 1 % of the engine's own plan; beside
 # that the estimate holds 600 MiB for CUDA's context, which is known to take 300 to 700.
@@ -56,8 +56,8 @@ def baseline(state: State, loading: Resident) -> Baseline:
 
 
 def watch(state: State) -> None:
-    """With every reading: how high devices go while somebody loads, and whether others help
-    themselves meanwhile, as far as the driver tells them from who loads.
+    """Per reading, while a model loads: the most that its devices had in use, and the growth of
+    foreign bytes where the driver tells them from the model's own.
     """
     for instance, began in list(state.baselines.items()):
         resident = state.by_instance(instance)
@@ -201,7 +201,7 @@ def silent_fallback(state: State, resident: Resident, event: Loaded) -> Decide |
         return None  # adopted while it loaded: what it held by then is not told from foreign bytes
     if resident.spec.serving.gpu_layers == 0:
         return None  # as the operator wants it
-    shares = [each for each in resident.placement.shares if _is_gpu(state, each[0])]
+    shares = [share for share in resident.placement.shares if _is_gpu(state, share[0])]
     if not shares or not all(state.ledger.readable(device) for device, _ in shares):
         return None
     held = event.measured or {}

@@ -1,4 +1,4 @@
-"""What is true of every state between two events. Tests ask after each one; the daemon never does.
+"""What is true of every state between two events. Tests ask after every event, the daemon never.
 
 A new state or wish belongs here with the answer to: who ends it if the other side never comes?
 """

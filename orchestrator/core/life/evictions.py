@@ -163,13 +163,15 @@ def _progress_plan(
 
 def _progress_settings(state: State, resident: Resident, now_s: float) -> list[Effect]:
     """It drains because it is asked for with other settings."""
-    cause = next((each for each in resident.leaving if isinstance(each, ForOtherSettings)), None)
+    cause = next(
+        (reason for reason in resident.leaving if isinstance(reason, ForOtherSettings)), None
+    )
     if cause is None or not _holds(state, resident, cause):
         return []
     if not resident.in_use:
         return evict(state, resident, now_s, OTHER_SETTINGS)
     if now_s >= cause.until_s:
-        left = tuple(each for each in resident.leaving if each != cause)
+        left = tuple(reason for reason in resident.leaving if reason != cause)
         _let_be(state, replace(resident, leaving=left), resident.name, now_s)
         return [
             Decide(

@@ -15,7 +15,7 @@ _SIZE_UNKNOWN = Failure(
 
 
 def check_first(line: Line) -> list[Effect]:
-    """Nobody leaves for a model that could not start anyway."""
+    """No resident leaves for a model that could not start anyway."""
     line.check_began, line.checked = True, False
     return [Check(line.spec)]
 

@@ -22,7 +22,7 @@ from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.tickets import Ticket
 
 SHUTDOWN_RETRY_S = 5.0  # a restart takes less
-WAIT_S_MAX = 3600.0  # nobody waits longer than this, whatever the queue
+WAIT_S_MAX = 3600.0  # no request waits longer than this, whatever the queue
 
 
 def bound_s(state: State, spec: ModelSpec) -> float:
@@ -155,7 +155,7 @@ def withdraw(state: State, ticket: Ticket, now_s: float) -> list[Effect]:
 
 
 def abandon_if_unwanted(state: State, model: ModelName, now_s: float) -> list[Effect]:
-    """Nobody waits for this load any more (R4): promised room is given up, a load finishes
+    """No caller waits for this load any more (R4): promised room is given up, a load finishes
     unless the operator wants it cancelled.
     """
     resident = state.ledger.resident(model)

@@ -161,10 +161,10 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
         ttl_s=found.spec.ttl_s,
     )
     state.ledger.put(newcomer)
-    evicted = tuple(each.name for each in found.evict)
+    evicted = tuple(victim.name for victim in found.evict)
     state.evicted_for[line.model] = evicted
     reservation = Reservation(
-        victims={each.instance: each.name for each in found.evict},
+        victims={victim.instance: victim.name for victim in found.evict},
         drain_until_s=now_s + state.rules.drain_timeout_s,
     )
     state.reservations[line.model] = reservation
@@ -224,7 +224,7 @@ def start_cleared(state: State, now_s: float) -> list[Effect]:
 
 
 def _read_since_reserved(state: State, newcomer: Resident) -> bool:
-    """A reading from before the promise does not know who has helped himself since."""
+    """A reading older than the reservation misses bytes taken since."""
     return all(
         state.ledger.reading(device).read_s >= newcomer.state_since_s
         for device in newcomer.placement.devices

@@ -34,7 +34,7 @@ def hear(state: State, event: RuntimesHeard, now_s: float) -> list[Effect]:
 
 
 def mark(silence: Silence) -> str:
-    """What is said of each resident whose runtime does not answer."""
+    """What is said of a resident whose runtime does not answer."""
     return f"{silence.who} {_for_how_long(silence)}; this is its last known state."
 
 
@@ -44,7 +44,7 @@ def reason(silence: Silence) -> str:
 
 
 def refusal(model: ModelName, silence: Silence) -> Refusal:
-    """Nobody leaves, and nobody waits, for what cannot be started now."""
+    """No resident leaves, and no caller waits, for what cannot be started now."""
     detail = f"{model} cannot be started: {silence.problem}"
     return Refusal(
         code=RefusalCode.RUNTIME_UNAVAILABLE,

@@ -122,7 +122,7 @@ class Queue:
         return wish
 
     def dissolve(self, model: ModelName) -> list[Ticket]:
-        """Take everybody out of the model's line; none if there is no line."""
+        """Take all wishes out of the model's line; none if there is no line."""
         line = self._lines.pop(model, None)
         tickets = list(line.wishes) if line is not None else []
         for ticket in tickets:

@@ -35,7 +35,7 @@ class Verdict:
     """`residents` go to the scheduler in the state that fits; the rest is cleaned up."""
 
     residents: tuple[Resident, ...]
-    remove: tuple[InstanceId, ...]  # runs, is ours, and nobody should want it
+    remove: tuple[InstanceId, ...]  # runs, is ours, and is not wanted
     forget: tuple[InstanceId, ...]  # was believed in, and is gone
 
 
@@ -82,9 +82,9 @@ def reconcile(
 def come_back(
     life: Resident, sight: Sight, present: Resident | None, now_s: float
 ) -> Resident | None:
-    """A thing of ours had ended, and somebody has started it again: the same life goes on.
+    """A thing of ours had ended, and was started again by others: the same life goes on.
 
-    `present` is who is in the table under its name. None: nobody should want this one, because
+    `present` is the resident in the table under its name. None: this one is not wanted, because
     another copy has taken its place or it is known to run.
     """
     if present is not None and (
@@ -115,7 +115,7 @@ def _continued(
         state_since_s=now_s,
         endpoint=sight.endpoint,
         ready_s=ready_s,
-        last_used_s=now_s,  # nobody looked meanwhile: who was used is not held to be idle
+        last_used_s=now_s,  # it was not watched meanwhile: that time was not idle
         lease_count=0,
         busy=False,
         leaving=leaving,  # who wanted it gone before a restart does not wait any more

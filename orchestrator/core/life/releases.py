@@ -10,8 +10,8 @@ from orchestrator.core.values.vram import to_mb
 # Bytes come back within 1.5 s. When most are back and the rest has not moved for so long, another
 # process has taken the rest meanwhile.
 REPAYMENT_STEADY_S = 3.0
-# A driver that has not given bytes back within the bound may still do so: whoever waits for them
-# waits so much longer before another resident has to leave instead.
+# A driver that has not given bytes back within the bound may still do so: a newcomer that waits for
+# them waits so much longer before another resident has to leave instead.
 LATE_BYTES_S = 270.0
 
 
@@ -93,7 +93,7 @@ def _gone(state: State, resident: Resident, *, kept_bytes: int = 0) -> list[Effe
 
 
 def stop_failed(state: State, resident: Resident, detail: str, now_s: float) -> list[Effect]:
-    """Stopped is only what is gone: it stays charged, and nobody waits for it in vain (R10)."""
+    """Stopped is only what is gone: it stays charged; no newcomer waits for it (R10)."""
     stuck = state.move(resident, ResidentState.STUCK, now_s, detail)
     effects: list[Effect] = [
         Remember(stuck),

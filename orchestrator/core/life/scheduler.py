@@ -87,7 +87,7 @@ class Scheduler:
 
     @property
     def hurried(self) -> bool:
-        """Whether somebody waits for the devices: then they are read many times a second."""
+        """Whether a wish waits for the devices: then they are read many times a second."""
         return bool(self.state.reservations) or any(
             resident.state is ResidentState.RELEASING for resident in self.state.ledger.residents
         )
@@ -273,9 +273,9 @@ def _says_the_same(now: ModelSpec | None, before: ModelSpec | None) -> bool:
     if now is None or before is None:
         return now is before
     if now.awaits_file or before.awaits_file:
-        now, before = (replace(each, file=None, mmproj=None) for each in (now, before))
+        now, before = (replace(spec, file=None, mmproj=None) for spec in (now, before))
     if now.footprint.unknown or before.footprint.unknown:
-        now, before = (replace(each, footprint=UNKNOWN) for each in (now, before))
+        now, before = (replace(spec, footprint=UNKNOWN) for spec in (now, before))
     return now == before
 
 

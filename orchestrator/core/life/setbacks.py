@@ -52,7 +52,7 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
 def _again(resident: Resident, learned: Sequence[Learn]) -> str:
     if not learned:
         return " Others took of its room meanwhile: trying once more."
-    grew = any(each.footprint != resident.spec.footprint for each in learned)
+    grew = any(lesson.footprint != resident.spec.footprint for lesson in learned)
     return " Trying once more with more room." if grew else " Trying once more."
 
 
@@ -90,8 +90,8 @@ def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> 
         predicted=resident.spec.predicted or believed,
         # What the prediction did not know of, it did not know of with lesser settings either.
         fallbacks=tuple(
-            replace(each, footprint=each.footprint.raised(lacked_bytes, in_use=in_use))
-            for each in resident.spec.fallbacks
+            replace(fallback, footprint=fallback.footprint.raised(lacked_bytes, in_use=in_use))
+            for fallback in resident.spec.fallbacks
         ),
     )
     state.queue.respecify(resident.name, spec)
@@ -132,7 +132,9 @@ def _relief(state: State, spec: ModelSpec, failed: Resident) -> Fallback:
     """The first lesser settings that do with what did not suffice; else the least of all."""
     kind = state.ledger.reading(failed.placement.devices[0]).device.kind
     had_bytes = failed.spec.footprint.layer_bytes(kind)
-    enough = (each for each in spec.fallbacks if each.footprint.layer_bytes(kind) <= had_bytes)
+    enough = (
+        fallback for fallback in spec.fallbacks if fallback.footprint.layer_bytes(kind) <= had_bytes
+    )
     return next(enough, spec.fallbacks[-1])
 
 
@@ -154,7 +156,7 @@ def give_up(state: State, spec: ModelSpec, fallback: Fallback, because: str) -> 
 def _restore(
     state: State, victims: Sequence[ModelName], newcomer: ModelName, now_s: float
 ) -> list[Effect]:
-    """Bring back who was evicted in vain, if there is still room without evicting anybody."""
+    """Bring victims back that left in vain, into room that is free anyway."""
     if not state.rules.restore_victims or state.shutting_down:
         return []
     effects: list[Effect] = []
@@ -190,7 +192,7 @@ def _refused(model: ModelName, failure: Failure, breaker: Breaker, now_s: float)
 
 
 def cannot_start(state: State, line: Line, failure: Failure, now_s: float) -> list[Effect]:
-    """It was looked at before anybody left for it: the callers hear the cause, nobody else does."""
+    """It was looked at before a resident left for it: its callers hear the cause."""
     breaker = state.breakers.get(line.model, Breaker()).after(failure, now_s)
     state.breakers[line.model] = breaker
     return deny_line(state, line, _refused(line.model, failure, breaker, now_s))
@@ -217,7 +219,7 @@ def load_stuck(state: State, resident: Resident, detail: str, now_s: float) -> l
 
 
 def died(state: State, resident: Resident, failure: Failure, now_s: float) -> list[Effect]:
-    """A server that was ready is gone. Whoever asks next starts it anew, unless it keeps dying."""
+    """A server that was ready is gone. The next request starts it anew, unless it keeps dying."""
     if resident.state is ResidentState.LOADING:
         return load_failed(state, resident, failure, now_s)
     breaker = state.breakers.get(resident.name, Breaker()).after(failure, now_s)

@@ -47,7 +47,7 @@ class Repayment:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What devices read before a load began: with nobody else moving, the rest is its own."""
+    """What devices read before a load began: if no other resident moves, the growth is its own."""
 
     version: int  # of the ledger
     used_bytes: Mapping[DeviceId, int]
@@ -165,7 +165,7 @@ class State:
         return [] if lease.kind is LeaseKind.REQUEST else [DropLease(lease_id)]
 
     def drop_leases(self, resident: Resident) -> list[Effect]:
-        """The resident goes, whoever held it."""
+        """The resident goes, whatever lease held it."""
         ended = list(self.leases_on(resident.instance))
         for lease in ended:
             del self.leases[lease.id]

@@ -63,14 +63,14 @@ def observe(
 
 
 def _grant_grace(state: State, now_s: float, grace_s: float) -> None:
-    """Nobody could renew while we did not run: nothing expires unheard."""
+    """No lease could be renewed while we did not run: none expires unheard."""
     for lease in list(state.leases.values()):
         if lease.expires_s is not None and lease.expires_s < now_s + grace_s:
             state.leases[lease.id] = replace(lease, expires_s=now_s + grace_s)
 
 
 def _forget_idle_time(state: State, now_s: float, gap_s: float) -> None:
-    """Nobody looked at who was used while we did not run: that time was not idle."""
+    """Use was not seen while we did not run: that time was not idle."""
     for resident in list(state.ledger.residents):
         if resident.state is ResidentState.READY:
             used_s = min(now_s, resident.last_used_s + gap_s)

@@ -75,7 +75,7 @@ def progress_unloads(state: State, now_s: float) -> list[Effect]:
     effects: list[Effect] = []
     for ticket, unload in list(state.unloads.items()):
         resident = state.ledger.resident(unload.model)
-        assert resident is not None, "whoever forgets a resident finishes its unloads"
+        assert resident is not None, "a resident is forgotten together with its unloads"
         if _may_go(state, resident):
             effects += evict(state, resident, now_s, "it was asked to unload")
         elif now_s >= unload.deadline_s and resident.state is not ResidentState.RELEASING:

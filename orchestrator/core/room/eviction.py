@@ -17,7 +17,7 @@ Policy = Callable[[Resident, float], float]
 
 
 def least_recently_used(resident: Resident, now_s: float) -> float:
-    """Lower leaves first: whoever has been idle longest."""
+    """Lower leaves first: the resident that has been idle longest."""
     return resident.last_used_s - now_s
 
 
@@ -36,7 +36,7 @@ class Urgency:
     """How much a wish may ask of those in its way."""
 
     priority: int
-    due: bool = False  # it has waited as long as anybody must
+    due: bool = False  # it has waited as long as a wish must
     wisher: ModelName | None = None  # the model that is wanted
 
 

@@ -1,6 +1,6 @@
 """The account of VRAM: what exists, who holds it, what is left (R2).
 
-The ledger is kept by the scheduler alone and read by everybody else. It is indexed by device,
+The ledger is kept by the scheduler alone and read by all others. It is indexed by device,
 so that a question about one device never looks at the residents of the others.
 """
 
@@ -12,7 +12,7 @@ from orchestrator.core.values.snapshot import DeviceAccount
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, MiB, Reading
 
-# The driver rounds to pages and pools; below this, a difference is not somebody's bytes.
+# The driver rounds to pages and pools; below this, a difference is no process's bytes.
 SLACK_BYTES_MIN = 64 * MiB
 SLACK_FRACTION = 0.05
 
@@ -27,7 +27,7 @@ class Account:
 
     free_bytes: int
     charged_bytes: int
-    idle_bytes: int  # held by ready residents that nobody uses
+    idle_bytes: int  # held by ready residents that are idle
     yieldable_bytes: int  # held by all ready residents
     in_use_bytes: Mapping[int, int]  # of the ready ones that are in use, by priority
 
@@ -56,7 +56,7 @@ class Ledger:
         self._held_last: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
         self._foreign: dict[DeviceId, int] = {}
         self._accounts: dict[DeviceId, Account] = {}
-        # Of the two that moved last on each device, when: one of them may be who asks.
+        # Per device: the two residents that moved last, and when (one may be the one asked about).
         self._moved: dict[DeviceId, dict[InstanceId, int]] = {}
         self.version = 0
 
@@ -114,11 +114,12 @@ class Ledger:
         readings: Iterable[Reading],
         held: Mapping[InstanceId, Mapping[DeviceId, int]],
     ) -> None:
-        """Take fresh readings in, and settle what of each device is held by others."""
+        """Take fresh readings in, and settle the foreign bytes of their devices."""
         self._held = held
         self._held_last = {
-            each.instance: held.get(each.instance) or self._held_last.get(each.instance, {})
-            for each in self._residents.values()
+            resident.instance: held.get(resident.instance)
+            or self._held_last.get(resident.instance, {})
+            for resident in self._residents.values()
         }
         for reading in readings:
             self._readings[reading.device.id] = reading
@@ -188,7 +189,7 @@ class Ledger:
         return self._account(device).free_bytes
 
     def yieldable_bytes(self, device: DeviceId, *, below_priority: int | None = None) -> int:
-        """At most so much would come free if everybody gave way who might.
+        """At most so much would come free if every resident gave way that might.
 
         The idle might; of those in use, the ones below the priority, or all where none is given.
         """
@@ -227,7 +228,7 @@ class Ledger:
         """What the devices of a resident that is gone still count as used, unexplained (R3).
 
         Zero once the difference is no more than the driver's own rounding. Host RAM owes nothing:
-        the kernel has it back before it tells of the end, and everybody else moves it meanwhile.
+        the kernel has it back before it tells of the end, and other programs move it meanwhile.
         """
         owed = 0
         for device, share in resident.placement.shares:
@@ -252,7 +253,7 @@ class Ledger:
         return used_bytes - explained - self.foreign_bytes(device)
 
     def alone_since(self, resident: Resident, device: DeviceId, version: int) -> bool:
-        """Whether nobody else of ours has taken or given back bytes of the device since then."""
+        """Whether no other resident has taken or given back bytes of the device since then."""
         moved = self._moved.get(device, {})
         if any(at >= version for who, at in moved.items() if who != resident.instance):
             return False
@@ -325,7 +326,7 @@ class Ledger:
         if resident.state is ResidentState.RESERVED:
             return HeldRange(0, 0)
         if resident.spec.plain_room:
-            return HeldRange(0, share)  # its holder is a process of somebody else
+            return HeldRange(0, share)  # it is filled by a process that is not ours
         if resident.state in _GIVING_BACK:
             return HeldRange(known or 0, max(share, known or 0))
         if known is not None:

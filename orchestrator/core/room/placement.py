@@ -1,4 +1,4 @@
-"""Where a spec could go at all, whoever is there now."""
+"""Where a spec could go at all, whatever is there now."""
 
 from collections.abc import Iterator
 from itertools import combinations, islice
@@ -38,7 +38,7 @@ def least_bytes(spec: ModelSpec, ledger: Ledger, devices: list[DeviceId]) -> int
 def usable_devices(spec: ModelSpec, ledger: Ledger) -> list[DeviceId]:
     """The devices the spec may use, readable or not; host RAM only where asked for or alone.
 
-    A model without layers on a GPU goes to the host. Where nobody accounts for the host's RAM it
+    A model without layers on a GPU goes to the host. Where no device accounts for the host's RAM it
     goes to a GPU and is charged what it takes there: its server opens the GPU that it is given.
     """
     if spec.devices:
@@ -91,7 +91,7 @@ def _spread(
 
 
 def host_beside(ledger: Ledger) -> DeviceId | None:
-    """Where a model on a GPU keeps what stays in host RAM; None if nobody accounts for that."""
+    """Where a model on a GPU keeps what stays in host RAM; None if no device accounts for it."""
     return next(
         (
             device

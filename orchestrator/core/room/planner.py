@@ -32,7 +32,7 @@ from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, DeviceKind, to_mb
 
-# Of many devices on which somebody would have to leave, those that lack least are looked at.
+# Of many devices on which a resident would have to leave, those that lack least are looked at.
 EVICTING_PLACEMENTS_MAX = 16
 BLOCKERS_NAMED_MAX = 16  # an answer is read by people
 UNREADABLE_RETRY_S = 5.0  # the driver is asked again about as often
@@ -57,7 +57,7 @@ class Plan:
     spec: ModelSpec
     placement: Placement
     evict: tuple[Resident, ...] = ()
-    drains: bool = False  # somebody among them is in use and is let finish first
+    drains: bool = False  # one of them is in use and is let finish first
     reasons: Mapping[ModelName, str] = field(default_factory=dict)  # why each of them leaves
 
 
@@ -90,21 +90,21 @@ def find(question: Question, ledger: Ledger) -> Plan | None:
     devices = usable_devices(question.spec, ledger)
     possible = list(placements(question.spec, ledger, devices))
     shortages = [_shortage(placement, ledger) for placement in possible]
-    roomy = [each for each, short in zip(possible, shortages, strict=True) if not short]
+    roomy = [placement for placement, short in zip(possible, shortages, strict=True) if not short]
     if roomy:
-        return Plan(question.spec, min(roomy, key=lambda each: _room_left(each, ledger)))
+        return Plan(question.spec, min(roomy, key=lambda placement: _room_left(placement, ledger)))
     if not question.evicts:
         return None
     by_shortage = sorted(
         zip(possible, shortages, strict=True),
-        key=lambda each: (sum(each[1].values()), each[0].devices),
+        key=lambda pair: (sum(pair[1].values()), pair[0].devices),
     )
     plans = []
     for placement, shortage in by_shortage[:EVICTING_PLACEMENTS_MAX]:
         chosen = _choose_victims(question, ledger, shortage)
         if chosen is not None:
             plans.append(_as_plan(question, ledger, placement, chosen))
-    return min(plans, key=lambda each: each[0])[1] if plans else None
+    return min(plans, key=lambda keyed: keyed[0])[1] if plans else None
 
 
 def explain(question: Question, ledger: Ledger) -> Refusal:
@@ -127,7 +127,9 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
         of_what = f" of {short}'s RAM beside its GPU"
     blockers = [blocker for device in looked_at for blocker in _blockers(question, ledger, device)]
     foreign = sum(ledger.foreign_bytes(device) for device in looked_at)
-    named = ", ".join(f"{each.model or 'other processes'} ({each.why})" for each in blockers[:3])
+    named = ", ".join(
+        f"{blocker.model or 'other processes'} ({blocker.why})" for blocker in blockers[:3]
+    )
     return Refusal(
         code=RefusalCode.NO_ROOM,
         detail=f"{spec.name} needs {to_mb(needed)} MB{of_what} and {to_mb(available)} MB can be "
@@ -185,8 +187,8 @@ def _choose_victims(
         if gives_way in (Yielding.NO, Yielding.NEVER):
             continue
         frees = {device: ledger.occupied_bytes(resident, device) for device in shortage}
-        each = Candidate(resident, question.policy(resident, question.now_s), frees)
-        (now if gives_way is Yielding.NOW else after_drain).append(each)
+        candidate = Candidate(resident, question.policy(resident, question.now_s), frees)
+        (now if gives_way is Yielding.NOW else after_drain).append(candidate)
     chosen = least_regretted_set(now, shortage)
     if chosen is None and after_drain:
         chosen = least_regretted_set(now + after_drain, shortage)
@@ -196,15 +198,19 @@ def _choose_victims(
 def _as_plan(
     question: Question, ledger: Ledger, placement: Placement, chosen: tuple[Candidate, ...]
 ) -> tuple[tuple[object, ...], Plan]:
-    drains = any(each.resident.in_use for each in chosen)
+    drains = any(candidate.resident.in_use for candidate in chosen)
     key = (
         2 if drains else 1,
-        max(each.resident.priority for each in chosen),
-        sum(each.regret for each in chosen),
+        max(candidate.resident.priority for candidate in chosen),
+        sum(candidate.regret for candidate in chosen),
         *_room_left(placement, ledger),
     )
-    evict = tuple(sorted((each.resident for each in chosen), key=lambda each: each.name))
-    reasons = {each.name: say(_stance(question, each), each, question.now_s) for each in evict}
+    evict = tuple(
+        sorted((candidate.resident for candidate in chosen), key=lambda victim: victim.name)
+    )
+    reasons = {
+        victim.name: say(_stance(question, victim), victim, question.now_s) for victim in evict
+    }
     return key, Plan(question.spec, placement, evict, drains, reasons)
 
 
@@ -259,7 +265,7 @@ def _never(
 
 def _host_of_gpus(ledger: Ledger, devices: list[DeviceId]) -> DeviceId | None:
     """The host whose RAM holds what the GPUs do not, if its bytes are accounted for."""
-    if not any(ledger.reading(each).device.kind is DeviceKind.GPU for each in devices):
+    if not any(ledger.reading(device).device.kind is DeviceKind.GPU for device in devices):
         return None
     host = host_beside(ledger)
     return None if host in devices else host
@@ -271,7 +277,7 @@ def _only_host_lacks(
     if spec.footprint.host_bytes <= ledger.limit_bytes(host):
         return False
     without = replace(spec, footprint=replace(spec.footprint, host_bytes=0))
-    gpus = [each for each in readable if ledger.reading(each).device.kind is DeviceKind.GPU]
+    gpus = [device for device in readable if ledger.reading(device).device.kind is DeviceKind.GPU]
     return any(True for _ in placements(without, ledger, gpus))
 
 
@@ -295,7 +301,7 @@ def _never_beside(
 
 
 def _barred_for_good(question: Question, ledger: Ledger, devices: list[DeviceId]) -> bool:
-    """Whether what never gives way leaves no room, even if everybody else were gone."""
+    """Whether what never gives way leaves no room, even if all other residents were gone."""
     for placement in placements(question.spec, ledger, devices):
         for device, share in placement.shares:
             fixed = sum(
@@ -328,7 +334,7 @@ def _blockers(question: Question, ledger: Ledger, device: DeviceId) -> list[Bloc
         found.append(
             Blocker(device=device, held_bytes=foreign, why=f"they hold {to_mb(foreign)} MB")
         )
-    return sorted(found, key=lambda each: -each.held_bytes)
+    return sorted(found, key=lambda blocker: -blocker.held_bytes)
 
 
 def _remedy(blockers: list[Blocker]) -> str:

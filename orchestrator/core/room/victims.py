@@ -1,6 +1,6 @@
 """The least regretted set of residents that frees enough where it is short (R8).
 
-Exact for a dozen candidates, greedy with pruning beyond. Nobody leaves who is not needed.
+Exact for a dozen candidates, greedy with pruning beyond. No victim leaves that is not needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,11 +29,19 @@ def least_regretted_set(
     Lowest priority first: a higher one is touched only if all the lower ones do not suffice.
     """
     useful = sorted(
-        (each for each in candidates if any(each.frees.get(device) for device in shortage)),
-        key=lambda each: (each.resident.priority, each.regret, each.resident.name),
+        (
+            candidate
+            for candidate in candidates
+            if any(candidate.frees.get(device) for device in shortage)
+        ),
+        key=lambda candidate: (
+            candidate.resident.priority,
+            candidate.regret,
+            candidate.resident.name,
+        ),
     )
-    for priority in sorted({each.resident.priority for each in useful}):
-        allowed = [each for each in useful if each.resident.priority <= priority]
+    for priority in sorted({candidate.resident.priority for candidate in useful}):
+        allowed = [candidate for candidate in useful if candidate.resident.priority <= priority]
         if _covers(allowed, shortage):
             exact = len(allowed) <= EXACT_CANDIDATES_MAX
             return _exact(allowed, shortage) if exact else _greedy(allowed, shortage)
@@ -42,16 +50,16 @@ def least_regretted_set(
 
 def _covers(chosen: Sequence[Candidate], shortage: Shortage) -> bool:
     return all(
-        sum(each.frees.get(device, 0) for each in chosen) >= missing
+        sum(candidate.frees.get(device, 0) for candidate in chosen) >= missing
         for device, missing in shortage.items()
     )
 
 
 def _exact(allowed: Sequence[Candidate], shortage: Shortage) -> tuple[Candidate, ...]:
     """Branch and bound over subsets; ties go to the set that frees least, then to the names."""
-    ordered = sorted(allowed, key=lambda each: (each.regret, each.resident.name))
+    ordered = sorted(allowed, key=lambda candidate: (candidate.regret, candidate.resident.name))
     devices = tuple(shortage)
-    frees = [tuple(each.frees.get(device, 0) for device in devices) for each in ordered]
+    frees = [tuple(candidate.frees.get(device, 0) for device in devices) for candidate in ordered]
     rest = [tuple(0 for _ in devices)]  # what all the candidates from here on would free
     for freed in reversed(frees):
         rest.append(tuple(a + b for a, b in zip(rest[-1], freed, strict=True)))
@@ -62,7 +70,7 @@ def _exact(allowed: Sequence[Candidate], shortage: Shortage) -> tuple[Candidate,
         at: int, missing: tuple[int, ...], regret: float, freed: int, taken: tuple[int, ...]
     ) -> None:
         nonlocal best
-        if all(each <= 0 for each in missing):
+        if all(lack <= 0 for lack in missing):
             found = (regret, freed, taken)
             best = found if best is None or found < best else best
             return
@@ -81,23 +89,25 @@ def _exact(allowed: Sequence[Candidate], shortage: Shortage) -> tuple[Candidate,
 
 
 def _greedy(allowed: Sequence[Candidate], shortage: Shortage) -> tuple[Candidate, ...]:
-    """Cheapest regret per byte first; then drop everybody who turns out not to be needed."""
+    """Cheapest regret per byte first; then drop victims that turn out not to be needed."""
 
-    def price(each: Candidate) -> tuple[float, str]:
-        useful = sum(min(each.frees.get(device, 0), lack) for device, lack in shortage.items())
-        return (each.regret / max(useful, 1), each.resident.name)
+    def price(candidate: Candidate) -> tuple[float, str]:
+        useful = sum(min(candidate.frees.get(device, 0), lack) for device, lack in shortage.items())
+        return (candidate.regret / max(useful, 1), candidate.resident.name)
 
     missing = dict(shortage)
     chosen: list[Candidate] = []
-    for each in sorted(allowed, key=price):
+    for candidate in sorted(allowed, key=price):
         if all(lack <= 0 for lack in missing.values()):
             break
-        if any(missing[device] > 0 and each.frees.get(device, 0) for device in missing):
-            chosen.append(each)
+        if any(missing[device] > 0 and candidate.frees.get(device, 0) for device in missing):
+            chosen.append(candidate)
             for device in missing:
-                missing[device] -= each.frees.get(device, 0)
-    for each in sorted(chosen, key=lambda each: (-each.regret, each.resident.name)):
-        without = [other for other in chosen if other is not each]
+                missing[device] -= candidate.frees.get(device, 0)
+    for candidate in sorted(
+        chosen, key=lambda candidate: (-candidate.regret, candidate.resident.name)
+    ):
+        without = [other for other in chosen if other is not candidate]
         if _covers(without, shortage):
             chosen = without
     return tuple(chosen)

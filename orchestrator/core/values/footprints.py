@@ -9,7 +9,7 @@ from orchestrator.core.values.vram import DeviceKind
 class Provenance(StrEnum):
     """Ordered by trust: a measured footprint is never replaced by a worse guess."""
 
-    UNKNOWN = "unknown"  # its file is on a hub, and nobody has looked at it yet
+    UNKNOWN = "unknown"  # its file is on a hub, and has not been looked at yet
     DECLARED = "declared"
     ESTIMATED = "estimated"
     UNCERTAIN = "uncertain"  # seen once, by a driver that does not tell whose bytes they are

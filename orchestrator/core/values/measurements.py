@@ -61,14 +61,14 @@ def p95_bytes(sizes: Sequence[int]) -> int:
 
 def learned_bytes(measured: Sequence[Measurement]) -> int:
     """The next reservation: the prediction and the learned residual, which is what was measured."""
-    return p95_bytes([each.peak_bytes for each in measured])
+    return p95_bytes([load.peak_bytes for load in measured])
 
 
 def drift_bytes(measured: Sequence[Measurement], newest: Measurement) -> int:
     """How far the newest residual is from those before; 0 while it is near enough."""
     if not measured:
         return 0
-    usual = p95_bytes([each.residual_bytes for each in measured])
+    usual = p95_bytes([load.residual_bytes for load in measured])
     distance = newest.residual_bytes - usual
     near = max(DRIFT_BYTES_MIN, int(newest.predicted_bytes * DRIFT_FRACTION))
     return distance if abs(distance) > near else 0

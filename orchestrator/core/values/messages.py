@@ -23,7 +23,7 @@ from orchestrator.core.values.vram import DeviceId, Reading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
-    """Somebody wants `spec` ready. `hold` says what lease the grant comes with."""
+    """A caller wants `spec` ready. `hold` says what lease the grant comes with."""
 
     ticket: Ticket
     spec: ModelSpec
@@ -61,7 +61,7 @@ class UnloadRequested:
     ticket: Ticket
     model: ModelName
     force: bool = False
-    owner: str | None = None  # release this owner's lease; leave only if nobody else holds one
+    owner: str | None = None  # release this owner's lease; leave only if no other lease is left
     lease: LeaseId | None = None
     deadline_s: float  # instant until which users may finish, then IN_USE
 
@@ -112,7 +112,7 @@ class Bringing:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a model's files and binary looked like before anybody was asked to leave for it."""
+    """What a model's files and binary looked like before a resident was asked to leave for it."""
 
     model: ModelName
     failure: Failure | None
@@ -286,7 +286,7 @@ class DropLease:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Look whether it could start at all. Sent before anybody has to leave for it (R1).
+    """Look whether it could start at all. Sent before a resident has to leave for it (R1).
 
     Of a spec whose footprint is unknown only that is found out; of another one, what it needs and
     is not here is brought.
@@ -297,7 +297,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Uncheck:
-    """Nobody wants it any more: end a check that is still under way."""
+    """No caller wants it any more: end a check that is still under way."""
 
     model: ModelName
 

@@ -13,7 +13,7 @@ class RefusalCode(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_SERVICE = "unknown_service"
     DOES_NOT_FIT = "does_not_fit"  # not even on empty devices: never retry
-    NO_ROOM = "no_room"  # not now: somebody holds the room
+    NO_ROOM = "no_room"  # not now: the room is held
     DEVICE_UNREADABLE = "device_unreadable"
     QUEUE_FULL = "queue_full"
     BREAKER_OPEN = "breaker_open"
@@ -27,7 +27,7 @@ class RefusalCode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocker:
-    """One reason why there is no room: a resident, or the bytes of somebody else."""
+    """One reason why there is no room: a resident, or foreign bytes."""
 
     device: DeviceId
     held_bytes: int
@@ -51,5 +51,5 @@ class Refusal:
     retry_after_s: float | None = None
     failure: Failure | None = None
     lasting: bool = True  # waiting will not help
-    # Changed settings of the same order that would do; whoever can tell adds them on the way out.
+    # Changed settings of the same order that would do; previews add them where they can be told.
     suggestions: tuple[Mapping[str, int | str], ...] = ()

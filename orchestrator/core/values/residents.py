@@ -110,7 +110,7 @@ class Resident:
     ready_s: float | None = None
     endpoint: Endpoint | None = None
     lease_count: int = 0
-    busy: bool = False  # its server works for somebody who did not come through us (R13)
+    busy: bool = False  # its server works for a client that did not come through us (R13)
     use_began_s: float | None = None  # the last one
     use_gap_s: float | None = None  # running mean of the time between beginnings of uses
     leased_s: float | None = None  # when a lease on it was last granted or ended

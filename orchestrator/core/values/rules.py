@@ -15,7 +15,7 @@ class Rules:
     release_timeout_s: float = 30.0  # the driver's usual lag is 0.5 to 1.5 s
     queue_length_max: int = 1000
     restore_victims: bool = True
-    cancel_abandoned: bool = False  # a load that nobody waits for any more: finish it, or cancel
+    cancel_abandoned: bool = False  # a load without a waiting caller: finish it, or cancel
     lease_s_default: float = 3600.0
 
     def patience_for(self, load_s: float) -> float:

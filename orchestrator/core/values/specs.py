@@ -13,7 +13,7 @@ ServiceName = NewType("ServiceName", str)
 
 PRIORITY_DEFAULT = 5
 # What spares a conversation of a model with a sliding window or a recurrent state from being read
-# anew. Some tens of MiB each, and the server's own default is 32: host RAM that nobody budgeted.
+# anew. Some tens of MiB each, and the server's own default is 32: host RAM in no budget.
 CONTEXT_CHECKPOINTS_DEFAULT = 3
 PLAIN_ROOM = ServiceName("")  # the service of a VRAM lease: room that no server of ours fills
 
@@ -121,7 +121,7 @@ class ModelSpec:
     mmproj: str | None = None
     lora: tuple[str, ...] = ()
     serving: Serving = field(default_factory=Serving)
-    settings_ours: bool = True  # False: whoever defined its server chose them, not `serving`
+    settings_ours: bool = True  # False: the one who defined its server chose them, not `serving`
     profile: Profile | None = None
     fake: FakeBehaviour | None = None
     url: str | None = None  # where a server that we do not own answers
@@ -147,7 +147,7 @@ class ModelSpec:
 
     @property
     def awaits_file(self) -> bool:
-        """Nobody has looked yet which file of the hub it is."""
+        """Which file of the hub it is has not been looked up yet."""
         return self.hub is not None and self.file is None
 
     @property

@@ -25,7 +25,7 @@ class DeviceKind(StrEnum):
 
 class DeviceState(StrEnum):
     OK = "ok"
-    UNREADABLE = "unreadable"  # it may work, but nobody can say what is free: not planned on
+    UNREADABLE = "unreadable"  # it may work, but what is free is not known: not planned on
     LOST = "lost"  # fallen off the bus: fenced until it reads again
 
 
@@ -56,7 +56,7 @@ class Reading:
     free_bytes: int | None = None
     utilization_percent: float | None = None
     temperature_c: float | None = None
-    # Who holds how much. None: the driver does not tell, or nobody asked this time.
+    # Who holds how much. None: the driver does not tell, or was not asked this time.
     processes: tuple[ProcessUse, ...] | None = None
 
     @property
