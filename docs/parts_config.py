@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from docs.schema_words import Schema, code, default_words, resolved, table, type_words
 from docs.sentences import sentence
-from orchestrator.config import EXAMPLE_CONFIG, config_schema
+from orchestrator.config.loading import EXAMPLE_CONFIG, config_schema
 from orchestrator.config.models import RUNTIMES
 from orchestrator.config.profiles import PROFILES
 

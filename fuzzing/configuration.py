@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fuzzing.mutations import Target
 from fuzzing.scratch import scratch
-from orchestrator.config import DEFAULT_CONFIG, EXAMPLE_CONFIG, load_config
+from orchestrator.config.loading import DEFAULT_CONFIG, EXAMPLE_CONFIG, load_config
 from orchestrator.config.yaml_lines import read_yaml
 from orchestrator.errors import ConfigInvalid
 

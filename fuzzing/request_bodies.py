@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from fuzzing.configuration import ENVIRONMENT, SMALL
 from fuzzing.mutations import Target
 from fuzzing.scratch import scratch
-from orchestrator.config import Config, load_config, parse_model
+from orchestrator.config.loading import Config, load_config, parse_model
 from orchestrator.errors import ConfigInvalid
 from orchestrator.orders import (
     GPU_LAYERS_MAX,

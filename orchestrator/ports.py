@@ -12,7 +12,7 @@ from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import Lease, LeaseId
 from orchestrator.core.values.measurements import Measurement, Raised
 from orchestrator.core.values.messages import Decide
-from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, Resident
+from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, ReadyState, Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, Reading
 
@@ -155,12 +155,6 @@ class Runtime(Protocol):
 
     async def log_size(self, handle: Handle) -> int:
         """A number that grows while the server writes to its log."""
-
-
-class ReadyState(StrEnum):
-    READY = "ready"
-    STARTING = "starting"  # it answers that it loads, or does not listen yet
-    BROKEN = "broken"  # it answers that it never will be ready
 
 
 @dataclass(frozen=True, slots=True)

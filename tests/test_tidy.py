@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.main import FOR_DAEMON, WITHOUT_DAEMON
-from orchestrator.config import EXAMPLE_CONFIG, load_config
+from orchestrator.config.loading import EXAMPLE_CONFIG, load_config
 from orchestrator.core.values.failures import BLAMELESS, HOPELESS, FailureReason
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import TRANSITIONS

@@ -13,7 +13,7 @@ from orchestrator.catalogue.added import Body, read_added, write_added
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.ordered import named, ordered
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
-from orchestrator.config import Config, parse_model
+from orchestrator.config.loading import Config, parse_model
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Serving
 from orchestrator.errors import Denied, Unpredictable

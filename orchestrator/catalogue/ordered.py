@@ -5,8 +5,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import Config
 from orchestrator.config.cores import physical_cores
+from orchestrator.config.loading import Config
 from orchestrator.config.models import PLAIN_CACHES, roots_of, settings_home
 from orchestrator.config.paths import Misplaced, locate
 from orchestrator.config.profiles import with_profile

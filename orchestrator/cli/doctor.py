@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.cli.client import NotReached, RefusedByDaemon, Remote, UrlInvalid
-from orchestrator.config import Config
+from orchestrator.config.loading import Config
 from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName
 from orchestrator.core.values.vram import GiB
 from orchestrator.daemon.wiring import docker_api, docker_url, nvidia_driver

@@ -225,7 +225,7 @@ def _port(text: str) -> int:
 
 
 def serve(words: argparse.Namespace) -> int:
-    from orchestrator.config import DEFAULT_CONFIG, Overrides
+    from orchestrator.config.loading import DEFAULT_CONFIG, Overrides
     from orchestrator.daemon.serve import serve as run_daemon
     from orchestrator.errors import ConfigInvalid, OrchestratorError
 
@@ -253,7 +253,7 @@ def _config(parser: argparse.ArgumentParser) -> None:
 
 def config(words: argparse.Namespace) -> int:
     from orchestrator.catalogue.predictions import Predictions
-    from orchestrator.config import EXAMPLE_CONFIG, config_schema, load_config
+    from orchestrator.config.loading import EXAMPLE_CONFIG, config_schema, load_config
     from orchestrator.errors import ConfigInvalid
     from orchestrator.gguf.headers import Headers
 
@@ -281,7 +281,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 def doctor(words: argparse.Namespace) -> int:
     from orchestrator.catalogue.predictions import Predictions
     from orchestrator.cli.doctor import examine, needs_help
-    from orchestrator.config import DEFAULT_CONFIG, load_config
+    from orchestrator.config.loading import DEFAULT_CONFIG, load_config
     from orchestrator.errors import ConfigInvalid
     from orchestrator.gguf.headers import Headers
 

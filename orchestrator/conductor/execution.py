@@ -7,18 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from orchestrator.core.values.failures import Failure, FailureReason
-from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.residents import ReadyState, Resident
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.errors import NotStopped, StartFailed, Unreachable
-from orchestrator.ports import (
-    Clock,
-    Drivers,
-    Exit,
-    Handle,
-    ReadyState,
-    Running,
-    Tell,
-)
+from orchestrator.ports import Clock, Drivers, Exit, Handle, Running, Tell
 
 # Probes are cheap: half a millisecond on both sides. A model is told ready soon after it is.
 POLL_S_MIN = 0.025

@@ -7,30 +7,21 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.conductor.conductor import Conductor
-from orchestrator.core.life.reconcile import Health, Sight, come_back, reconcile
+from orchestrator.core.life.reconcile import Sight, come_back, reconcile
 from orchestrator.core.room.placement import placements, usable_devices
 from orchestrator.core.values.messages import Recovered
-from orchestrator.core.values.residents import InstanceId, Placement, Resident, ResidentState
+from orchestrator.core.values.residents import (
+    InstanceId,
+    Placement,
+    ReadyState,
+    Resident,
+    ResidentState,
+)
 from orchestrator.core.values.specs import ModelSpec, ModelSpecs, ServiceName
 from orchestrator.errors import NotStopped, Unreachable
-from orchestrator.ports import (
-    Drivers,
-    Engine,
-    Found,
-    Memory,
-    ReadyState,
-    ResidentRecord,
-    Running,
-    Runtime,
-)
+from orchestrator.ports import Drivers, Engine, Found, Memory, ResidentRecord, Running, Runtime
 
 log = logging.getLogger("orchestrator")
-
-_HEALTH = {
-    ReadyState.READY: Health.READY,
-    ReadyState.STARTING: Health.STARTING,
-    ReadyState.BROKEN: Health.BROKEN,
-}
 
 
 async def recover(conductor: Conductor, memory: Memory, catalogue: ModelSpecs) -> None:
@@ -219,11 +210,11 @@ async def _look(
         endpoint = life.running.endpoint
         engine = engines.get(life.instance)
         if engine is None:
-            health = Health.BROKEN  # ours, and nothing in the configuration wants it
+            health = ReadyState.BROKEN  # ours, and nothing in the configuration wants it
         elif life.running.handle.runtime in silent:
-            health = Health.READY  # as it was when the runtime last answered
+            health = ReadyState.READY  # as it was when the runtime last answered
         else:
-            health = _HEALTH[(await engine.readiness(endpoint)).state]
+            health = (await engine.readiness(endpoint)).state
         return Sight(instance=life.instance, model=life.model, endpoint=endpoint, health=health)
 
     return await asyncio.gather(*map(sight, found))

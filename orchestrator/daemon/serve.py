@@ -27,7 +27,7 @@ from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictions import Predictions
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
-from orchestrator.config import Config, Overrides, load_config, load_services
+from orchestrator.config.loading import Config, Overrides, load_config, load_services
 from orchestrator.config.sections import OnShutdown, ServerSettings
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.room.ledger import Ledger

@@ -22,8 +22,8 @@ from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.hub_supply import HubSupply
 from orchestrator.catalogue.predictions import Predictions
 from orchestrator.catalogue.sizing import IN_PYTHON
-from orchestrator.config import Config
 from orchestrator.config.cores import physical_cores
+from orchestrator.config.loading import Config
 from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName, ServiceEntry
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.specs import ModelSpec, ServiceName

@@ -15,7 +15,7 @@ from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
-from orchestrator.config import Config
+from orchestrator.config.loading import Config
 from orchestrator.core.life.outages import reason
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import (

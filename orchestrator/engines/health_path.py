@@ -5,10 +5,10 @@ What the program does meanwhile is not seen: who uses it takes a lease, or loads
 
 import httpx
 
-from orchestrator.core.values.residents import Endpoint
+from orchestrator.core.values.residents import Endpoint, ReadyState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.engines.http import ServerHttp
-from orchestrator.ports import Readiness, ReadyState, Use
+from orchestrator.ports import Readiness, Use
 
 READINESS_S_MAX = 1.0
 REFUSING_STATUS = 500  # from here on a server says that it cannot, below that the caller is wrong

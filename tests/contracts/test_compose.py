@@ -15,7 +15,7 @@ from shutil import which
 import pytest
 import yaml
 
-from orchestrator.config import load_config
+from orchestrator.config.loading import load_config
 from tests.contracts.compose_parts import (
     HUB_REPO,
     IMAGES,

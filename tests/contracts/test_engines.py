@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.config.cores import physical_cores
 from orchestrator.core.values.failures import FailureReason
+from orchestrator.core.values.residents import ReadyState
 from orchestrator.core.values.specs import FakeBehaviour, ModelSpec, Serving
 from orchestrator.engines.fake import StandInLauncher
 from orchestrator.engines.http import ServerHttp
@@ -24,7 +25,7 @@ from orchestrator.engines.llama.binary import Binary, candidates, probe
 from orchestrator.engines.llama.local import LlamaBinaryLauncher
 from orchestrator.engines.xllamacpp.launcher import XLlamaCppLauncher
 from orchestrator.errors import Unreachable
-from orchestrator.ports import Launcher, Readiness, ReadyState
+from orchestrator.ports import Launcher, Readiness
 from tests.parts import require
 from tests.unit.engines.launched import (
     INSTANCE,

@@ -6,7 +6,7 @@ import uvicorn.protocols.websockets.auto
 
 import orchestrator.daemon.serve
 from orchestrator.cli.main import main
-from orchestrator.config import DEFAULT_CONFIG, load_services
+from orchestrator.config.loading import DEFAULT_CONFIG, load_services
 
 __all__ = ["httpcore", "main", "orchestrator", "uvicorn"]
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.config import DEFAULT_CONFIG
+from orchestrator.config.loading import DEFAULT_CONFIG
 from tests import parts
 from tests.documents import DOCS, PAGES, ROOT, Block, blocks
 from tests.scenarios.daemon import Daemon, running

@@ -2,22 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from orchestrator.core.values.residents import (
     Endpoint,
     InstanceId,
     Leaving,
+    ReadyState,
     Resident,
     ResidentState,
 )
 from orchestrator.core.values.specs import ModelName
-
-
-class Health(StrEnum):
-    READY = "ready"
-    STARTING = "starting"
-    BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +21,7 @@ class Sight:
     instance: InstanceId
     model: ModelName
     endpoint: Endpoint
-    health: Health
+    health: ReadyState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +66,11 @@ def reconcile(
             residents[resident.name] = _continued(resident, sight, now_s)
     for sight in sights.values():
         resident_drawn_up = adoptable.get(sight.instance)
-        if resident_drawn_up is None or sight.model in residents or sight.health is Health.BROKEN:
+        if (
+            resident_drawn_up is None
+            or sight.model in residents
+            or sight.health is ReadyState.BROKEN
+        ):
             remove.append(sight.instance)
         else:
             residents[sight.model] = _continued(resident_drawn_up, sight, now_s)
@@ -102,9 +100,9 @@ def _continued(
 ) -> Resident:
     """The same life, in the state that it can go on from."""
     departs = resident.state not in _SERVING and resident.state not in _COMING
-    if departs or sight.health is Health.BROKEN:
+    if departs or sight.health is ReadyState.BROKEN:
         state = ResidentState.UNLOADING
-    elif sight.health is Health.STARTING:
+    elif sight.health is ReadyState.STARTING:
         state = ResidentState.LOADING
     else:
         state = ResidentState.READY

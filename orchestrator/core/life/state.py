@@ -75,9 +75,8 @@ class State:
     retried: dict[ModelName, Failure] = field(default_factory=dict)  # after an out-of-memory
     repayments: dict[InstanceId, Repayment] = field(default_factory=dict)
     baselines: dict[InstanceId, Baseline] = field(default_factory=dict)  # of loads under way
-    silent: dict[ServiceName, Silence] = field(
-        default_factory=dict
-    )  # whose runtime does not answer
+    # whose runtime does not answer
+    silent: dict[ServiceName, Silence] = field(default_factory=dict)
     shutting_down: bool = False
     ticked_s: float | None = None
     instance_count: int = 0

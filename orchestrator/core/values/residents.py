@@ -58,6 +58,12 @@ class Placement:
         return sum(share for _, share in self.shares)
 
 
+class ReadyState(StrEnum):
+    READY = "ready"
+    STARTING = "starting"  # it answers that it loads, or does not listen yet
+    BROKEN = "broken"  # it answers that it never will be ready
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a ready resident answers: us, and those who are told of it."""

@@ -43,6 +43,5 @@ class Snapshot:
     queue: tuple[Waiting, ...]
     pinned: frozenset[ModelName]
     breakers: Mapping[ModelName, Breaker]
-    silent: Mapping[ServiceName, Silence] = field(
-        default_factory=dict
-    )  # its runtime does not answer
+    # its runtime does not answer
+    silent: Mapping[ServiceName, Silence] = field(default_factory=dict)

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 import httpx
 
-from orchestrator.core.values.residents import Endpoint
+from orchestrator.core.values.residents import Endpoint, ReadyState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.engines.http import ServerHttp
 from orchestrator.errors import Unreachable
-from orchestrator.ports import Readiness, ReadyState, Use
+from orchestrator.ports import Readiness, Use
 
 READINESS_S_MAX = 1.0  # answered by threads of their own, also while weights are read
 USE_S_MAX = 2.0  # older servers answer between two batches: seconds, on a processor

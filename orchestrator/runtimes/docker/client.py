@@ -8,11 +8,7 @@ import socket
 from typing import Any
 
 from docker import APIClient
-from docker.transport.unixconn import (
-    UnixHTTPAdapter,
-    UnixHTTPConnection,
-    UnixHTTPConnectionPool,
-)
+from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from requests.adapters import BaseAdapter
 
 

@@ -42,12 +42,7 @@ from orchestrator.runtimes.docker.failures import (
     refused_start,
     vanished,
 )
-from orchestrator.runtimes.docker.handle import (
-    RUNTIME,
-    ContainerRef,
-    named_endpoint,
-    own_endpoint,
-)
+from orchestrator.runtimes.docker.handle import RUNTIME, ContainerRef, named_endpoint, own_endpoint
 from orchestrator.runtimes.docker.leftovers import Leftovers
 
 T = TypeVar("T")

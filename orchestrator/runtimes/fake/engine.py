@@ -1,10 +1,10 @@
 """The engine of servers in a fake world: launches them, and talks for them."""
 
 from orchestrator.core.values.failures import Failure, FailureReason
-from orchestrator.core.values.residents import Endpoint, InstanceId, Placement
+from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, ReadyState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.errors import Unreachable
-from orchestrator.ports import Exit, Launch, Readiness, ReadyState, Use
+from orchestrator.ports import Exit, Launch, Readiness, Use
 from orchestrator.runtimes.fake.runtime import OUT_OF_MEMORY_LINE, SCHEME, FakeWorld
 from orchestrator.runtimes.fake.script import Script
 

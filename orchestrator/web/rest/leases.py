@@ -3,7 +3,6 @@
 from fastapi import APIRouter, Request, Response
 
 from orchestrator.core.values.leases import LeaseId
-from orchestrator.desk.desk import Desk
 from orchestrator.orders import RenewOrder, RoomOrder
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, error_responses
 from orchestrator.web.rest.parsing import JsonRoute
@@ -46,15 +45,6 @@ async def lease_room(order: RoomOrder, request: Request, desk: DeskOf) -> Respon
     )
 
 
-@router.put(
-    "/vram/leases/{lease_id}",
-    summary="Renew a lease of VRAM",
-    responses=answers(shapes.RenewAnswer, examples.RENEWED, *EVERY_WRITE, 404),
-)
-async def renew_room(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Response:
-    return answer(_renewed(desk, lease_id, order))
-
-
 @router.delete(
     "/vram/leases/{lease_id}",
     summary="Give VRAM back",
@@ -77,12 +67,22 @@ async def model_leases(desk: DeskOf) -> Response:
 
 
 @router.put(
+    "/vram/leases/{lease_id}",
+    summary="Renew a lease of VRAM",
+    responses=answers(shapes.RenewAnswer, examples.RENEWED, *EVERY_WRITE, 404),
+)
+@router.put(
     "/leases/{lease_id}",
     summary="Renew a lease of a model",
     responses=answers(shapes.RenewAnswer, examples.RENEWED, *EVERY_WRITE, 404),
 )
 async def renew(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Response:
-    return answer(_renewed(desk, lease_id, order))
+    try:
+        return answer(shaping.renewed(desk.renew_lease(LeaseId(lease_id), order.lease_s)))
+    except KeyError:
+        raise not_found(
+            "lease", lease_id, "It has ended, or never was: ask for a new one."
+        ) from None
 
 
 @router.delete(
@@ -95,12 +95,3 @@ async def release(lease_id: IdPath, desk: DeskOf) -> Response:
     """The model stays until another needs its room or it has been idle for its time."""
     desk.release_lease(LeaseId(lease_id))
     return Response(status_code=NO_CONTENT)
-
-
-def _renewed(desk: Desk, lease_id: str, order: RenewOrder) -> shapes.RenewAnswer:
-    try:
-        return shaping.renewed(desk.renew_lease(LeaseId(lease_id), order.lease_s))
-    except KeyError:
-        raise not_found(
-            "lease", lease_id, "It has ended, or never was: ask for a new one."
-        ) from None

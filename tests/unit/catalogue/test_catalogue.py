@@ -13,7 +13,7 @@ from orchestrator.catalogue.added import ADDED_FILE
 from orchestrator.catalogue.catalogue import RESOLVED_AGAIN_MAX, Catalogue
 from orchestrator.catalogue.learned import Experience, fingerprint
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
-from orchestrator.config import load_config
+from orchestrator.config.loading import load_config
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement
 from orchestrator.core.values.refusals import RefusalCode

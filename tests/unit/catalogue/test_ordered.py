@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.catalogue.ordered import named, ordered, to_estimate
-from orchestrator.config import load_config
+from orchestrator.config.loading import load_config
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.specs import Profile
 from orchestrator.errors import ConfigInvalid, Denied

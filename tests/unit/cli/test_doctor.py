@@ -9,7 +9,7 @@ from orchestrator.cli import doctor
 from orchestrator.cli.doctor import Condition
 from orchestrator.cli.render import findings_lines
 from orchestrator.cli.screen import say
-from orchestrator.config import load_config
+from orchestrator.config.loading import load_config
 from tests.parts import require
 from tests.stand_in import stand_in
 from tests.standins.nvml import ROOT, STATE_VARIABLE, compile_standin

@@ -14,10 +14,10 @@ from orchestrator.conductor.execution import (
     take_down,
 )
 from orchestrator.core.values.failures import Failure, FailureReason
-from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.residents import ReadyState, ResidentState
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure
 from orchestrator.errors import NotStopped, Unreachable
-from orchestrator.ports import Drivers, Exit, Readiness, ReadyState
+from orchestrator.ports import Drivers, Exit, Readiness
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import OUT_OF_MEMORY_LINE, FakeRuntime
 from orchestrator.runtimes.fake.script import Fate, Mishap

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.catalogue.predictions import Predictions
-from orchestrator.config import (
+from orchestrator.config.loading import (
     DEFAULT_CONFIG,
     EXAMPLE_CONFIG,
     Config,

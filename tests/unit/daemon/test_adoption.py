@@ -8,13 +8,13 @@ import pytest
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import UnloadRequested
-from orchestrator.core.values.residents import Placement, ResidentState
+from orchestrator.core.values.residents import Placement, ReadyState, ResidentState
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.daemon.adoption import adopt, recover, take_back
 from orchestrator.errors import Unreachable
-from orchestrator.ports import Readiness, ReadyState
+from orchestrator.ports import Readiness
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import FakeRuntime
 from orchestrator.runtimes.fake.script import Mishap

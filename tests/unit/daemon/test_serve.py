@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.config import load_config
+from orchestrator.config.loading import load_config
 from orchestrator.config.sections import ServerSettings
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.daemon.serve import running, steady_clock

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from orchestrator.config import load_config
+from orchestrator.config.loading import load_config
 from orchestrator.config.sections import EngineName, ServiceEntry
 from orchestrator.core.values.footprints import UNKNOWN
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName

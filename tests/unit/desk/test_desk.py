@@ -9,7 +9,7 @@ import pytest
 from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
-from orchestrator.config import load_config
+from orchestrator.config.loading import load_config
 from orchestrator.core.values.failures import Silence
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.messages import Decide, DecisionKind, ShutdownBegan, UnloadStatus

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictions import Predictions
-from orchestrator.config import load_config
+from orchestrator.config.loading import load_config
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.refusals import RefusalCode

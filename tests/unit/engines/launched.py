@@ -14,23 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.residents import Endpoint, InstanceId, Placement
+from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, ReadyState
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, MiB
 from orchestrator.engines.composed import ComposedEngine
 from orchestrator.engines.http import ServerHttp
 from orchestrator.engines.llama.log import classify
 from orchestrator.engines.llama.talker import LlamaTalker
-from orchestrator.ports import (
-    HOST_TOKEN,
-    PORT_TOKEN,
-    Exit,
-    Launch,
-    Launcher,
-    Readiness,
-    ReadyState,
-    Talker,
-)
+from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Exit, Launch, Launcher, Readiness, Talker
 
 READY_S_MAX = 60.0  # a real model on two busy cores; usually one second
 POLL_S = 0.01

@@ -3,9 +3,9 @@
 import asyncio
 
 from orchestrator.core.values.failures import Failure, FailureReason
-from orchestrator.core.values.residents import Endpoint
+from orchestrator.core.values.residents import Endpoint, ReadyState
 from orchestrator.engines.composed import ComposedEngine
-from orchestrator.ports import Exit, Launch, Readiness, ReadyState, Use
+from orchestrator.ports import Exit, Launch, Readiness, Use
 from tests.unit.engines.launched import INSTANCE, ON_HOST, spec_of
 
 SPEC = spec_of()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator.core.values.residents import Endpoint
+from orchestrator.core.values.residents import Endpoint, ReadyState
 from orchestrator.engines.health_path import HealthPathTalker
-from orchestrator.ports import ReadyState, Use
+from orchestrator.ports import Use
 from tests.stand_in import stand_in
 from tests.unit.engines.launched import spec_of, with_http
 

@@ -10,14 +10,14 @@ import httpx
 import pytest
 
 from orchestrator.core.values.failures import FailureReason
-from orchestrator.core.values.residents import Placement
+from orchestrator.core.values.residents import Placement, ReadyState
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, Serving
 from orchestrator.core.values.vram import DeviceId, MiB
 from orchestrator.devices.fake import FakeDevices, FakeDeviceSpec
 from orchestrator.engines.fake import StandInLauncher
 from orchestrator.engines.llama.log import classify
 from orchestrator.engines.python_program import import_path, program
-from orchestrator.ports import Exit, ReadyState
+from orchestrator.ports import Exit
 from orchestrator.stand_in.claims import read_account
 from tests.unit.engines.launched import (
     INSTANCE,

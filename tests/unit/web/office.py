@@ -21,7 +21,7 @@ from starlette.types import Message
 from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictions import Predictions
-from orchestrator.config import Config, load_config
+from orchestrator.config.loading import Config, load_config
 from orchestrator.config.sections import ServerSettings
 from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.residents import Resident

@@ -4,8 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.life.reconcile import Health, Sight, come_back, reconcile
-from orchestrator.core.values.residents import Endpoint, ForUnload, InstanceId, ResidentState
+from orchestrator.core.life.reconcile import Sight, come_back, reconcile
+from orchestrator.core.values.residents import (
+    Endpoint,
+    ForUnload,
+    InstanceId,
+    ReadyState,
+    ResidentState,
+)
 from orchestrator.core.values.specs import ModelName, room_spec
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import GiB
@@ -16,7 +22,7 @@ NOW_S = 50.0
 NEW_PLACE = Endpoint("http://127.0.0.1:2")
 
 
-def sight(name="a", number=1, health=Health.READY):
+def sight(name="a", number=1, health=ReadyState.READY):
     return Sight(
         instance=InstanceId(f"{name}-{number}"),
         model=ModelName(name),
@@ -38,17 +44,17 @@ def check(believed=(), seen=(), adoptable=()):
 @pytest.mark.parametrize(
     ("believed", "health", "goes_on_as"),
     [
-        (S.READY, Health.READY, S.READY),
-        (S.DRAINING, Health.READY, S.READY),
-        (S.RESERVED, Health.READY, S.READY),
-        (S.LOADING, Health.READY, S.READY),
-        (S.LOADING, Health.STARTING, S.LOADING),
-        (S.READY, Health.STARTING, S.LOADING),
-        (S.READY, Health.BROKEN, S.UNLOADING),
-        (S.LOADING, Health.BROKEN, S.UNLOADING),
-        (S.UNLOADING, Health.READY, S.UNLOADING),
-        (S.STUCK, Health.READY, S.UNLOADING),
-        (S.RELEASING, Health.STARTING, S.UNLOADING),
+        (S.READY, ReadyState.READY, S.READY),
+        (S.DRAINING, ReadyState.READY, S.READY),
+        (S.RESERVED, ReadyState.READY, S.READY),
+        (S.LOADING, ReadyState.READY, S.READY),
+        (S.LOADING, ReadyState.STARTING, S.LOADING),
+        (S.READY, ReadyState.STARTING, S.LOADING),
+        (S.READY, ReadyState.BROKEN, S.UNLOADING),
+        (S.LOADING, ReadyState.BROKEN, S.UNLOADING),
+        (S.UNLOADING, ReadyState.READY, S.UNLOADING),
+        (S.STUCK, ReadyState.READY, S.UNLOADING),
+        (S.RELEASING, ReadyState.STARTING, S.UNLOADING),
     ],
 )
 def test_what_was_believed_in_and_runs_goes_on(believed, health, goes_on_as):
@@ -70,7 +76,7 @@ def test_what_runs_and_nobody_can_place_is_removed():
 
 
 def test_what_is_broken_and_was_never_written_down_is_removed():
-    assert check([], [sight(health=Health.BROKEN)], [drawn_up()]) == ({}, ["a-1"], [])
+    assert check([], [sight(health=ReadyState.BROKEN)], [drawn_up()]) == ({}, ["a-1"], [])
 
 
 def test_of_two_copies_the_one_that_was_believed_in_stays():
@@ -124,10 +130,10 @@ def test_what_became_ready_while_nobody_looked_is_ready_from_now():
 @pytest.mark.parametrize(
     ("health", "wanted_gone", "goes_on_as"),
     [
-        (Health.STARTING, False, S.LOADING),
-        (Health.READY, False, S.READY),
-        (Health.BROKEN, False, S.UNLOADING),
-        (Health.STARTING, True, S.UNLOADING),
+        (ReadyState.STARTING, False, S.LOADING),
+        (ReadyState.READY, False, S.READY),
+        (ReadyState.BROKEN, False, S.UNLOADING),
+        (ReadyState.STARTING, True, S.UNLOADING),
     ],
 )
 def test_who_comes_back_goes_on_as_it_is_found(health, wanted_gone, goes_on_as):

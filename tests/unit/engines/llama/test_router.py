@@ -2,10 +2,9 @@
 
 import pytest
 
-from orchestrator.core.values.residents import Endpoint
+from orchestrator.core.values.residents import Endpoint, ReadyState
 from orchestrator.engines.llama.router import LlamaRouterTalker
 from orchestrator.errors import Unreachable
-from orchestrator.ports import ReadyState
 from tests.stand_in import stand_in
 from tests.unit.engines.launched import spec_of, with_http
 

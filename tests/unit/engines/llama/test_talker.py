@@ -6,10 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from orchestrator.core.values.residents import Endpoint
+from orchestrator.core.values.residents import Endpoint, ReadyState
 from orchestrator.engines.llama.talker import LlamaTalker
 from orchestrator.errors import Unreachable
-from orchestrator.ports import ReadyState, Use
+from orchestrator.ports import Use
 from tests.unit.engines.launched import free_port, with_http
 
 SLOTS = json.dumps([{"id": 0, "is_processing": True}, {"id": 1, "is_processing": False}])

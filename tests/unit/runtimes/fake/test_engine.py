@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.values.failures import FailureReason
-from orchestrator.core.values.residents import InstanceId, Placement
+from orchestrator.core.values.residents import InstanceId, Placement, ReadyState
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure
 from orchestrator.errors import Unreachable
-from orchestrator.ports import Exit, ReadyState
+from orchestrator.ports import Exit
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from tests.factories import spec
 from tests.simulation.virtual_time import run
