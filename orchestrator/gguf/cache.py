@@ -67,16 +67,6 @@ def checkpoint_bytes(architecture: Architecture, settings: Settings) -> int:
     return kept
 
 
-def bytes_per_token(architecture: Architecture, settings: Settings) -> int:
-    """What one more token of context costs in all layers that see everything."""
-    keys, values = cache_type(settings.cache_type_k), cache_type(settings.cache_type_v)
-    return sum(
-        _row(keys, layer.key_width) + _row(values, layer.value_width)
-        for layer in architecture.loaded_layers
-        if layer.attends and not layer.sliding
-    )
-
-
 def _row(block: BlockType, width: int) -> int:
     return block.row_bytes(width) if width else 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.gguf.architecture import Architecture, architecture_of
-from orchestrator.gguf.cache import bytes_per_token, cells_of, checkpoint_bytes, context_bytes
+from orchestrator.gguf.cache import cells_of, checkpoint_bytes, context_bytes
 from orchestrator.gguf.estimate import estimate
 from orchestrator.gguf.reader import read_header
 from orchestrator.gguf.settings import Settings
@@ -19,6 +19,12 @@ MIB = 1 << 20
 def context_of(architecture: Architecture, settings: Settings) -> int:
     cells = cells_of(architecture, settings)
     return sum(context_bytes(layer, cells, settings) for layer in architecture.layers)
+
+
+def per_token(architecture: Architecture, settings: Settings) -> float:
+    """What one more token of context costs in all layers."""
+    less, more = (replace(settings, context_size=size) for size in (4096, 8192))
+    return (context_of(architecture, more) - context_of(architecture, less)) / 4096
 
 
 def test_28_layers_with_8_heads_of_128_at_4096_tokens_take_448_mib(tmp_path: Path) -> None:
@@ -35,13 +41,13 @@ def test_28_layers_with_8_heads_of_128_at_4096_tokens_take_448_mib(tmp_path: Pat
 
 def test_qwen3_30b_costs_96_kib_per_token() -> None:
     architecture = architecture_of(header("qwen3-30b-a3b"))
-    assert bytes_per_token(architecture, Settings()) == 96 * 1024
+    assert per_token(architecture, Settings()) == 96 * 1024
 
 
 def test_a_quantized_cache_costs_its_blocks() -> None:
     architecture = architecture_of(header("qwen3-30b-a3b"))
     settings = Settings(cache_type_k="q8_0", cache_type_v="q4_0")
-    assert bytes_per_token(architecture, settings) == 48 * 4 * 128 * (34 + 18) // 32
+    assert per_token(architecture, settings) == 48 * 4 * 128 * (34 + 18) // 32
 
 
 @pytest.mark.parametrize(("asked", "cells"), [(1, 256), (256, 256), (257, 512), (4096, 4096)])
