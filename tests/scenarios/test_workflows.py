@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import parts
 from tests.scenarios.daemon import ROOT, config, model
-from tests.scenarios.n8n import WORKFLOWS, N8n, Scene, comfyui, scene
+from tests.scenarios.n8n import N8n, Scene, comfyui, scene
 from tests.scenarios.tool_model import write_tool_model
 
 pytestmark = pytest.mark.n8n
 
-QUICK = {"tokens_per_s": 2000}  # n8n is what takes long here
+QUICK = {"tokens_per_s": 2000}
 SERVICES = {name: {"engine": "fake", "runtime": "process"} for name in ("llama-cpp", "rehearsal")}
 
 
@@ -30,24 +29,15 @@ def catalogue(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> N8n:
-    """An import takes a start of n8n: one for all."""
-    parts.require("n8n")
-    n8n = N8n(tmp_path_factory.mktemp("n8n"), {})
-    n8n.bring_in("workflow", *sorted(WORKFLOWS.glob("*.json")))
-    return n8n
-
-
 @pytest.fixture
-def scenes(tmp_path: Path, installation: N8n) -> Iterator[Callable[..., Scene]]:
+def scenes(tmp_path: Path, n8n: N8n) -> Iterator[Callable[..., Scene]]:
     """Start a daemon with these models, and have n8n call it."""
-    installation.hosts.clear()
+    n8n.hosts.clear()
     with ExitStack() as stack:
 
         def start(models: dict[str, Any] | None = None, **sections: Any) -> Scene:
             settings = config(models or catalogue(), **({"services": SERVICES} | sections))
-            return stack.enter_context(scene(tmp_path, settings, installation))
+            return stack.enter_context(scene(tmp_path, settings, n8n))
 
         yield start
 
