@@ -13,6 +13,7 @@ import yaml
 from tests.scenarios.daemon import ROOT, config, model
 from tests.scenarios.n8n import N8n, Scene, comfyui, scene
 from tests.scenarios.tool_model import write_tool_model
+from tests.scenarios.world import THREADS
 
 pytestmark = pytest.mark.n8n
 
@@ -175,6 +176,7 @@ def test_n8n_lets_a_real_model_call_a_tool(scenes, tmp_path):
     """With the real engine: a model that is made to call a tool calls it, and gets its result."""
     write_tool_model(tmp_path / "tools.gguf")
     file = {"service": "llama-cpp", "file": "tools.gguf", "context_size": 2048, "vram_mb": 300}
+    file |= {"threads": THREADS}
     here = scenes(
         {"qwen3-vl-30b": file},
         services={
