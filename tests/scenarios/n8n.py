@@ -63,7 +63,7 @@ def build_node(directory: Path) -> Path:
 
 
 def node_tool(package: Path, word: str) -> str:
-    command = [package / "node_modules" / ".bin" / "n8n-node", word]
+    command = [str(package / "node_modules" / ".bin" / "n8n-node"), word]
     environment = {"PATH": os.environ["PATH"], "HOME": str(package), "CI": "true"}  # noqa: TID251
     done = subprocess.run(
         command, cwd=package, env=environment, capture_output=True, text=True, check=False
@@ -228,7 +228,7 @@ class N8n:
 
     def make(self, kind: str, content: dict[str, Any]) -> str:
         """A credential or a workflow of the owner's; its id."""
-        return self.ask(f"/rest/{kind}", content)["id"]
+        return str(self.ask(f"/rest/{kind}", content)["id"])
 
     def execute(self, workflow_id: str) -> Run:
         """As the button of the editor does, from the node called Start to the end."""
