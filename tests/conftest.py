@@ -31,7 +31,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 # What takes minutes begins first, or all others wait for it in the end.
-LONGEST_FIRST = ("test_workflows.py", "test_docker.py", "test_compose.py", "test_n8n_node.py")
+LONGEST_FIRST = ("test_workflows.py", "test_n8n_node.py", "test_docker.py", "test_compose.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,7 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not isinstance(item, pytest.Function):
             continue
         fixtures = item._fixtureinfo.name2fixturedefs.values()
-        if any(each.scope == "module" for definitions in fixtures for each in definitions):
+        if item.get_closest_marker("n8n"):
+            item.add_marker(pytest.mark.xdist_group("n8n"))
+        elif any(each.scope == "module" for definitions in fixtures for each in definitions):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 

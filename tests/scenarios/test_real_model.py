@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.scenarios.daemon import Daemon
-from tests.scenarios.world import SMOLLM, smollm_file
+from tests.scenarios.world import SMOLLM, THREADS, smollm_file
 
 LOCAL = {"engine": "xllamacpp", "runtime": "process", "allowed_roots": ["./models"]}
 
@@ -18,6 +18,7 @@ def smollm(vram_mb=250, **more):
         "context_size": 2048,
         "vram_mb": vram_mb,
         "gpu_layers": 0,
+        "threads": THREADS,
         "jinja": False,  # its own template would add a system prompt that misleads it
     } | more
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import parts
 from tests.scenarios.daemon import ROOT, config, model
-from tests.scenarios.n8n import WORKFLOWS, N8n, Scene, comfyui, scene
+from tests.scenarios.n8n import N8n, Scene, comfyui, scene
 from tests.scenarios.tool_model import write_tool_model
+from tests.scenarios.world import THREADS
 
 pytestmark = pytest.mark.n8n
 
-QUICK = {"tokens_per_s": 2000}  # n8n is what takes long here
+QUICK = {"tokens_per_s": 2000}
 SERVICES = {name: {"engine": "fake", "runtime": "process"} for name in ("llama-cpp", "rehearsal")}
 
 
@@ -30,24 +30,15 @@ def catalogue(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> N8n:
-    """An import takes a start of n8n: one for all."""
-    parts.require("n8n")
-    n8n = N8n(tmp_path_factory.mktemp("n8n"), {})
-    n8n.bring_in("workflow", *sorted(WORKFLOWS.glob("*.json")))
-    return n8n
-
-
 @pytest.fixture
-def scenes(tmp_path: Path, installation: N8n) -> Iterator[Callable[..., Scene]]:
+def scenes(tmp_path: Path, n8n: N8n) -> Iterator[Callable[..., Scene]]:
     """Start a daemon with these models, and have n8n call it."""
-    installation.hosts.clear()
+    n8n.hosts.clear()
     with ExitStack() as stack:
 
         def start(models: dict[str, Any] | None = None, **sections: Any) -> Scene:
             settings = config(models or catalogue(), **({"services": SERVICES} | sections))
-            return stack.enter_context(scene(tmp_path, settings, installation))
+            return stack.enter_context(scene(tmp_path, settings, n8n))
 
         yield start
 
@@ -185,6 +176,7 @@ def test_n8n_lets_a_real_model_call_a_tool(scenes, tmp_path):
     """With the real engine: a model that is made to call a tool calls it, and gets its result."""
     write_tool_model(tmp_path / "tools.gguf")
     file = {"service": "llama-cpp", "file": "tools.gguf", "context_size": 2048, "vram_mb": 300}
+    file |= {"threads": THREADS}
     here = scenes(
         {"qwen3-vl-30b": file},
         services={

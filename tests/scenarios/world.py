@@ -13,6 +13,7 @@ from tests.parts import do_without, require
 from tests.scenarios.daemon import Daemon
 from tests.unit.registry.children import build_bad_disk
 
+THREADS = 1  # of a real model: a second one would spin where other tests compute as well
 SMOLLM = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
