@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.core.values.residents import (
+    SERVING,
     Endpoint,
     InstanceId,
     Leaving,
@@ -33,7 +34,6 @@ class Verdict:
     forget: tuple[InstanceId, ...]  # was believed in, and is gone
 
 
-_SERVING = frozenset({ResidentState.READY, ResidentState.DRAINING})
 _COMING = frozenset({ResidentState.RESERVED, ResidentState.LOADING})
 
 
@@ -55,7 +55,7 @@ def reconcile(
     forget: list[InstanceId] = []
     for resident in believed:
         sight = sights.pop(resident.instance, None)
-        if resident.spec.plain_room and resident.state in _SERVING:
+        if resident.spec.plain_room and resident.state in SERVING:
             residents[resident.name] = resident  # nothing runs for it; its lease decides
         elif sight is None:
             forget.append(resident.instance)
@@ -99,7 +99,7 @@ def _continued(
     resident: Resident, sight: Sight, now_s: float, leaving: tuple[Leaving, ...] = ()
 ) -> Resident:
     """The same life, in the state that it can go on from."""
-    departs = resident.state not in _SERVING and resident.state not in _COMING
+    departs = resident.state not in SERVING and resident.state not in _COMING
     if departs or sight.health is ReadyState.BROKEN:
         state = ResidentState.UNLOADING
     elif sight.health is ReadyState.STARTING:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
+from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import Resident
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import Denied
@@ -167,6 +168,8 @@ def method_refused(path: str, allowed: Sequence[str]) -> ErrorAnswer:
 
 
 async def _let_go(desk: Desk, name: str) -> dict[str, str] | None:
+    if name in desk.snapshot().pinned:
+        return {"model": name, "code": RefusalCode.PINNED, "detail": f"{name} is pinned."}
     try:
         await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
     except Denied as denied:

@@ -58,6 +58,15 @@ def test_what_is_in_use_is_kept_and_named(office):
     assert [each["code"] for each in answer.json()["kept"]] == ["in_use", "in_use"]
 
 
+def test_llama_swap_unload_keeps_the_pinned(office):
+    assert office.asked("PUT", "/models/a/pin").status_code == 200
+    answer = office.asked("POST", "/api/models/unload").json()
+    assert answer["unloaded"] == ["b"]
+    assert [(each["model"], each["code"]) for each in answer["kept"]] == [("a", "pinned")]
+    assert list(office.loaded()) == ["a"]
+    assert office.asked("POST", "/api/models/unload/a").json() == {"msg": "ok"}, "its own unload"
+
+
 def test_one_model_is_unloaded(office):
     assert office.asked("POST", "/api/models/unload/b").json() == {"msg": "ok"}
     assert list(office.loaded()) == ["a"]
