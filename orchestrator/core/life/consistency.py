@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from orchestrator.core.life.state import State
-from orchestrator.core.values.residents import ForNewcomer, Resident, ResidentState
+from orchestrator.core.values.residents import ForNewcomer, ResidentState
+from orchestrator.core.values.specs import ModelName
 
 
 def consistent(state: State) -> list[str]:
@@ -28,27 +29,26 @@ def _residents(state: State) -> Iterator[str]:
             yield f"{who} drains, and no cause is left for which it should"
         if resident.state in (ResidentState.READY, ResidentState.LOADING) and causes:
             yield f"{who} is {resident.state}, and yet to leave: {causes}"
+        newcomers = [cause.model for cause in causes if isinstance(cause, ForNewcomer)]
         if resident.state is ResidentState.DRAINING and not resident.in_use:
-            if not all(isinstance(cause, ForNewcomer) for cause in causes):
+            if len(newcomers) < len(causes):
                 yield f"{who} is idle and still there, though it was asked to leave: {causes}"
-            elif not any(_other_victim_is_busy(state, resident, cause) for cause in causes):
+            elif not any(_has_busy_victim(state, model) for model in newcomers):
                 yield f"{who} and all who leave with it are idle, and none was told to go"
-        for cause in causes:
-            if isinstance(cause, ForNewcomer) and cause.model not in state.reservations:
-                yield f"{who} leaves for {cause.model}, which has no reservation"
+        for model in newcomers:
+            if model not in state.reservations:
+                yield f"{who} leaves for {model}, which has no reservation"
     for instance in {*state.repayments, *state.baselines}:
         if state.by_instance(instance) is None:
             yield f"{instance} has left the table, and something is still kept of it"
 
 
-def _other_victim_is_busy(state: State, resident: Resident, cause: object) -> bool:
-    assert isinstance(cause, ForNewcomer)
-    reservation = state.reservations.get(cause.model)
+def _has_busy_victim(state: State, newcomer: ModelName) -> bool:
+    reservation = state.reservations.get(newcomer)
     victims = () if reservation is None else reservation.victims
     return any(
-        (other := state.by_instance(instance)) is not None and other.in_use
+        (victim := state.by_instance(instance)) is not None and victim.in_use
         for instance in victims
-        if instance != resident.instance
     )
 
 
