@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.core.values.residents import (
+    LEAVING,
     SERVING,
     Endpoint,
     InstanceId,
@@ -32,9 +33,6 @@ class Verdict:
     residents: tuple[Resident, ...]
     remove: tuple[InstanceId, ...]  # runs, is ours, and is not wanted
     forget: tuple[InstanceId, ...]  # was believed in, and is gone
-
-
-_COMING = frozenset({ResidentState.RESERVED, ResidentState.LOADING})
 
 
 def reconcile(
@@ -99,8 +97,7 @@ def _continued(
     resident: Resident, sight: Sight, now_s: float, leaving: tuple[Leaving, ...] = ()
 ) -> Resident:
     """The same life, in the state that it can go on from."""
-    departs = resident.state not in SERVING and resident.state not in _COMING
-    if departs or sight.health is ReadyState.BROKEN:
+    if resident.state in LEAVING or sight.health is ReadyState.BROKEN:
         state = ResidentState.UNLOADING
     elif sight.health is ReadyState.STARTING:
         state = ResidentState.LOADING
