@@ -34,6 +34,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 LONGEST_FIRST = ("test_workflows.py", "test_n8n_node.py", "test_docker.py", "test_compose.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of contracts and scenarios, tests that share what is slow to start run in one worker."""
     ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}

@@ -20,7 +20,13 @@ from tests import parts
 
 SECONDS_MAX = 20.0
 # A test or a shared fixture (path::name, of all its parameters), and why it needs longer.
-LONGER: dict[str, str] = {}
+LONGER = {
+    "tests/contracts/test_compose.py::stack": "builds the images of the stack and brings it up",
+    "tests/contracts/test_compose.py::test_gpus_are_requested_and_read_by_uuid": "a second stack",
+    "tests/scenarios/test_workflows.py::test_n8n_lets_a_real_model_call_a_tool": (
+        "a real model reads the description of a tool, on a processor"
+    ),
+}
 
 RULE = f"At most {SECONDS_MAX:.0f} s, or tests/pace.py names it with a reason."
 _SLOW = "took too long"  # the kind of property under which a worker tells the one that reports

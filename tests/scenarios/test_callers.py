@@ -56,6 +56,7 @@ def test_unused_load_respects_ttl(daemons):
 
 
 LEASE_S = 30  # longer than a busy machine takes for a round
+CROSSINGS_MAX = 2  # of all callers that hang up: the moment is short
 ROUND_THE_GRANT = (0.6, 0.8, 0.9, 1.0, 1.1, 1.3)  # of the seconds that an answer takes here
 
 
@@ -94,14 +95,14 @@ def test_granted_then_cancelled_leaks_no_lease(daemons):
 
 
 def check_leases(daemon, path, granted):
-    """Only what was answered is held. One answer may cross the end of its caller: then it expires."""
+    """Only what was answered is held. An answer may cross the end of its caller: then it expires."""
 
     def holds(status):
         leases = [each["lease_id"] for each in daemon.http.get(path).json()["leases"]]
         return not status["queue"] and leases == ([granted["lease_id"]] if granted else [])
 
     daemon.until(holds, f"nobody holds but {granted}")
-    assert len(daemon.decisions("expire")) <= 1
+    assert len(daemon.decisions("expire")) <= CROSSINGS_MAX
 
 
 def test_room_granted_then_cancelled_leaks_no_lease(daemons):

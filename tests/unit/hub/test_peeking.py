@@ -6,17 +6,22 @@ import pytest
 
 from orchestrator.hub.failures import Cause, PullFailed
 from orchestrator.hub.peeking import BEGINNINGS, peek
+from orchestrator.hub.progress import Patience
 from tests.standins.hub import COMMIT
 from tests.unit.hub.pulls import BYTES, MODEL, REPO, Pulls, pulls
 
+PATIENT = Patience(connect_s=20, read_s=20)  # for many megabytes on a busy machine
 
-def look(operator: Pulls, suffices=lambda _path, _known: True, reference: str = REPO):
+
+def look(
+    operator: Pulls, suffices=lambda _path, _known: True, reference: str = REPO, patience=None
+):
     return peek(
         reference,
         suffices,
         home=operator.home,
         endpoint=operator.hub.url,
-        patience=operator.patience,
+        patience=patience or operator.patience,
         progress=operator.told.append,
     )
 
@@ -65,7 +70,7 @@ def test_a_header_without_end_is_refused(tmp_path: Path) -> None:
     with (
         pulls(tmp_path, {MODEL: content}) as operator,
         pytest.raises(PullFailed) as caught,
-        look(operator, lambda _path, _known: False),
+        look(operator, lambda _path, _known: False, patience=PATIENT),
     ):
         pass
     assert caught.value.cause is Cause.BAD_ANSWER
