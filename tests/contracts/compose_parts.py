@@ -1,5 +1,6 @@
 """The compose stack on a real engine: images built from local roots, and one `up` for all tests."""
 
+import fcntl
 import functools
 import hashlib
 import importlib.util
@@ -229,6 +230,14 @@ class Stack:
                 logs = self.compose("logs", "--tail", "20")
                 raise AssertionError(f"never: {what}\n{self.compose('ps')}\n{logs}")
             time.sleep(0.3)
+
+
+@contextmanager
+def only_stack() -> Iterator[None]:
+    """A container and a network have the same names in every stack: others wait for their turn."""
+    with Path(tempfile.gettempdir(), "vram-tests-stack.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

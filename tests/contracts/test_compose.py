@@ -21,6 +21,7 @@ from tests.contracts.compose_parts import (
     IMAGES,
     MODEL_FILE,
     Stack,
+    only_stack,
     running_stack,
     say,
 )
@@ -216,7 +217,7 @@ def test_every_model_that_a_workflow_names_is_configured(file, name):
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("compose"), "cpu") as each:
+    with only_stack(), running_stack(tmp_path_factory.mktemp("compose"), "cpu") as each:
         yield each
 
 
