@@ -23,6 +23,10 @@ SECONDS_MAX = 20.0
 LONGER = {
     "tests/contracts/test_compose.py::stack": "builds the images of the stack and brings it up",
     "tests/contracts/test_compose.py::test_gpus_are_requested_and_read_by_uuid": "a second stack",
+    "tests/scenarios::n8n": "builds our node, imports the workflows, starts n8n: once for all tests",
+    "tests/scenarios/test_docker.py::test_docker_hangs_the_daemon_does_not": (
+        "an engine of its own that stands still for longer than any call is waited for"
+    ),
     "tests/scenarios/test_workflows.py::test_n8n_lets_a_real_model_call_a_tool": (
         "a real model reads the description of a tool, on a processor"
     ),
