@@ -79,7 +79,7 @@ thorough:
 	nice -n 5 $(PYTEST) -n $(JOBS) tests/unit tests/simulation $(wildcard tests/test_*.py)
 
 waiting:
-	$(PYTEST) -n $(WAITING_JOBS) --dist loadgroup --no-loadscope-reorder tests/contracts tests/scenarios
+	$(PYTEST) -n $(WAITING_JOBS) --dist loadfile --no-loadscope-reorder tests/contracts tests/scenarios
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -30,23 +30,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         scratch.remove(directory)
 
 
-# What takes minutes begins first, or all others wait for it in the end.
+# A file is one worker's, so that its tests share what is slow to start. What takes minutes begins
+# first, or all others wait for it in the end.
 LONGEST_FIRST = ("test_workflows.py", "test_n8n_node.py", "test_docker.py", "test_compose.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of contracts and scenarios, tests that share what is slow to start run in one worker."""
     ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
-    for item in items:
-        if not isinstance(item, pytest.Function):
-            continue
-        fixtures = item._fixtureinfo.name2fixturedefs.values()
-        if item.get_closest_marker("n8n"):
-            item.add_marker(pytest.mark.xdist_group("n8n"))
-        elif any(each.scope == "module" for definitions in fixtures for each in definitions):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -24,12 +24,14 @@ class Job:
 class Periodic:
     def __init__(self, *jobs: Job) -> None:
         logging.getLogger("apscheduler").setLevel(logging.WARNING)
+        self._stopped = False
         self._jobs = AsyncIOScheduler(event_loop=asyncio.get_running_loop())
         for job in jobs:
             self._jobs.add_job(
-                job.act,
+                self._unless_stopped,
                 "interval",
                 seconds=job.every_s,
+                args=(job.act,),
                 id=job.name,
                 name=job.name,
                 max_instances=1,
@@ -41,4 +43,14 @@ class Periodic:
         self._jobs.start()
 
     def stop(self) -> None:
+        """A job that is at work is cancelled."""
+        self._stopped = True
         self._jobs.shutdown(wait=False)
+
+    async def _unless_stopped(self, act: Callable[[], Awaitable[None]]) -> None:
+        """A job that ends because it was told to has not failed: nothing is logged of it."""
+        try:
+            await act()
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise

@@ -31,7 +31,7 @@ EMBEDDED = "the embedded default"
 TRIAL = next(each for each in blocks(DOCS / "quickstart.md") if each.title == "trial.yaml")
 # Values in shown JSON that are the same each time. Of others, words with digits in them differ.
 SAME = {"model", "service", "status", "code", "evicted", "owner", "fits", "remaining_leases"}
-FREE = {"content"}  # what a model says
+FREE = {"content", "finish_reason"}  # what a model says, and how far it comes with that
 DIFFERS = re.compile(r"[\w-]*\d[\w-]*")
 
 

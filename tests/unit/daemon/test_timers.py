@@ -68,3 +68,22 @@ def test_a_job_that_fails_has_its_next_turn_and_harms_no_other(caplog):
 
     run(scene())
     assert "by itself" in caplog.text
+
+
+def test_a_job_that_is_stopped_at_work_has_not_failed(caplog):
+    async def scene():
+        began, never = [], asyncio.Event()
+
+        async def act():
+            began.append(1)
+            await never.wait()
+
+        periodic = Periodic(Job("slow", EVERY_S, act))
+        periodic.start()
+        await eventually(lambda: bool(began))
+        periodic.stop()
+        await asyncio.sleep(0.05)
+
+    run(scene())
+    assert "Traceback" not in caplog.text
+    assert "slow" not in caplog.text
