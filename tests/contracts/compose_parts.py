@@ -26,6 +26,8 @@ from tests.contracts import docker_parts
 from tests.scenarios.daemon import ROOT, free_port, object_of
 from tests.standins import nvml
 
+PROJECTS = "vramtest"  # how the names of our stacks begin
+
 BUILD_S = 600.0
 READY_S = 120.0  # four containers, on two cores that others use too
 HUB_REPO = "org/Small-GGUF"
@@ -237,7 +239,23 @@ def only_stack() -> Iterator[None]:
     """A container and a network have the same names in every stack: others wait for their turn."""
     with Path(tempfile.gettempdir(), "vram-tests-stack.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        clear_leftovers(need_compose())
         yield
+
+
+def clear_leftovers(engine: str) -> None:
+    """What a run that was killed has left has the names that the next one needs."""
+    project = "com.docker.compose.project"
+    for kind, label, remove in (
+        (("ps", "-a"), ".Config.Labels", ("rm", "-f", "-v")),
+        (("network", "ls"), ".Labels", ("network", "rm")),
+    ):
+        listed = ("docker", *kind, "-q", "--filter", f"label={project}")
+        for each in say(*listed, DOCKER_HOST=engine).split():
+            shown = f'{{{{index {label} "{project}"}}}}'
+            owner = say("docker", "inspect", "-f", shown, each, DOCKER_HOST=engine)
+            if owner.startswith(PROJECTS):
+                say("docker", *remove, each, DOCKER_HOST=engine)
 
 
 @contextmanager
@@ -246,7 +264,7 @@ def running_stack(scratch: Path, profile: str) -> Iterator[Stack]:
     engine = need_compose()
     build_images(engine)
     ports = free_port(), free_port()
-    project = f"vramtest{os.getpid()}{profile}"
+    project = f"{PROJECTS}{os.getpid()}{profile}"
     environment = IMAGES | {
         "COMPOSE_PROFILES": profile,
         "MODELS_DIR": _own_models_dir(scratch),

@@ -25,7 +25,7 @@ LAUNCH = Launch(
     argv=("llama-server",),
     image="llama-service:cpu",
 )
-SHORT = Deadlines(kill_s=0.2)
+SHORT = Deadlines(kill_s=1.0)
 SETTINGS = ContainerSettings(identity="home", version="0.1.0")
 
 
