@@ -22,6 +22,8 @@ SECONDS_MAX = 20.0
 # A test or a shared fixture (path::name, of all its parameters), and why it needs longer.
 LONGER = {
     "tests/contracts/test_compose.py::stack": "builds the images of the stack and brings it up",
+    "tests/contracts/test_compose.py::test_own_certificate_is_used": "restarts the edge of the stack",
+    "tests/contracts/test_compose.py::test_commands_of_the_docker_guide": "takes the stack down",
     "tests/contracts/test_compose.py::test_gpus_are_requested_and_read_by_uuid": "a second stack",
     "tests/scenarios::n8n": "builds our node, imports the workflows, starts n8n: once for all tests",
     "tests/scenarios/test_docker.py::test_docker_hangs_the_daemon_does_not": (
