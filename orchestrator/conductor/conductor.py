@@ -32,6 +32,7 @@ from orchestrator.core.values.messages import (
     Evict,
     Finish,
     Forget,
+    ForgetPin,
     Grant,
     KeepLease,
     Learn,
@@ -218,6 +219,8 @@ class Conductor:
             case SavePin(model, pinned):
                 pin = Pin(model=model, pinned=pinned)
                 self._spawn(self.registry.pins.put(pin), f"write pin of {model}")
+            case ForgetPin(model):
+                self._spawn(self.registry.pins.drop(model), f"drop pin of {model}")
             case Decide():
                 self.say(effect)
             case _:

@@ -34,6 +34,7 @@ from orchestrator.core.values.messages import (
     Effect,
     Event,
     Evict,
+    ForgetPin,
     KeepLease,
     Loaded,
     LoadFailed,
@@ -261,11 +262,10 @@ def _take_pin(state: State, model: ModelName, spec: ModelSpec | None) -> list[Ef
     """A pin that was made by the API stays, unless the file says something new about it."""
     before = state.catalogue.get(model)
     wanted = spec is not None and spec.pinned
-    said_anew = spec is None or wanted != (before is not None and before.pinned)
-    if not said_anew or wanted == (model in state.pinned):
+    if spec is not None and wanted == (before is not None and before.pinned):
         return []
     (state.pinned.add if wanted else state.pinned.discard)(model)
-    return [SavePin(model, wanted)]
+    return [ForgetPin(model)]
 
 
 def _says_the_same(now: ModelSpec | None, before: ModelSpec | None) -> bool:

@@ -338,6 +338,13 @@ class SavePin:
     pinned: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetPin:
+    """What the API said about the pin does not count any more: the file has said something new."""
+
+    model: ModelName
+
+
 class DecisionKind(StrEnum):
     BRING = "bring"
     RESERVE = "reserve"
@@ -388,5 +395,6 @@ Effect = (
     | Evict
     | Learn
     | SavePin
+    | ForgetPin
     | Decide
 )

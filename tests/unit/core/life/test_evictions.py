@@ -12,6 +12,7 @@ from orchestrator.core.values.messages import (
     DecisionKind,
     Deny,
     Evict,
+    ForgetPin,
     Grant,
     Loaded,
     PinChanged,
@@ -207,11 +208,23 @@ def test_reload_keeps_the_pin_of_the_api():
     play.handle(PinChanged(old.name, pinned=True), now_s=1.0)
     effects = play.handle(CatalogueChanged({old.name: replace(old, ttl_s=5)}), now_s=2.0)
     assert play.state.pinned == {"old"}
-    assert not [each for each in effects if isinstance(each, SavePin)]
-    effects = play.handle(CatalogueChanged({old.name: replace(old, pinned=True)}), now_s=3.0)
-    effects += play.handle(CatalogueChanged({old.name: old}), now_s=4.0)
-    assert play.state.pinned == set(), "the file has said something new"
-    assert [each.pinned for each in effects if isinstance(each, SavePin)] == [False]
+    assert not [each for each in effects if isinstance(each, ForgetPin | SavePin)]
+
+
+def test_what_a_file_says_anew_of_a_pin_counts_also_after_the_next_start():
+    """Nothing is saved over it: what the API had said is forgotten."""
+    old = spec("old", gib=20)
+    play = scheduler(gpu(gib=24), resident("old", gib=20), old)
+    play.handle(PinChanged(old.name, pinned=True), now_s=1.0)
+    effects = play.handle(CatalogueChanged({old.name: replace(old, pinned=True)}), now_s=2.0)
+    assert play.state.pinned == {"old"}
+    effects += play.handle(CatalogueChanged({old.name: old}), now_s=3.0)
+    assert play.state.pinned == set()
+    play.handle(PinChanged(old.name, pinned=True), now_s=4.0)
+    effects += play.handle(CatalogueChanged({}), now_s=5.0)
+    assert play.state.pinned == set(), "the model is gone"
+    said = [each for each in effects if isinstance(each, ForgetPin | SavePin)]
+    assert said == [ForgetPin(old.name)] * 3
 
 
 def test_the_gap_between_uses_is_the_same_with_and_without_leases():

@@ -21,6 +21,7 @@ from orchestrator.core.values.messages import (
     Evict,
     Finish,
     Forget,
+    ForgetPin,
     Grant,
     KeepLease,
     Learn,
@@ -1096,8 +1097,8 @@ def test_a_model_taken_out_of_the_catalogue_is_not_brought_any_more():
     play = far_play()
     play.tell(CatalogueChanged({"b": FAR}))
     play.tell(request(1, FAR))
-    deny, uncheck = play.tell(CatalogueChanged({}))
-    assert (deny.ticket, uncheck) == (1, Uncheck("b"))
+    forgotten, deny, uncheck = play.tell(CatalogueChanged({}))
+    assert (forgotten, deny.ticket, uncheck) == (ForgetPin("b"), 1, Uncheck("b"))
 
 
 def test_a_running_model_serves_a_wish_that_does_not_know_its_file_yet():
