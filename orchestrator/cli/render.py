@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.screen import table
+from orchestrator.core.values.vram import is_cuda
 
 if TYPE_CHECKING:  # the shapes of the answers: the command line starts without the web
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,7 +53,7 @@ def duration(seconds: float | None) -> str:
 
 def device_name(device: str) -> str:
     """A GPU's UUID, cut to what tells GPUs apart."""
-    return device[:12] if device.startswith(("GPU-", "MIG-")) else device
+    return device[:12] if is_cuda(device) else device
 
 
 def joined(words: Iterable[str]) -> str:
@@ -257,8 +258,8 @@ def unload_lines(answer: UnloadAnswer) -> list[str]:
     if status == "released":
         left = answer["remaining_leases"]
         return [f"{name}: released; {left} other lease{'s' if left != 1 else ''} on it."]
-    verified = "" if answer["verified"] else ", but the device does not show it yet"
-    return [f"{name} is unloaded: {size(answer['freed_mb'])} freed{verified}."]
+    lines = [f"{name} is unloaded: {size(answer['freed_mb'])} freed."]
+    return [*lines, answer["note"]] if "note" in answer else lines
 
 
 def plan_lines(answer: PlanAnswer) -> list[str]:

@@ -187,7 +187,11 @@ def _progress_settings(state: State, resident: Resident, now_s: float) -> list[E
 
 def _let_be(state: State, resident: Resident, newcomer: ModelName, now_s: float) -> None:
     """Not to be asked again for a while by the one for whom it drained in vain."""
-    others = tuple((model, until_s) for model, until_s in resident.resisted if model != newcomer)
+    others = tuple(
+        (model, until_s)
+        for model, until_s in resident.resisted
+        if model != newcomer and now_s < until_s
+    )
     resisted = (*others, (newcomer, now_s + STUBBORN_S))
     state.ledger.put(replace(resident, resisted=resisted))
 

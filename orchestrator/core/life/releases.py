@@ -78,7 +78,7 @@ def _gone(state: State, resident: Resident, *, kept_bytes: int = 0) -> list[Effe
     where = ", ".join(resident.placement.devices)
     note = (
         f"{to_mb(kept_bytes)} of {size_mb} MB did not come back within "
-        f"{state.rules.release_timeout_s:.0f} s: other processes on {where} hold them now."
+        f"{state.rules.release_timeout_s:.0f} s: they count as foreign on {where} now."
     )
     return [
         *state.forget(resident, kept_bytes=kept_bytes, note=note),

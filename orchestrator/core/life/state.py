@@ -108,9 +108,7 @@ class State:
         assert found is not None, f"{resident.instance} has left the table"
         return found
 
-    def forget(
-        self, resident: Resident, *, kept_bytes: int = 0, verified: bool = True, note: str = ""
-    ) -> list[Effect]:
+    def forget(self, resident: Resident, *, kept_bytes: int = 0, note: str = "") -> list[Effect]:
         """It is gone; callers who waited for that hear so. `kept_bytes` did not come back."""
         effects = self.drop_leases(resident)
         self.ledger.drop(resident.name)
@@ -131,7 +129,7 @@ class State:
                         ticket=ticket,
                         status=UnloadStatus.UNLOADED,
                         freed_bytes=freed_bytes,
-                        verified=verified,
+                        verified=True,
                         remaining_leases=0,
                         note=note,
                     )

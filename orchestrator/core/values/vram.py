@@ -12,7 +12,7 @@ GiB = 1 << 30
 _CUDA_PREFIXES = ("GPU-", "MIG-")  # how the driver begins the UUID of what CUDA can use
 
 
-def is_cuda(device: DeviceId) -> bool:
+def is_cuda(device: str) -> bool:
     """Whether a program has to be given the device to use it: a GPU or a part of one, not RAM."""
     return device.startswith(_CUDA_PREFIXES)
 

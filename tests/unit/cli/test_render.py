@@ -114,7 +114,11 @@ def test_what_a_load_waits_for_is_found_in_the_status():
         (render.unload_lines, examples.UNLOADED, "freed"),
         (render.unload_lines, {**examples.UNLOADED, "status": "not_loaded"}, "was not loaded"),
         (render.unload_lines, {**examples.UNLOADED, "status": "released"}, "other leases"),
-        (render.unload_lines, {**examples.UNLOADED, "verified": False}, "does not show it yet"),
+        (
+            render.unload_lines,
+            {**examples.UNLOADED, "note": "4 of 8 MB did not come back"},
+            "4 of 8 MB",
+        ),
         (render.plan_lines, examples.PLAN, "would be loaded"),
         (render.plan_lines, {**examples.PLAN, "already_loaded": True}, "loaded already"),
         (render.pinned_lines, {"model": "a", "pinned": True}, "a is pinned."),
