@@ -337,7 +337,7 @@ class RoomOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
+class Preview:
     """What would happen, to whom and why, without doing it."""
 
     spec: ModelSpec

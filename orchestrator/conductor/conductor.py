@@ -260,15 +260,8 @@ class Conductor:
 
     async def _load(self, resident: Resident) -> None:
         await self._journal.until_written(resident.instance)  # first: the write-ahead log
-        await self._report_load(
-            resident,
-            bring_up(
-                resident,
-                self.drivers[resident.spec.service],
-                self.clock,
-                self._note_running(resident),
-            ),
-        )
+        drivers, note = self.drivers[resident.spec.service], self._note_running(resident)
+        await self._report_load(resident, bring_up(resident, drivers, self.clock, note))
 
     def _note_running(self, resident: Resident) -> Callable[[Running], Coroutine[Any, Any, None]]:
         async def note(running: Running) -> None:

@@ -32,13 +32,13 @@ from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import PRIORITY_DEFAULT, ModelName, ModelSpec, room_spec
 from orchestrator.core.values.vram import MiB
 from orchestrator.desk.loads import Operations
-from orchestrator.desk.previews import Forecasts
+from orchestrator.desk.previews import Previews
 from orchestrator.errors import Denied, RegistryFailed
 from orchestrator.orders import (
     EstimateOrder,
-    Forecast,
     LoadOrder,
     LoadOutcome,
+    Preview,
     ReloadOutcome,
     RoomOrder,
     RoomOutcome,
@@ -66,7 +66,7 @@ class Desk:
         self._problems = problems
         self._fake_devices = fake_devices
         self._operations = Operations(conductor)
-        self._forecasts = Forecasts(conductor, catalogue)
+        self._previews = Previews(conductor, catalogue)
 
     # --- what is ---------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Desk:
 
     async def begin_load(self, order: LoadOrder) -> Operation:
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
-        return self._operations.begin(await self._forecasts.startable(order), order)
+        return self._operations.begin(await self._previews.startable(order), order)
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, with what would fit instead, or TimeoutError: the load goes on then.
@@ -130,7 +130,7 @@ class Desk:
         try:
             return await self._operations.outcome(operation_id, timeout_s)
         except Denied as denied:
-            refusal = await self._forecasts.with_suggestions(order, denied.refusal)
+            refusal = await self._previews.with_suggestions(order, denied.refusal)
             raise Denied(refusal) from denied
 
     def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
@@ -171,17 +171,17 @@ class Desk:
 
     # --- plans -----------------------------------------------------------------------------------
 
-    async def forecast(self, order: LoadOrder) -> Forecast:
+    async def preview(self, order: LoadOrder) -> Preview:
         """What a load would do, without doing it; a refusal says what would fit instead."""
-        forecast = await self._forecasts.of(order)
-        if forecast.refusal is None:
-            return forecast
-        refusal = await self._forecasts.with_suggestions(order, forecast.refusal)
-        return replace(forecast, refusal=refusal)
+        preview = await self._previews.of(order)
+        if preview.refusal is None:
+            return preview
+        refusal = await self._previews.with_suggestions(order, preview.refusal)
+        return replace(preview, refusal=refusal)
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
-        return await self._forecasts.estimate(order)
+        return await self._previews.estimate(order)
 
     # --- leases ----------------------------------------------------------------------------------
 

@@ -20,10 +20,10 @@ from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.core.values.vram import DeviceKind
 from orchestrator.errors import ConfigInvalid, Denied, Unpredictable
-from orchestrator.orders import EstimateOrder, Forecast, LoadOrder
+from orchestrator.orders import EstimateOrder, LoadOrder, Preview
 
 
-class Forecasts:
+class Previews:
     def __init__(self, conductor: Conductor, catalogue: Catalogue) -> None:
         self._conductor = conductor
         self._catalogue = catalogue
@@ -42,7 +42,7 @@ class Forecasts:
             )
         return spec
 
-    async def of(self, order: LoadOrder) -> Forecast:
+    async def of(self, order: LoadOrder) -> Preview:
         """What a load would do, without doing it: the scheduler's own plan."""
         spec, unclear = await self.startable(order), None
         if spec.footprint.unknown:
@@ -54,7 +54,7 @@ class Forecasts:
         available_bytes = sum(account.available_bytes or 0 for account in accounts)
         if resident is not None and _is_served_by(resident, spec):
             placed = Plan(spec, resident.placement)
-            return Forecast(
+            return Preview(
                 spec=replace(spec, given_up=resident.spec.given_up),
                 plan=placed,
                 refusal=None,
@@ -77,7 +77,7 @@ class Forecasts:
         )
         found = unclear or self._silence(spec) or plan(asked, state.ledger)
         refused = isinstance(found, Refusal)
-        return Forecast(
+        return Preview(
             spec=asked.spec,
             plan=None if isinstance(found, Refusal) else found,
             refusal=found if isinstance(found, Refusal) else None,

@@ -84,7 +84,9 @@ def _replace(state: State, line: Line, resident: Resident, now_s: float) -> list
                 remedy="Unpin it, or ask for the settings it runs with.",
             ),
         )
-    if now_s < resident.settled_until_s or resident.spec.service in state.silent:
+    if (silence := state.silent.get(resident.spec.service)) is not None:
+        return deny_line(state, line, outages.refusal(line.model, silence))
+    if now_s < resident.settled_until_s:
         return []
     if not resident.in_use:
         return evict(state, resident, now_s, OTHER_SETTINGS)

@@ -89,9 +89,9 @@ async def unload(order: UnloadOrder, desk: DeskOf) -> Response:
     responses=answers(shapes.PlanAnswer, examples.PLAN, *EVERY_WRITE, 404, 409),
 )
 async def plan(order: LoadOrder, desk: DeskOf) -> Response:
-    forecast = await desk.forecast(order)
+    preview = await desk.preview(order)
     host = shaping.host_devices(desk.snapshot().accounts)
-    return answer(shaping.plan_answer(forecast, host))
+    return answer(shaping.plan_answer(preview, host))
 
 
 @router.post(

@@ -26,7 +26,7 @@ from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName, Se
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, MiB, Reading
 from orchestrator.gguf.footprint import Estimate, Method, Share
-from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
+from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
 from orchestrator.ports import DecisionRecord, Operation, OperationState
 from orchestrator.web.wire import happenings, models, shapes, shaping
 from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_body, error_of
@@ -153,7 +153,7 @@ UNLOADED = shaping.unload_answer(
 )
 _LEAVING = {_QWEN.name: "idle for 12 s"}
 PLAN = shaping.plan_answer(
-    Forecast(
+    Preview(
         spec=_OVI,
         plan=Plan(_OVI, Placement(((GPU, 22528 * MiB),)), evict=(RESIDENT,), reasons=_LEAVING),
         refusal=None,

@@ -14,7 +14,7 @@ from orchestrator.core.values.residents import Placement, Resident, ResidentStat
 from orchestrator.core.values.snapshot import DeviceAccount, Snapshot, Waiting
 from orchestrator.core.values.specs import ModelName, ModelSpec, Serving
 from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, to_mb
-from orchestrator.orders import Forecast, LoadOutcome, RoomOutcome, UnloadOutcome
+from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
 from orchestrator.ports import Operation
 from orchestrator.web.wire import shapes
 from orchestrator.web.wire.error_answers import error_of
@@ -313,14 +313,14 @@ def unload_answer(outcome: UnloadOutcome) -> shapes.UnloadAnswer:
     return {**said, "note": outcome.note} if outcome.note else said
 
 
-def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAnswer:
-    plan = forecast.plan
+def plan_answer(preview: Preview, host: frozenset[DeviceId]) -> shapes.PlanAnswer:
+    plan = preview.plan
     return {
-        "fits": plan is not None or forecast.already_loaded,
-        "model": forecast.spec.name,
-        "vram_mb": _planned_mb(forecast, host),
-        "vram_provenance": forecast.spec.footprint.provenance,
-        "available_mb": to_mb(forecast.available_bytes),
+        "fits": plan is not None or preview.already_loaded,
+        "model": preview.spec.name,
+        "vram_mb": _planned_mb(preview, host),
+        "vram_provenance": preview.spec.footprint.provenance,
+        "available_mb": to_mb(preview.available_bytes),
         "evict": [
             {
                 "model": leaving.name,
@@ -331,25 +331,25 @@ def plan_answer(forecast: Forecast, host: frozenset[DeviceId]) -> shapes.PlanAns
             if plan
         ],
         "placement": shares(plan.placement) if plan else [],
-        "eta_seconds": _rounded(forecast.eta_s),
-        "already_loaded": forecast.already_loaded,
+        "eta_seconds": _rounded(preview.eta_s),
+        "already_loaded": preview.already_loaded,
         "drains": plan.drains if plan else False,
-        "given_up": list(forecast.spec.given_up),
-        "refusal": refusal(forecast.refusal) if forecast.refusal else None,
+        "given_up": list(preview.spec.given_up),
+        "refusal": refusal(preview.refusal) if preview.refusal else None,
         "suggestions": [
             cast("shapes.Suggestion", dict(settings))
-            for settings in (forecast.refusal.suggestions if forecast.refusal else ())
+            for settings in (preview.refusal.suggestions if preview.refusal else ())
         ],
     }
 
 
-def _planned_mb(forecast: Forecast, host: frozenset[DeviceId]) -> int | None:
-    footprint = forecast.spec.footprint
+def _planned_mb(preview: Preview, host: frozenset[DeviceId]) -> int | None:
+    footprint = preview.spec.footprint
     if footprint.unknown:
         return None
-    if forecast.plan is not None:
-        return _vram_mb(forecast.plan.placement, host)
-    refused = forecast.refusal
+    if preview.plan is not None:
+        return _vram_mb(preview.plan.placement, host)
+    refused = preview.refusal
     needed_bytes = refused.needed_bytes if refused and not refused.short_beside else None
     return to_mb(footprint.device_bytes if needed_bytes is None else needed_bytes)
 

@@ -182,7 +182,7 @@ def test_a_refusal_says_what_would_fit_instead(office):
         refused = denied.value.refusal
         assert refused.suggestions == ({"context_size": 4096},)
         assert "It would fit with context_size 4096." in refused.remedy
-        assert (await desk.forecast(order)).refusal.suggestions == refused.suggestions
+        assert (await desk.preview(order)).refusal.suggestions == refused.suggestions
 
     play(office, scene)
 
@@ -193,13 +193,13 @@ def test_a_refusal_says_what_would_fit_instead(office):
 def test_a_forecast_is_what_the_load_then_does(office):
     async def scene(desk, conductor):
         await load(desk, "chat")
-        forecast = await desk.forecast(LoadOrder(model="draw"))
-        assert [each.name for each in forecast.plan.evict] == ["chat"]
-        assert (forecast.refusal, forecast.already_loaded) == (None, False)
+        preview = await desk.preview(LoadOrder(model="draw"))
+        assert [each.name for each in preview.plan.evict] == ["chat"]
+        assert (preview.refusal, preview.already_loaded) == (None, False)
         assert loaded(desk) == {"chat": ResidentState.READY}
         outcome = await load(desk, "draw")
         assert outcome.evicted == ("chat",)
-        assert outcome.resident.placement == forecast.plan.placement
+        assert outcome.resident.placement == preview.plan.placement
 
     play(office, scene)
 
@@ -207,9 +207,9 @@ def test_a_forecast_is_what_the_load_then_does(office):
 def test_a_forecast_of_what_is_there_and_of_what_can_never_be(office):
     async def scene(desk, conductor):
         await load(desk, "chat")
-        there = await desk.forecast(LoadOrder(model="chat"))
+        there = await desk.preview(LoadOrder(model="chat"))
         assert (there.already_loaded, there.eta_s, there.plan.evict) == (True, 0.0, ())
-        never = await desk.forecast(LoadOrder(model="huge"))
+        never = await desk.preview(LoadOrder(model="huge"))
         assert (never.plan, never.eta_s) == (None, None)
         assert never.refusal.code is RefusalCode.DOES_NOT_FIT
 
@@ -231,13 +231,13 @@ def test_a_forecast_gives_up_what_the_load_then_gives_up(office):
     office.changes = {"huge": {"degrade": (Degrading.CONTEXT_SIZE,)}}
 
     async def scene(desk, conductor):
-        forecast = await desk.forecast(LoadOrder(model="huge"))
-        assert forecast.refusal is None
-        assert forecast.spec.given_up == ("half the context",)
+        preview = await desk.preview(LoadOrder(model="huge"))
+        assert preview.refusal is None
+        assert preview.spec.given_up == ("half the context",)
         outcome = await load(desk, "huge")
-        assert outcome.resident.spec.given_up == forecast.spec.given_up
-        assert outcome.resident.placement == forecast.plan.placement
-        there = await desk.forecast(LoadOrder(model="huge"))
+        assert outcome.resident.spec.given_up == preview.spec.given_up
+        assert outcome.resident.placement == preview.plan.placement
+        there = await desk.preview(LoadOrder(model="huge"))
         assert (there.already_loaded, there.spec.given_up) == (True, ("half the context",))
 
     play(office, scene)
@@ -447,8 +447,8 @@ def test_a_daemon_whose_only_runtime_is_silent_is_not_ready_and_says_so(office):
         await asyncio.sleep(2)
         said = "Docker has not answered for 7 s; nothing is started there."
         assert desk.doubts() == desk.degraded() == (said,)
-        forecast = await desk.forecast(LoadOrder(model="chat"))
-        assert forecast.refusal.code is RefusalCode.RUNTIME_UNAVAILABLE
+        preview = await desk.preview(LoadOrder(model="chat"))
+        assert preview.refusal.code is RefusalCode.RUNTIME_UNAVAILABLE
         with pytest.raises(Denied, match="Docker is silent"):
             await load(desk, "chat")
 

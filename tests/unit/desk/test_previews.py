@@ -15,7 +15,7 @@ from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.vram import MiB
-from orchestrator.desk.previews import Forecasts
+from orchestrator.desk.previews import Previews
 from orchestrator.errors import Denied
 from orchestrator.gguf.headers import Headers
 from orchestrator.orders import EstimateOrder, LoadOrder
@@ -79,7 +79,7 @@ def play(tmp_path, scene, hub, **more):
         drivers = Drivers(engine=FakeWorldEngine(world), runtime=world.runtime, supplies=(hub,))
         by = {machine.SERVICE: drivers} if more.get("drivers", True) else {}
         async with machine.conducting(world, by=by) as conductor:
-            await scene(Forecasts(conductor, catalogue))
+            await scene(Previews(conductor, catalogue))
 
     run(played())
 
@@ -87,21 +87,21 @@ def play(tmp_path, scene, hub, **more):
 def test_a_plan_for_a_model_on_a_hub_finds_out_what_it_takes(tmp_path):
     hub = Hub()
 
-    async def scene(forecasts):
-        forecast = await forecasts.of(LoadOrder(model="far"))
-        assert (forecast.spec.footprint, forecast.refusal) == (SIZED, None)
-        assert forecast.plan.placement.total_bytes == SIZED.device_bytes
-        await forecasts.of(LoadOrder(model="far"))
+    async def scene(previews):
+        preview = await previews.of(LoadOrder(model="far"))
+        assert (preview.spec.footprint, preview.refusal) == (SIZED, None)
+        assert preview.plan.placement.total_bytes == SIZED.device_bytes
+        await previews.of(LoadOrder(model="far"))
         assert len(hub.asked) == 1, "it is known from then on"
 
     play(tmp_path, scene, hub)
 
 
 def test_a_hub_that_does_not_tell_is_the_reason_of_the_refusal(tmp_path):
-    async def scene(forecasts):
-        forecast = await forecasts.of(LoadOrder(model="far"))
-        assert forecast.plan is None
-        refusal = forecast.refusal
+    async def scene(previews):
+        preview = await previews.of(LoadOrder(model="far"))
+        assert preview.plan is None
+        refusal = preview.refusal
         assert (refusal.code, refusal.failure) == (RefusalCode.LOAD_FAILED, NOT_THERE)
         assert refusal.remedy == "pull it."
 
@@ -111,8 +111,8 @@ def test_a_hub_that_does_not_tell_is_the_reason_of_the_refusal(tmp_path):
 def test_an_estimate_looks_at_what_may_not_be_downloaded_as_well(tmp_path):
     hub = Hub()
 
-    async def scene(forecasts):
-        assert await forecasts.estimate(EstimateOrder(model="far")) == "/cache/far.gguf"
+    async def scene(previews):
+        assert await previews.estimate(EstimateOrder(model="far")) == "/cache/far.gguf"
         (asked,) = hub.asked
         assert asked.auto_download
         assert asked.footprint.unknown
@@ -121,16 +121,16 @@ def test_an_estimate_looks_at_what_may_not_be_downloaded_as_well(tmp_path):
 
 
 def test_an_estimate_that_the_hub_refuses_says_why(tmp_path):
-    async def scene(forecasts):
+    async def scene(previews):
         with pytest.raises(Denied, match="it is not there"):
-            await forecasts.estimate(EstimateOrder(model="far"))
+            await previews.estimate(EstimateOrder(model="far"))
 
     play(tmp_path, scene, Hub(NOT_THERE))
 
 
 def test_a_service_that_came_with_a_reload_cannot_start_anything_yet(tmp_path):
-    async def scene(forecasts):
+    async def scene(previews):
         with pytest.raises(Denied, match="when the orchestrator was started"):
-            await forecasts.startable(LoadOrder(model="far"))
+            await previews.startable(LoadOrder(model="far"))
 
     play(tmp_path, scene, Hub(), drivers=False)

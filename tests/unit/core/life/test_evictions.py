@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.core.values.failures import Silence
 from orchestrator.core.values.messages import (
     CatalogueChanged,
     Check,
@@ -17,12 +18,14 @@ from orchestrator.core.values.messages import (
     Loaded,
     PinChanged,
     Released,
+    RuntimesHeard,
     SavePin,
     StopFailed,
     Ticked,
     UseSeen,
     Withdrawn,
 )
+from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelName, room_spec
 from orchestrator.core.values.vram import GiB
@@ -178,6 +181,19 @@ def test_two_loads_with_different_settings_each_have_their_time():
     assert not [each for each in effects if isinstance(each, Evict)]
     assert not [each for each in play.handle(Ticked(), now_s=11.9) if isinstance(each, Evict)]
     assert [each for each in play.handle(Ticked(), now_s=12.1) if isinstance(each, Evict)]
+
+
+def test_other_settings_are_refused_at_once_where_the_runtime_does_not_answer():
+    """Nothing could be stopped or started: as for a model that is not loaded."""
+    play = scheduler(gpu(gib=24), A)
+    grant = served(play, 1.0)
+    play.handle(Released(grant.lease.id), now_s=15.0)
+    silence = Silence(who="Docker", problem="Docker has not answered.", for_s=5)
+    play.handle(RuntimesHeard({A.service: silence}), now_s=16.0)
+    effects = play.handle(request(2, longer(A)), now_s=17.0)
+    (deny,) = (each for each in effects if isinstance(each, Deny))
+    assert deny.refusal.code is RefusalCode.RUNTIME_UNAVAILABLE
+    assert state_of(play, "a") is S.READY
 
 
 def test_drain_in_vain_is_forgotten():

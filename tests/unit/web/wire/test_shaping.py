@@ -9,7 +9,7 @@ from orchestrator.core.values.residents import Endpoint, Placement, ResidentStat
 from orchestrator.core.values.snapshot import Waiting
 from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, MiB
 from orchestrator.gguf.footprint import Estimate, Method, Share
-from orchestrator.orders import Forecast
+from orchestrator.orders import Preview
 from orchestrator.web.wire import models, shaping
 from tests.unit.web.samples import GPU, NOW_S, account, resident, snapshot, spec
 
@@ -163,7 +163,7 @@ def test_queue_is_shown():
 def test_plan_names_who_leaves_and_why():
     victim = resident(spec("b", mb=9000))
     plan = Plan(spec("a"), Placement(((GPU, 6000 * MiB),)), (victim,), True, {"b": "idle"})
-    forecast = Forecast(
+    preview = Preview(
         spec=spec("a"),
         plan=plan,
         refusal=None,
@@ -171,7 +171,7 @@ def test_plan_names_who_leaves_and_why():
         eta_s=3.14159,
         already_loaded=False,
     )
-    answer = shaping.plan_answer(forecast, frozenset())
+    answer = shaping.plan_answer(preview, frozenset())
     assert answer["evict"] == [{"model": "b", "vram_mb": 9000, "reason": "idle"}]
     assert (answer["drains"], answer["eta_seconds"]) == (True, 3.142)
 
@@ -184,7 +184,7 @@ def test_a_plan_that_lacks_host_ram_still_says_what_it_takes_of_the_gpu():
         needed_bytes=9000 * MiB,
         short_beside=DeviceId("host"),
     )
-    forecast = Forecast(
+    preview = Preview(
         spec=wanted,
         plan=None,
         refusal=refused,
@@ -192,7 +192,7 @@ def test_a_plan_that_lacks_host_ram_still_says_what_it_takes_of_the_gpu():
         eta_s=None,
         already_loaded=False,
     )
-    answer = shaping.plan_answer(forecast, frozenset({DeviceId("host")}))
+    answer = shaping.plan_answer(preview, frozenset({DeviceId("host")}))
     assert (answer["vram_mb"], answer["refusal"]["needed_mb"]) == (6000, 9000)
     assert answer["given_up"] == ["projector on the host"]
 
