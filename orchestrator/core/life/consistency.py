@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from orchestrator.core.life.state import State
-from orchestrator.core.values.residents import ForNewcomer, ResidentState
+from orchestrator.core.values.residents import ForNewcomer, ForUnload, ResidentState
 from orchestrator.core.values.specs import ModelName
 
 
@@ -35,6 +35,10 @@ def _residents(state: State) -> Iterator[str]:
                 yield f"{who} is idle and still there, though it was asked to leave: {causes}"
             elif not any(_has_busy_victim(state, model) for model in newcomers):
                 yield f"{who} and all who leave with it are idle, and none was told to go"
+        of_its_own = any(isinstance(cause, ForUnload) for cause in causes)
+        drains = resident.state is ResidentState.DRAINING
+        if drains and resident.name in state.pinned and not of_its_own:
+            yield f"{who} is pinned, and drains without an unload of its own"
         for model in newcomers:
             if model not in state.reservations:
                 yield f"{who} leaves for {model}, which has no reservation"

@@ -104,13 +104,15 @@ def resume_kept(state: State, now_s: float) -> list[Effect]:
 
 
 def _holds(state: State, resident: Resident, cause: Leaving) -> bool:
-    """Whether the other side still wants it gone."""
+    """Whether the other side still wants it gone, and may: a pin yields to its own unload only."""
+    if isinstance(cause, ForUnload):
+        return cause.ticket in state.unloads
+    if resident.state is ResidentState.DRAINING and resident.name in state.pinned:
+        return False
     match cause:
         case ForNewcomer(model):
             reservation = state.reservations.get(model)
             return reservation is not None and resident.instance in reservation.victims
-        case ForUnload(ticket):
-            return ticket in state.unloads
         case ForOtherSettings():
             line = state.queue.line(resident.name)
             return line is not None and line.wants_other_than(resident)
@@ -139,13 +141,15 @@ def _progress_plan(
         for instance in reservation.victims
         if (resident := state.by_instance(instance)) is not None
     ]
+    newcomer = state.ledger.resident(model)
+    assert newcomer is not None, "a reservation has its resident"
+    if any(resident.name in state.pinned for resident in victims):
+        return cancel_reservation(state, newcomer)  # pinned since then
     busy = [resident for resident in victims if resident.in_use]
     if not busy:
         return depart(state, model, reservation, now_s)
     if now_s < reservation.drain_until_s:
         return []
-    newcomer = state.ledger.resident(model)
-    assert newcomer is not None, "a reservation has its resident"
     for resident in busy:
         _let_be(state, resident, model, now_s)
     names = ", ".join(resident.name for resident in busy)

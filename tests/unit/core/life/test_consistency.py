@@ -46,6 +46,14 @@ def test_a_resident_in_contradiction_is_named(there, word):
     assert word in " ".join(consistent(state_with(there)))
 
 
+def test_a_pinned_resident_that_drains_for_others_is_named():
+    state = state_with(
+        replace(OLD, state=ResidentState.DRAINING, leaving=(ForNewcomer(ModelName("x"), 9),))
+    )
+    state.pinned.add(OLD.name)
+    assert "is pinned" in " ".join(consistent(state))
+
+
 def test_what_points_at_nothing_is_named():
     state = state_with(OLD)
     gone = InstanceId("gone-1")

@@ -258,3 +258,25 @@ def test_the_gap_between_uses_is_the_same_with_and_without_leases():
         direct.handle(UseSeen(instance=there.instance, busy=False, used=True), now_s=began_s + 20)
     gaps = [play.state.ledger.resident(ModelName("old")).use_gap_s for play in (leased, direct)]
     assert gaps[0] == gaps[1] == pytest.approx(500.0)
+
+
+def test_a_pin_that_comes_while_it_drains_for_a_newcomer_keeps_it():
+    play, _ = crowded(leases=1, priority=4)
+    assert state_of(play, "old") is S.DRAINING
+    effects = play.handle(PinChanged(ModelName("old"), pinned=True), now_s=2.0)
+    assert [each.refusal.lasting for each in effects if isinstance(each, Deny)] == [True]
+    (held,) = play.state.leases
+    play.handle(Released(held), now_s=3.0)
+    assert state_of(play, "old") is S.READY
+    assert state_of(play, "new") is None
+
+
+def test_a_pin_that_comes_while_it_drains_for_other_settings_keeps_it():
+    play = scheduler(gpu(gib=24), A)
+    grant = served(play, 1.0)
+    play.handle(request(2, longer(A), priority=9), now_s=20.0)
+    assert state_of(play, "a") is S.DRAINING
+    effects = play.handle(PinChanged(A.name, pinned=True), now_s=21.0)
+    assert [each.refusal.code for each in effects if isinstance(each, Deny)] == [RefusalCode.PINNED]
+    play.handle(Released(grant.lease.id), now_s=22.0)
+    assert state_of(play, "a") is S.READY
