@@ -184,6 +184,10 @@ class Launcher(Protocol):
 class Talker(Protocol):
     """Speaks to one kind of server, wherever it runs."""
 
+    @property
+    def tells_use(self) -> bool:
+        """Whether its servers say if they are in use. Else only leases protect their clients."""
+
     async def readiness(self, endpoint: Endpoint) -> Readiness:
         """One probe. Never raises; never counts as use."""
 

@@ -58,7 +58,10 @@ def pytest_terminal_summary(
     skipped = [report.longrepr for report in stats.get("skipped", [])]
     reasons = [each[2] for each in skipped if isinstance(each, tuple)]
     reports = [
-        report for kind in ("", "passed", "failed", "error") for report in stats.get(kind, [])
+        report
+        for kind in ("", "passed", "failed", "error")
+        for report in stats.get(kind, [])
+        if isinstance(report, pytest.TestReport)  # not what could not be collected
     ]
     for line in (*parts.summary(reasons), *pace.told(reports)):
         terminalreporter.write_line(line, yellow=True)

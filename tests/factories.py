@@ -8,7 +8,16 @@ from orchestrator.core.room.eviction import least_recently_used
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
-from orchestrator.core.values.messages import Effect, Event, Requested, Sampled, UnloadRequested
+from orchestrator.core.values.messages import (
+    AskUse,
+    Effect,
+    Event,
+    Requested,
+    Sampled,
+    UnloadRequested,
+    UseAnswer,
+    UseAnswered,
+)
 from orchestrator.core.values.residents import (
     Endpoint,
     InstanceId,
@@ -137,11 +146,15 @@ def rules(**changes: object) -> Rules:
 
 
 def scheduler(
-    *parts: Reading | Resident | ModelSpec, changes: Mapping[str, object] | None = None
+    *parts: Reading | Resident | ModelSpec,
+    changes: Mapping[str, object] | None = None,
+    servers_answer: bool = True,
 ) -> Scheduler:
+    """Its servers say that they are idle when they are asked; or a test answers for them."""
     specs = {part.name: part for part in parts if isinstance(part, ModelSpec)}
     account = ledger(*(part for part in parts if not isinstance(part, ModelSpec)))
-    made = CheckedScheduler(specs, account, rules(**(changes or {})), least_recently_used)
+    kind = IdleServers if servers_answer else CheckedScheduler
+    made = kind(specs, account, rules(**(changes or {})), least_recently_used)
     for part in parts:
         if isinstance(part, Resident):
             for number in range(part.lease_count):
@@ -158,6 +171,29 @@ class CheckedScheduler(Scheduler):
         wrong = consistent(self.state)
         assert not wrong, f"after {event}: {wrong}"
         return effects
+
+
+class IdleServers(CheckedScheduler):
+    """Its residents' servers answer at once that they are idle, when they are asked."""
+
+    def handle(self, event: Event, *, now_s: float) -> list[Effect]:
+        effects = super().handle(event, now_s=now_s)
+        for effect in list(effects):
+            if isinstance(effect, AskUse):
+                effects.remove(effect)
+                effects += self.handle(answered(effect), now_s=now_s)
+        return effects
+
+
+def answered(asked: AskUse, **busy: bool | None) -> UseAnswered:
+    """All of them are idle but those that are named."""
+    return UseAnswered(
+        asked.look,
+        {
+            resident.instance: UseAnswer(busy=busy.get(resident.name, False))
+            for resident in asked.residents
+        },
+    )
 
 
 def lease(held: Resident, number: int = 0) -> Lease:

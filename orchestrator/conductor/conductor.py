@@ -22,6 +22,7 @@ from orchestrator.core.life.survey import survey
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
+    AskUse,
     Check,
     Decide,
     Deny,
@@ -47,6 +48,7 @@ from orchestrator.core.values.messages import (
     Stopped,
     Uncheck,
     UnloadRequested,
+    UseAnswered,
     Withdrawn,
 )
 from orchestrator.core.values.residents import SERVING, InstanceId, Resident, ResidentState
@@ -208,8 +210,10 @@ class Conductor:
                 self._loads[resident.instance] = self._spawn(
                     self._load(resident), f"load {resident.instance}"
                 )
+            case AskUse():
+                self._spawn(self._ask_use(effect), f"look {effect.look}")
             case Evict(resident):
-                self._spawn(self._evict(resident), f"evict {resident.instance}")
+                self._spawn(self._evict(effect), f"evict {resident.instance}")
             case KeepLease(lease):
                 self._spawn(self.registry.leases.put(lease), f"write lease {lease.id}")
             case DropLease(lease_id):
@@ -309,9 +313,16 @@ class Conductor:
         )
         self._watch(resident, outcome.running)
 
-    async def _evict(self, resident: Resident) -> None:
+    async def _ask_use(self, asked: AskUse) -> None:
+        for resident in asked.residents:  # first: their stops will not wait for the disk any more
+            await self._journal.until_written(resident.instance)
+        self.tell(UseAnswered(asked.look, await self.sensors.ask_use(asked.residents)))
+
+    async def _evict(self, effect: Evict) -> None:
+        resident = effect.resident
         instance = resident.instance
-        await self._journal.until_written(instance)
+        if not effect.asked:
+            await self._journal.until_written(instance)
         load = self._loads.pop(instance, None)
         if load is not None:
             load.cancel()

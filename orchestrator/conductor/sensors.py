@@ -4,20 +4,31 @@ Looks are told to the scheduler as facts. No request ever waits for one (R12).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from orchestrator.core.life.scheduler import Scheduler
-from orchestrator.core.values.messages import Event, RuntimesHeard, Sampled, Ticked, UseSeen
+from orchestrator.core.values.messages import (
+    Event,
+    RuntimesHeard,
+    Sampled,
+    Ticked,
+    UseAnswer,
+    UseSeen,
+)
 from orchestrator.core.values.residents import SERVING, InstanceId, Resident
 from orchestrator.core.values.specs import ServiceName
 from orchestrator.core.values.vram import DeviceId
 from orchestrator.errors import Unreachable
-from orchestrator.ports import Devices, Drivers, Running
+from orchestrator.ports import Devices, Drivers, Running, Use
 
 LOOK_APART_S = 0.02  # one look costs a millisecond, many at once would hold up a status
 LOOK_ROUND_S = 1.0  # all of them have begun by then, however many there are
 PIDS_S_MAX = 0.5  # a container engine takes some 20 ms, a machine under load ten times that
+# A llama-server deep in a batch is waited for two seconds, and asked for one more if it lives.
+ANSWER_S_MAX = 3.5
+ANSWER_AGE_S_MAX = 0.01  # an answer "idle" that had to wait longer for the others' is asked again
+ANSWER_AGAIN_S_MAX = 0.5
 HURRY_S = 0.05  # between readings while a wish waits for a device (R3 asks for <= 0.1)
 
 
@@ -150,16 +161,58 @@ class Sensors:
             )
         )
 
+    async def ask_use(self, residents: Sequence[Resident]) -> dict[InstanceId, UseAnswer]:
+        """Ask servers that are about to be stopped, all at once, whether they are idle.
+
+        Who waited for a slow one is asked again: of what is idle now, nothing older counts.
+        """
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        answers = await self._ask_all(residents, ANSWER_S_MAX)
+        if loop.time() - began_s > ANSWER_AGE_S_MAX:
+            idle = [r for r in residents if answers[r.instance].busy is False]
+            again = await self._ask_all(idle, ANSWER_AGAIN_S_MAX)
+            answers |= {
+                instance: answer for instance, answer in again.items() if answer.busy is not None
+            }
+        return answers
+
+    async def _ask_all(
+        self, residents: Sequence[Resident], within_s: float
+    ) -> dict[InstanceId, UseAnswer]:
+        answers = await asyncio.gather(*(self._ask(resident, within_s) for resident in residents))
+        return {
+            resident.instance: answer for resident, answer in zip(residents, answers, strict=True)
+        }
+
+    async def _ask(self, resident: Resident, within_s: float) -> UseAnswer:
+        engine = self._drivers[resident.spec.service].engine
+        running = self._running.get(resident.instance)
+        if running is None or not engine.tells_use:
+            return UseAnswer(busy=None)
+        try:
+            async with asyncio.timeout(within_s):
+                use = await engine.use(running.endpoint)
+        except TimeoutError:
+            return UseAnswer(busy=None, unanswered=f"no answer within {within_s:.1f} s")
+        except Unreachable as error:
+            return UseAnswer(busy=None, unanswered=str(error))
+        return UseAnswer(busy=bool(use.busy_slots), used=self._served_since(resident, use))
+
+    def _served_since(self, resident: Resident, use: Use) -> bool:
+        """Whether it has served anything since it was last looked at."""
+        before = self._served.get(resident.instance)
+        if use.served_total is not None:
+            self._served[resident.instance] = use.served_total
+        return None not in (before, use.served_total) and before != use.served_total
+
     async def _look_at(self, resident: Resident, running: Running, after_s: float) -> None:
         await asyncio.sleep(after_s)
         try:
             use = await self._drivers[resident.spec.service].engine.use(running.endpoint)
         except Unreachable:
             return  # its end is noticed by who watches it; a busy one answers next time
-        before = self._served.get(resident.instance)
-        if use.served_total is not None:
-            self._served[resident.instance] = use.served_total
-        used = None not in (before, use.served_total) and before != use.served_total
+        used = self._served_since(resident, use)
         busy = bool(use.busy_slots)
         if used or busy or resident.busy:
             self._tell(UseSeen(instance=resident.instance, busy=busy, used=used))

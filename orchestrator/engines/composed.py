@@ -23,6 +23,10 @@ class ComposedEngine:
     async def check(self, spec: ModelSpec) -> Failure | None:
         return await self.launcher.check(spec)
 
+    @property
+    def tells_use(self) -> bool:
+        return self.talker.tells_use
+
     async def readiness(self, endpoint: Endpoint) -> Readiness:
         return await self.talker.readiness(endpoint)
 

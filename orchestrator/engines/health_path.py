@@ -15,6 +15,8 @@ REFUSING_STATUS = 500  # from here on a server says that it cannot, below that t
 
 
 class HealthPathTalker:
+    tells_use = False
+
     def __init__(self, http: ServerHttp, health: str) -> None:
         """`health` is the path that is asked, such as /health."""
         self._http = http

@@ -30,7 +30,8 @@ def _residents(state: State) -> Iterator[str]:
         if resident.state in (ResidentState.READY, ResidentState.LOADING) and causes:
             yield f"{who} is {resident.state}, and yet to leave: {causes}"
         newcomers = [cause.model for cause in causes if isinstance(cause, ForNewcomer)]
-        if resident.state is ResidentState.DRAINING and not resident.in_use:
+        idle = not resident.in_use and resident.look is None  # else its answer decides
+        if resident.state is ResidentState.DRAINING and idle:
             if len(newcomers) < len(causes):
                 yield f"{who} is idle and still there, though it was asked to leave: {causes}"
             elif not any(_has_busy_victim(state, model) for model in newcomers):
@@ -51,7 +52,8 @@ def _has_busy_victim(state: State, newcomer: ModelName) -> bool:
     reservation = state.reservations.get(newcomer)
     victims = () if reservation is None else reservation.victims
     return any(
-        (victim := state.by_instance(instance)) is not None and victim.in_use
+        (victim := state.by_instance(instance)) is not None
+        and (victim.in_use or victim.look is not None)
         for instance in victims
     )
 

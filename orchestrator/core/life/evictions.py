@@ -1,35 +1,88 @@
-"""How residents are made to leave: asked while they serve, told once they are idle (R5)."""
+"""How residents are told to leave: once their servers have said that they are idle (R5)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import assert_never
 
-from orchestrator.core.life.state import Reservation, State
-from orchestrator.core.room.eviction import STUBBORN_S
-from orchestrator.core.values.messages import Decide, DecisionKind, Effect, Evict, Remember
-from orchestrator.core.values.residents import (
-    SERVING,
-    ForNewcomer,
-    ForOtherSettings,
-    ForUnload,
-    Leaving,
-    Resident,
-    ResidentState,
+from orchestrator.core.life.state import State
+from orchestrator.core.values.messages import (
+    AskUse,
+    Decide,
+    DecisionKind,
+    Effect,
+    Evict,
+    Remember,
 )
+from orchestrator.core.values.residents import SERVING, Leaving, Look, Resident, ResidentState
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import to_mb
 
-OTHER_SETTINGS = "it is asked for with other settings"
+LOOK_S_MAX = 15.0  # the disk and two looks at a server that hangs take less: else no answer comes
 STUCK_RETRY_S = 30.0  # a stop that failed is tried again; container engines recover by themselves
 STOP_RETRIED = (
     f"It is stopped as soon as that works, tried every {STUCK_RETRY_S:.0f} s; else do so by hand."
 )
 
 
-def evict(
-    state: State, resident: Resident, now_s: float, why: str, *, force: bool = False
+def let_go(
+    state: State, resident: Resident, cause: Leaving, now_s: float, why: str
 ) -> list[Effect]:
-    """Tell a resident to go. A request that it still serves is cut only by `force` (R5)."""
+    """Make an idle resident leave, unless its server says that it is in use."""
+    assert not resident.in_use, f"{resident.instance} is in use"
+    if not must_be_asked(resident):
+        return evict(state, resident, now_s, why)
+    effects = take_aside(state, resident, cause, now_s, why)
+    if resident.look is not None:
+        return effects  # its answer is on the way
+    return effects + ask(state, (resident.name,), now_s)
+
+
+def must_be_asked(resident: Resident) -> bool:
+    """Whether a server could be at work for a client that nobody has seen yet (R13)."""
+    return resident.state in SERVING and not resident.spec.plain_room
+
+
+def take_aside(
+    state: State, resident: Resident, cause: Leaving, now_s: float, why: str
+) -> list[Effect]:
+    """Grant nothing more on it, and write that down: its stop will not wait for the disk."""
+    if resident.state is ResidentState.DRAINING and cause in resident.leaving:
+        return []
+    leaving = (*resident.leaving, cause)
+    aside = replace(resident, leaving=leaving, why_leaving=why)
+    if resident.state is ResidentState.DRAINING:
+        state.ledger.put(aside)
+        return []
+    return [Remember(state.move(aside, ResidentState.DRAINING, now_s))]
+
+
+def ask(state: State, models: Sequence[ModelName], now_s: float) -> list[Effect]:
+    """Ask the servers of those models, all at once, whether they are idle."""
+    state.look_count += 1
+    look = Look(state.look_count, now_s + LOOK_S_MAX)
+    asked = []
+    for model in models:
+        resident = state.ledger.resident(model)
+        assert resident is not None, "only residents are asked"
+        asked.append(replace(resident, look=look))
+        state.ledger.put(asked[-1])
+    return [AskUse(look.number, tuple(asked))]
+
+
+def evict(
+    state: State,
+    resident: Resident,
+    now_s: float,
+    why: str,
+    *,
+    force: bool = False,
+    asked: bool = False,
+) -> list[Effect]:
+    """Tell a resident to go. A request that it still serves is cut only by `force` (R5).
+
+    `asked`: its server has just said that it is idle.
+    """
     assert force or not resident.in_use, f"{resident.instance} is in use"
+    assert force or asked or not must_be_asked(resident), f"{resident.instance} was not asked"
     effects = state.drop_leases(resident)
     resident = state.current(resident)
     if resident.state is ResidentState.RESERVED:
@@ -47,7 +100,7 @@ def evict(
             text=f"{verb} {going.name} ({to_mb(going.placement.total_bytes)} MB): {why}.",
             why=why,
         ),
-        Evict(going, force),
+        Evict(going, force, asked),
     ]
 
 
@@ -61,159 +114,3 @@ def cancel_reservation(state: State, resident: Resident) -> list[Effect]:
     """Give up promised room. Victims that were told to go still go; the others stay."""
     state.reservations.pop(resident.name, None)
     return state.forget(resident)
-
-
-# --- drains ----------------------------------------------------------------------------------
-
-
-def ask_to_leave(
-    state: State, resident: Resident, cause: Leaving, now_s: float, why: str
-) -> list[Effect]:
-    """Grant nothing more on it. It leaves when its use has ended, unless every cause ends first."""
-    if cause in resident.leaving:
-        return []
-    asked = replace(resident, leaving=(*resident.leaving, cause))
-    state.ledger.put(asked)
-    if resident.state is ResidentState.DRAINING:
-        return []  # it has been said
-    draining = state.move(asked, ResidentState.DRAINING, now_s, why)
-    return [
-        Decide(
-            kind=DecisionKind.DRAIN,
-            model=resident.name,
-            text=f"{resident.name} serves what it has begun and takes nothing new: {why}.",
-            why=why,
-        ),
-        Remember(draining),
-    ]
-
-
-def resume_kept(state: State, now_s: float) -> list[Effect]:
-    """A resident serves again when the last cause for which it was to leave has ended."""
-    effects: list[Effect] = []
-    for resident in list(state.ledger.residents):
-        holding = tuple(cause for cause in resident.leaving if _holds(state, resident, cause))
-        if holding != resident.leaving:
-            resident = replace(resident, leaving=holding)  # noqa: PLW2901 - the same one
-            state.ledger.put(resident)
-        if resident.state is ResidentState.DRAINING and not holding:
-            ready = replace(resident.become(ResidentState.READY, now_s), why_leaving="")
-            state.ledger.put(ready)
-            effects.append(Remember(ready))
-    return effects
-
-
-def _holds(state: State, resident: Resident, cause: Leaving) -> bool:
-    """Whether the other side still wants it gone, and may: a pin yields to its own unload only."""
-    if isinstance(cause, ForUnload):
-        return cause.ticket in state.unloads
-    if resident.state is ResidentState.DRAINING and resident.name in state.pinned:
-        return False
-    match cause:
-        case ForNewcomer(model):
-            reservation = state.reservations.get(model)
-            return reservation is not None and resident.instance in reservation.victims
-        case ForOtherSettings():
-            line = state.queue.line(resident.name)
-            return line is not None and line.wants_other_than(resident)
-        case _:
-            assert_never(cause)
-
-
-def progress_drains(state: State, now_s: float) -> list[Effect]:
-    """Residents that were asked to leave go once idle; one that stays busy too long is let be."""
-    effects: list[Effect] = []
-    for model, reservation in list(state.reservations.items()):
-        if not reservation.departing:
-            effects += _progress_plan(state, model, reservation, now_s)
-    for resident in list(state.ledger.residents):
-        if resident.state is ResidentState.DRAINING:
-            effects += _progress_settings(state, resident, now_s)
-    return effects
-
-
-def _progress_plan(
-    state: State, model: ModelName, reservation: Reservation, now_s: float
-) -> list[Effect]:
-    """All victims of a plan go together, once all are idle; or none does, and we plan again."""
-    victims = [
-        resident
-        for instance in reservation.victims
-        if (resident := state.by_instance(instance)) is not None
-    ]
-    newcomer = state.ledger.resident(model)
-    assert newcomer is not None, "a reservation has its resident"
-    if any(resident.name in state.pinned for resident in victims):
-        return cancel_reservation(state, newcomer)  # pinned since then
-    busy = [resident for resident in victims if resident.in_use]
-    if not busy:
-        return depart(state, model, reservation, now_s)
-    if now_s < reservation.drain_until_s:
-        return []
-    for resident in busy:
-        _let_be(state, resident, model, now_s)
-    names = ", ".join(resident.name for resident in busy)
-    return [
-        Decide(
-            kind=DecisionKind.DRAIN,
-            model=model,
-            text=f"{names} did not fall idle within "
-            f"{state.rules.drain_timeout_s:.0f} s; planning again for {model}.",
-            why="a running request is never cut",
-        ),
-        *cancel_reservation(state, newcomer),
-    ]
-
-
-def _progress_settings(state: State, resident: Resident, now_s: float) -> list[Effect]:
-    """It drains because it is asked for with other settings."""
-    cause = next(
-        (reason for reason in resident.leaving if isinstance(reason, ForOtherSettings)), None
-    )
-    if cause is None or not _holds(state, resident, cause):
-        return []
-    if not resident.in_use:
-        return evict(state, resident, now_s, OTHER_SETTINGS)
-    if now_s >= cause.until_s:
-        left = tuple(reason for reason in resident.leaving if reason != cause)
-        _let_be(state, replace(resident, leaving=left), resident.name, now_s)
-        return [
-            Decide(
-                kind=DecisionKind.DRAIN,
-                model=resident.name,
-                text=f"{resident.name} did not fall idle within "
-                f"{state.rules.drain_timeout_s:.0f} s; it goes on with the settings it has.",
-                why="a running request is never cut",
-            )
-        ]
-    return []
-
-
-def _let_be(state: State, resident: Resident, newcomer: ModelName, now_s: float) -> None:
-    """Not to be asked again for a while by the one for whom it drained in vain."""
-    others = tuple(
-        (model, until_s)
-        for model, until_s in resident.resisted
-        if model != newcomer and now_s < until_s
-    )
-    resisted = (*others, (newcomer, now_s + STUBBORN_S))
-    state.ledger.put(replace(resident, resisted=resisted))
-
-
-def depart(state: State, model: ModelName, reservation: Reservation, now_s: float) -> list[Effect]:
-    """The victims go now. From here on the plan is carried through."""
-    reservation.departing = True
-    effects: list[Effect] = []
-    for instance in reservation.victims:
-        resident = state.by_instance(instance)
-        if resident is None:
-            continue
-        reservation.waiting_for.add(instance)
-        if resident.state in SERVING or resident.state is ResidentState.LOADING:  # started again
-            why = (
-                resident.why_leaving
-                if resident.state is ResidentState.DRAINING
-                else f"{model} needs the room; {resident.why_leaving or 'it is idle'}"
-            )
-            effects += evict(state, resident, now_s, why)
-    return effects

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from orchestrator.core.life import outages
 from orchestrator.core.life.attribution import attribute, baseline, silent_fallback
-from orchestrator.core.life.evictions import OTHER_SETTINGS, ask_to_leave, depart, evict
+from orchestrator.core.life.drains import OTHER_SETTINGS, ask_to_leave, depart
+from orchestrator.core.life.evictions import ask, let_go, must_be_asked, take_aside
 from orchestrator.core.life.files import check_first
 from orchestrator.core.life.grants import deny_line, grant
 from orchestrator.core.life.queue import Line
@@ -89,7 +90,8 @@ def _replace(state: State, line: Line, resident: Resident, now_s: float) -> list
     if now_s < resident.settled_until_s:
         return []
     if not resident.in_use:
-        return evict(state, resident, now_s, OTHER_SETTINGS)
+        cause = ForOtherSettings(now_s, drains=False)
+        return let_go(state, resident, cause, now_s, OTHER_SETTINGS)
     asks = line.priority > resident.priority or is_due(state, line, now_s)
     if not asks or resident.resists(resident.name, now_s):
         return []
@@ -102,14 +104,18 @@ def is_due(state: State, line: Line, now_s: float) -> bool:
     return waited_s >= state.rules.patience_for(line.spec.load_s)
 
 
+def urgency(state: State, line: Line, now_s: float) -> Urgency:
+    return Urgency(
+        priority=line.priority,
+        due=is_due(state, line, now_s),
+        wisher=line.model,
+    )
+
+
 def question(state: State, line: Line, now_s: float) -> Question:
     return Question(
         spec=line.spec,
-        urgency=Urgency(
-            priority=line.priority,
-            due=is_due(state, line, now_s),
-            wisher=line.model,
-        ),
+        urgency=urgency(state, line, now_s),
         rules=state.rules,
         now_s=now_s,
         pinned=frozenset(state.pinned),
@@ -168,6 +174,8 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
     reservation = Reservation(
         victims={victim.instance: victim.name for victim in found.evict},
         drain_until_s=now_s + state.rules.drain_timeout_s,
+        urgency=urgency(state, line, now_s),
+        drains=found.drains,
     )
     state.reservations[line.model] = reservation
     where = " and ".join(
@@ -192,8 +200,14 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
             effects += ask_to_leave(state, state.current(victim), cause, now_s, why)
         return effects
     for victim in found.evict:
-        why = found.reasons[victim.name]
-        state.ledger.put(replace(state.current(victim), leaving=(cause,), why_leaving=why))
+        why = f"{line.model} needs the room; {found.reasons[victim.name]}"
+        if must_be_asked(victim):
+            effects += take_aside(state, state.current(victim), cause, now_s, why)
+        else:
+            state.ledger.put(replace(state.current(victim), leaving=(cause,), why_leaving=why))
+    asked = [victim.name for victim in found.evict if must_be_asked(victim)]
+    if asked:
+        return effects + ask(state, asked, now_s)
     return effects + depart(state, line.model, reservation, now_s)
 
 

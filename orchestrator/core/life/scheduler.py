@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from orchestrator.core.life import (
+    drains,
     evictions,
     files,
     grants,
@@ -53,6 +54,7 @@ from orchestrator.core.values.messages import (
     Ticked,
     Uncheck,
     UnloadRequested,
+    UseAnswered,
     UseSeen,
     Withdrawn,
 )
@@ -140,6 +142,8 @@ class Scheduler:
                 return _died(state, instance, failure, now_s)
             case UseSeen():
                 return _see_use(state, event, now_s)
+            case UseAnswered():
+                return drains.hear_use(state, event, now_s)
             case _:
                 assert_never(event)
 
@@ -148,12 +152,12 @@ def settle(state: State, now_s: float) -> list[Effect]:
     """Ask what follows now: who has gone, who may go, who stays, who may come, who may start."""
     effects = releases.release_returned(state, now_s)
     effects += unloads.progress_unloads(state, now_s)
-    effects += evictions.progress_drains(state, now_s)
-    effects += evictions.resume_kept(state, now_s)
+    effects += drains.progress_drains(state, now_s)
+    effects += drains.resume_kept(state, now_s)
     effects += loads.consider_lines(state, now_s)
     effects += releases.release_rooms(state)
     effects += loads.start_cleared(state, now_s)
-    return effects + evictions.resume_kept(state, now_s)  # whose callers were refused meanwhile
+    return effects + drains.resume_kept(state, now_s)  # whose callers were refused meanwhile
 
 
 # --- what came of effects: facts about a life that is over change nothing ----------------------

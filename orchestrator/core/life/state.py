@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.core.life.queue import Queue
-from orchestrator.core.room.eviction import Policy, least_regretted
+from orchestrator.core.room.eviction import Policy, Urgency, least_regretted
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.failures import Breaker, Failure, Silence
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
@@ -32,6 +32,8 @@ class Reservation:
 
     victims: dict[InstanceId, ModelName]
     drain_until_s: float
+    urgency: Urgency  # of the wish, when it was planned
+    drains: bool = False  # a victim in use is waited for; else another plan is made
     departing: bool = False  # the victims were told to go: too late to change our mind
     late_until_s: float = 0.0  # bytes of a victim are late: no other victim makes up for them
     waiting_for: set[InstanceId] = field(default_factory=set)
@@ -80,6 +82,7 @@ class State:
     shutting_down: bool = False
     ticked_s: float | None = None
     instance_count: int = 0
+    look_count: int = 0
     internal_tickets: int = 0
 
     # --- residents -----------------------------------------------------------------------------

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.core.life import evictions, grants
+from orchestrator.core.life import drains, evictions, grants
 from orchestrator.core.life.attribution import watch
 from orchestrator.core.life.loads import question
 from orchestrator.core.life.state import State
 from orchestrator.core.room.planner import explain
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import Decide, DecisionKind, Deny, Effect
-from orchestrator.core.values.residents import InstanceId, ResidentState
+from orchestrator.core.values.residents import ForIdleness, InstanceId, ResidentState
 from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
 
 TICK_LATE_S = 2.0  # ticks come at least every second: a later one means that we were stopped
@@ -29,6 +29,7 @@ def tick(state: State, now_s: float) -> list[Effect]:
     effects += _refuse_overdue(state, now_s)
     _forgive(state, now_s)
     effects += _let_idle_go(state, now_s)
+    effects += drains.end_overdue_looks(state, now_s)
     return effects + _retry_stuck(state, now_s)
 
 
@@ -157,7 +158,7 @@ def _let_idle_go(state: State, now_s: float) -> list[Effect]:
             and state.queue.line(resident.name) is None
         ):
             why = f"idle for {now_s - resident.last_used_s:.0f} s (ttl {resident.ttl_s:.0f} s)"
-            effects += evictions.evict(state, resident, now_s, why)
+            effects += evictions.let_go(state, resident, ForIdleness(), now_s, why)
     return effects
 
 

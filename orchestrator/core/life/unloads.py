@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from orchestrator.core.life.evictions import STOP_RETRIED, ask_to_leave, evict, retry_stop
+from orchestrator.core.life.drains import ask_to_leave
+from orchestrator.core.life.evictions import STOP_RETRIED, evict, let_go, retry_stop
 from orchestrator.core.life.state import State
 from orchestrator.core.values.messages import (
     Deny,
@@ -40,8 +41,7 @@ def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Ef
                 effects += state.end_lease(lease.id, now_s)
         resident = state.current(resident)
         if resident.in_use and not unload.force:
-            left = sum(1 for _ in state.leases_on(resident.instance))
-            return [*effects, _finish(unload.ticket, UnloadStatus.RELEASED, left)]
+            return [*effects, _released(state, unload.ticket, resident)]
     state.unloads[unload.ticket] = unload
     if unload.force:
         effects += _force_out(state, resident, now_s)
@@ -76,13 +76,16 @@ def progress_unloads(state: State, now_s: float) -> list[Effect]:
     for ticket, unload in list(state.unloads.items()):
         resident = state.ledger.resident(unload.model)
         assert resident is not None, "a resident is forgotten together with its unloads"
+        cause = ForUnload(ticket, unload.deadline_s)
         if _may_go(state, resident):
-            effects += evict(state, resident, now_s, "it was asked to unload")
+            effects += let_go(state, resident, cause, now_s, "it was asked to unload")
+        elif resident.in_use and (unload.owner is not None or unload.lease is not None):
+            del state.unloads[ticket]
+            effects.append(_released(state, ticket, resident))
         elif now_s >= unload.deadline_s and resident.state is not ResidentState.RELEASING:
             del state.unloads[ticket]
             effects.append(Deny(ticket, still_in_use(state, resident)))
         elif resident.state in SERVING:
-            cause = ForUnload(ticket, unload.deadline_s)
             effects += ask_to_leave(state, resident, cause, now_s, "it was asked to unload")
     return effects
 
@@ -111,6 +114,12 @@ def still_in_use(state: State, resident: Resident) -> Refusal:
             for device, share in resident.placement.shares
         ),
     )
+
+
+def _released(state: State, ticket: Ticket, resident: Resident) -> Finish:
+    """The owner's lease has ended; the model is in use by others."""
+    left = sum(1 for _ in state.leases_on(resident.instance))
+    return _finish(ticket, UnloadStatus.RELEASED, left)
 
 
 def _finish(ticket: Ticket, status: UnloadStatus, remaining_leases: int = 0) -> Finish:

@@ -158,6 +158,23 @@ class UseSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class UseAnswer:
+    """What a server said when it was asked, before its stop, whether it is in use."""
+
+    busy: bool | None  # None: it did not say, or cannot
+    used: bool = False  # since it was last looked at
+    unanswered: str = ""  # why it did not say, though it can
+
+
+@dataclass(frozen=True, slots=True)
+class UseAnswered:
+    """What came of `AskUse`, all answers together."""
+
+    look: int
+    answers: Mapping[InstanceId, UseAnswer]
+
+
+@dataclass(frozen=True, slots=True)
 class Sampled:
     """Fresh readings; `held` is what our residents' own processes were seen to hold."""
 
@@ -216,6 +233,7 @@ Event = (
     | StopFailed
     | Died
     | UseSeen
+    | UseAnswered
     | Sampled
     | RuntimesHeard
     | Recovered
@@ -310,11 +328,22 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class AskUse:
+    """Ask servers that are to leave whether they are idle: a request may be younger than the last
+    look at them. All at once, and after what was to be remembered of them is written.
+    """
+
+    look: int
+    residents: tuple[Resident, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Evict:
     """Take it down, also out of a load in progress."""
 
     resident: Resident
     force: bool = False
+    asked: bool = False  # it has just said that it is idle: no time is lost before its stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,6 +421,7 @@ Effect = (
     | Check
     | Uncheck
     | Load
+    | AskUse
     | Evict
     | Learn
     | SavePin

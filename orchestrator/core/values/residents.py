@@ -97,10 +97,24 @@ class ForOtherSettings:
     """Callers wait for the same model with settings that it does not run with."""
 
     until_s: float
+    drains: bool = True  # False: only if it is idle
+
+
+@dataclass(frozen=True, slots=True)
+class ForIdleness:
+    """It has been idle for its `ttl`. Ends with the look at it: one that is in use stays."""
 
 
 # Why a resident leaves, for whom, and until when that waits for its use to end.
-Leaving = ForNewcomer | ForUnload | ForOtherSettings
+Leaving = ForNewcomer | ForUnload | ForOtherSettings | ForIdleness
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Its server is being asked whether it is idle, before it is told to stop."""
+
+    number: int  # an answer to an earlier look says nothing about now
+    until_s: float  # it counts as unanswered then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +136,7 @@ class Resident:
     leased_s: float | None = None  # when a lease on it was last granted or ended
     settled_until_s: float = 0.0  # after a switch it keeps its place against equals until then
     leaving: tuple[Leaving, ...] = ()  # it drains, or is gone, for these; none: it stays
+    look: Look | None = None  # the last one before it is told to stop, under way
     # Newcomers it was asked to drain for in vain, and until when they do not ask again.
     resisted: tuple[tuple[ModelName, float], ...] = ()
     why_leaving: str = ""  # in words
@@ -137,7 +152,8 @@ class Resident:
 
     def become(self, state: ResidentState, now_s: float) -> "Resident":
         assert state in TRANSITIONS[self.state], f"{self.instance}: {self.state} -> {state}"
-        return replace(self, state=state, state_since_s=now_s)
+        look = self.look if state is ResidentState.DRAINING else None
+        return replace(self, state=state, state_since_s=now_s, look=look)
 
     def used(self, now_s: float) -> "Resident":
         """A use begins. The mean gap between beginnings tells how likely the next one is."""

@@ -24,6 +24,8 @@ _SERVED = ("prompt_tokens_total", "prompt_tokens_cached_total", "tokens_predicte
 
 
 class LlamaTalker:
+    tells_use = True
+
     def __init__(
         self,
         http: ServerHttp,

@@ -10,6 +10,8 @@ from orchestrator.runtimes.fake.script import Script
 
 
 class FakeWorldEngine:
+    tells_use = True
+
     def __init__(self, world: FakeWorld) -> None:
         self._world = world
 

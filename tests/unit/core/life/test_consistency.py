@@ -5,6 +5,7 @@ import pytest
 from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.state import Repayment, Reservation
+from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.residents import ForNewcomer, ForUnload, InstanceId, ResidentState
 from orchestrator.core.values.rules import Rules
@@ -58,7 +59,9 @@ def test_what_points_at_nothing_is_named():
     state = state_with(OLD)
     gone = InstanceId("gone-1")
     state.repayments[gone] = Repayment(0, 0.0)
-    state.reservations[ModelName("x")] = Reservation({}, 9.0, waiting_for={gone})
+    state.reservations[ModelName("x")] = Reservation(
+        {}, 9.0, Urgency(priority=5), waiting_for={gone}
+    )
     held = lease(resident("gone", gib=1))
     state.leases[held.id] = held
     state.lease_of[held.ticket] = "another"

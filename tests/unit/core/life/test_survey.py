@@ -7,6 +7,7 @@ import pytest
 from orchestrator.core.life.queue import Wish
 from orchestrator.core.life.state import Reservation
 from orchestrator.core.life.survey import LINES_EXPLAINED_MAX, survey
+from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.values.residents import InstanceId, ResidentState
 from orchestrator.core.values.specs import ModelName
 from tests.factories import gpu, request, resident, scheduler, spec
@@ -29,7 +30,9 @@ def coming(state):
 
 
 def promised(**changes):
-    return replace(Reservation(victims=dict(VICTIM), drain_until_s=100), **changes)
+    return replace(
+        Reservation(victims=dict(VICTIM), drain_until_s=100, urgency=Urgency(priority=5)), **changes
+    )
 
 
 def test_in_the_way_is_named():

@@ -8,7 +8,7 @@ from orchestrator.core.life.queue import Wish
 from orchestrator.core.life.ticks import FORGIVEN_AFTER_S, GRACE_S_MAX, TICK_LATE_S, observe, tick
 from orchestrator.core.values.failures import BREAKER_FAILURES, Breaker, Failure, FailureReason
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
-from orchestrator.core.values.messages import Decide, DecisionKind, Deny, DropLease, Evict
+from orchestrator.core.values.messages import AskUse, Decide, DecisionKind, Deny, DropLease, Evict
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.tickets import Ticket
@@ -47,6 +47,13 @@ def leased(expires_s, **changes):
 
 def evicted(effects):
     return [effect.resident.name for effect in effects if isinstance(effect, Evict)]
+
+
+def asked(effects):
+    """Who is asked whether it is idle, to leave then."""
+    return [
+        each.name for effect in effects if isinstance(effect, AskUse) for each in effect.residents
+    ]
 
 
 def said(effects):
@@ -144,35 +151,35 @@ def idle(**changes):
 
 def test_an_idle_model_leaves_when_its_time_is_over():
     state = state_of(idle())
-    assert evicted(tick(state, 29.9)) == []
-    assert evicted(tick(state, 30.0)) == ["a"]
+    assert asked(tick(state, 29.9)) == []
+    assert asked(tick(state, 30.0)) == ["a"]
 
 
 @pytest.mark.parametrize(
     "changes", [{"ttl_s": None}, {"lease_count": 1}, {"busy": True}, {"state": S.LOADING}]
 )
 def test_who_has_no_end_or_is_in_use_stays(changes):
-    assert evicted(tick(state_of(idle(**changes)), 1000.0)) == []
+    assert asked(tick(state_of(idle(**changes)), 1000.0)) == []
 
 
 def test_a_pinned_model_outlives_its_time():
     state = state_of(idle())
     state.pinned.add("a")
-    assert evicted(tick(state, 1000.0)) == []
+    assert asked(tick(state, 1000.0)) == []
 
 
 def test_a_model_that_somebody_waits_for_stays():
     state = state_of(idle())
     state.queue.add(Wish(request(1, spec("a", gib=8)), arrived_s=0, ends_by_s=9999))
-    assert evicted(tick(state, 1000.0)) == []
+    assert asked(tick(state, 1000.0)) == []
 
 
 def test_time_in_which_nobody_looked_was_not_idle():
     state = state_of(idle())
     state.ticked_s = 0.0
-    assert evicted(tick(state, 100.0)) == [], "it may have been used all the while"
+    assert asked(tick(state, 100.0)) == [], "it may have been used all the while"
     state.ticked_s = 129.0
-    assert evicted(tick(state, 130.0)) == ["a"]
+    assert asked(tick(state, 130.0)) == ["a"]
 
 
 # --- what failed -------------------------------------------------------------------------------
