@@ -4,6 +4,8 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -142,6 +144,37 @@ def test_direct_traffic_keeps_the_model(daemons):
         time.sleep(1)
     time.sleep(1.5)
     assert daemon.load("c")["evicted"] == ["b"], "a was used last, though not through us"
+
+
+def test_direct_request_younger_than_a_look_is_not_cut(daemons):
+    """A model leaves for another on four cards at once, each while it answers."""
+    ages_s = (0.01, 0.05, 0.3, 1.2)
+    cards = [{"name": "Fake 32 GB", "total_mb": 32768, "release_lag_s": 0.1} for _ in ages_s]
+    daemon = daemons(
+        {
+            f"{name}{card}": model(BIG, devices=[f"fake-{card}"])
+            for card in range(len(cards))
+            for name in "ab"
+        },
+        devices={"fake": cards},
+    )
+
+    def swap(card: int, age_s: float) -> None:
+        daemon.load(f"a{card}")
+        server = urlsplit(daemon.endpoint(f"a{card}"))
+        assert server.hostname is not None
+        direct = HTTPConnection(server.hostname, server.port, timeout=60)
+        stream = bool(card % 2)
+        body = json.dumps(chat(age_s + 0.5, stream=stream))
+        direct.request("POST", "/v1/chat/completions", body)  # returns when it is sent
+        time.sleep(age_s)
+        assert daemon.load(f"b{card}")["evicted"] == [f"a{card}"]
+        text = direct.getresponse().read().decode()
+        direct.close()
+        assert "[DONE]" in text if stream else "choices" in text, "not a word was lost"
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(swap, range(len(cards)), ages_s))
 
 
 def test_our_own_looks_are_no_use(daemons):
