@@ -11,7 +11,8 @@ from dataclasses import replace
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.room.eviction import Urgency, least_regretted
 from orchestrator.core.room.ledger import Ledger
-from orchestrator.core.room.planner import Question, find
+from orchestrator.core.room.planner import find
+from orchestrator.core.room.question import Question
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import LeaseId, LeaseKind
 from orchestrator.core.values.messages import Check, Checked, Released, Requested, Ticked

@@ -1,11 +1,12 @@
 """The shortest way to say a situation. Defaults are dull on purpose."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.scheduler import Scheduler
-from orchestrator.core.room.eviction import least_recently_used
+from orchestrator.core.room.eviction import Policy, Urgency, least_recently_used
 from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.room.question import Question
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import (
@@ -193,6 +194,27 @@ def answered(asked: AskUse, **busy: bool | None) -> UseAnswered:
             resident.instance: UseAnswer(busy=busy.get(resident.name, False))
             for resident in asked.residents
         },
+    )
+
+
+def ask(
+    wanted: ModelSpec,
+    *,
+    due: bool = False,
+    priority: int = 5,
+    now_s: float = 1000.0,
+    pinned: Sequence[str] = (),
+    policy: Policy = least_recently_used,
+    **changes: object,
+) -> Question:
+    """What the planner is asked."""
+    return Question(
+        spec=wanted,
+        urgency=Urgency(priority=priority, due=due),
+        rules=Rules(**changes),  # type: ignore[arg-type]
+        now_s=now_s,
+        pinned=frozenset(ModelName(name) for name in pinned),
+        policy=policy,
     )
 
 

@@ -12,7 +12,8 @@ from orchestrator.config.yaml_lines import show
 from orchestrator.core.life.outages import refusal as unavailable
 from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.placement import usable_devices
-from orchestrator.core.room.planner import Plan, Question, plan, possible
+from orchestrator.core.room.planner import Plan, plan, possible
+from orchestrator.core.room.question import Question
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import UNKNOWN
 from orchestrator.core.values.refusals import Refusal, RefusalCode

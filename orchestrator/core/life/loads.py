@@ -12,7 +12,9 @@ from orchestrator.core.life.queue import Line
 from orchestrator.core.life.setbacks import give_up, out_of_memory_for_good
 from orchestrator.core.life.state import Reservation, State
 from orchestrator.core.room.eviction import Urgency
-from orchestrator.core.room.planner import Plan, Question, explain, find, fitting, out_of_reach
+from orchestrator.core.room.explanation import explain
+from orchestrator.core.room.planner import Plan, find, fitting, out_of_reach
+from orchestrator.core.room.question import Question
 from orchestrator.core.values.failures import Breaker
 from orchestrator.core.values.messages import (
     Decide,

@@ -3,7 +3,7 @@
 from orchestrator.core.life.loads import is_due, question
 from orchestrator.core.life.queue import Line
 from orchestrator.core.life.state import State
-from orchestrator.core.room.planner import explain
+from orchestrator.core.room.explanation import explain
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.snapshot import Snapshot, Waiting
 

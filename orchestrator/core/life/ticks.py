@@ -7,7 +7,7 @@ from orchestrator.core.life import drains, evictions, grants
 from orchestrator.core.life.attribution import watch
 from orchestrator.core.life.loads import question
 from orchestrator.core.life.state import State
-from orchestrator.core.room.planner import explain
+from orchestrator.core.room.explanation import explain
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import Decide, DecisionKind, Deny, Effect
 from orchestrator.core.values.residents import ForIdleness, InstanceId, ResidentState

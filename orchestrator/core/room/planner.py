@@ -9,47 +9,25 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.core.room.eviction import (
     YIELDS,
-    Policy,
-    Stance,
-    Urgency,
     Yielding,
-    least_regretted,
     say,
-    stance,
 )
+from orchestrator.core.room.explanation import explain
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.room.placement import (
     bytes_on,
-    host_beside,
-    least_bytes,
     placements,
     usable_devices,
 )
+from orchestrator.core.room.question import Question
 from orchestrator.core.room.victims import Candidate, least_regretted_set
-from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
+from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import Placement, Resident
-from orchestrator.core.values.rules import Rules
-from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec, ServiceName
-from orchestrator.core.values.vram import DeviceId, DeviceKind, to_mb
+from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec
+from orchestrator.core.values.vram import DeviceId
 
 # Of many devices on which a resident would have to leave, those that lack least are looked at.
 EVICTING_PLACEMENTS_MAX = 16
-BLOCKERS_NAMED_MAX = 16  # an answer is read by people
-UNREADABLE_RETRY_S = 5.0  # the driver is asked again about as often
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """A wish, and everything about the moment that is not in the ledger."""
-
-    spec: ModelSpec
-    urgency: Urgency
-    rules: Rules
-    now_s: float
-    pinned: frozenset[ModelName] = frozenset()
-    silent: frozenset[ServiceName] = frozenset()  # whose runtime does not answer: cannot be stopped
-    policy: Policy = least_regretted
-    evicts: bool = True  # False: only into room that is free anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,46 +85,6 @@ def find(question: Question, ledger: Ledger) -> Plan | None:
     return min(plans, key=lambda keyed: keyed[0])[1] if plans else None
 
 
-def explain(question: Question, ledger: Ledger) -> Refusal:
-    """Why there is no plan, with the numbers."""
-    spec = question.spec
-    devices = usable_devices(spec, ledger)
-    readable = [device for device in devices if ledger.readable(device)]
-    needed = least_bytes(spec, ledger, devices)
-    if not any(True for _ in placements(spec, ledger, devices)):
-        return _never(spec, ledger, devices, readable)
-    roomiest = sorted((ledger.available_bytes(d) for d in readable), reverse=True)
-    available = sum(roomiest[: spec.span])
-    looked_at, of_what = readable, ""
-    host = _host_of_gpus(ledger, devices)
-    host_room = None if host is None else ledger.available_bytes(host)
-    beside = spec.footprint.host_bytes
-    short = host if available >= needed and host_room is not None and host_room < beside else None
-    if short is not None and host_room is not None:
-        needed, available, looked_at = beside, host_room, [short]
-        of_what = f" of {short}'s RAM beside its GPU"
-    blockers = [blocker for device in looked_at for blocker in _blockers(question, ledger, device)]
-    foreign = sum(ledger.foreign_bytes(device) for device in looked_at)
-    named = ", ".join(
-        f"{blocker.model or 'other processes'} ({blocker.why})" for blocker in blockers[:3]
-    )
-    return Refusal(
-        code=RefusalCode.NO_ROOM,
-        detail=f"{spec.name} needs {to_mb(needed)} MB{of_what} and {to_mb(available)} MB can be "
-        f"used now; in the way: {named or 'bytes on their way back from the driver'}.",
-        remedy=_remedy(blockers),
-        needed_bytes=needed,
-        available_bytes=available,
-        foreign_bytes=foreign,
-        room_bytes=roomiest[0],
-        host_room_bytes=host_room,
-        short_beside=short,
-        blockers=tuple(blockers[:BLOCKERS_NAMED_MAX]),
-        retry_after_s=question.rules.min_residency_s or 1.0,
-        lasting=_barred_for_good(question, ledger, devices),
-    )
-
-
 def out_of_reach(question: Question, ledger: Ledger) -> bool:
     """A quick no: on no device could enough residents possibly give way.
 
@@ -183,7 +121,7 @@ def _choose_victims(
     for resident in {r.name: r for device in shortage for r in ledger.on(device)}.values():
         if resident.name == question.spec.name:
             continue
-        gives_way = YIELDS[_stance(question, resident)]
+        gives_way = YIELDS[question.stance(resident)]
         if gives_way in (Yielding.NO, Yielding.NEVER):
             continue
         frees = {device: ledger.occupied_bytes(resident, device) for device in shortage}
@@ -209,137 +147,6 @@ def _as_plan(
         sorted((candidate.resident for candidate in chosen), key=lambda victim: victim.name)
     )
     reasons = {
-        victim.name: say(_stance(question, victim), victim, question.now_s) for victim in evict
+        victim.name: say(question.stance(victim), victim, question.now_s) for victim in evict
     }
     return key, Plan(question.spec, placement, evict, drains, reasons)
-
-
-def _stance(question: Question, resident: Resident) -> Stance:
-    return stance(
-        resident,
-        question.urgency,
-        question.rules,
-        question.now_s,
-        pinned=resident.name in question.pinned,
-        silent=resident.spec.service in question.silent,
-    )
-
-
-def _never(
-    spec: ModelSpec, ledger: Ledger, devices: list[DeviceId], readable: list[DeviceId]
-) -> Refusal:
-    needed = least_bytes(spec, ledger, devices)
-    if devices and len(readable) < len(devices):
-        problems = [
-            f"{device}: {ledger.reading(device).problem or 'cannot be read'}"
-            for device in devices
-            if device not in readable
-        ]
-        return Refusal(
-            code=RefusalCode.DEVICE_UNREADABLE,
-            detail=f"{spec.name} cannot be placed: nobody can say what is free. "
-            + "; ".join(problems[:4]),
-            remedy="Nothing is planned on a device that cannot be read; retry when it answers.",
-            needed_bytes=needed,
-            retry_after_s=UNREADABLE_RETRY_S,
-        )
-    host = _host_of_gpus(ledger, devices)
-    host_room = None if host is None else ledger.limit_bytes(host)
-    if host is not None and _only_host_lacks(spec, ledger, readable, host):
-        return _never_beside(spec, ledger, readable, host)
-    largest = max((ledger.limit_bytes(device) for device in readable), default=0)
-    where = "on an empty device" if readable else "because no device answers to its `devices`"
-    return Refusal(
-        code=RefusalCode.DOES_NOT_FIT,
-        detail=f"{spec.name} needs {to_mb(needed)} MB; the most that can be had {where} is "
-        f"{to_mb(largest)} MB. Nothing was evicted.",
-        remedy="Retrying will not help: choose a smaller quantization, context or cache type, "
-        "or let it span several devices.",
-        needed_bytes=needed,
-        available_bytes=sum(ledger.available_bytes(device) for device in readable),
-        foreign_bytes=sum(ledger.foreign_bytes(device) for device in readable),
-        room_bytes=largest,
-        host_room_bytes=host_room,
-    )
-
-
-def _host_of_gpus(ledger: Ledger, devices: list[DeviceId]) -> DeviceId | None:
-    """The host whose RAM holds what the GPUs do not, if its bytes are accounted for."""
-    if not any(ledger.reading(device).device.kind is DeviceKind.GPU for device in devices):
-        return None
-    host = host_beside(ledger)
-    return None if host in devices else host
-
-
-def _only_host_lacks(
-    spec: ModelSpec, ledger: Ledger, readable: list[DeviceId], host: DeviceId
-) -> bool:
-    if spec.footprint.host_bytes <= ledger.limit_bytes(host):
-        return False
-    without = replace(spec, footprint=replace(spec.footprint, host_bytes=0))
-    gpus = [device for device in readable if ledger.reading(device).device.kind is DeviceKind.GPU]
-    return any(True for _ in placements(without, ledger, gpus))
-
-
-def _never_beside(
-    spec: ModelSpec, ledger: Ledger, readable: list[DeviceId], host: DeviceId
-) -> Refusal:
-    needed, limit = spec.footprint.host_bytes, ledger.limit_bytes(host)
-    return Refusal(
-        code=RefusalCode.DOES_NOT_FIT,
-        detail=f"{spec.name} needs {to_mb(needed)} MB of {host}'s RAM beside its GPU; the most "
-        f"that can be had there is {to_mb(limit)} MB. Nothing was evicted.",
-        remedy="Retrying will not help: leave more layers to the GPU, or choose a smaller "
-        "quantization.",
-        needed_bytes=needed,
-        available_bytes=ledger.available_bytes(host),
-        foreign_bytes=ledger.foreign_bytes(host),
-        room_bytes=max(ledger.limit_bytes(device) for device in readable),
-        host_room_bytes=limit,
-        short_beside=host,
-    )
-
-
-def _barred_for_good(question: Question, ledger: Ledger, devices: list[DeviceId]) -> bool:
-    """Whether what never gives way leaves no room, even if all other residents were gone."""
-    for placement in placements(question.spec, ledger, devices):
-        for device, share in placement.shares:
-            fixed = sum(
-                ledger.occupied_bytes(resident, device)
-                for resident in ledger.on(device)
-                if YIELDS[_stance(question, resident)] is Yielding.NEVER
-            )
-            if share > ledger.limit_bytes(device) - fixed:
-                break
-        else:
-            return False
-    return True
-
-
-def _blockers(question: Question, ledger: Ledger, device: DeviceId) -> list[Blocker]:
-    found = []
-    for resident in ledger.on(device):
-        taken = _stance(question, resident)
-        if YIELDS[taken] in (Yielding.NO, Yielding.NEVER):
-            found.append(
-                Blocker(
-                    device=device,
-                    held_bytes=ledger.occupied_bytes(resident, device),
-                    why=say(taken, resident, question.now_s),
-                    model=resident.name,
-                    lasting=YIELDS[taken] is Yielding.NEVER,
-                )
-            )
-    if (foreign := ledger.foreign_bytes(device)) and ledger.foreign_matters(device):
-        found.append(
-            Blocker(device=device, held_bytes=foreign, why=f"they hold {to_mb(foreign)} MB")
-        )
-    return sorted(found, key=lambda blocker: -blocker.held_bytes)
-
-
-def _remedy(blockers: list[Blocker]) -> str:
-    if any(blocker.lasting for blocker in blockers):
-        return "Unpin or unload (`force`) what is pinned, or wait for the others to finish."
-    if any(blocker.model is None for blocker in blockers):
-        return "Wait, or end the other processes that hold VRAM on the device."
-    return "Wait: a model in use is drained when its time has come. A higher priority waits less."

@@ -6,33 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.room.eviction import Urgency, least_recently_used, least_regretted
-from orchestrator.core.room.planner import (
-    Plan,
-    Question,
-    explain,
-    find,
-    out_of_reach,
-    plan,
-    possible,
-)
+from orchestrator.core.room.eviction import least_regretted
+from orchestrator.core.room.explanation import explain
+from orchestrator.core.room.planner import Plan, find, out_of_reach, plan, possible
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import ResidentState
-from orchestrator.core.values.rules import Rules
-from orchestrator.core.values.specs import Fallback, ModelName
+from orchestrator.core.values.specs import Fallback
 from orchestrator.core.values.vram import DeviceKind, GiB
-from tests.factories import gpu, ledger, resident, spec, unreadable
-
-
-def ask(wanted, *, due=False, priority=5, now_s=1000.0, pinned=(), policy=least_recently_used, **k):
-    return Question(
-        spec=wanted,
-        urgency=Urgency(priority=priority, due=due),
-        rules=Rules(**k),
-        now_s=now_s,
-        pinned=frozenset(ModelName(name) for name in pinned),
-        policy=policy,
-    )
+from tests.factories import ask, gpu, ledger, resident, spec, unreadable
 
 
 def check(wanted, account, **asked):
@@ -147,32 +128,8 @@ def test_a_newcomer_keeps_its_place_against_equals_only():
     assert check(spec("new", gib=8), account, priority=6) == (["g0"], ["newcomer"])
 
 
-def test_a_pin_bars_the_way_for_good():
-    account = ledger(gpu(gib=24), resident("pinned", gib=20))
-    refusal = plan(ask(spec("new", gib=8), due=True, pinned=["pinned"]), account)
-    assert isinstance(refusal, Refusal)
-    assert refusal.code is RefusalCode.NO_ROOM
-    assert refusal.lasting
-    assert [blocker.model for blocker in refusal.blockers] == ["pinned"]
-
-
-def test_what_is_in_use_bars_the_way_for_now():
-    account = ledger(gpu(gib=24), resident("busy", gib=20, leases=1))
-    refusal = plan(ask(spec("new", gib=8)), account)
-    assert isinstance(refusal, Refusal)
-    assert not refusal.lasting
-
-
 def test_plan_tells_never_from_not_now():
     assert check(spec("huge", gib=25), ledger(gpu(gib=24))) is RefusalCode.DOES_NOT_FIT
-
-
-def test_foreign_bytes_are_not_forever():
-    account = ledger(gpu(gib=24, used_gib=20))
-    refusal = plan(ask(spec("new", gib=8)), account)
-    assert isinstance(refusal, Refusal)
-    assert refusal.code is RefusalCode.NO_ROOM
-    assert refusal.foreign_bytes == 20 * GiB
 
 
 def test_nothing_is_planned_on_a_device_that_cannot_be_read():
@@ -341,42 +298,6 @@ def test_every_refusal_can_be_said(situation):
 
 
 # --- host RAM beside the GPU -------------------------------------------------------------------
-
-HOST = gpu("host", gib=9, kind=DeviceKind.HOST)
-
-
-def test_where_the_host_is_short_the_refusal_is_about_the_host():
-    account = ledger(gpu(gib=8), HOST)
-    refusal = plan(ask(spec("new", gib=7, host_gib=10)), account)
-    assert refusal.code is RefusalCode.DOES_NOT_FIT
-    assert "needs 10240 MB of host's RAM beside its GPU" in refusal.detail
-    assert "the most that can be had there is 9216 MB" in refusal.detail
-    assert (refusal.needed_bytes, refusal.available_bytes) == (10 * GiB, 9 * GiB)
-    assert (refusal.room_bytes, refusal.host_room_bytes) == (8 * GiB, 9 * GiB)
-    assert refusal.short_beside == "host"
-
-
-def test_where_the_gpu_is_short_the_refusal_is_about_the_gpu():
-    refusal = plan(ask(spec("new", gib=9, host_gib=10)), ledger(gpu(gib=8), HOST))
-    assert "needs 9216 MB; the most that can be had on an empty device is 8192 MB" in refusal.detail
-    assert (refusal.host_room_bytes, refusal.short_beside) == (9 * GiB, None)
-
-
-def test_where_the_host_is_full_for_now_whoever_fills_it_is_in_the_way():
-    busy = resident("busy", gib=5, on="host", leases=1)
-    refusal = plan(ask(spec("new", gib=7, host_gib=6)), ledger(gpu(gib=8), HOST, busy))
-    assert refusal.code is RefusalCode.NO_ROOM
-    assert (
-        "needs 6144 MB of host's RAM beside its GPU and 4096 MB can be used now" in refusal.detail
-    )
-    assert [each.model for each in refusal.blockers] == ["busy"]
-    assert (refusal.short_beside, refusal.host_room_bytes) == ("host", 4 * GiB)
-
-
-def test_on_the_host_itself_there_is_nothing_beside():
-    refusal = plan(ask(spec("new", gib=7, host_gib=6)), ledger(HOST))
-    assert "needs 13312 MB; the most" in refusal.detail
-    assert (refusal.host_room_bytes, refusal.short_beside) == (None, None)
 
 
 # --- with less ---------------------------------------------------------------------------------

@@ -1,0 +1,33 @@
+"""What is asked of the planner: a wish, and the moment."""
+
+from dataclasses import dataclass
+
+from orchestrator.core.room.eviction import Policy, Stance, Urgency, least_regretted, stance
+from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.rules import Rules
+from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A wish, and everything about the moment that is not in the ledger."""
+
+    spec: ModelSpec
+    urgency: Urgency
+    rules: Rules
+    now_s: float
+    pinned: frozenset[ModelName] = frozenset()
+    silent: frozenset[ServiceName] = frozenset()  # whose runtime does not answer: cannot be stopped
+    policy: Policy = least_regretted
+    evicts: bool = True  # False: only into room that is free anyway
+
+    def stance(self, resident: Resident) -> Stance:
+        """What the resident answers to this wish."""
+        return stance(
+            resident,
+            self.urgency,
+            self.rules,
+            self.now_s,
+            pinned=resident.name in self.pinned,
+            silent=resident.spec.service in self.silent,
+        )
