@@ -62,7 +62,7 @@ def real():
     }
     return daemon(
         {"a0": smollm, "b0": smollm | {"context_size": 2304}},
-        devices={"source": "host", "sample_interval_s": 2.0, "budget_mb": 450, "fake": []},
+        devices={"source": "host", "sample_interval_s": 2.0, "budget_mb": 300, "fake": []},
         services={"local": {"engine": "xllamacpp", "runtime": "process"}},
     )
 
@@ -98,15 +98,16 @@ async def take_turns(at: Daemon, pair: int, tries: int, rng: random.Random) -> C
             await asyncio.sleep(age_s)
             if request.done():
                 outcomes["over before"] += 1
-            endpoint = await load(http, other)
+            endpoint = await load(http, other, evicting=there)
             outcomes[f"{await request}, {'stream' if stream else 'at once'}"] += 1
             there, other = other, there
     return outcomes
 
 
-async def load(http: httpx.AsyncClient, name: str) -> str:
+async def load(http: httpx.AsyncClient, name: str, evicting: str | None = None) -> str:
     answer = await http.post("/models/load", json={"model": name})
     answer.raise_for_status()
+    assert evicting is None or answer.json()["evicted"] == [evicting], answer.text
     return str(answer.json()["endpoint"])
 
 
@@ -138,7 +139,7 @@ def ends(at: Daemon) -> list[float]:
         (server,) = at.servers(there)
         with ThreadPoolExecutor(1) as pool:
             ended = pool.submit(ended_at, os.pidfd_open(server.pid))
-            at.load(other)
+            assert at.load(other)["evicted"] == [there]
             answered = at.decisions("evict", there)[-1]["at"]
             times_s.append(ended.result() - datetime.fromisoformat(answered).timestamp())
     return times_s

@@ -270,6 +270,8 @@ def config(words: argparse.Namespace) -> int:
         return MISUSED
     models, services = len(checked.models), len(checked.services)
     say(f"{words.file} is right: models: {models}, services: {services}.")
+    if doubt := checked.scheduling.doubt():
+        say(f"Note: {doubt}")
     return DONE
 
 

@@ -166,7 +166,7 @@ class SchedulingSettings:
     """How long a newcomer keeps its place against equals."""
     drain_timeout_s: Seconds = 120
     """How long a victim's running requests may take before the plan is reconsidered."""
-    protect_idle_s: Seconds = 300
+    protect_idle_s: Seconds = 180
     """How long an idle resident is safe from requests of lower priority."""
     queue_length_max: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     release_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30
@@ -180,6 +180,19 @@ class SchedulingSettings:
     """How long a start may take; it pauses while the log or the bytes still move."""
     stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 10
     """Between asking a server to end and killing it."""
+
+    def doubt(self) -> str:
+        """What is allowed, and hardly meant; empty if nothing is."""
+        wait_s = self.patience_s + self.drain_timeout_s + self.release_timeout_s
+        wait_s += self.min_residency_s
+        if self.protect_idle_s < wait_s:
+            return ""
+        return (
+            f"scheduling.protect_idle_s ({self.protect_idle_s:g}) is not below the {wait_s:g} s "
+            "that a caller waits (patience_s + drain_timeout_s + release_timeout_s + "
+            "min_residency_s): a request of lower priority is refused at once while a more "
+            "important model was just used."
+        )
 
     @property
     def rules(self) -> Rules:

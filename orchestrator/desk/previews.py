@@ -73,6 +73,7 @@ class Previews:
                 pinned=frozenset(state.pinned),
                 silent=frozenset(state.silent),
                 policy=state.policy,
+                leases_end=state.leases_end_s,
             ),
             state.ledger,
         )

@@ -12,13 +12,14 @@ from orchestrator.core.life.queue import Line
 from orchestrator.core.life.setbacks import give_up, out_of_memory_for_good
 from orchestrator.core.life.state import Reservation, State
 from orchestrator.core.room.eviction import Urgency
-from orchestrator.core.room.explanation import explain
+from orchestrator.core.room.explanation import explain, hopeless
 from orchestrator.core.room.planner import Plan, find, fitting, out_of_reach
 from orchestrator.core.room.question import Question
 from orchestrator.core.values.failures import Breaker
 from orchestrator.core.values.messages import (
     Decide,
     DecisionKind,
+    Deny,
     Effect,
     Learn,
     Load,
@@ -123,6 +124,7 @@ def question(state: State, line: Line, now_s: float) -> Question:
         pinned=frozenset(state.pinned),
         silent=frozenset(state.silent),
         policy=state.policy,
+        leases_end=state.leases_end_s,
         evicts=line.evicts,
     )
 
@@ -139,6 +141,8 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     if line.spec.footprint.unknown:
         return check_first(line)
     asked = question(state, line, now_s)
+    if line.evicts and line.last.ends_by_s < line.earliest_s:
+        line.explained = False  # it came meanwhile, and does not wait so long
     if line.explained and out_of_reach(asked, state.ledger):
         return []
     found = find(asked, state.ledger)
@@ -155,7 +159,32 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
         return effects + _place(state, line, now_s)
     if refusal.lasting and line.model in state.retried:
         return out_of_memory_for_good(state, line, now_s)
-    return deny_line(state, line, refusal) if refusal.lasting else []
+    if refusal.lasting:
+        return deny_line(state, line, refusal)
+    line.earliest_s = refusal.earliest_s
+    return _deny_hopeless(state, line, refusal, now_s)
+
+
+def _deny_hopeless(state: State, line: Line, refusal: Refusal, now_s: float) -> list[Effect]:
+    """Callers whose wait ends before there can be room hear so now."""
+    ending = [wish for wish in line.wishes.values() if wish.ends_by_s < refusal.earliest_s]
+    if not ending or not line.evicts:
+        return []
+    said = hopeless(refusal, line.model, now_s)
+    effects: list[Effect] = [
+        Decide(
+            kind=DecisionKind.REFUSE,
+            model=line.model,
+            text=said.detail,
+            why=said.code,
+            remedy=said.remedy,
+        )
+    ]
+    for wish in ending:
+        state.queue.remove(wish.request.ticket)
+        effects.append(Deny(wish.request.ticket, said))
+    state.ledger.touch()
+    return effects
 
 
 def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect]:

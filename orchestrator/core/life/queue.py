@@ -31,6 +31,7 @@ class Line:
         self.model = model
         self.wishes: dict[Ticket, Wish] = {}
         self.explained = False  # whether it was told already why it waits
+        self.earliest_s = 0.0  # there is no room before that, as it was explained
         self.check_began = False
         self.checked = False  # whether it could start, as far as its files tell
         self.bringing = ""  # what it needs and is on its way here, in words
@@ -57,6 +58,10 @@ class Line:
     @property
     def first(self) -> Wish:
         return next(iter(self.wishes.values()))
+
+    @property
+    def last(self) -> Wish:
+        return next(reversed(self.wishes.values()))
 
     @property
     def spec(self) -> ModelSpec:

@@ -144,6 +144,12 @@ class State:
     def leases_on(self, instance: InstanceId) -> Iterator[Lease]:
         return (lease for lease in self.leases.values() if lease.instance == instance)
 
+    def leases_end_s(self, instance: InstanceId) -> float | None:
+        """When all leases on it will have run out, unless they are renewed; None: not known."""
+        ends = [lease.expires_s for lease in self.leases_on(instance)]
+        known = [end_s for end_s in ends if end_s is not None]
+        return max(known) if known and len(known) == len(ends) else None
+
     def add_lease(self, lease: Lease, resident: Resident) -> list[Effect]:
         known = lease.id in self.leases
         self.leases[lease.id] = lease

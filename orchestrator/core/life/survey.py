@@ -28,26 +28,32 @@ def survey(state: State, now_s: float) -> Snapshot:
 
 
 def _waiting(state: State, line: Line, position: int, now_s: float) -> Waiting:
+    waits_for, possible_s = _waits_for(state, line, position, now_s)
     return Waiting(
         model=line.model,
         priority=line.priority,
         callers=sum(1 for wish in line.wishes.values() if not wish.restores),
         waited_s=now_s - line.arrived_s,
         bound_s=line.first.ends_by_s - line.arrived_s,
-        waits_for=_waits_for(state, line, position, now_s),
+        waits_for=waits_for,
+        possible_s=possible_s,
     )
 
 
-def _waits_for(state: State, line: Line, position: int, now_s: float) -> str:
+def _waits_for(state: State, line: Line, position: int, now_s: float) -> tuple[str, float | None]:
+    """In words, and until when, if that is known."""
     resident = state.ledger.resident(line.model)
     if resident is not None:
-        return _waits_for_resident(state, resident)
+        ready_s = resident.state_since_s + resident.spec.load_s
+        loads = resident.state is ResidentState.LOADING and ready_s > now_s
+        return _waits_for_resident(state, resident), ready_s if loads else None
     if line.check_began and not line.checked:
-        return line.bringing or "its files to be looked at"
+        return line.bringing or "its files to be looked at", None
     if position >= LINES_EXPLAINED_MAX:
-        return "those before it in the queue"
+        return "those before it in the queue", None
     due = " It is due: those in its way drain." if is_due(state, line, now_s) else ""
-    return explain(question(state, line, now_s), state.ledger).detail + due
+    refusal = explain(question(state, line, now_s), state.ledger)
+    return refusal.detail + due, refusal.possible_s
 
 
 def _waits_for_resident(state: State, resident: Resident) -> str:

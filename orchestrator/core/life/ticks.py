@@ -15,6 +15,7 @@ from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
 
 TICK_LATE_S = 2.0  # ticks come at least every second: a later one means that we were stopped
 FORGIVEN_AFTER_S = 60.0  # a model that has served so long is no longer under suspicion
+LINES_EXPLAINED_MAX = 16  # of those who wait, at each tick
 GRACE_S_MAX = 60.0  # what a stopped daemon grants at most to renewals that wait in its sockets
 
 
@@ -27,6 +28,7 @@ def tick(state: State, now_s: float) -> list[Effect]:
         _forget_idle_time(state, now_s, gap_s)
     effects = _expire_leases(state, now_s)
     effects += _refuse_overdue(state, now_s)
+    _explain_again(state)
     _forgive(state, now_s)
     effects += _let_idle_go(state, now_s)
     effects += drains.end_overdue_looks(state, now_s)
@@ -131,6 +133,13 @@ def _refuse_overdue(state: State, now_s: float) -> list[Effect]:
         )
         effects += grants.abandon_if_unwanted(state, line.model, now_s)
     return effects
+
+
+def _explain_again(state: State) -> None:
+    """What is in the way of those who wait may stay longer than it was said."""
+    for line in state.queue.lines()[:LINES_EXPLAINED_MAX]:
+        if line.earliest_s:
+            line.explained = False
 
 
 def _forgive(state: State, now_s: float) -> None:

@@ -1,8 +1,10 @@
 """Why there is no plan, in words and numbers (R17)."""
 
+import math
 from dataclasses import replace
 
 from orchestrator.core.room.eviction import YIELDS, Yielding, say
+from orchestrator.core.room.instants import Ends, ends, possible_at, when
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.room.placement import (
     host_beside,
@@ -12,7 +14,8 @@ from orchestrator.core.room.placement import (
 )
 from orchestrator.core.room.question import Question
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
-from orchestrator.core.values.specs import ModelSpec
+from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.vram import DeviceId, DeviceKind, to_mb
 
 BLOCKERS_NAMED_MAX = 16  # an answer is read by people
@@ -37,6 +40,10 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
     if short is not None and host_room is not None:
         needed, available, looked_at = beside, host_room, [short]
         of_what = f" of {short}'s RAM beside its GPU"
+    possible = possible_at(question, ledger)
+    soon = ""
+    if possible.known_s is not None and possible.known_s > question.now_s:
+        soon = f" There can be room {when(possible.known_s, question.now_s)}."
     blockers = [blocker for device in looked_at for blocker in _blockers(question, ledger, device)]
     foreign = sum(ledger.foreign_bytes(device) for device in looked_at)
     named = ", ".join(
@@ -45,7 +52,7 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
     return Refusal(
         code=RefusalCode.NO_ROOM,
         detail=f"{spec.name} needs {to_mb(needed)} MB{of_what} and {to_mb(available)} MB can be "
-        f"used now; in the way: {named or 'bytes on their way back from the driver'}.",
+        f"used now; in the way: {named or 'bytes on their way back from the driver'}.{soon}",
         remedy=_remedy(blockers),
         needed_bytes=needed,
         available_bytes=available,
@@ -54,9 +61,31 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
         host_room_bytes=host_room,
         short_beside=short,
         blockers=tuple(blockers[:BLOCKERS_NAMED_MAX]),
-        retry_after_s=question.rules.min_residency_s or 1.0,
+        retry_after_s=_retry_after_s(question, possible),
+        possible_s=possible.known_s,
+        earliest_s=possible.earliest_s,
         lasting=_barred_for_good(question, ledger, devices),
     )
+
+
+def hopeless(refusal: Refusal, model: ModelName, now_s: float) -> Refusal:
+    """The same, for callers who do not wait until there can be room."""
+    at_s = refusal.earliest_s
+    return replace(
+        refusal,
+        detail=f"{refusal.detail} No caller of {model} waits so long: there is no room before "
+        f"{when(at_s, now_s)}.",
+        remedy=f"Retry then, or unload what is in the way. {refusal.remedy}",
+        retry_after_s=at_s - now_s,
+        possible_s=refusal.possible_s or at_s,
+    )
+
+
+def _retry_after_s(question: Question, possible: Ends) -> float:
+    """When it is known, or cannot be sooner; else as often as things change."""
+    at_s = possible.earliest_s if possible.known_s is None else possible.known_s
+    usual_s = question.rules.min_residency_s or 1.0
+    return max(at_s - question.now_s, 1.0) if question.now_s < at_s < math.inf else usual_s
 
 
 def _never(
@@ -155,20 +184,28 @@ def _blockers(question: Question, ledger: Ledger, device: DeviceId) -> list[Bloc
     for resident in ledger.on(device):
         taken = question.stance(resident)
         if YIELDS[taken] in (Yielding.NO, Yielding.NEVER):
-            found.append(
-                Blocker(
-                    device=device,
-                    held_bytes=ledger.occupied_bytes(resident, device),
-                    why=say(taken, resident, question.now_s),
-                    model=resident.name,
-                    lasting=YIELDS[taken] is Yielding.NEVER,
-                )
-            )
+            found.append(_blocker(question, ledger, device, resident))
     if (foreign := ledger.foreign_bytes(device)) and ledger.foreign_matters(device):
         found.append(
             Blocker(device=device, held_bytes=foreign, why=f"they hold {to_mb(foreign)} MB")
         )
     return sorted(found, key=lambda blocker: -blocker.held_bytes)
+
+
+def _blocker(question: Question, ledger: Ledger, device: DeviceId, resident: Resident) -> Blocker:
+    taken, now_s = question.stance(resident), question.now_s
+    ends_s = ends(question, resident).known_s
+    why = say(taken, resident, now_s)
+    if ends_s is not None and ends_s > now_s:
+        why += f"; it can leave {when(ends_s, now_s)}"
+    return Blocker(
+        device=device,
+        held_bytes=ledger.occupied_bytes(resident, device),
+        why=why,
+        model=resident.name,
+        lasting=YIELDS[taken] is Yielding.NEVER,
+        ends_s=ends_s,
+    )
 
 
 def _remedy(blockers: list[Blocker]) -> str:

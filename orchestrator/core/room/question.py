@@ -1,9 +1,10 @@
 """What is asked of the planner: a wish, and the moment."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from orchestrator.core.room.eviction import Policy, Stance, Urgency, least_regretted, stance
-from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.residents import InstanceId, Resident
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 
@@ -19,6 +20,8 @@ class Question:
     pinned: frozenset[ModelName] = frozenset()
     silent: frozenset[ServiceName] = frozenset()  # whose runtime does not answer: cannot be stopped
     policy: Policy = least_regretted
+    # When the leases on a resident will have run out; None: one of them has no end.
+    leases_end: Callable[[InstanceId], float | None] = field(default=lambda _: None, compare=False)
     evicts: bool = True  # False: only into room that is free anyway
 
     def stance(self, resident: Resident) -> Stance:

@@ -34,6 +34,7 @@ class Blocker:
     why: str
     model: ModelName | None = None  # None: not ours
     lasting: bool = False  # will not go away by waiting: a pin
+    ends_s: float | None = None  # the instant at which it will have ended, if that is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class Refusal:
     short_beside: DeviceId | None = None  # the host, if the numbers are about its RAM
     blockers: tuple[Blocker, ...] = ()
     retry_after_s: float | None = None
+    possible_s: float | None = None  # the instant at which there will be room, if that is known
+    earliest_s: float = 0.0  # and the one before which there will be none
     failure: Failure | None = None
     lasting: bool = True  # waiting will not help
     # Changed settings of the same order that would do; previews add them where they can be told.

@@ -178,9 +178,10 @@ class Resident:
 
     def resists(self, newcomer: ModelName, now_s: float) -> bool:
         """Whether a drain for that model was in vain a short time ago and would be again."""
-        return self.in_use and any(
-            model == newcomer and now_s < until_s for model, until_s in self.resisted
-        )
+        return self.in_use and now_s < self.resists_until_s(newcomer)
+
+    def resists_until_s(self, newcomer: ModelName) -> float:
+        return next((until_s for model, until_s in self.resisted if model == newcomer), 0.0)
 
     def serves(self, spec: ModelSpec) -> bool:
         """Whether the running server is what is asked for; a larger context does as well."""

@@ -11,7 +11,7 @@ class Rules:
     patience_loads: float = 10.0  # or so many load times, if that is more (R6)
     min_residency_s: float = 10.0
     drain_timeout_s: float = 120.0
-    protect_idle_s: float = 300.0
+    protect_idle_s: float = 180.0  # below the longest wait, or its callers were all refused
     release_timeout_s: float = 30.0  # the driver's usual lag is 0.5 to 1.5 s
     queue_length_max: int = 1000
     restore_victims: bool = True

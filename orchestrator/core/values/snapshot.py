@@ -31,6 +31,7 @@ class Waiting:
     waited_s: float
     bound_s: float  # after so many seconds of waiting it is granted or refused
     waits_for: str
+    possible_s: float | None = None  # the instant at which that will have ended, if it is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.values.vram import to_mb
+from orchestrator.web.wire.instants import instant, instant_or_none
 
 RETRY_AFTER_S_DEFAULT = 5.0  # what n8n waits at most between two tries
 ECHO_CHARS_MAX = 120  # of what a caller sent, quoted back to it
@@ -119,6 +120,8 @@ def error_of(refusal: Refusal, *, operation_id: str | None = None) -> ErrorAnswe
     ):
         if size is not None:
             members[name] = to_mb(size)
+    if refusal.possible_s is not None:
+        members["possible_at"] = instant(refusal.possible_s)
     if refusal.blockers:
         members["blockers"] = [_blocker(blocker) for blocker in refusal.blockers]
     if refusal.suggestions:
@@ -146,6 +149,7 @@ def _blocker(blocker: Blocker) -> Mapping[str, object]:
         "held_mb": to_mb(blocker.held_bytes),
         "why": blocker.why,
         "lasting": blocker.lasting,
+        "possible_at": instant_or_none(blocker.ends_s),
     }
 
 

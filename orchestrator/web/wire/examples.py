@@ -28,7 +28,7 @@ from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceSt
 from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
 from orchestrator.ports import DecisionRecord, Operation, OperationState
-from orchestrator.web.wire import happenings, models, shapes, shaping
+from orchestrator.web.wire import happenings, instants, models, shapes, shaping
 from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_body, error_of
 
 # --- the sample ----------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_body
 LOADED_AT = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 LOADED_S = LOADED_AT.timestamp()
 NOW_S = LOADED_S + 72
-AT = shaping.moment(LOADED_AT)
+AT = instants.moment(LOADED_AT)
 GPU = DeviceId("GPU-6a1f7c52-1111-2222-3333-444455556666")
 HOST: frozenset[DeviceId] = frozenset()
 

@@ -4,7 +4,7 @@ from orchestrator.conductor.history import Span
 from orchestrator.core.values.vram import to_mb
 from orchestrator.ports import DecisionRecord
 from orchestrator.web.wire import shapes
-from orchestrator.web.wire.shaping import instant, instant_or_none, moment
+from orchestrator.web.wire.instants import instant, instant_or_none, moment
 
 
 def decision(record: DecisionRecord) -> shapes.Decision:

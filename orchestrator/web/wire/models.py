@@ -13,10 +13,10 @@ from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.vram import DeviceKind, to_mb
 from orchestrator.web.wire import shapes
 from orchestrator.web.wire.error_answers import encode
+from orchestrator.web.wire.instants import instant_or_none
 from orchestrator.web.wire.shaping import (
     LOADED_STATUS,
     host_devices,
-    instant_or_none,
     loaded,
     residents_by_name,
     serving_of,

@@ -91,6 +91,7 @@ class Waiter(TypedDict):
     waited_seconds: float
     bound_seconds: float
     waits_for: str
+    possible_at: str | None
 
 
 class Status(Figures):
@@ -159,6 +160,7 @@ class RefusalShape(TypedDict):
     needed_mb: NotRequired[int]
     available_mb: NotRequired[int]
     foreign_mb: NotRequired[int]
+    possible_at: NotRequired[str]
     blockers: NotRequired[list[dict[str, object]]]
     retry_after_seconds: NotRequired[float]
     suggestions: NotRequired[list[Suggestion]]
@@ -374,6 +376,7 @@ class ErrorBody(TypedDict):
     needed_mb: NotRequired[int]
     available_mb: NotRequired[int]
     foreign_mb: NotRequired[int]
+    possible_at: NotRequired[str]
     blockers: NotRequired[list[dict[str, object]]]
     retry_after_seconds: NotRequired[int]
     operation_id: NotRequired[str]

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from datetime import UTC, datetime
 from typing import cast
 
 from orchestrator.catalogue.sizing import Appraisal
@@ -18,6 +17,7 @@ from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
 from orchestrator.ports import Operation
 from orchestrator.web.wire import shapes
 from orchestrator.web.wire.error_answers import error_of
+from orchestrator.web.wire.instants import instant, instant_or_none, moment
 
 _S = ResidentState
 LOADED_STATUS: Mapping[ResidentState, shapes.LoadedStatus] = {
@@ -30,19 +30,6 @@ LOADED_STATUS: Mapping[ResidentState, shapes.LoadedStatus] = {
     _S.STUCK: "stuck",
 }
 _SERVING = tuple(field.name for field in fields(Serving))
-
-
-def instant(at_s: float) -> str:
-    at = datetime.fromtimestamp(at_s, UTC)
-    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
-def instant_or_none(at_s: float | None) -> str | None:
-    return None if at_s is None else instant(at_s)
-
-
-def moment(at: datetime) -> str:
-    return instant(at.timestamp())
 
 
 def mb(size_bytes: int | None) -> int | None:
@@ -207,6 +194,7 @@ def _waiter(waiting: Waiting) -> shapes.Waiter:
         "waited_seconds": round(waiting.waited_s, 3),
         "bound_seconds": round(waiting.bound_s, 3),
         "waits_for": waiting.waits_for,
+        "possible_at": instant_or_none(waiting.possible_s),
     }
 
 

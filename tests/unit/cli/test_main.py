@@ -135,6 +135,16 @@ def test_wrong_usage_is_2(words, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
+def test_config_check_notes_a_protection_that_outlasts_every_wait(tmp_path, capsys):
+    file = tmp_path / "c.yaml"
+    for protect_s, noted in ((219, False), (220, True)):
+        file.write_text(
+            f"scheduling: {{protect_idle_s: {protect_s}}}\nmodels: {{}}\nservices: {{}}\n"
+        )
+        assert main(["config", "check", str(file)]) == 0
+        assert ("protect_idle_s (220) is not below the 220 s" in capsys.readouterr().out) is noted
+
+
 def test_config_check_says_what_is_right_and_what_is_wrong(tmp_path, capsys):
     file = tmp_path / "o.yaml"
     file.write_text("services: {a: {engine: fake}}\nmodels: {m: {service: a, vram_mb: 1}}\n")

@@ -437,7 +437,13 @@ def test_after_a_switch_the_newcomer_keeps_its_place():
 
 
 def test_every_ticket_ends_within_its_bound():
-    play = Play(patience_s=60, drain_timeout_s=30, release_timeout_s=5, min_residency_s=0)
+    play = Play(
+        patience_s=60,
+        drain_timeout_s=30,
+        release_timeout_s=5,
+        min_residency_s=0,
+        protect_idle_s=0,  # so that there is hope until the end
+    )
     play.bring_up(1, A, priority=9)
     play.request(2, B)
     bound_s = play.survey().queue[0].bound_s

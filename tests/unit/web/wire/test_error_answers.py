@@ -63,7 +63,7 @@ def test_every_429_and_503_says_when_to_come_back(code):
 
 
 def test_refusal_carries_its_numbers():
-    blocker = Blocker(device="fake-0", model="b", held_bytes=5 * MiB, why="in use", lasting=True)
+    blocker = Blocker(device="fake-0", model="b", held_bytes=5 * MiB, why="in use", ends_s=600.0)
     refusal = Refusal(
         code=RefusalCode.NO_ROOM,
         detail="a needs room.",
@@ -73,6 +73,7 @@ def test_refusal_carries_its_numbers():
         foreign_bytes=3 * MiB,
         blockers=(blocker,),
         retry_after_s=9.5,
+        possible_s=61.5,
     )
     assert error_body(error_of(refusal, operation_id="op-1"), "/models/load") == {
         "type": "urn:vram-orchestrator:no_room",
@@ -86,8 +87,16 @@ def test_refusal_carries_its_numbers():
         "available_mb": 0,
         "foreign_mb": 3,
         "blockers": [
-            {"device": "fake-0", "model": "b", "held_mb": 5, "why": "in use", "lasting": True}
+            {
+                "device": "fake-0",
+                "model": "b",
+                "held_mb": 5,
+                "why": "in use",
+                "lasting": False,
+                "possible_at": "1970-01-01T00:10:00.000Z",
+            }
         ],
+        "possible_at": "1970-01-01T00:01:01.500Z",
         "operation_id": "op-1",
         "retry_after_seconds": 10,
         "error": {

@@ -146,7 +146,13 @@ def test_life_that_comes_hides_the_one_that_leaves():
 
 def test_queue_is_shown():
     waiting = Waiting(
-        model="b", priority=5, callers=3, waited_s=1.23456, bound_s=187.0, waits_for="a drains"
+        model="b",
+        priority=5,
+        callers=3,
+        waited_s=1.23456,
+        bound_s=187.0,
+        waits_for="a drains",
+        possible_s=77,
     )
     assert shaping.status(snapshot(queue=(waiting,)))["queue"] == [
         {
@@ -156,6 +162,7 @@ def test_queue_is_shown():
             "waited_seconds": 1.235,
             "bound_seconds": 187.0,
             "waits_for": "a drains",
+            "possible_at": "1970-01-01T00:01:17.000Z",
         }
     ]
 

@@ -1,0 +1,55 @@
+"""Wishes that would wait in vain; the rest of how residents come is played in test_scheduler.py."""
+
+import pytest
+
+from orchestrator.core.life.ticks import TICK_LATE_S
+from orchestrator.core.values.messages import Deny, Ticked
+from orchestrator.core.values.refusals import RefusalCode
+from tests.factories import gpu, request, resident, scheduler, spec
+
+VIP = resident("vip", gib=20, priority=10, used_s=999, leases=0)
+NEW = spec("new", gib=20, priority=5)
+
+
+def denied(effects):
+    return [effect for effect in effects if isinstance(effect, Deny)]
+
+
+def test_wish_that_cannot_be_met_in_time_is_refused_at_once():
+    """`wan2.1-14b` after `qwen3-vl-30b` was used: 222 s of waiting, then 503, retry in 10."""
+    play = scheduler(gpu(gib=24), VIP, NEW, changes={"protect_idle_s": 300})
+    (deny,) = denied(play.handle(request(1, NEW), now_s=1222.0 - 200))
+    refusal = deny.refusal
+    assert refusal.code is RefusalCode.NO_ROOM
+    assert refusal.retry_after_s == pytest.approx(277)
+    assert refusal.possible_s == pytest.approx(1299)
+    assert "it can leave in 277 s, at 00:21:39 UTC" in refusal.detail
+    assert "No caller of new waits so long" in refusal.detail
+
+
+def test_wish_that_can_be_met_in_time_waits():
+    play = scheduler(gpu(gib=24), VIP, NEW, changes={"protect_idle_s": 60})
+    assert denied(play.handle(request(1, NEW), now_s=1000.0)) == []
+    assert len(play.state.queue) == 1
+
+
+def test_callers_own_patience_counts():
+    play = scheduler(gpu(gib=24), VIP, NEW, changes={"protect_idle_s": 60})
+    effects = play.handle(request(1, NEW), now_s=1000.0)
+    effects += play.handle(request(2, NEW, deadline_s=1010.0), now_s=1001.0)
+    assert [each.ticket for each in denied(effects)] == [2], "the other one waits on"
+    assert [wish.request.ticket for wish in play.state.queue.wishes()] == [1]
+
+
+def test_wish_is_refused_as_soon_as_it_waits_in_vain():
+    """The more important model is used again and again: each time it stays a minute more."""
+    busy = resident("vip", gib=20, priority=10, used_s=999, leases=1)
+    play = scheduler(gpu(gib=24), busy, NEW, changes={"protect_idle_s": 60})
+    assert denied(play.handle(request(1, NEW), now_s=1000.0)) == []
+    ends_by_s = next(iter(play.state.queue.wishes())).ends_by_s
+    now_s = 1000.0
+    while not (refused := denied(play.handle(Ticked(), now_s=now_s))):
+        now_s += TICK_LATE_S / 2
+        assert now_s <= ends_by_s
+    assert now_s == pytest.approx(ends_by_s - 60, abs=TICK_LATE_S)
+    assert refused[0].refusal.retry_after_s == pytest.approx(60)
