@@ -230,11 +230,13 @@ def _overdue(moment: Moment) -> Iterator[str]:
 
 
 def _drains(moment: Moment) -> Iterator[str]:
-    """A cause to leave ends at its bound."""
+    """A cause to leave ends at its bound, or with the look that is under way then."""
     for resident in moment.state.ledger.residents:
-        if resident.state is ResidentState.DRAINING:
+        if resident.look is not None and resident.look.until_s < moment.now_s:
+            yield f"{resident.instance} is looked at, and should not be any more: {resident.look}"
+        if resident.state is ResidentState.DRAINING and resident.look is None:
             for cause in resident.leaving:
-                if cause.until_s < moment.now_s:
+                if getattr(cause, "until_s", moment.now_s) < moment.now_s:
                     yield f"{resident.instance} drains, and should not any more: {cause}"
 
 

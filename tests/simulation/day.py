@@ -18,12 +18,13 @@ from tests.simulation.people import KINDS
 from tests.simulation.troubles import TROUBLES
 from tests.simulation.virtual_time import run
 from tests.simulation.watch import Watch
-from tests.simulation.world import DEVICES, World
+from tests.simulation.world import DEVICES, Cut, World
 
 DAY_S = 400.0
 QUIET_S_MAX = 1500.0  # leases run out, stops are tried again, late bytes come back
 DOWN_S = (2.0, 20.0)
 SETTLED_LOOK_S = 5.0
+YOUNG_S = 0.02  # between the answer "idle" and the stop
 QUIET_LOOKS = 3  # by then the daemon has seen what was done behind its back
 
 
@@ -164,7 +165,7 @@ class Day:
         self.world.faults = frozenset()
         self.world.absent.clear()
         self.world.silent_since_s.clear()
-        self.world.hung_until_s.clear()
+        self.world.hung_until_s = dict.fromkeys(self.world.hung_until_s, 0.0)
         for device in DEVICES:
             self.world.set_fault(device, DeviceState.OK)
             for stranger in list(self.world.strangers[device]):
@@ -192,10 +193,20 @@ class Day:
             watch.found("end", f"nobody answered {state.unloads} {watch.tickets}")
         if self.world.complaints:
             watch.found("world", self.world.complaints[0])
+        for cut in self.world.cuts:
+            if not self._may_cut(cut):
+                watch.found("cut", f"{cut}: stopped while it was used directly")
         believed = {each.instance for each in state.ledger.residents}
         if believed != set(self.world.running):
             text = f"believed in: {sorted(believed)}; run: {sorted(self.world.running)}"
             watch.found("belief", text)
+
+
+    def _may_cut(self, cut: Cut) -> bool:
+        """By force; or it did not answer when it was asked; or the request came after that."""
+        hangs = cut.instance in self.world.hung_until_s
+        younger = cut.stopped_s - cut.used_since_s <= YOUNG_S
+        return cut.instance in self.watch.forced or hangs or younger
 
 
 def live(plan: DayPlan) -> Watch:

@@ -6,6 +6,7 @@ simulation, and then shows nothing any more.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.simulation.faults import Fault
 
 FOLDER = Path(__file__).parent / "regressions"
 TRIES_MAX = 60  # days that are lived again to make one smaller
+SHRINK_S_MAX = 90.0
 
 Finds = Callable[[DayPlan], str | None]  # which check found something on such a day
 
@@ -23,13 +25,13 @@ def shrink(plan: DayPlan, check: str, finds: Finds) -> DayPlan:
     """Fewer faults, fewer kinds of people, fewer of them, a shorter day: the same check still finds
     something.
     """
-    tries = 0
+    tries, began_s = 0, time.monotonic()
     progress = True
     while progress:
         progress = False
         for smaller in _smaller(plan):
             tries += 1
-            if tries > TRIES_MAX:
+            if tries > TRIES_MAX or time.monotonic() - began_s > SHRINK_S_MAX:
                 return plan
             if finds(smaller) == check:
                 plan, progress = smaller, True
