@@ -99,9 +99,9 @@ class Catalogue:
                 specs[name] = self.draw(name)
             elif chance < 0.3:
                 specs[name] = replace(specs[name], pinned=not specs[name].pinned)
-        for name in MODELS:
+        for name in map(ModelName, MODELS):
             if name not in specs and rng.random() < 0.7:
-                specs[ModelName(name)] = self.draw(name)
+                specs[name] = self.draw(name)
         return self.rules_changed, self._with(specs)
 
     def found(self, found: ModelSpec) -> None:

@@ -67,7 +67,6 @@ class Moment:
     now_s: float
 
 
-
 # --- what holds after every event ----------------------------------------------------------------
 
 

@@ -3,14 +3,12 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.core.values.residents import InstanceId, ResidentState
-from orchestrator.core.values.vram import DeviceId, DeviceState, GiB
-from orchestrator.errors import StartFailed
+from orchestrator.core.values.vram import DeviceState
 from tests.simulation.catalogue import Catalogue
 from tests.simulation.faults import Fault, faults_of
 from tests.simulation.life import Life
@@ -138,16 +136,13 @@ class Day:
 
     async def _keep_it_up(self) -> None:
         """Start the daemon again, each time that it has ended."""
-        number = 0
         while not self._over:
-            number += 1
             self.life = Life(
                 world=self.world,
                 catalogue=self.catalogue,
                 watch=self.watch,
                 rows=self.rows,
                 outlives=self.outlives,
-                rng=random.Random(f"{self.plan.seed}/life {number}"),
             )
             await self.life.run(lambda _: self._is_up.set())
             self._is_up.clear()
@@ -200,7 +195,6 @@ class Day:
         if believed != set(self.world.running):
             text = f"believed in: {sorted(believed)}; run: {sorted(self.world.running)}"
             watch.found("belief", text)
-
 
     def _may_cut(self, cut: Cut) -> bool:
         """By force; or it did not answer when it was asked; or the request came after that."""

@@ -6,15 +6,13 @@ nothing that the daemon would do reaches the world.
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
-from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.messages import Effect, Event, Grant, Load, Requested, ShutdownBegan
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
@@ -35,6 +33,7 @@ STOP_GRACE_S = 2.0
 LOAD_DEADLINE_S = 60.0
 STOP_ALL_S = 120.0
 DISK_SLOW_S = 3.0
+NOTES_APART = 8
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -47,6 +46,14 @@ class ConnectionLost(Exception):
 
 class _Crashed(Exception):
     pass
+
+
+@contextmanager
+def suppress_crash() -> Iterator[None]:
+    try:
+        yield
+    except* _Crashed:
+        pass
 
 
 class Disk(MemoryRegistry):
@@ -70,6 +77,15 @@ class MortalConductor(Conductor):
     """Does nothing more once its life has ended."""
 
     its_life: "Life"
+    notes = 0
+
+    def _note(self) -> None:
+        """Snapshots are a sixth of a day's time: the history hears of some changes only."""
+        self.notes += 1
+        if self.notes % NOTES_APART == 0:
+            super()._note()
+        else:
+            self._noting = None
 
     def tell(self, event: Event) -> None:
         self.its_life.step()
@@ -98,7 +114,6 @@ class Life:
         watch: Watch,
         rows: Any,
         outlives: Outlives,
-        rng: random.Random,
     ) -> None:
         self.world = world
         self.catalogue = catalogue
@@ -113,7 +128,6 @@ class Life:
         self.doomed: set[asyncio.Task[Any]] = set()  # cancelled after their grant, before they wake
         self.registry = Disk(rows, world, lambda: self.dead)
         self._outlives = outlives
-        self._rng = rng
         self.conductor: MortalConductor
 
     # --- its end -----------------------------------------------------------------------------
@@ -155,26 +169,29 @@ class Life:
     # --- its course --------------------------------------------------------------------------
 
     async def run(self, on_up: Callable[["Life"], None]) -> None:
+        """Return when it has ended. Raise what was found meanwhile."""
         memory = await self.registry.recall()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self.conductor = self._conductor(memory, tasks)
-                self.watch.life_begins(self.conductor.scheduler.state, self.world)
-                background = await self._begin(memory, tasks)
-                if not self.dead:
-                    on_up(self)
-                await self.told_to_end.wait()
-                if self.dead:
-                    raise _Crashed
-                await self._end()
-                for task in background:
-                    task.cancel()
-                self.conductor.close()
-        except* _Crashed:
-            self.conductor.close()
+        with suppress_crash():
+            await self._serve(memory, on_up)
+        self.conductor.close()
         self.watch.life_ends(crashed=self.dead)
         self.dead = True
         self.ended.set()
+
+    async def _serve(self, memory: Memory, on_up: Callable[["Life"], None]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self.conductor = self._conductor(memory, tasks)
+            self.watch.life_begins(self.conductor.scheduler.state, self.world)
+            background = await self._begin(memory, tasks)
+            if not self.dead:
+                on_up(self)
+            await self.told_to_end.wait()
+            if self.dead:
+                raise _Crashed
+            await self._end()
+            for task in background:
+                task.cancel()
+            self.conductor.close()
 
     def _conductor(self, memory: Memory, tasks: asyncio.TaskGroup) -> MortalConductor:
         ledger = WatchedLedger(self.watch)

@@ -5,9 +5,8 @@ So a day without some of them is the same day for the others, which is how a fai
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.core.life.loads import question
@@ -22,7 +21,7 @@ from orchestrator.core.values.messages import (
     Requested,
     UnloadRequested,
 )
-from orchestrator.core.values.residents import SERVING, InstanceId, ResidentState
+from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelName, ModelSpec, room_spec
 from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.errors import Denied
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from tests.simulation.day import Day
 
 GONE = (Denied, ConnectionLost, TimeoutError)
-NOW_S_MAX = 0.5
 
 
 @dataclass

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 GPUS = (DeviceId("g0"), DeviceId("g1"))
 LOOK_S = 0.05
-NEVER_S = 1e9
 
 
 async def _crash(day: "Day", rng: random.Random) -> None:

@@ -25,6 +25,7 @@ from tests.simulation.faults import RATES, Fault
 DEVICES = {DeviceId("g0"): 24 * GiB, DeviceId("g1"): 16 * GiB, DeviceId("host"): 32 * GiB}
 START_SLOW_S = 8.0
 STOP_HANG_S = 20.0
+DRIVER_S = (0.005, 0.05, 0.2)  # how long a reading takes on one day or another
 DRIVER_SLOW_S = 3.0
 UNANSWERED_S = 5.0  # what a call takes that is given up
 BRING_S = (2.0, 60.0)
@@ -72,10 +73,12 @@ class World(FakeWorld):
             fate=fate_of(faults),
             release_lag_s=(0.0, 40.0) if late else (0.0, 1.5),
         )
+        self.seed = seed
         self.faults = faults
         # Where what runs is not what was written down, its charge is a guess.
         self.guessed = faults & {Fault.STARTED_AGAIN, Fault.DISK_LOSES, Fault.TAKES_MORE}
         self._chance = random.Random(f"{seed}/chance")
+        self._driver_s = self._chance.choice(DRIVER_S)
         self.strangers: dict[DeviceId, dict[str, int]] = {device: {} for device in DEVICES}
         self.users: dict[InstanceId, list[float]] = {}  # since when they use it directly
         self.served: dict[InstanceId, int] = {}
@@ -140,11 +143,11 @@ class World(FakeWorld):
 
     async def read(self, pids: frozenset[int] | None) -> tuple[Reading, ...]:
         readings = await super().read(pids)
+        slow = self.fires(Fault.DRIVER_SLOW)
+        await asyncio.sleep(self._chance.uniform(0, DRIVER_SLOW_S) if slow else self._driver_s)
         for reading in readings:
             if reading.state is DeviceState.OK:
                 self._read_s[reading.device.id] = reading.read_s
-        if self.fires(Fault.DRIVER_SLOW):
-            await asyncio.sleep(self._chance.uniform(0, DRIVER_SLOW_S))
         return readings
 
     def decided(self, instance: InstanceId) -> None:
@@ -231,7 +234,8 @@ class Wire:
         self._world.asked_for.add(launch.instance)
         if self._world.fires(Fault.START_SLOW):
             await asyncio.sleep(self._world.draw((1.0, START_SLOW_S)))
-        return await self._unless_dead(self._inner.start(launch))
+        running: Running = await self._unless_dead(self._inner.start(launch))
+        return running
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
         try:
@@ -342,7 +346,7 @@ class Bringer:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._rng = random.Random(f"{len(world.faults)}/bringer")
+        self._rng = random.Random(f"{world.seed}/bringer")
 
     async def bring(self, spec: ModelSpec, tell: Tell) -> ModelSpec | Failure:
         if spec.hub is None:

@@ -75,6 +75,8 @@ def mutants_of(path: Path, text: str) -> Iterator[Mutant]:
             continue
         for statement in function.body:
             for node in ast.walk(statement):
+                if not isinstance(node, ast.expr | ast.stmt):
+                    continue
                 for kind, after in _changes(node):
                     begin = starts[node.lineno - 1] + node.col_offset
                     end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
@@ -90,9 +92,9 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, str]]:
             yield "comparison", f"({ast.unparse(swapped)})"
         case ast.BoolOp(op=op, values=values):
             for dropped in range(len(values)):
-                left = [one for number, one in enumerate(values) if number != dropped]
-                rest = left[0] if len(left) == 1 else ast.BoolOp(op, left)
-                yield "clause", f"({ast.unparse(rest)})"
+                kept = [one for number, one in enumerate(values) if number != dropped]
+                clauses = kept[0] if len(kept) == 1 else ast.BoolOp(op, kept)
+                yield "clause", f"({ast.unparse(clauses)})"
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             yield "negation", f"({ast.unparse(operand)})"
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _TURNED:
