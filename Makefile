@@ -20,7 +20,7 @@ TOGETHER := $(MAKE) --no-print-directory --jobs=2 --output-sync=line
 compile := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run setup test check lint quick thorough waiting one seed format lock fuzz bench docs references clean
+.PHONY: help run setup test check lint quick thorough waiting one seed simulate mutants format lock fuzz bench docs references clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
@@ -28,6 +28,8 @@ help:
 	@echo "make lint                                format, lint, types, imports; make format mends the first two"
 	@echo "make one T=tests/…/test_x.py::test_y     one test, one file or one folder"
 	@echo "make seed N=17                           one day of the simulation, by its seed"
+	@echo "make simulate [EVENTS=1000000] [SEED=1]  days of the simulation, until so many events were seen"
+	@echo "make mutants [SEED=1] [COUNT=60]         small mistakes put into the core: which do the tests miss?"
 	@echo "make check                               lint, then unit tests and simulation"
 	@echo "make test                                check, then contracts and scenarios: all that can run here"
 	@echo "make fuzz [TARGET=gguf] [SECONDS=20]     inputs nobody would write, against what reads inputs"
@@ -63,6 +65,12 @@ one: $(READY)
 seed: $(READY)
 	$(if $(N),,$(error say which: make seed N=17))
 	$(BIN)/pytest -q 'tests/simulation/test_busy_day.py::test_busy_day[$(N)]'
+
+simulate: $(READY)
+	$(BIN)/python -m tests.simulation --events $(or $(EVENTS),1000000) --seed $(or $(SEED),1) --jobs $(JOBS)
+
+mutants: $(READY)
+	$(BIN)/python -m tests.tools.mutants --count $(or $(COUNT),60) --seed $(or $(SEED),1) --jobs $(JOBS)
 
 check: $(READY)
 	+$(TOGETHER) lint quick
