@@ -1,7 +1,9 @@
 """The shortest way to say a situation. Defaults are dull on purpose."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from orchestrator.config.sections import SchedulingSettings
 from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.room.eviction import Policy, Urgency, least_recently_used
@@ -143,7 +145,8 @@ def holding(reading: Reading, residents: list[Resident]) -> Reading:
 
 
 def rules(**changes: object) -> Rules:
-    return Rules(**{"restore_victims": False, **changes})  # type: ignore[arg-type]
+    """As the configuration ships them, but for what a test is about."""
+    return replace(SchedulingSettings().rules, **changes)  # type: ignore[arg-type]
 
 
 def scheduler(
@@ -155,7 +158,7 @@ def scheduler(
     specs = {part.name: part for part in parts if isinstance(part, ModelSpec)}
     account = ledger(*(part for part in parts if not isinstance(part, ModelSpec)))
     kind = IdleServers if servers_answer else CheckedScheduler
-    made = kind(specs, account, rules(**(changes or {})), least_recently_used)
+    made = kind(specs, account, rules(**(changes or {})))
     for part in parts:
         if isinstance(part, Resident):
             for number in range(part.lease_count):

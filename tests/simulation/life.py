@@ -13,7 +13,15 @@ from typing import Any, TypeVar
 from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
-from orchestrator.core.values.messages import Effect, Event, Grant, Load, Requested, ShutdownBegan
+from orchestrator.core.values.messages import (
+    Decide,
+    Effect,
+    Event,
+    Grant,
+    Load,
+    Requested,
+    ShutdownBegan,
+)
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.daemon.adoption import recover, take_back
@@ -99,6 +107,10 @@ class MortalConductor(Conductor):
                 self.its_life.world.decided(effect.resident.instance)
             super()._perform(effect)
             self.its_life.doom(effect)
+
+    def say(self, decision: Decide) -> None:
+        self.its_life.watch.decisions[decision.kind] += 1
+        super().say(decision)
 
     def wish(self, wanted: Requested) -> asyncio.Future[Grant]:
         self.its_life.callers[wanted.ticket] = asyncio.current_task()

@@ -9,7 +9,6 @@ from orchestrator.core.life.state import State
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.messages import (
     Bringing,
-    Decide,
     Deny,
     Effect,
     Event,
@@ -54,7 +53,7 @@ class Watch:
     effects: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     decisions: Counter[str] = field(default_factory=Counter)
-    moves: Counter[tuple[str, str]] = field(default_factory=Counter)
+    moves: Counter[str] = field(default_factory=Counter)
     findings: list[tuple[str, str]] = field(default_factory=list)  # which check, and what it says
     tickets: dict[Ticket, Open] = field(default_factory=dict)
     forced: set[InstanceId] = field(default_factory=set)
@@ -123,8 +122,6 @@ class Watch:
             self.effects[type(effect).__name__] += 1
             if isinstance(effect, Deny):
                 self.refusals[effect.refusal.code] += 1
-            elif isinstance(effect, Decide):
-                self.decisions[effect.kind] += 1
             elif isinstance(effect, Evict) and effect.force:
                 self.forced.add(effect.resident.instance)
         moment = Moment(self, before, state, event, effects, now_s)
@@ -142,7 +139,7 @@ class Watch:
                 self.found(standing[text].strip("_"), f"{text}, for {ticks} ticks")
 
     def moved(self, before: Resident, after: Resident) -> None:
-        self.moves[before.state.name, after.state.name] += 1
+        self.moves[f"{before.state}-{after.state}"] += 1
         if after.state not in TRANSITIONS[before.state] and not self.recovering:
             self.found("transitions", f"{after.instance} went from {before.state} to {after.state}")
 

@@ -52,11 +52,11 @@ def fate_of(faults: frozenset[Fault]) -> Fate:
         stop_s=(0.05, 2.5),
         start_fails=max(chance(Fault.START_FAILS, 0.1), chance(Fault.RUNS_OUT, 0.15)),
         start_reasons=(*(reasons if Fault.START_FAILS in faults else ()), *runs_out * 2) or reasons,
-        never_ready=chance(Fault.NEVER_READY, 0.05),
+        never_ready=chance(Fault.NEVER_READY, 0.2),
         dies=chance(Fault.DIES, 0.2),
         dies_after_s=(0.5, 100.0),
-        stop_fails=chance(Fault.STOP_FAILS, 0.08),
-        stop_hangs=chance(Fault.STOP_HANGS, 0.08),
+        stop_fails=chance(Fault.STOP_FAILS, 0.2),
+        stop_hangs=chance(Fault.STOP_HANGS, 0.1),
         stop_hang_s=STOP_HANG_S,
     )
 

@@ -322,8 +322,11 @@ def _with_grace(lease: Lease, now_s: float) -> Lease:
 
 
 def _shut_down(state: State, now_s: float, *, stop_residents: bool) -> list[Effect]:
-    state.shutting_down = True
     effects: list[Effect] = []
+    if not state.shutting_down:
+        said = "The orchestrator shuts down: who waits is refused."
+        effects.append(Decide(kind=DecisionKind.SHUTDOWN, text=said))
+    state.shutting_down = True
     for line in state.queue.lines():
         effects += grants.deny_line(state, line, grants.shutting_down())
     if stop_residents:

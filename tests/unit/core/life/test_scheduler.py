@@ -946,6 +946,13 @@ def test_shutdown_refuses_who_waits_and_keeps_what_runs():
     assert play.state("a") is ResidentState.READY
 
 
+def test_a_shutdown_is_said_once_however_often_it_is_told():
+    play = Play()
+    play.tell(ShutdownBegan(stop_residents=False))
+    play.tell(ShutdownBegan(stop_residents=True))
+    assert [each.kind for each in play.said].count("shutdown") == 1
+
+
 def test_shutdown_can_stop_everything():
     play = Play()
     play.bring_up(1, A)
