@@ -76,7 +76,9 @@ async def adopt(conductor: Conductor, catalogue: ModelSpecs) -> None:
     shared = [
         spec
         for spec in catalogue.values()
-        if spec.service in conductor.drivers and conductor.drivers[spec.service].shared
+        if spec.service in conductor.drivers
+        and conductor.drivers[spec.service].shared
+        and spec.failed is None
     ]
     adopted = await asyncio.gather(*(_adopt(conductor, spec) for spec in shared))
     if any(adopted):

@@ -16,6 +16,7 @@ from orchestrator.core.room.planner import Plan, plan, possible
 from orchestrator.core.room.question import Question
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import UNKNOWN
+from orchestrator.core.values.messages import CatalogueChanged
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.specs import ModelSpec
@@ -30,8 +31,13 @@ class Previews:
         self._catalogue = catalogue
 
     async def startable(self, order: LoadOrder) -> ModelSpec:
-        """Raise Denied also for a service that came with a reload: it has no drivers yet."""
+        """Raise Denied also for a model that stands as failed, once its files were looked at again,
+        and for a service that came with a reload: it has no drivers yet.
+        """
+        await self._look_again(order.model)
         spec = await self._catalogue.resolve(order)
+        if spec.failed is not None:
+            return self._as_it_runs(spec, spec.failed)
         if spec.service not in self._conductor.drivers:
             raise Denied(
                 Refusal(
@@ -42,6 +48,26 @@ class Previews:
                 )
             )
         return spec
+
+    async def _look_again(self, model: str) -> None:
+        if await self._catalogue.look_again(model):
+            self._conductor.tell(CatalogueChanged(self._catalogue.specs))
+            for said in self._catalogue.news():
+                self._conductor.say(said)
+
+    def _as_it_runs(self, spec: ModelSpec, failure: Failure) -> ModelSpec:
+        """Its server may need what is missing no more. Raise Denied if there is none."""
+        resident = self._conductor.scheduler.state.ledger.resident(spec.name)
+        if resident is not None and resident.state is ResidentState.READY:
+            return resident.spec
+        raise Denied(
+            Refusal(
+                code=RefusalCode.LOAD_FAILED,
+                detail=f"{spec.name} cannot be loaded as it is written: {failure.detail}",
+                remedy=failure.remedy,
+                failure=failure,
+            )
+        )
 
     async def of(self, order: LoadOrder) -> Preview:
         """What a load would do, without doing it: the scheduler's own plan."""
@@ -108,6 +134,10 @@ class Previews:
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
+        if order.model is not None:
+            await self._look_again(order.model)
+            if (failed := self._catalogue.named(order.model)).failed is not None:
+                self._as_it_runs(failed, failed.failed)
         if order.model is not None and (named := self._catalogue.named(order.model)).awaits_file:
             unsized = replace(named, footprint=UNKNOWN, auto_download=True)
             if (unclear := await self._find_size(unsized)) is not None:

@@ -250,6 +250,8 @@ def _take_catalogue(state: State, specs: ModelSpecs) -> list[Effect]:
     for name in changed:
         state.breakers.pop(name, None)
     state.catalogue = specs
+    if changed:
+        state.ledger.touch()  # lists that were made before show it no more
     state.queue.explain_again()
     for line in state.queue.lines():
         if line.model in changed and line.model not in specs and not line.spec.plain_room:

@@ -162,7 +162,7 @@ def _restore(
     effects: list[Effect] = []
     for name in victims:
         spec = state.catalogue.get(name)
-        if spec is None or state.ledger.resident(name) is not None:
+        if spec is None or spec.failed or state.ledger.resident(name) is not None:
             continue
         state.internal_tickets -= 1
         request = Requested(

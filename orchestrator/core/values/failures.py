@@ -7,6 +7,7 @@ from enum import StrEnum
 class FailureReason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     MODEL_FILE = "model_file"
+    CONFIGURATION = "configuration"
     DOWNLOAD = "download"
     IMAGE_MISSING = "image_missing"
     BINARY_MISSING = "binary_missing"
@@ -59,6 +60,7 @@ BREAKER_COOLDOWN_S_MAX = 600.0
 HOPELESS = frozenset(
     {
         FailureReason.MODEL_FILE,
+        FailureReason.CONFIGURATION,
         FailureReason.IMAGE_MISSING,
         FailureReason.BINARY_MISSING,
         FailureReason.ARGUMENTS,
