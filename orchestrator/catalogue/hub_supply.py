@@ -62,6 +62,7 @@ class HubSupply:
                 reason=FailureReason.MODEL_FILE,
                 detail=f"{show(unclear.where)} {unclear}.",
                 remedy=f"Say what {spec.name} takes (vram_mb), or choose another file.",
+                outside=not spec.auto_download,
             )
 
     async def _supplied(self, spec: ModelSpec, reference: str, tell: Tell) -> ModelSpec:
@@ -181,4 +182,5 @@ def _failure(spec: ModelSpec, failed: hub.PullFailed) -> Failure:
         reason=FailureReason.MODEL_FILE if lasting else FailureReason.DOWNLOAD,
         detail=f"{spec.name} is not here: {failed.detail}",
         remedy=failed.remedy,
+        outside=not spec.auto_download,  # then its hub was not asked
     )

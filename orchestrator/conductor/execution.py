@@ -38,7 +38,12 @@ async def look_at(spec: ModelSpec, drivers: Drivers, tell: Tell) -> ModelSpec | 
         spec = supplied
     if was_unknown:
         return spec  # what it takes is all that was asked
-    return await drivers.engine.check(spec) or spec
+    return await _check(spec, drivers) or spec
+
+
+async def _check(spec: ModelSpec, drivers: Drivers) -> Failure | None:
+    failure = await drivers.engine.check(spec)
+    return failure and replace(failure, outside=True)
 
 
 async def bring_up(
@@ -53,7 +58,7 @@ async def bring_up(
     running for `take_down`, which knows it by what `on_running` was told.
     """
     began_s = clock()
-    failure = await drivers.engine.check(resident.spec)
+    failure = await _check(resident.spec, drivers)
     if failure is not None:
         return failure
     launch = drivers.engine.launch(resident.instance, resident.spec, resident.placement)

@@ -94,7 +94,7 @@ def test_what_is_wrong_with_the_files_is_found_before_anything_starts():
             return wrong
 
     trial = Trial(engine=Checking)
-    assert run(trial.bring_up()) is wrong
+    assert run(trial.bring_up()) == replace(wrong, outside=True), "a look tells when it is mended"
     assert trial.world.starts == []
 
 
