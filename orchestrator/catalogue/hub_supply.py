@@ -50,6 +50,14 @@ class HubSupply:
         self._patience = patience
         self._turns = asyncio.Semaphore(DOWNLOADS_MAX)
 
+    async def would_bring(self, spec: ModelSpec) -> bool:
+        if spec.hub is None or not spec.auto_download:
+            return False
+        try:
+            return await asyncio.to_thread(hub.cached, spec.hub, home=self._access.home) is None
+        except (hub.PullFailed, OSError):
+            return False  # `bring` says so
+
     async def bring(self, spec: ModelSpec, tell: Tell) -> ModelSpec | Failure:
         if spec.hub is None:
             return spec

@@ -50,7 +50,8 @@ def test_one_missing_file_and_one_renamed_service_keep_nobody_down(daemons):
         assert (refused["code"], refused["cause"]) == ("load_failed", told["cause"])
         assert told["detail"] in refused["detail"]
         assert refused["remedy"] == told["remedy"]
-        assert daemon.post("/models/plan", {"model": name}).json()["cause"] == told["cause"]
+        plan = daemon.post("/models/plan", {"model": name}).json()
+        assert (plan["fits"], plan["refusal"]["detail"]) == (False, refused["detail"])
         assert any(name in reason for reason in daemon.http.get("/health/ready").json()["reasons"])
         assert daemon.decisions("catalogue", name), "it is in the log of decisions"
     assert (

@@ -39,12 +39,16 @@ def test_a_breaker_forgets_a_file_that_was_missing_once_it_is_there(daemons):
     daemon = daemons(models, services=services)
     codes = []
     for _ in range(3):
+        plan = daemon.post("/models/plan", {"model": "a"}).json()
         refused = daemon.refused("a")
+        assert (plan["fits"], plan["refusal"]["code"]) == (False, refused["code"])
+        assert plan["refusal"]["detail"] == refused["detail"]
         assert "there is no such file" in refused["detail"]
         codes.append(refused["code"])
     assert codes == ["load_failed", "breaker_open", "breaker_open"]
     (daemon.directory / "models").mkdir()
     write_model(daemon.directory / "models" / "a.gguf", LLAMA, whole=True)
+    assert daemon.post("/models/plan", {"model": "a"}).json()["fits"]
     mended = daemon.refused("a")
     assert mended["code"] == "load_failed"
     assert "there is no such file" not in mended["detail"]

@@ -221,12 +221,19 @@ def mended(state: State, model: ModelName) -> None:
 
 def cannot_start(state: State, line: Line, failure: Failure, now_s: float) -> list[Effect]:
     """It was looked at before a resident left for it: its callers hear the cause."""
-    breaker = state.breakers.get(line.model, Breaker())
+    refusal, state.breakers[line.model] = objection(state, line.model, failure, now_s)
+    return deny_line(state, line, refusal)
+
+
+def objection(
+    state: State, model: ModelName, failure: Failure, now_s: float
+) -> tuple[Refusal, Breaker]:
+    """What callers hear of what such a look found, and the breaker from then on."""
+    breaker = state.breakers.get(model, Breaker())
     if breaker.refuses(now_s) and breaker.cause == failure:
-        return deny_line(state, line, breaker_open(line.model, breaker, now_s))
+        return breaker_open(model, breaker, now_s), breaker
     breaker = breaker.after(failure, now_s)
-    state.breakers[line.model] = breaker
-    return deny_line(state, line, _refused(line.model, failure, breaker, now_s))
+    return _refused(model, failure, breaker, now_s), breaker
 
 
 def out_of_memory_for_good(state: State, line: Line, now_s: float) -> list[Effect]:
