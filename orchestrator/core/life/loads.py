@@ -15,6 +15,7 @@ from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.explanation import explain, hopeless
 from orchestrator.core.room.planner import Plan, find, fitting, out_of_reach
 from orchestrator.core.room.question import Question
+from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.messages import (
     Decide,
     DecisionKind,
@@ -358,13 +359,18 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
             kind=DecisionKind.LOADED,
             model=name,
             text=f"{name} is ready after {event.load_s:.1f} s and takes "
-            f"{to_mb(placement.total_bytes)} MB ({footprint.provenance}{seen.doubt})."
+            f"{to_mb(placement.total_bytes)} MB ({_known_as(footprint, seen.doubt)})."
             + _given_up(ready),
             why=", ".join(ready.spec.given_up),
             evicted=evicted,
         ),
     ]
     return [*effects, problem] if problem else effects
+
+
+def _known_as(footprint: Footprint, doubt: str) -> str:
+    before = " before" if doubt and footprint.provenance is Provenance.MEASURED else ""
+    return f"{footprint.provenance}{before}{doubt}"
 
 
 def _given_up(resident: Resident) -> str:

@@ -531,6 +531,17 @@ def test_a_changed_configuration_closes_the_breaker():
     assert kinds(play.request(8, mended)) == [Load]
 
 
+def test_a_load_that_was_not_measured_is_said_in_a_sentence():
+    play = Play()
+    known = replace(A, footprint=replace(A.footprint, provenance=Provenance.MEASURED))
+    other = replace(C, footprint=replace(C.footprint, provenance=Provenance.MEASURED))
+    play.request(1, known)
+    play.request(2, other)
+    play.sample()  # two load at once: the growth of the device is nobody's alone
+    play.loaded("a")
+    assert "(measured before; this load was not measured)." in words(play)
+
+
 MISSING = Failure(reason=FailureReason.MODEL_FILE, detail="it is not there.", outside=True)
 
 
