@@ -533,12 +533,11 @@ def test_a_changed_configuration_closes_the_breaker():
 
 def test_a_load_that_was_not_measured_is_said_in_a_sentence():
     play = Play()
-    known = replace(A, footprint=replace(A.footprint, provenance=Provenance.MEASURED))
-    other = replace(C, footprint=replace(C.footprint, provenance=Provenance.MEASURED))
+    known = replace(C, footprint=replace(C.footprint, provenance=Provenance.MEASURED))
     play.request(1, known)
-    play.request(2, other)
-    play.sample()  # two load at once: the growth of the device is nobody's alone
-    play.loaded("a")
+    play.sample(foreign_gib=10)  # far more than it takes: nothing is told from that
+    instance = play.resident("c").instance
+    play.tell(Loaded(instance=instance, endpoint=ENDPOINT, load_s=1.0))
     assert "(measured before; this load was not measured)." in words(play)
 
 
