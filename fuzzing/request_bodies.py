@@ -11,7 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from fuzzing.configuration import ENVIRONMENT, SMALL
 from fuzzing.mutations import Target
 from fuzzing.scratch import scratch
-from orchestrator.config.loading import Config, load_config, parse_model
+from orchestrator.config.bodies import parse_model
+from orchestrator.config.loading import Config, load_config
 from orchestrator.errors import ConfigInvalid
 from orchestrator.orders import (
     GPU_LAYERS_MAX,

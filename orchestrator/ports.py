@@ -211,6 +211,9 @@ Tell = Callable[[str], None]  # how far something is, in words; may be called fr
 
 
 class Supply(Protocol):
+    async def would_bring(self, spec: ModelSpec) -> bool:
+        """Whether something is not here that `bring` would fetch. Fetches nothing; never raises."""
+
     async def bring(self, spec: ModelSpec, tell: Tell) -> ModelSpec | Failure:
         """The spec with everything of this kind at hand, or why that is not to be had.
 

@@ -9,11 +9,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.catalogue.added import Body, read_added, write_added
+from orchestrator.catalogue.added import (
+    ADDED_FILE,
+    Body,
+    read_added,
+    require_all_right,
+    write_added,
+)
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.ordered import named, ordered
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
-from orchestrator.config.loading import Config, parse_model
+from orchestrator.config.bodies import kept_model, parse_model
+from orchestrator.config.loading import Config, configured_model
+from orchestrator.core.values.failures import Failure
+from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Serving
 from orchestrator.errors import Denied, Unpredictable
@@ -50,7 +59,7 @@ class Catalogue:
     ) -> None:
         """`cached` says where a model of a hub lies, if it was pulled already.
 
-        Raise ConfigInvalid if a model that was added at run time no longer fits the file.
+        Raise ConfigInvalid if what was added at run time cannot be read.
         """
         self.config = config
         self._load = load
@@ -59,6 +68,7 @@ class Catalogue:
         self._cached = cached
         self._added: Mapping[str, Body] = read_added(config.state_dir)
         self._in_force = _InForce(self._compiled(config, self._added))
+        self._said: dict[ModelName, Failure] = {}
         self._changing = asyncio.Lock()
 
     # --- reading ---------------------------------------------------------------------------------
@@ -75,6 +85,18 @@ class Catalogue:
         The same mapping, and in it the same spec of a model, until something of it changes.
         """
         return self._experience.shown(self.specs)
+
+    def news(self) -> tuple[Decide, ...]:
+        """What the models' files say of them that this has not returned before. Never blocks."""
+        failed = {name: spec.failed for name, spec in self.specs.items() if spec.failed}
+        said, self._said = self._said, failed
+        lost = [name for name, failure in failed.items() if said.get(name) != failure]
+        mended = [name for name in said if name not in failed and name in self.specs]
+        return (
+            *(_cannot_be_loaded(name, failed[name]) for name in lost),
+            *(_can_be_loaded_again(name) for name in mended),
+            *self.predictions.news(),
+        )
 
     def named(self, name: str) -> ModelSpec:
         """By name or alias. Raise Denied with the nearest names if there is none."""
@@ -139,6 +161,18 @@ class Catalogue:
                 self._in_force = _InForce({**self.specs, found.name: here})
         return self._scheduled(found, await self._under(found.serving, here))
 
+    async def look_again(self, name: str) -> bool:
+        """Whether a model that stood as failed has changed with its files. Raise Denied."""
+        if self.named(name).failed is None:
+            return False
+        async with self._change():
+            before = self.named(name)
+            now = await asyncio.to_thread(self._as_it_is_now, before.name)
+            if now == before:
+                return False
+            self._in_force = _InForce({**self.specs, before.name: now})
+        return True
+
     async def put(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it; nothing has changed then."""
         async with self._change():
@@ -172,6 +206,7 @@ class Catalogue:
         async with self._change():
             config = await asyncio.to_thread(self._load)
             specs = await asyncio.to_thread(self._compiled, config, self._added)
+            require_all_right(specs)
             changed = _changed((self.config, self.specs), (config, specs))
             needs_restart = _needs_restart(self.config, config)
             self.config, self._in_force = config, _InForce(specs)
@@ -200,16 +235,28 @@ class Catalogue:
         self._in_force = _InForce(specs)
 
     def _compiled(self, config: Config, added: Mapping[str, Body]) -> ModelSpecs:
-        """Blocking: files are read. Raise ConfigInvalid."""
+        """Blocking: files are read. What was added and is not right any more stands as failed."""
         specs = {name: self._at_hand(spec) for name, spec in config.catalogue.items()}
         for name, body in added.items():
-            spec = parse_model(config, name, body, taken=specs, estimate=self.predictions.footprint)
+            spec = self._kept(config, name, body, specs)
             specs[spec.name] = self._at_hand(spec)
         return specs
 
+    def _as_it_is_now(self, name: ModelName) -> ModelSpec:
+        body = self._added.get(name)
+        return self._at_hand(
+            configured_model(self.config, name, self.predictions.footprint)
+            if body is None
+            else self._kept(self.config, name, body, self.specs)
+        )
+
+    def _kept(self, config: Config, name: str, body: Body, taken: ModelSpecs) -> ModelSpec:
+        kept_in, estimate = config.state_dir / ADDED_FILE, self.predictions.footprint
+        return kept_model(config, name, body, kept_in=kept_in, taken=taken, estimate=estimate)
+
     def _at_hand(self, spec: ModelSpec) -> ModelSpec:
         """A model of a hub that was pulled already is like any other."""
-        here = None if spec.hub is None else self._cached(spec.hub)
+        here = None if spec.hub is None or spec.failed else self._cached(spec.hub)
         if here is None:
             return spec
         return self._sized(located(spec, here))
@@ -225,6 +272,21 @@ def located(spec: ModelSpec, file: Path) -> ModelSpec:
     """With the files that lie there: the projector that came with them is used."""
     projector = projector_beside(file) if spec.mmproj is None else None
     return replace(spec, file=str(file), mmproj=str(projector) if projector else spec.mmproj)
+
+
+def _cannot_be_loaded(name: ModelName, failure: Failure) -> Decide:
+    return Decide(
+        kind=DecisionKind.CATALOGUE,
+        model=name,
+        text=f"{name} cannot be loaded as it is written: {failure.detail}",
+        why=failure.reason,
+        remedy=failure.remedy,
+    )
+
+
+def _can_be_loaded_again(name: ModelName) -> Decide:
+    text = f"{name} can be loaded again: what was wrong with it is mended."
+    return Decide(kind=DecisionKind.CATALOGUE, model=name, text=text)
 
 
 def _changed(

@@ -50,6 +50,14 @@ class HubSupply:
         self._patience = patience
         self._turns = asyncio.Semaphore(DOWNLOADS_MAX)
 
+    async def would_bring(self, spec: ModelSpec) -> bool:
+        if spec.hub is None or not spec.auto_download:
+            return False
+        try:
+            return await asyncio.to_thread(hub.cached, spec.hub, home=self._access.home) is None
+        except (hub.PullFailed, OSError):
+            return False  # `bring` says so
+
     async def bring(self, spec: ModelSpec, tell: Tell) -> ModelSpec | Failure:
         if spec.hub is None:
             return spec
@@ -62,6 +70,7 @@ class HubSupply:
                 reason=FailureReason.MODEL_FILE,
                 detail=f"{show(unclear.where)} {unclear}.",
                 remedy=f"Say what {spec.name} takes (vram_mb), or choose another file.",
+                outside=not spec.auto_download,
             )
 
     async def _supplied(self, spec: ModelSpec, reference: str, tell: Tell) -> ModelSpec:
@@ -181,4 +190,5 @@ def _failure(spec: ModelSpec, failed: hub.PullFailed) -> Failure:
         reason=FailureReason.MODEL_FILE if lasting else FailureReason.DOWNLOAD,
         detail=f"{spec.name} is not here: {failed.detail}",
         remedy=failed.remedy,
+        outside=not spec.auto_download,  # then its hub was not asked
     )

@@ -252,6 +252,7 @@ def _config(parser: argparse.ArgumentParser) -> None:
 
 
 def config(words: argparse.Namespace) -> int:
+    from orchestrator.catalogue.added import check_added
     from orchestrator.catalogue.predictions import Predictions
     from orchestrator.config.loading import EXAMPLE_CONFIG, config_schema, load_config
     from orchestrator.errors import ConfigInvalid
@@ -263,13 +264,18 @@ def config(words: argparse.Namespace) -> int:
     if words.kind == "example":
         say_exactly(EXAMPLE_CONFIG.read_text())
         return DONE
+    estimate = Predictions(Headers()).footprint
     try:
-        checked = load_config(words.file, estimate=Predictions(Headers()).footprint)
+        checked = load_config(words.file, estimate=estimate)
+        added = check_added(checked, estimate)
     except ConfigInvalid as error:
         complain(*error.mistakes)
         return MISUSED
     models, services = len(checked.models), len(checked.services)
-    say(f"{words.file} is right: models: {models}, services: {services}.")
+    also = f", added through the API: {added}" if added else ""
+    say(f"{words.file} is right: models: {models}, services: {services}{also}.")
+    if added is None:
+        say(f"What was added through the API was not checked: {checked.state_dir} is not yours.")
     if doubt := checked.scheduling.doubt():
         say(f"Note: {doubt}")
     return DONE

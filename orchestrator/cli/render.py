@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the shapes of the answers: the command line starts without 
     from orchestrator.cli.screen import Part
     from orchestrator.web.wire.shapes import (
         Accepted,
+        CatalogueEntry,
         Decision,
         DeviceShape,
         LoadAnswer,
@@ -158,13 +159,18 @@ def needs(vram_mb: int | None, host_mb: int | None) -> str:
     return UNKNOWN if vram_mb is None or host_mb is None else size(vram_mb + host_mb)
 
 
+def _state(model: CatalogueEntry) -> str:
+    failed = model["failure"] or model["breaker"]
+    return f"failed: {failed['detail']}" if failed else model["state"]
+
+
 def models_lines(catalogue: ModelList) -> list[Part]:
     if not catalogue["data"]:
         return ["The catalogue is empty: add models to the configuration."]
     rows = (
         (
             model["id"],
-            f"failed: {model['breaker']['detail']}" if model["breaker"] else model["state"],
+            _state(model),
             needs(model["vram_mb"], model["host_mb"]),
             model["vram_provenance"],
             str(model["priority"]),

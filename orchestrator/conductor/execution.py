@@ -19,6 +19,7 @@ POLL_FRACTION = 0.01  # of the time waited so far: a long load is polled less of
 LOG_LOOK_S = 0.5  # of a container it takes some milliseconds; the deadline is minutes
 # A large file from a slow disk loads for as long as it moves; but nothing loads for ever.
 STRETCH_MAX = 10
+FORESEE_S_MAX = 15.0  # a preview: longer than a disk or an engine that works ever takes
 LOG_LINES = 40  # of the log in an answer: enough for a stack of allocations that failed
 
 
@@ -38,7 +39,33 @@ async def look_at(spec: ModelSpec, drivers: Drivers, tell: Tell) -> ModelSpec | 
         spec = supplied
     if was_unknown:
         return spec  # what it takes is all that was asked
-    return await drivers.engine.check(spec) or spec
+    return await _check(spec, drivers) or spec
+
+
+async def foresee(spec: ModelSpec, drivers: Drivers) -> Failure | None:
+    """Why a start would fail, as far as a look tells that fetches nothing. In bounded time."""
+    try:
+        async with asyncio.timeout(FORESEE_S_MAX):
+            for supply in drivers.supplies:
+                if await supply.would_bring(spec):
+                    return None  # what comes of that is not known before
+            found = await look_at(spec, drivers, lambda _: None)
+    except TimeoutError:
+        return _NOT_SEEN
+    return found if isinstance(found, Failure) else None
+
+
+_NOT_SEEN = Failure(
+    reason=FailureReason.RUNTIME_UNAVAILABLE,
+    detail=f"What it needs could not be looked at within {FORESEE_S_MAX:g} s.",
+    remedy="Do the disk of its file and the engine that runs it answer? Ask again.",
+    transient=True,
+)
+
+
+async def _check(spec: ModelSpec, drivers: Drivers) -> Failure | None:
+    failure = await drivers.engine.check(spec)
+    return failure and replace(failure, outside=True)
 
 
 async def bring_up(
@@ -53,7 +80,7 @@ async def bring_up(
     running for `take_down`, which knows it by what `on_running` was told.
     """
     began_s = clock()
-    failure = await drivers.engine.check(resident.spec)
+    failure = await _check(resident.spec, drivers)
     if failure is not None:
         return failure
     launch = drivers.engine.launch(resident.instance, resident.spec, resident.placement)

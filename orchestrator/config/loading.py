@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 from pydantic import TypeAdapter
 
@@ -14,6 +13,7 @@ from orchestrator.config.models import (
     Estimate,
     build_spec,
     declared_only,
+    failed_for,
     name_mistake,
     service_mistakes,
 )
@@ -28,9 +28,7 @@ from orchestrator.config.sections import (
     ServiceEntry,
 )
 from orchestrator.config.validation import (
-    Schema,
     nearest,
-    properties_at,
     schema_of,
     shown,
     validate,
@@ -39,11 +37,11 @@ from orchestrator.config.yaml_lines import (
     FILE_BYTES_MAX,
     KeyPath,
     Mistake,
-    Plain,
     Written,
     read_yaml,
     show,
 )
+from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.errors import ConfigInvalid
 
@@ -81,8 +79,13 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     overrides: Overrides = Overrides(),
     estimate: Estimate = declared_only,
+    lenient: bool = False,
 ) -> Config:
-    """Read, check and resolve everything. Raise ConfigInvalid with every mistake and its place."""
+    """Read, check and resolve everything. Raise ConfigInvalid with every mistake and its place.
+
+    If `lenient`, a model whose files are not what they should be is no mistake: it stands in the
+    catalogue as failed. What is written must be right all the same.
+    """
     environ = os.environ if environ is None else environ  # noqa: TID251 - this is config
     written = read_yaml(_read(path))
     complaints = list(written.mistakes)
@@ -92,11 +95,13 @@ def load_config(
     unfilled = found.value or Document()
     complaints += _unset_mistakes(unfilled, environ)
     document = _resolved(unfilled, _home(path), environ)
-    catalogue, crossed = _catalogue(document, written, estimate)
+    catalogue, crossed, of_files = _catalogue(document, written, estimate)
     crossed += [*_device_mistakes(document.devices)]
     complaints += [mistake for mistake in crossed if not found.doubts(mistake.where)]
-    if complaints:
+    if complaints or (of_files and not lenient):
+        complaints += [mistake for mistakes in of_files.values() for mistake in mistakes]
         raise ConfigInvalid(tuple(_shown(path, written, complaints)))
+    failed = {name: _failed(path, catalogue[name], wrong) for name, wrong in of_files.items()}
     server = document.server
     return Config(
         path=path,
@@ -111,8 +116,22 @@ def load_config(
         scheduling=document.scheduling,
         services={ServiceName(name): entry for name, entry in document.services.items()},
         models={ModelName(name): entry for name, entry in document.models.items()},
-        catalogue=catalogue,
+        catalogue=catalogue | failed,
     )
+
+
+def configured_model(config: Config, name: ModelName, estimate: Estimate) -> ModelSpec:
+    """A model of the file once more, by its files as they are now: as failed, if they are wrong."""
+    entry = config.models[name]
+    built = build_spec(name, entry, config.services[ServiceName(entry.service)], estimate)
+    wrong = _under(("models", name), built.mistakes)
+    return _failed(config.path, built.draft, wrong) if wrong else built.draft
+
+
+def _failed(path: Path, draft: ModelSpec, mistakes: Iterable[Mistake]) -> ModelSpec:
+    sentences = (f"{path}: {show(mistake.where)}: {mistake.sentence}" for mistake in mistakes)
+    remedy = f"Put its files there, or correct {path} and reload."
+    return failed_for(draft, sentences, FailureReason.MODEL_FILE, remedy)
 
 
 def load_services(
@@ -128,54 +147,6 @@ def load_services(
     return {} if document is None else _resolved(document, _home(path), environ).services
 
 
-def parse_model(
-    config: Config,
-    name: str,
-    body: Mapping[str, object],
-    *,
-    taken: ModelSpecs | None = None,
-    estimate: Estimate = declared_only,
-) -> ModelSpec:
-    """One model that a caller of the API sent. Raise ConfigInvalid with every mistake.
-
-    `taken` is the models that it joins (one of its name is replaced); the config's if None.
-    A caller chooses among the services and the files under their roots, nothing beyond: no image,
-    command, environment or address of a server.
-    """
-    found = validate(_model(), _numbers_from_text(body))
-    complaints = list(found.mistakes)
-    entry = found.value
-    owners = _owners(config.catalogue if taken is None else taken, name)
-    if (sentence := name_mistake(name)) is not None:
-        complaints.append(Mistake(("name",), sentence))
-    elif name in owners:
-        sentence = f"{name} is already an alias of model {owners[name]}"
-        complaints.append(Mistake(("name",), sentence))
-    spec = None
-    if entry is not None:
-        crossed = list(_alias_mistakes(name, entry.aliases, owners))
-        only_in_file = (key for key in ("url", "auto_download") if body.get(key))
-        crossed += [
-            Mistake((key,), "can only be set in the configuration file") for key in only_in_file
-        ]
-        service = config.services.get(ServiceName(entry.service))
-        if service is None:
-            crossed.append(Mistake(("service",), _unknown_service(entry.service, config.services)))
-        else:
-            built = build_spec(name, entry, service, estimate)
-            spec = built.spec
-            said = {mistake.where for mistake in crossed}
-            crossed += [mistake for mistake in built.mistakes if mistake.where not in said]
-            if spec is not None:
-                there = config.catalogue if taken is None else taken
-                same = (other for other in there.values() if other.service == spec.service)
-                crossed += _shared_mistakes(spec, next(same, spec), service)
-        complaints += [mistake for mistake in crossed if not found.doubts(mistake.where)]
-    if complaints or spec is None:
-        raise ConfigInvalid(tuple(f"{show(wrong.where)}: {wrong.sentence}" for wrong in complaints))
-    return spec
-
-
 def config_schema() -> dict[str, object]:
     """The JSON Schema of the file, for editors."""
     schema = schema_of(_document())
@@ -189,11 +160,6 @@ def config_schema() -> dict[str, object]:
 @cache
 def _document() -> TypeAdapter[Document]:
     return TypeAdapter(Document)
-
-
-@cache
-def _model() -> TypeAdapter[ModelEntry]:
-    return TypeAdapter(ModelEntry)
 
 
 def _read(path: Path) -> bytes:
@@ -257,7 +223,9 @@ def _unset_mistakes(document: Document, environ: Mapping[str, str]) -> Iterator[
 
 def _catalogue(
     document: Document, written: Written, estimate: Estimate
-) -> tuple[dict[ModelName, ModelSpec], list[Mistake]]:
+) -> tuple[dict[ModelName, ModelSpec], list[Mistake], dict[ModelName, list[Mistake]]]:
+    """The models, what is wrong with what is written, and what with the files of which model."""
+    of_files: dict[ModelName, list[Mistake]] = {}
     catalogue: dict[ModelName, ModelSpec] = {}
     mistakes: list[Mistake] = []
     services = written.content.get("services")
@@ -271,32 +239,36 @@ def _catalogue(
             mistakes.append(Mistake(("models", name), sentence))
         if entry.service in document.services:
             built = build_spec(name, entry, document.services[entry.service], estimate)
-            mistakes += _under(("models", name), built.mistakes)
-            if built.spec is not None:
-                catalogue[built.spec.name] = built.spec
+            wrong = _under(("models", name), built.mistakes)
+            if wrong and built.only_of_files:
+                of_files[built.draft.name] = wrong
+            else:
+                mistakes += wrong
+            if not wrong or built.only_of_files:
+                catalogue[built.draft.name] = built.draft
         elif entry.service not in named:  # of one that is there and wrong, its mistakes are said
-            sentence = _unknown_service(entry.service, document.services)
+            sentence = unknown_service(entry.service, document.services)
             mistakes.append(Mistake(("models", name, "service"), sentence))
     for name, spec in catalogue.items():
         others = (other for other in catalogue.values() if other.service == spec.service)
         mistakes += _under(
-            ("models", name), _shared_mistakes(spec, next(others), document.services[spec.service])
+            ("models", name), shared_mistakes(spec, next(others), document.services[spec.service])
         )
     owners = {name: name for name in document.models}
     for name, entry in document.models.items():
-        mistakes += _under(("models", name), _alias_mistakes(name, entry.aliases, owners))
+        mistakes += _under(("models", name), alias_mistakes(name, entry.aliases, owners))
         owners |= {alias: name for alias in entry.aliases if alias not in owners}
-    return catalogue, mistakes
+    return catalogue, mistakes, of_files
 
 
-def _shared_mistakes(spec: ModelSpec, first: ModelSpec, service: ServiceEntry) -> Iterator[Mistake]:
+def shared_mistakes(spec: ModelSpec, first: ModelSpec, service: ServiceEntry) -> Iterator[Mistake]:
     """`first` is the first model of that service."""
     if service.container is not None and first.name != spec.name:
         sentence = f"{spec.service} is the one container {service.container}, which is {first.name}"
         yield Mistake(("service",), f"{sentence}: give each model a service of its own")
 
 
-def _alias_mistakes(
+def alias_mistakes(
     name: str, aliases: tuple[str, ...], owners: Mapping[str, str]
 ) -> Iterator[Mistake]:
     """`owners` says which model a name or an alias leads to already."""
@@ -311,12 +283,6 @@ def _alias_mistakes(
             yield Mistake(("aliases", index), sentence)
 
 
-def _owners(catalogue: ModelSpecs, name: str) -> dict[str, str]:
-    """Which model a name or an alias leads to; without those of the model called `name`."""
-    others = [spec for spec in catalogue.values() if spec.name != name]
-    return {word: spec.name for spec in others for word in (*spec.aliases, spec.name)}
-
-
 def _device_mistakes(devices: DeviceSettings) -> Iterator[Mistake]:
     is_fake = devices.source is DeviceSource.FAKE
     if is_fake and not devices.fake:
@@ -326,7 +292,7 @@ def _device_mistakes(devices: DeviceSettings) -> Iterator[Mistake]:
         yield Mistake(("devices", "fake"), "is only for source: fake")
 
 
-def _unknown_service(name: str, services: Iterable[str]) -> str:
+def unknown_service(name: str, services: Iterable[str]) -> str:
     known = sorted(services)
     guess = nearest(name, known)
     if guess or not known:
@@ -344,28 +310,3 @@ def _shown(path: Path, written: Written, mistakes: Iterable[Mistake]) -> Iterato
     for line, mistake in sorted(placed, key=lambda at: (at[0], show(at[1].where))):
         where = f" {show(mistake.where)}:" if mistake.where else ""
         yield f"{path}:{line}:{where} {mistake.sentence}"
-
-
-def _numbers_from_text(body: Mapping[str, object]) -> dict[str, Plain]:
-    """Workflow expressions turn numbers into text; where a number is meant, it is one again."""
-    properties = properties_at(schema_of(_model()), ())
-    return {
-        key: _number(value)
-        if isinstance(value, str) and _is_number(properties.get(key))
-        else cast("Plain", value)  # what a JSON parser makes
-        for key, value in body.items()
-    }
-
-
-def _is_number(schema: Schema | None) -> bool:
-    choices = (schema or {}).get("anyOf", schema)
-    listed = choices if isinstance(choices, list) else [choices]
-    types = {choice.get("type") for choice in listed if isinstance(choice, Mapping)}
-    return bool(types & {"integer", "number"}) and "string" not in types
-
-
-def _number(text: str) -> Plain:
-    try:
-        return int(text) if text.strip().lstrip("-").isdecimal() else float(text)
-    except ValueError:  # not a number, or one of too many digits: the validation says so of text
-        return text

@@ -1,7 +1,7 @@
 """From what the operator wrote about services and models to the specs that are scheduled."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from orchestrator.config.sections import (
 )
 from orchestrator.config.validation import shown
 from orchestrator.config.yaml_lines import Mistake
+from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import UNKNOWN, Footprint
 from orchestrator.core.values.specs import FakeBehaviour, ModelName, ModelSpec, ServiceName, Serving
 from orchestrator.core.values.vram import MiB
@@ -192,15 +193,20 @@ def roots_of(service: ServiceEntry) -> Roots:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    spec: ModelSpec | None  # None: there are mistakes
+    draft: ModelSpec  # without what is wrong
     mistakes: tuple[Mistake, ...]
+    only_of_files: bool  # of what lies where it points: that may be gone, and back, by itself
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """None: there are mistakes."""
+        return None if self.mistakes else self.draft
 
 
 def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Estimate) -> Built:
     """The spec of one model, or everything that keeps it from being one."""
     mistakes = list(model_mistakes(entry, service))
-    located, misplaced = _files(entry, service)
-    mistakes += misplaced
+    located, of_files = _files(entry, service, mistakes)
     if entry.auto_download and located.hub is None:
         sentence = "needs a file that comes from a hub: file: ORG/REPO:FILE.gguf"
         mistakes.append(Mistake(("auto_download",), sentence))
@@ -222,26 +228,41 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
         mistakes.append(Mistake(("vram_mb",), "must be more than 0 if host_mb is not given"))
     elif located.hub is not None:
         footprint = declared or UNKNOWN  # until the hub is asked about the file
-    elif not misplaced:
-        footprint, unknown = _believed(draft, declared, estimate)
-        mistakes += unknown
-    if mistakes or footprint is None:
-        return Built(None, tuple(mistakes))
-    return Built(replace(draft, footprint=footprint), ())
+    elif not of_files:
+        try:
+            footprint = _believed(draft, declared, estimate)
+        except Unpredictable as error:
+            of_files.append(Mistake(error.where, str(error)))
+        else:
+            if footprint is None:
+                sentence = "is required: what the model takes cannot be told from its file"
+                mistakes.append(Mistake(("vram_mb",), sentence))
+    draft = replace(draft, footprint=footprint or UNKNOWN)
+    return Built(draft, (*mistakes, *of_files), only_of_files=not mistakes)
 
 
-def _believed(
-    draft: ModelSpec, declared: Footprint | None, estimate: Estimate
-) -> tuple[Footprint | None, tuple[Mistake, ...]]:
-    """The file's footprint goes before the declared one, which stands if it cannot be read."""
+def failed_for(
+    spec: ModelSpec, sentences: Iterable[str], reason: FailureReason, remedy: str
+) -> ModelSpec:
+    """The model as it stands in the catalogue where it cannot be loaded as it is written."""
+    again = "It is looked at again whenever it is asked for."
+    detail = f"{'; '.join(sentences)}."
+    failure = Failure(reason=reason, detail=detail, remedy=f"{remedy} {again}")
+    return replace(spec, failed=failure)
+
+
+def _believed(draft: ModelSpec, declared: Footprint | None, estimate: Estimate) -> Footprint | None:
+    """The file's footprint goes before the declared one, which stands if it cannot be read.
+
+    None where there is neither. Raise Unpredictable if the file is at fault.
+    """
     try:
         footprint = estimate(draft) if draft.file is not None else None
-    except Unpredictable as error:
-        return declared, () if declared else (Mistake(error.where, str(error)),)
-    if footprint is not None or declared is not None:
-        return footprint or declared, ()
-    sentence = "is required: what the model takes cannot be told from its file"
-    return None, (Mistake(("vram_mb",), sentence),)
+    except Unpredictable:
+        if declared is None:
+            raise
+        return declared
+    return footprint or declared
 
 
 def _declared(entry: ModelEntry) -> Footprint | None:
@@ -312,10 +333,13 @@ class _Located:
     lora: tuple[str, ...] = ()
 
 
-def _files(entry: ModelEntry, service: ServiceEntry) -> tuple[_Located, list[Mistake]]:
-    mistakes: list[Mistake] = []
+def _files(
+    entry: ModelEntry, service: ServiceEntry, mistakes: list[Mistake]
+) -> tuple[_Located, list[Mistake]]:
+    """Where they lie, and which may not be used. What is written wrong joins the `mistakes`."""
+    misplaced: list[Mistake] = []
     if service.engine in _FILELESS:  # what files it names is a mistake already
-        return _Located(), mistakes
+        return _Located(), misplaced
     roots = roots_of(service)
 
     def find(file: str | None, *where: str | int) -> str | None:
@@ -324,7 +348,7 @@ def _files(entry: ModelEntry, service: ServiceEntry) -> tuple[_Located, list[Mis
         try:
             return locate(file, roots)
         except Misplaced as error:
-            mistakes.append(Mistake(where, str(error)))
+            misplaced.append(Mistake(where, str(error)))
             return None
 
     adapters = (find(file, "lora", index) for index, file in enumerate(entry.lora))
@@ -335,7 +359,7 @@ def _files(entry: ModelEntry, service: ServiceEntry) -> tuple[_Located, list[Mis
         hub=hub,
         mmproj=find(entry.mmproj, "mmproj"),
     )
-    return located, mistakes
+    return located, misplaced
 
 
 def _hub(file: str | None, mistakes: list[Mistake]) -> str | None:

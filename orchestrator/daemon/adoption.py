@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.conductor.conductor import Conductor
-from orchestrator.core.life.reconcile import Sight, come_back, reconcile
+from orchestrator.core.life.reconcile import Sight, Verdict, come_back, reconcile
 from orchestrator.core.room.placement import placements, usable_devices
-from orchestrator.core.values.messages import Recovered
+from orchestrator.core.values.messages import Decide, DecisionKind, Recovered
 from orchestrator.core.values.residents import (
     InstanceId,
     Placement,
@@ -62,10 +62,34 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: ModelSpecs) -
     conductor.tell(Recovered(verdict.residents, memory.leases, unseen=unseen, pins=memory.pins))
     for resident in verdict.residents:
         conductor.resume(resident)
+    _say_unknown(conductor, [life for life in found if life.instance not in services], verdict)
     unknown = [r.resident.instance for r in memory.residents if r not in known]
     for instance in (*verdict.forget, *unknown):
         await conductor.registry.residents.drop(instance)
     await _remove([running[instance] for instance in verdict.remove], runtimes)
+
+
+def _say_unknown(conductor: Conductor, lives: Iterable[Found], verdict: Verdict) -> None:
+    """Servers that carry our mark and are not in the registry: it was lost, or lacks a row."""
+    residents = {resident.name: resident for resident in verdict.residents}
+    for life in lives:
+        present = residents.get(life.model)
+        if present is not None and present.instance == life.instance:
+            became, why = "taken over", ""
+        elif present is not None:
+            became, why = "removed", "another server of this model runs"
+        else:
+            became, why = "removed", "nothing in the catalogue wants it as it is"
+        conductor.say(
+            Decide(
+                kind=DecisionKind.ADOPT,
+                model=life.model,
+                text=f"{life.model} runs as {life.instance}, of which the registry knows nothing: "
+                f"it is {became}.",
+                why=why,
+                remedy="If the registry was lost, pins and leases have to be set again.",
+            )
+        )
 
 
 async def adopt(conductor: Conductor, catalogue: ModelSpecs) -> None:
@@ -76,7 +100,9 @@ async def adopt(conductor: Conductor, catalogue: ModelSpecs) -> None:
     shared = [
         spec
         for spec in catalogue.values()
-        if spec.service in conductor.drivers and conductor.drivers[spec.service].shared
+        if spec.service in conductor.drivers
+        and conductor.drivers[spec.service].shared
+        and spec.failed is None
     ]
     adopted = await asyncio.gather(*(_adopt(conductor, spec) for spec in shared))
     if any(adopted):

@@ -96,10 +96,10 @@ def serve(path: Path, overrides: Overrides | None = None) -> None:
     chosen = overrides or Overrides()
     predictions = make_predictions(load_services(path))
 
-    def load() -> Config:
-        return load_config(path, overrides=chosen, estimate=predictions.footprint)
+    def load(*, lenient: bool = False) -> Config:
+        return load_config(path, overrides=chosen, estimate=predictions.footprint, lenient=lenient)
 
-    config = load()
+    config = load(lenient=True)  # one model whose file is gone does not keep the others down
     _set_up_logging()
     if os.environ.get("ORCHESTRATOR_API_KEY"):  # noqa: TID251 - said, not used
         log.warning("ORCHESTRATOR_API_KEY is set, but this version checks no keys")
@@ -305,7 +305,7 @@ def _jobs(
 
 async def _preload(desk: Desk) -> None:
     for spec in desk.catalogue.values():
-        if spec.preload:
+        if spec.preload and spec.failed is None:
             await desk.begin_load(LoadOrder(model=spec.name))
 
 

@@ -107,11 +107,16 @@ class Desk:
         elif all(account.available_bytes is None for account in accounts):
             problems += [f"{a.reading.device.id}: {a.reading.problem}" for a in accounts]
         if self._conductor.drivers.keys() <= self.snapshot().silent.keys():
-            problems += self.doubts()
+            problems += self._silences()
         return tuple(problems)
 
     def doubts(self) -> tuple[str, ...]:
         """What is amiss, although it does part of its work."""
+        failed = ((s.name, s.failed) for s in self._catalogue.specs.values() if s.failed)
+        cannot = (f"{name} cannot be loaded: {failure.detail}" for name, failure in failed)
+        return (*self._silences(), *cannot)
+
+    def _silences(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(map(reason, self.snapshot().silent.values())))
 
     # --- loads -----------------------------------------------------------------------------------
@@ -261,7 +266,7 @@ class Desk:
 
     def say_news(self) -> None:
         """What the catalogue's files have to say about what was declared, once."""
-        for said in self._catalogue.predictions.news():
+        for said in self._catalogue.news():
             self._conductor.say(said)
 
     def apply_rules(self) -> None:

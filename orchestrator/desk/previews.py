@@ -7,15 +7,17 @@ from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.ordered import to_estimate
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
-from orchestrator.conductor.execution import look_at
+from orchestrator.conductor.execution import foresee, look_at
 from orchestrator.config.yaml_lines import show
 from orchestrator.core.life.outages import refusal as unavailable
+from orchestrator.core.life.setbacks import breaker_open, objection
 from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.placement import usable_devices
 from orchestrator.core.room.planner import Plan, plan, possible
 from orchestrator.core.room.question import Question
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import UNKNOWN
+from orchestrator.core.values.messages import CatalogueChanged
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.specs import ModelSpec
@@ -30,8 +32,13 @@ class Previews:
         self._catalogue = catalogue
 
     async def startable(self, order: LoadOrder) -> ModelSpec:
-        """Raise Denied also for a service that came with a reload: it has no drivers yet."""
+        """Raise Denied also for a model that stands as failed, once its files were looked at again,
+        and for a service that came with a reload: it has no drivers yet.
+        """
+        await self._look_again(order.model)
         spec = await self._catalogue.resolve(order)
+        if spec.failed is not None:
+            return self._as_it_runs(spec, spec.failed)
         if spec.service not in self._conductor.drivers:
             raise Denied(
                 Refusal(
@@ -43,26 +50,82 @@ class Previews:
             )
         return spec
 
+    async def _look_again(self, model: str) -> None:
+        if await self._catalogue.look_again(model):
+            self._conductor.tell(CatalogueChanged(self._catalogue.specs))
+            for said in self._catalogue.news():
+                self._conductor.say(said)
+
+    def _as_it_runs(self, spec: ModelSpec, failure: Failure) -> ModelSpec:
+        """Its server may need what is missing no more. Raise Denied if there is none."""
+        resident = self._conductor.scheduler.state.ledger.resident(spec.name)
+        if resident is not None and resident.state is ResidentState.READY:
+            return resident.spec
+        raise Denied(
+            Refusal(
+                code=RefusalCode.LOAD_FAILED,
+                detail=f"{spec.name} cannot be loaded as it is written: {failure.detail}",
+                remedy=failure.remedy,
+                failure=failure,
+            )
+        )
+
     async def of(self, order: LoadOrder) -> Preview:
-        """What a load would do, without doing it: the scheduler's own plan."""
-        spec, unclear = await self.startable(order), None
+        """What a load would do and say, without doing it: the scheduler's own plan, and a look at
+        what a start needs.
+        """
+        try:
+            spec, unclear = await self.startable(order), None
+        except Denied as denied:
+            failed = self._catalogue.named(order.model)
+            if failed.failed is None:
+                raise
+            return self._refused(failed, denied.refusal)
         if spec.footprint.unknown:
             unclear = await self._find_size(spec)
             spec = spec if unclear else await self.startable(order)
-        state = self._conductor.scheduler.state
-        resident = state.ledger.resident(spec.name)
-        accounts = self._conductor.snapshot().accounts
-        available_bytes = sum(account.available_bytes or 0 for account in accounts)
+        resident = self._conductor.scheduler.state.ledger.resident(spec.name)
         if resident is not None and _is_served_by(resident, spec):
-            placed = Plan(spec, resident.placement)
             return Preview(
                 spec=replace(spec, given_up=resident.spec.given_up),
-                plan=placed,
+                plan=Plan(spec, resident.placement),
                 refusal=None,
-                available_bytes=available_bytes,
+                available_bytes=self._available_bytes(),
                 eta_s=0.0,
                 already_loaded=True,
             )
+        refusal = unclear or self._at_once(spec) or await self._objection(order, spec)
+        if refusal is not None:
+            return self._refused(spec, refusal)
+        asked, found = self._planned(order, spec)
+        if isinstance(found, Refusal):
+            return self._refused(asked, found)
+        return Preview(
+            spec=asked,
+            plan=found,
+            refusal=None,
+            available_bytes=self._available_bytes(),
+            eta_s=spec.load_s,
+            already_loaded=False,
+        )
+
+    def _refused(self, spec: ModelSpec, refusal: Refusal) -> Preview:
+        return Preview(
+            spec=spec,
+            plan=None,
+            refusal=refusal,
+            available_bytes=self._available_bytes(),
+            eta_s=None,
+            already_loaded=False,
+        )
+
+    def _available_bytes(self) -> int:
+        accounts = self._conductor.snapshot().accounts
+        return sum(account.available_bytes or 0 for account in accounts)
+
+    def _planned(self, order: LoadOrder, spec: ModelSpec) -> tuple[ModelSpec, Plan | Refusal]:
+        """With the settings that it would run with."""
+        state = self._conductor.scheduler.state
         urgency = Urgency(priority=spec.priority if order.priority is None else order.priority)
         asked = possible(
             Question(
@@ -77,16 +140,31 @@ class Previews:
             ),
             state.ledger,
         )
-        found = unclear or self._silence(spec) or plan(asked, state.ledger)
-        refused = isinstance(found, Refusal)
-        return Preview(
-            spec=asked.spec,
-            plan=None if isinstance(found, Refusal) else found,
-            refusal=found if isinstance(found, Refusal) else None,
-            available_bytes=available_bytes,
-            eta_s=None if refused else spec.load_s,
-            already_loaded=False,
-        )
+        return asked.spec, plan(asked, state.ledger)
+
+    def _at_once(self, spec: ModelSpec) -> Refusal | None:
+        """What a load would be refused with before anything is looked at."""
+        state, now_s = self._conductor.scheduler.state, self._conductor.clock()
+        silence = state.silent.get(spec.service)
+        if silence is not None:
+            return unavailable(spec.name, silence)
+        breaker = state.breakers.get(spec.name)
+        if breaker is None or breaker.cause_outside or not breaker.refuses(now_s):
+            return None
+        return breaker_open(spec.name, breaker, now_s)
+
+    async def _objection(self, order: LoadOrder, spec: ModelSpec) -> Refusal | None:
+        """What a load would hear of its files, its container or its program, if it came so far."""
+        state, now_s = self._conductor.scheduler.state, self._conductor.clock()
+        asked, found = self._planned(order, spec)
+        breaker = state.breakers.get(spec.name)
+        looks_first = breaker is not None and breaker.refuses(now_s)
+        if isinstance(found, Refusal) and not looks_first:
+            return None  # it would hear of the room
+        failure = await foresee(asked, self._conductor.drivers[asked.service])
+        if failure is None:
+            return None
+        return objection(state, spec.name, failure, self._conductor.clock())[0]
 
     async def with_suggestions(self, order: LoadOrder, refusal: Refusal) -> Refusal:
         """With changed settings that would fit, worked out in a thread. Raise Denied."""
@@ -108,6 +186,10 @@ class Previews:
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
+        if order.model is not None:
+            await self._look_again(order.model)
+            if (failed := self._catalogue.named(order.model)).failed is not None:
+                self._as_it_runs(failed, failed.failed)
         if order.model is not None and (named := self._catalogue.named(order.model)).awaits_file:
             unsized = replace(named, footprint=UNKNOWN, auto_download=True)
             if (unclear := await self._find_size(unsized)) is not None:
@@ -117,10 +199,6 @@ class Previews:
             return await asyncio.to_thread(self._catalogue.predictions.appraise, spec)
         except Unpredictable as error:
             raise ConfigInvalid((f"{show(error.where)}: {error}",)) from error
-
-    def _silence(self, spec: ModelSpec) -> Refusal | None:
-        silence = self._conductor.scheduler.state.silent.get(spec.service)
-        return None if silence is None else unavailable(spec.name, silence)
 
     async def _find_size(self, spec: ModelSpec) -> Refusal | None:
         """Have the catalogue know what a model of a hub takes, or say why that is not to be had."""

@@ -4,8 +4,8 @@ Nothing is allocated or repeated on the word of the file alone: a length is chec
 is left, and what cannot be checked that way has a bound named here.
 """
 
-import mmap
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.gguf.errors import GgufError
@@ -14,6 +14,11 @@ from orchestrator.gguf.header import Skipped, Value
 # The largest vocabularies have 262 144 words and 514 906 merges; stepping over a string costs
 # 70 ns, so a hostile file can take a third of a second and no more.
 STRINGS_MAX = 4_000_000
+# The largest vocabularies, with their merges and a tokenizer in full, make headers of 50 MB. A file
+# whose header never ends is read so far, in half a second, and no further.
+HEADER_BYTES_MAX = 512 << 20
+# What is read at once: a small header whole, a large one in some ten steps.
+CHUNK_BYTES = 1 << 20
 # ggml allows 64 bytes for the name of a tensor; no key comes near this either.
 NAME_BYTES_MAX = 256
 # Longer strings are chat templates and licences: nothing that a footprint depends on.
@@ -41,20 +46,37 @@ _TYPE = struct.Struct("<I")
 _ARRAY_START = struct.Struct("<IQ")
 
 
-class Cursor:
-    """A place in a mapped file; every step moves it on or raises `GgufError`."""
+_CUT = "ends where {} more bytes are promised"
+_CUT_LIST = "ends in a list of strings"
 
-    def __init__(self, path: Path, content: mmap.mmap) -> None:
+# Bytes of the file from an offset on, at most so many; fewer only where the file ends.
+Read = Callable[[int, int], bytes]
+
+
+class Cursor:
+    """A place in a file; every step moves it on or raises `GgufError`.
+
+    Holds one chunk of the file at a time, and reads the next one when a step leads out of it. What
+    is stepped over is not read. What `read` raises passes.
+    """
+
+    def __init__(self, path: Path, read: Read, size_bytes: int) -> None:
         self.path = path
-        self.offset = 0
-        self._content = content
-        self._end = len(content)
+        self._read = read
+        self._chunk = b""
+        self._chunk_start = 0
+        self._at = 0  # in the chunk, or behind its end where something was stepped over
+        self._size = size_bytes
         self._strings_left = STRINGS_MAX
 
+    @property
+    def offset(self) -> int:
+        return self._chunk_start + self._at
+
     def take(self, layout: struct.Struct) -> tuple[int, ...]:
-        start = self.offset
-        self._advance(layout.size)
-        return layout.unpack_from(self._content, start)
+        start = self._hold(layout.size)
+        self._at += layout.size
+        return layout.unpack_from(self._chunk, start)
 
     def name(self) -> str:
         (length,) = self.take(_LENGTH)
@@ -84,7 +106,7 @@ class Cursor:
         (length,) = self.take(_LENGTH)
         if length <= STRING_KEPT_BYTES_MAX:
             return self._text(length)
-        self._advance(length)
+        self._step_over(length)
         return Skipped(length)
 
     def _array(self) -> tuple[int | float, ...] | Skipped:
@@ -97,11 +119,10 @@ class Cursor:
         layout = _NUMBERS.get(kind)
         if layout is None:
             raise self.damaged(f"has an array of unknown type {kind}")
-        start = self.offset
-        self._advance(length * layout.size)
         if length > NUMBERS_KEPT_MAX:
+            self._step_over(length * layout.size)
             return Skipped(length)
-        numbers = layout.iter_unpack(self._content[start : self.offset])
+        numbers = layout.iter_unpack(self._bytes(length * layout.size))
         return tuple(number for (number,) in numbers)
 
     def _skip_strings(self, count: int) -> None:
@@ -109,21 +130,42 @@ class Cursor:
         self._strings_left -= count
         if self._strings_left < 0:
             raise self.damaged(f"has a list of {count} strings ({STRINGS_MAX} in all are allowed)")
-        content, offset, length_at = self._content, self.offset, _LENGTH.unpack_from
-        try:
-            for _ in range(count):
-                offset += 8 + length_at(content, offset)[0]
-        except (struct.error, OverflowError, IndexError):
-            raise self.damaged("ends in a list of strings that starts") from None
-        self.offset = offset
-        self._advance(0)
+        left, length_at = count, _LENGTH.unpack_from
+        while left:
+            at, chunk = self._hold(_LENGTH.size, _CUT_LIST), self._chunk
+            try:
+                for passed in range(left):  # noqa: B007 - counted for what comes below
+                    at += 8 + length_at(chunk, at)[0]
+                left = 0
+            except (struct.error, OverflowError):
+                left -= passed  # the next length is not in this chunk
+            self._at = at
+            self._require(0, _CUT_LIST)
 
     def _text(self, length: int) -> str:
-        start = self.offset
-        self._advance(length)
-        return self._content[start : self.offset].decode("utf-8", errors="replace")
+        return self._bytes(length).decode("utf-8", errors="replace")
 
-    def _advance(self, count: int) -> None:
-        if count > self._end - self.offset:
-            raise self.damaged(f"ends where {count} more bytes are promised")
-        self.offset += count
+    def _bytes(self, count: int) -> bytes:
+        start = self._hold(count)
+        self._at += count
+        return self._chunk[start : self._at]
+
+    def _step_over(self, count: int) -> None:
+        self._require(count)
+        self._at += count
+
+    def _hold(self, count: int, cut: str = _CUT) -> int:
+        """Where in the chunk the next `count` bytes start: all of them are in it afterwards."""
+        if self._at + count > len(self._chunk):
+            self._require(count, cut)
+            self._chunk_start, self._at, self._chunk = self.offset, 0, b""
+            self._chunk = self._read(self._chunk_start, max(count, CHUNK_BYTES))
+            if len(self._chunk) < count:
+                raise self.damaged(cut.format(count))
+        return self._at
+
+    def _require(self, count: int, cut: str = _CUT) -> None:
+        if count > self._size - self.offset:
+            raise self.damaged(cut.format(count))
+        if count > HEADER_BYTES_MAX - self.offset:
+            raise self.damaged(f"has a header of more than {HEADER_BYTES_MAX >> 20} MiB")

@@ -1,18 +1,20 @@
 """Reads the header of a GGUF file: a few megabytes at the start of gigabytes.
 
-The file is mapped, so only the pages that are looked at are read. Vocabularies, which make up
-nearly all of a header, are stepped over without making a string of any word. A file is not to be
-trusted: every count and length in it is checked against the file's size or a bound named here
-before anything is allocated for it or repeated because of it.
+Vocabularies, which make up nearly all of a header, are stepped over without making a string of any
+word. A file is not to be trusted: every count and length in it is checked against the file's size
+or a bound named here before anything is allocated for it or repeated because of it. Nor does it
+stay as it is: it is read, never mapped, because a mapped file that somebody cuts short ends the
+process that looks at it; and what changed while it was read is read again.
 """
 
+import logging
 import math
-import mmap
 import os
 import re
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,12 +24,15 @@ from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.header import Header, Part, Tensor, Value
 from orchestrator.gguf.quantization import BLOCK_TYPES
 
+log = logging.getLogger("orchestrator")
+
 # The largest real models have some hundred keys and, in many parts, some thousand tensors.
 KEYS_MAX = 2048
 TENSORS_MAX = 1 << 17
 PARTS_MAX = 1024
 DIMENSIONS_MAX = 4  # ggml's own limit
 ALIGNMENT_MAX = 1 << 20
+READS_MAX = 2  # of a file that changes meanwhile: whoever copies a model is not done any sooner
 # ggml counts elements in a signed 64-bit integer.
 ELEMENTS_MAX = (1 << 63) - 1
 
@@ -120,22 +125,58 @@ def _numbered_parts(paths: list[Path]) -> Iterator[_PartHeader]:
 
 
 def _read_part(path: Path) -> _PartHeader:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+    """The header of a file that stayed as it was while it was read."""
+    for reading in range(READS_MAX):
+        if reading:
+            log.warning("%s changed while its header was read: it is read once more", path)
+        try:
+            part = _read_once(path)
+        except OSError as error:
+            raise GgufError(f"{path} cannot be read: {error.strerror or error}") from error
+        if part is not None:
+            return part
+    raise GgufError(
+        f"{path} changed whenever its header was read ({READS_MAX} times): wait until it is "
+        "written, or put it there under another name and rename it"
+    )
+
+
+def _read_once(path: Path) -> _PartHeader | None:
+    """None where the file was changed or replaced meanwhile, whatever was read of it."""
+    with _opened(path) as descriptor:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
             raise GgufError(f"{path} is not a file")
-        if status.st_size < _FIXED.size:
-            raise GgufError(f"{path} is not a GGUF file: it has only {status.st_size} bytes")
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        ):
-            return _parse(status, Cursor(path, content))
-    except OSError as error:
-        raise GgufError(f"{path} cannot be read: {error.strerror or error}") from error
+
+        def read(offset: int, count: int) -> bytes:
+            return os.pread(descriptor, count, offset)
+
+        try:
+            part = _parse(before, Cursor(path, read, before.st_size))
+        except GgufError:
+            if _identity(path.stat()) == _identity(before):
+                raise
+            return None
+        return part if _identity(path.stat()) == _identity(before) else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Without waiting for the other end, should it be a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _parse(status: os.stat_result, cursor: Cursor) -> _PartHeader:
+    if status.st_size < _FIXED.size:
+        raise GgufError(f"{cursor.path} is not a GGUF file: it has only {status.st_size} bytes")
     tensor_count, key_count = _counts(cursor)
     metadata = _metadata(cursor, key_count)
     alignment = _alignment(cursor, metadata)

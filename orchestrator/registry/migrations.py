@@ -49,6 +49,13 @@ MIGRATIONS = (
             "CREATE INDEX ix_decisions_model ON decisions (model)",
         ),
     ),
+    Migration(
+        2,
+        (
+            """CREATE TABLE runs (
+                id VARCHAR NOT NULL PRIMARY KEY, began_at VARCHAR NOT NULL)""",
+        ),
+    ),
 )
 
 _HISTORY = "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, migrated_at VARCHAR NOT NULL)"

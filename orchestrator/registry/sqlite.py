@@ -18,6 +18,7 @@ from orchestrator.registry.commits import WRITE_PATIENCE_S, Act, Commits, Write
 from orchestrator.registry.database import explain, open_database
 from orchestrator.registry.lock import StateLock
 from orchestrator.registry.migrations import MIGRATIONS, Migration
+from orchestrator.registry.runs import mark_run
 from orchestrator.registry.tables import DECISIONS, Table, Tables
 
 DATABASE_NAME = "registry.sqlite"
@@ -57,6 +58,8 @@ class SqliteRegistry(Tables):
             undo.callback(lock.release)
             path = directory / DATABASE_NAME
             engine, problems = open_database(path, migrations)
+            marked = mark_run(engine, path)
+            problems = problems or marked  # what was put aside has been said
             problems += _end_orphans(engine, path)
             undo.pop_all()
         return cls(Commits(engine, path, patience_s=patience_s), lock, problems)

@@ -130,6 +130,15 @@ class LearnedRow(SQLModel, table=True):
     learned: str  # JSON
 
 
+class RunRow(SQLModel, table=True):
+    """A run of the daemon on this registry: see `runs`."""
+
+    __tablename__ = "runs"
+
+    id: str = Field(primary_key=True)
+    began_at: str
+
+
 class PinRow(SQLModel, table=True):
     """0 is written too: it overrules a pin in the configuration."""
 

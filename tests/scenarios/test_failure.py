@@ -11,6 +11,7 @@ import pytest
 from tests.pace import crowd
 from tests.scenarios.daemon import chat, model, running
 from tests.scenarios.world import fill, frozen, small_disk
+from tests.unit.gguf.gguf_files import LLAMA, write_model
 
 BIG = 20000  # two of them do not fit together
 FAILS = {"fail": "exits"}
@@ -29,6 +30,29 @@ def test_broken_model_breaker(daemons):
     assert time.monotonic() - began < 1 * crowd(), "at once"
     assert daemon.load("well")["status"] == "loaded"
     assert daemon.status()["used_mb"] == 1000, "nothing of it is left"
+
+
+def test_a_breaker_forgets_a_file_that_was_missing_once_it_is_there(daemons):
+    """The model of the file is not one that a server could load: what it hears then is new."""
+    services = {"local": {"engine": "xllamacpp", "runtime": "process", "models_dir": "./models"}}
+    models = {"a": {"service": "local", "file": "a.gguf", "vram_mb": 100}}
+    daemon = daemons(models, services=services)
+    codes = []
+    for _ in range(3):
+        plan = daemon.post("/models/plan", {"model": "a"}).json()
+        refused = daemon.refused("a")
+        assert (plan["fits"], plan["refusal"]["code"]) == (False, refused["code"])
+        assert plan["refusal"]["detail"] == refused["detail"]
+        assert "there is no such file" in refused["detail"]
+        codes.append(refused["code"])
+    assert codes == ["load_failed", "breaker_open", "breaker_open"]
+    (daemon.directory / "models").mkdir()
+    write_model(daemon.directory / "models" / "a.gguf", LLAMA, whole=True)
+    assert daemon.post("/models/plan", {"model": "a"}).json()["fits"]
+    mended = daemon.refused("a")
+    assert mended["code"] == "load_failed"
+    assert "there is no such file" not in mended["detail"]
+    assert daemon.refused("a")["code"] == "breaker_open", "of a server that really ended"
 
 
 @pytest.mark.parametrize("restores", [True, False])

@@ -96,6 +96,26 @@ def test_sigkill_daemon_then_adopt(daemons, bystander):
     check_belief(daemon)
 
 
+def test_registry_lost_and_servers_named(daemons):
+    daemon = daemons({"a": model(BIG)})
+    daemon.load("a")
+    before = pids(daemon)
+    daemon.kill()
+    for part in (daemon.directory / "state").glob("registry.sqlite*"):
+        part.unlink()
+    daemon.start()
+    said = " ".join(each["text"] for each in daemon.decisions())
+    assert "there has been one here before" in said
+    assert "a backup that has them can be put in its place" in said
+    assert "of which the registry knows nothing: it is taken over" in said
+    assert daemon.load("a")["already_loaded"]
+    assert pids(daemon) == before
+    daemon.kill()
+    daemon.start()
+    said = [each["text"] for each in daemon.decisions()]
+    assert sum("there has been one here before" in text for text in said) == 1
+
+
 def test_a_restarted_daemon_answers_soon(daemons):
     """Executed, as by a supervisor: it reads the program, and what outlived it keeps it no longer."""
     daemon = daemons({"a": model(BIG), "b": model(5000)})

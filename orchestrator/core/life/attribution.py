@@ -81,7 +81,7 @@ def attribute(state: State, resident: Resident, event: Loaded) -> Attribution:
     settled, peaks = {**settled, **told}, {**peaks, **told, **(event.peak or {})}
     if not all(device in settled for device in layers):
         is_told = any(_is_gpu(state, device) for device in layers)
-        doubt = ", not measured" if is_told else ""
+        doubt = "; this load was not measured" if is_told else ""
         return Attribution(_charge(state, resident, told), believed, layers, doubt=doubt)
     measured = Measurement(
         predicted_bytes=(resident.spec.predicted or believed).layer_bytes(_kind(state, layers[0])),
@@ -110,7 +110,11 @@ def attribute(state: State, resident: Resident, event: Loaded) -> Attribution:
         )
     charge = _charge(state, resident, told)
     return Attribution(
-        charge, believed, layers, sighting=measured, doubt=", not measured this time"
+        charge,
+        believed,
+        layers,
+        sighting=measured,
+        doubt="; this load was not measured for certain",
     )
 
 

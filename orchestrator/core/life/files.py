@@ -2,7 +2,7 @@
 
 from orchestrator.core.life.grants import bound_s
 from orchestrator.core.life.queue import Line
-from orchestrator.core.life.setbacks import cannot_start
+from orchestrator.core.life.setbacks import cannot_start, mended
 from orchestrator.core.life.state import State
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.messages import Bringing, Check, Checked, Decide, DecisionKind, Effect
@@ -58,6 +58,8 @@ def _checked(state: State, line: Line, event: Checked, now_s: float) -> list[Eff
     # What a model takes is found out first: before it is brought, room for it is looked for.
     line.checked = not line.spec.footprint.unknown
     line.check_began = line.checked
+    if line.checked:
+        mended(state, line.model)
     state.queue.supply(found)
     state.ledger.touch()
     if not (line.checked and line.bringing):

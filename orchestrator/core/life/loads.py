@@ -9,13 +9,13 @@ from orchestrator.core.life.evictions import ask, let_go, must_be_asked, take_as
 from orchestrator.core.life.files import check_first
 from orchestrator.core.life.grants import deny_line, grant
 from orchestrator.core.life.queue import Line
-from orchestrator.core.life.setbacks import give_up, out_of_memory_for_good
+from orchestrator.core.life.setbacks import breaker_open, give_up, out_of_memory_for_good
 from orchestrator.core.life.state import Reservation, State
 from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.explanation import explain, hopeless
 from orchestrator.core.room.planner import Plan, find, fitting, out_of_reach
 from orchestrator.core.room.question import Question
-from orchestrator.core.values.failures import Breaker
+from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.messages import (
     Decide,
     DecisionKind,
@@ -33,7 +33,6 @@ from orchestrator.core.values.residents import (
     Resident,
     ResidentState,
 )
-from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import to_mb
 
 # One decision looks at so many lines at most; the others are looked at when they have moved up.
@@ -134,11 +133,11 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     if silence is not None:
         return deny_line(state, line, outages.refusal(line.model, silence))
     breaker = state.breakers.get(line.model)
-    if breaker is not None and breaker.refuses(now_s):
-        return deny_line(state, line, _breaker_open(line.model, breaker, now_s))
+    if breaker is not None and breaker.refuses(now_s) and not breaker.cause_outside:
+        return deny_line(state, line, breaker_open(line.model, breaker, now_s))
     if line.check_began and not line.checked:
         return []  # goes on when its file has been looked at
-    if line.spec.footprint.unknown:
+    if line.spec.footprint.unknown or (breaker is not None and breaker.refuses(now_s)):
         return check_first(line)
     asked = question(state, line, now_s)
     if line.evicts and line.last.ends_by_s < line.earliest_s:
@@ -360,7 +359,7 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
             kind=DecisionKind.LOADED,
             model=name,
             text=f"{name} is ready after {event.load_s:.1f} s and takes "
-            f"{to_mb(placement.total_bytes)} MB ({footprint.provenance}{seen.doubt})."
+            f"{to_mb(placement.total_bytes)} MB ({_known_as(footprint, seen.doubt)})."
             + _given_up(ready),
             why=", ".join(ready.spec.given_up),
             evicted=evicted,
@@ -369,20 +368,11 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
     return [*effects, problem] if problem else effects
 
 
+def _known_as(footprint: Footprint, doubt: str) -> str:
+    before = " before" if doubt and footprint.provenance is Provenance.MEASURED else ""
+    return f"{footprint.provenance}{before}{doubt}"
+
+
 def _given_up(resident: Resident) -> str:
     given_up = resident.spec.given_up
     return f" It had to give up: {', '.join(given_up)}." if given_up else ""
-
-
-def _breaker_open(model: ModelName, breaker: Breaker, now_s: float) -> Refusal:
-    cause = breaker.cause
-    assert cause is not None, "a breaker opens for a cause"
-    wait_s = breaker.retry_after_s(now_s)
-    return Refusal(
-        code=RefusalCode.BREAKER_OPEN,
-        detail=f"{model} failed {breaker.failures} time(s) in a row, last with {cause.reason}: "
-        f"{cause.detail} It is tried again in {wait_s:.0f} s.",
-        remedy=cause.remedy or "Mend the cause; a changed configuration is tried at once.",
-        retry_after_s=wait_s,
-        failure=cause,
-    )

@@ -249,7 +249,11 @@ def _take_catalogue(state: State, specs: ModelSpecs) -> list[Effect]:
     effects = [effect for name in changed for effect in _take_pin(state, name, specs.get(name))]
     for name in changed:
         state.breakers.pop(name, None)
+    for name in list(state.breakers):
+        setbacks.mended(state, name)  # whoever reloads has mended something: it is looked at anew
     state.catalogue = specs
+    if changed:
+        state.ledger.touch()  # lists that were made before show it no more
     state.queue.explain_again()
     for line in state.queue.lines():
         if line.model in changed and line.model not in specs and not line.spec.plain_room:

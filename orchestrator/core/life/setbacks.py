@@ -162,7 +162,7 @@ def _restore(
     effects: list[Effect] = []
     for name in victims:
         spec = state.catalogue.get(name)
-        if spec is None or state.ledger.resident(name) is not None:
+        if spec is None or spec.failed or state.ledger.resident(name) is not None:
             continue
         state.internal_tickets -= 1
         request = Requested(
@@ -191,11 +191,49 @@ def _refused(model: ModelName, failure: Failure, breaker: Breaker, now_s: float)
     )
 
 
+def breaker_open(model: ModelName, breaker: Breaker, now_s: float) -> Refusal:
+    cause = breaker.cause
+    assert cause is not None, "a breaker opens for a cause"
+    wait_s = breaker.retry_after_s(now_s)
+    again = "whenever it is asked for" if cause.outside else f"in {wait_s:.0f} s"
+    return Refusal(
+        code=RefusalCode.BREAKER_OPEN,
+        detail=f"{model} failed {breaker.failures} time(s) in a row, last with {cause.reason}: "
+        f"{cause.detail} It is {'looked at' if cause.outside else 'tried'} again {again}.",
+        remedy=cause.remedy or "Mend the cause; a changed configuration is tried at once.",
+        retry_after_s=wait_s,
+        failure=cause,
+    )
+
+
+def mended(state: State, model: ModelName) -> None:
+    """What was in its way beside its server is not there any more: it may try at once."""
+    breaker = state.breakers.get(model)
+    if breaker is None or not breaker.cause_outside:
+        return
+    left = breaker.mended()
+    if left is None:
+        del state.breakers[model]
+    else:
+        state.breakers[model] = left
+    state.ledger.touch()
+
+
 def cannot_start(state: State, line: Line, failure: Failure, now_s: float) -> list[Effect]:
     """It was looked at before a resident left for it: its callers hear the cause."""
-    breaker = state.breakers.get(line.model, Breaker()).after(failure, now_s)
-    state.breakers[line.model] = breaker
-    return deny_line(state, line, _refused(line.model, failure, breaker, now_s))
+    refusal, state.breakers[line.model] = objection(state, line.model, failure, now_s)
+    return deny_line(state, line, refusal)
+
+
+def objection(
+    state: State, model: ModelName, failure: Failure, now_s: float
+) -> tuple[Refusal, Breaker]:
+    """What callers hear of what such a look found, and the breaker from then on."""
+    breaker = state.breakers.get(model, Breaker())
+    if breaker.refuses(now_s) and breaker.cause == failure:
+        return breaker_open(model, breaker, now_s), breaker
+    breaker = breaker.after(failure, now_s)
+    return _refused(model, failure, breaker, now_s), breaker
 
 
 def out_of_memory_for_good(state: State, line: Line, now_s: float) -> list[Effect]:

@@ -1,12 +1,13 @@
 """Why a model did not come up or went away, by name (R9), and the breaker that remembers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
 class FailureReason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     MODEL_FILE = "model_file"
+    CONFIGURATION = "configuration"
     DOWNLOAD = "download"
     IMAGE_MISSING = "image_missing"
     BINARY_MISSING = "binary_missing"
@@ -40,6 +41,8 @@ class Failure:
     short_of: ShortOf | None = None  # likewise
     remedy: str = ""
     transient: bool = False  # nothing has to be mended here: the same wish may come true soon
+    # Seen without a start and without a download: a look tells whether it is mended.
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,7 @@ BREAKER_COOLDOWN_S_MAX = 600.0
 HOPELESS = frozenset(
     {
         FailureReason.MODEL_FILE,
+        FailureReason.CONFIGURATION,
         FailureReason.IMAGE_MISSING,
         FailureReason.BINARY_MISSING,
         FailureReason.ARGUMENTS,
@@ -72,9 +76,13 @@ BLAMELESS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
-    """Counts a model's failures in a row; open means refuse at once, with the cause."""
+    """Counts a model's failures in a row; open means refuse at once, with the cause.
+
+    A cause outside is looked at again before a caller is refused for it.
+    """
 
     failures: int = 0
+    outside: int = 0  # of them: nothing was started, so they say nothing of the server
     open_until_s: float | None = None
     cooldown_s: float = BREAKER_COOLDOWN_S
     cause: Failure | None = None
@@ -90,6 +98,7 @@ class Breaker:
         )
         return Breaker(
             failures=failures,
+            outside=self.outside + failure.outside,
             open_until_s=now_s + cooldown_s if trips else None,
             cooldown_s=cooldown_s,
             cause=failure,
@@ -98,6 +107,17 @@ class Breaker:
     def refuses(self, now_s: float) -> bool:
         """Closed, or half open once the cooldown is over: then one start may try."""
         return self.open_until_s is not None and now_s < self.open_until_s
+
+    @property
+    def cause_outside(self) -> bool:
+        return self.cause is not None and self.cause.outside
+
+    def mended(self) -> "Breaker | None":
+        """Without the causes outside, of which the last is mended; None if nothing is left."""
+        crashes = self.failures - self.outside
+        if not crashes:
+            return None
+        return replace(self, failures=crashes, outside=0, open_until_s=None, cause=None)
 
     def retry_after_s(self, now_s: float) -> float:
         return max(0.0, (self.open_until_s or now_s) - now_s)

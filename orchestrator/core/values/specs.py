@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NewType
 
+from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.measurements import Measurement
 
@@ -134,6 +135,7 @@ class ModelSpec:
     sighted: Measurement | None = None  # what its last load seemed to take, if that is not sure
     asked: Serving | None = None  # what callers want, where it runs with less
     given_up: tuple[str, ...] = ()  # the difference, in words
+    failed: Failure | None = None  # why it cannot be loaded as it is written; None: it can
 
     @property
     def plain_room(self) -> bool:

@@ -18,6 +18,12 @@ class ImageSupply:
         self._engine = engine
         self._image = image
 
+    async def would_bring(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - the port's
+        try:
+            return await self._engine.image_id(self._image) is None
+        except (Unreachable, EngineRefused):
+            return False  # `bring` says so
+
     async def bring(self, spec: ModelSpec, tell: Tell) -> ModelSpec | Failure:
         if spec.footprint.unknown:
             return spec

@@ -89,6 +89,10 @@ async def unload(order: UnloadOrder, desk: DeskOf) -> Response:
     responses=answers(shapes.PlanAnswer, examples.PLAN, *EVERY_WRITE, 404, 409),
 )
 async def plan(order: LoadOrder, desk: DeskOf) -> Response:
+    """What a start needs (file, container, image, program) is looked at as before a load.
+
+    Nothing is brought, started or stopped.
+    """
     preview = await desk.preview(order)
     host = shaping.host_devices(desk.snapshot().accounts)
     return answer(shaping.plan_answer(preview, host))

@@ -6,7 +6,7 @@ costs the loop about a millisecond.
 
 from collections.abc import Mapping
 
-from orchestrator.core.values.failures import Breaker
+from orchestrator.core.values.failures import Breaker, Failure
 from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec
@@ -58,9 +58,9 @@ def _entry(
     footprint = spec.footprint
     unknown = footprint.unknown
     alone = None if has_gpu else footprint.host_only_bytes
-    state = LOADED_STATUS[resident.state] if resident else "unloaded"
+    state = LOADED_STATUS[resident.state] if resident else "failed" if spec.failed else "unloaded"
     router: shapes.RouterStatus = {"value": ROUTER_STATUS.get(state, "unloaded"), "args": []}
-    if failed:
+    if failed or state == "failed":
         router["failed"] = True
     return {
         "id": spec.name,
@@ -85,7 +85,12 @@ def _entry(
         "hub": spec.hub,
         "auto_download": spec.auto_download,
         "breaker": _breaker(breaker) if breaker else None,
+        "failure": _failure(spec.failed) if spec.failed else None,
     }
+
+
+def _failure(value: Failure) -> shapes.FailureShape:
+    return {"cause": str(value.reason), "detail": value.detail, "remedy": value.remedy}
 
 
 def _breaker(value: Breaker) -> shapes.BreakerShape:

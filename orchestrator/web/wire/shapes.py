@@ -221,6 +221,12 @@ class BreakerShape(TypedDict):
     remedy: str
 
 
+class FailureShape(TypedDict):
+    cause: str
+    detail: str
+    remedy: str
+
+
 class RouterStatus(TypedDict):
     value: str
     args: list[str]
@@ -252,6 +258,7 @@ class CatalogueEntry(TypedDict):
     hub: str | None  # where its file comes from
     auto_download: bool
     breaker: BreakerShape | None
+    failure: FailureShape | None
 
 
 class ModelList(TypedDict):

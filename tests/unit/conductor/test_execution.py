@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.conductor.execution import (
+    FORESEE_S_MAX,
     POLL_S_MAX,
     STRETCH_MAX,
     Up,
     bring_up,
+    foresee,
     how_it_ended,
     take_down,
 )
@@ -94,7 +96,7 @@ def test_what_is_wrong_with_the_files_is_found_before_anything_starts():
             return wrong
 
     trial = Trial(engine=Checking)
-    assert run(trial.bring_up()) is wrong
+    assert run(trial.bring_up()) == replace(wrong, outside=True), "a look tells when it is mended"
     assert trial.world.starts == []
 
 
@@ -300,3 +302,32 @@ def test_an_end_by_other_hands_is_told_from_one_by_itself(exit_, reason, says):
         assert says in failure.detail
 
     run(scene())
+
+
+class Standing(FakeWorldEngine):
+    """Looks for longer than anybody waits for a preview."""
+
+    async def check(self, spec):
+        await asyncio.sleep(10 * FORESEE_S_MAX)
+
+
+class Bringing:
+    """A supply that would have to bring something, and must not."""
+
+    async def would_bring(self, spec):
+        return True
+
+    async def bring(self, spec, tell):
+        raise AssertionError("a preview brings nothing")
+
+
+def test_a_look_ahead_ends_in_bounded_time():
+    trial = Trial(engine=Standing)
+    failure = run(foresee(trial.resident.spec, trial.drivers))
+    assert (failure.reason, failure.transient) == (FailureReason.RUNTIME_UNAVAILABLE, True)
+
+
+def test_a_look_ahead_brings_nothing():
+    trial = Trial(engine=Standing)
+    drivers = replace(trial.drivers, supplies=(Bringing(),))
+    assert run(foresee(trial.resident.spec, drivers)) is None

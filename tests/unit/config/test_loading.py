@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.catalogue.predictions import Predictions
+from orchestrator.config.bodies import parse_model
 from orchestrator.config.loading import (
     DEFAULT_CONFIG,
     EXAMPLE_CONFIG,
@@ -15,10 +16,8 @@ from orchestrator.config.loading import (
     config_schema,
     load_config,
     load_services,
-    parse_model,
 )
 from orchestrator.config.yaml_lines import read_yaml
-from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import ConfigInvalid
 from orchestrator.gguf.headers import Headers
@@ -238,69 +237,6 @@ def test_the_schema_agrees_with_the_files(path):
         each.message for each in validator.iter_errors(read_yaml(path.read_bytes()).content)
     ] == []
     assert not validator.is_valid({"sever": {}})
-
-
-def test_a_model_sent_at_run_time_is_a_spec(config):
-    spec = parse_model(config, "new", {"service": "rehearsal", "vram_mb": "512", "aliases": ["n"]})
-    assert (spec.name, spec.footprint.device_bytes) == ("new", 512 * MiB)
-
-
-def test_a_model_sent_at_run_time_may_replace_itself(config):
-    assert parse_model(config, "chat", {"service": "rehearsal", "vram_mb": 1, "aliases": ["talk"]})
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ({}, ["service: is required"]),
-        ({"image": "evil"}, None),
-        ({"environment": {"LD_PRELOAD": "x"}}, None),
-        ({"binary": "/bin/sh"}, None),
-        ({"mounts": ["/:/host"]}, None),
-        ({"file": "/etc/passwd"}, None),
-        ({"file": "../../etc/passwd"}, None),
-        ({"file": "package:yaml/__init__.py"}, None),
-        ({"url": "http://169.254.169.254/"}, None),
-        ({"vram_mb": True}, ["vram_mb: must be a whole number, not true"]),
-        ({"vram_mb": "1e400"}, None),
-        ({"vram_mb": "9" * 5000}, None),
-        ({"vram_mb": 1 << 60}, None),
-        ({"aliases": ["talk"]}, ["aliases[0]: talk is already an alias of model chat"]),
-        ({"service": "nope"}, None),
-        ({"preload": "yes"}, None),
-        ({"file": "a\0b"}, None),
-        ({"lora": [[[[]]]]}, None),
-    ],
-)
-def test_what_a_caller_may_not_choose(config, body, said):
-    whole = {"service": "files", "file": "a.gguf", "vram_mb": 1, **body} if body else {}
-    lines = refused(config, "new", whole)
-    assert len(lines) == 1
-    assert said is None or lines == said
-    assert len(lines[0]) < 1500
-
-
-@pytest.mark.parametrize("name", ["a/b", "..", "a\0", "x" * 10_000, "talk", "status"])
-def test_a_name_that_cannot_be(config, name):
-    [line] = refused(config, name, {"service": "rehearsal", "vram_mb": 1})
-    assert line.startswith("name: ")
-
-
-def test_a_model_is_held_against_the_catalogue_of_the_moment(config):
-    taken = dict(config.catalogue)
-    del taken["chat"]
-    body = {"service": "rehearsal", "vram_mb": 1, "aliases": ["talk"]}
-    assert parse_model(config, "new", body, taken=taken).aliases == ("talk",)
-
-
-def test_a_model_sent_at_run_time_may_be_estimated(config):
-    spec = parse_model(
-        config,
-        "new",
-        {"service": "files", "file": "a.gguf"},
-        estimate=lambda draft: Footprint(device_bytes=len(draft.file)),
-    )
-    assert spec.footprint.device_bytes == len(spec.file)
 
 
 KEYS = ["server", "devices", "services", "models", "a", "engine", "file", "fake", "vram_mb", "port"]

@@ -509,3 +509,49 @@ def test_a_silent_runtime_is_asked_again():
         assert resident(conductor, "a") is None
 
     play_again(scene, A)
+
+
+def adoptions(conductor):
+    return [
+        (each.decision.model, each.decision.text)
+        for each in conductor.history.decisions()
+        if "the registry knows nothing" in each.decision.text
+    ]
+
+
+def test_servers_of_a_registry_that_was_lost_are_named_and_not_doubled():
+    async def lose(conductor):
+        await a_is_ready(conductor)
+        for instance in list(conductor.running):
+            await conductor.registry.residents.drop(instance)
+
+    async def after(conductor, lives):
+        instance = lives.instance("a")
+        text = f"a runs as {instance}, of which the registry knows nothing: it is taken over."
+        assert adoptions(conductor) == [("a", text)]
+        async with conductor.lease(A) as granted:
+            assert granted.already_loaded
+        assert lives.world.starts == ["a"]
+
+    play(lose, after)
+
+
+def test_a_server_that_neither_the_registry_nor_the_catalogue_knows_is_named_and_removed():
+    async def lose(conductor):
+        await a_is_ready(conductor)
+        for instance in list(conductor.running):
+            await conductor.registry.residents.drop(instance)
+
+    async def after(conductor, lives):
+        ((model, text),) = adoptions(conductor)
+        assert (model, text.endswith("it is removed.")) == ("a", True)
+        await machine.until(lambda: not lives.world.running)
+
+    play(lose, after, catalogue=(B,))
+
+
+def test_what_the_registry_knows_is_not_named_as_unknown():
+    async def after(conductor, lives):
+        assert adoptions(conductor) == []
+
+    play(a_is_ready, after)

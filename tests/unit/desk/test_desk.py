@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -10,17 +11,18 @@ from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config.loading import load_config
-from orchestrator.core.values.failures import Silence
+from orchestrator.core.values.failures import Failure, FailureReason, Silence
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.messages import Decide, DecisionKind, ShutdownBegan, UnloadStatus
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
-from orchestrator.core.values.specs import Degrading, Fallback
+from orchestrator.core.values.specs import Degrading, FakeBehaviour, FakeFailure, Fallback
 from orchestrator.core.values.vram import DeviceId, DeviceState, GiB
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.gguf.headers import Headers
 from orchestrator.orders import LoadOrder, RoomOrder, UnloadOrder
+from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.unshared import Unshared
 from tests import machine
 from tests.asynchronous import eventually, run
@@ -464,5 +466,90 @@ def test_with_another_runtime_it_is_ready_all_the_same(office):
         await asyncio.sleep(2)
         assert desk.doubts() != ()
         assert desk.degraded() == ()
+
+    play(office, scene)
+
+
+# --- a plan says what a load would say ---------------------------------------------------------
+
+NO_CONTAINER = Failure(
+    reason=FailureReason.IMAGE_MISSING, detail="There is no container.", remedy="Make it."
+)
+
+
+class Lacking(FakeWorldEngine):
+    """What it lacks is the one thing that it finds."""
+
+    lacks: ClassVar = {}
+
+    async def check(self, spec):
+        return self.lacks.get(spec.name)
+
+
+@pytest.fixture
+def lacks(monkeypatch):
+    monkeypatch.setattr(Lacking, "lacks", {})
+    monkeypatch.setattr(machine, "FakeWorldEngine", Lacking)
+    return Lacking.lacks
+
+
+async def told(awaitable):
+    with pytest.raises(Denied) as denied:
+        await awaitable
+    return denied.value.refusal
+
+
+def test_a_plan_makes_the_same_checks_as_a_load(office, lacks):
+    lacks["draw"] = NO_CONTAINER
+
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        for _ in range(2):  # before a load, and with the breaker that it leaves behind
+            preview = await desk.preview(LoadOrder(model="draw"))
+            assert preview.plan is None
+            assert conductor.scheduler.state.breakers.keys() <= {"draw"}
+            heard = await told(load(desk, "draw"))
+            same = replace(heard, retry_after_s=preview.refusal.retry_after_s)
+            assert preview.refusal == same
+        assert heard.code is RefusalCode.BREAKER_OPEN
+        assert loaded(desk) == {"chat": ResidentState.READY}, "no model left for it"
+        del lacks["draw"]
+        assert (await desk.preview(LoadOrder(model="draw"))).plan.evict, "mended: it is planned"
+
+    play(office, scene)
+
+
+def test_a_plan_says_that_a_server_crashed_too_often(office):
+    office.changes["draw"] = {"fake": FakeBehaviour(load_s=0.02, fail=FakeFailure.EXITS)}
+
+    async def scene(desk, conductor):
+        for _ in range(3):
+            await told(load(desk, "draw"))
+        preview = await desk.preview(LoadOrder(model="draw"))
+        assert preview.refusal.code is RefusalCode.BREAKER_OPEN
+        assert preview.refusal.detail == (await told(load(desk, "draw"))).detail
+
+    play(office, scene)
+
+
+def test_a_plan_that_has_no_room_says_so_without_a_look(office, lacks):
+    lacks["huge"] = NO_CONTAINER
+
+    async def scene(desk, conductor):
+        preview = await desk.preview(LoadOrder(model="huge"))
+        assert preview.refusal.code is RefusalCode.DOES_NOT_FIT
+        assert (await told(load(desk, "huge"))).code is RefusalCode.DOES_NOT_FIT
+
+    play(office, scene)
+
+
+def test_a_plan_for_a_model_that_stands_as_failed_says_why(office):
+    office.changes["draw"] = {"failed": NO_CONTAINER}
+
+    async def scene(desk, conductor):
+        desk._catalogue._as_it_is_now = desk._catalogue.specs.__getitem__
+        preview = await desk.preview(LoadOrder(model="draw"))
+        assert preview.refusal == await told(load(desk, "draw"))
+        assert preview.refusal.failure == NO_CONTAINER
 
     play(office, scene)

@@ -10,6 +10,14 @@ from orchestrator.gguf.quantization import BLOCK_TYPES
 F32, F16, Q4_K, Q8_0 = 0, 1, 12, 8
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 5, 6, 7, 8, 9, 10
 
+# The least that an estimate needs to know.
+LLAMA = {
+    "general.architecture": "llama",
+    "llama.block_count": 1,
+    "llama.embedding_length": 64,
+    "llama.attention.head_count": 4,
+}
+
 
 @dataclass(frozen=True)
 class Raw:

@@ -12,6 +12,7 @@ from orchestrator.core.values.residents import ResidentState
 from orchestrator.errors import RegistryFailed
 from orchestrator.ports import OperationState
 from orchestrator.registry.migrations import MIGRATIONS, Migration
+from orchestrator.registry.runs import MARK_NAME
 from orchestrator.registry.sqlite import DATABASE_NAME, SqliteRegistry
 from orchestrator.registry.tables import HISTORY_UNWRITTEN_MAX
 from tests.unit.registry.children import build_bad_disk, on_bad_disk, outcome, start
@@ -50,7 +51,7 @@ def test_makes_its_directory_and_keeps_it_to_its_user(tmp_path):
     state_dir = tmp_path / "deep" / "state"
     played(state_dir, lambda registry: registry.recall())
     assert state_dir.stat().st_mode & 0o777 == 0o700
-    assert sorted(part.name for part in state_dir.iterdir()) == ["lock", DATABASE_NAME]
+    assert sorted(part.name for part in state_dir.iterdir()) == ["lock", MARK_NAME, DATABASE_NAME]
 
 
 def test_remembers_over_a_restart(tmp_path):

@@ -140,7 +140,7 @@ def test_a_change_that_somebody_else_had_a_part_in_is_nobodys_measurement():
     found = attribute(state, LOADING, loaded())
     assert found.footprint == LOADING.spec.footprint
     assert found.measurement is None
-    assert found.doubt == ", not measured"
+    assert found.doubt == "; this load was not measured"
 
 
 def test_who_moved_and_came_to_rest_meanwhile_counts_too():

@@ -531,6 +531,96 @@ def test_a_changed_configuration_closes_the_breaker():
     assert kinds(play.request(8, mended)) == [Load]
 
 
+def test_a_load_that_was_not_measured_is_said_in_a_sentence():
+    play = Play()
+    known = replace(C, footprint=replace(C.footprint, provenance=Provenance.MEASURED))
+    play.request(1, known)
+    play.sample(foreign_gib=10)  # far more than it takes: nothing is told from that
+    instance = play.resident("c").instance
+    play.tell(Loaded(instance=instance, endpoint=ENDPOINT, load_s=1.0))
+    assert "(measured before; this load was not measured)." in words(play)
+
+
+MISSING = Failure(reason=FailureReason.MODEL_FILE, detail="it is not there.", outside=True)
+
+
+def missing_file(play):
+    """A load of `a` found before its start that its file is missing; its breaker is open."""
+    play.files_are_sound = False
+    play.request(1, A)
+    play.failed("a", MISSING)
+    assert play.scheduler.state.breakers["a"].refuses(play.now_s)
+
+
+def test_a_cause_outside_is_looked_at_again_before_the_breaker_answers():
+    play = Play()
+    missing_file(play)
+    before = play.scheduler.state.breakers["a"]
+    assert play.request(2, A) == [Check(A)]
+    assert play.request(3, A) == [], "one look for all who ask"
+    codes = denied(play.tell(Checked(ModelName("a"), MISSING)))
+    assert codes == {2: RefusalCode.BREAKER_OPEN, 3: RefusalCode.BREAKER_OPEN}
+    assert play.scheduler.state.breakers["a"] == before, "nobody waits longer for having asked"
+    assert "looked at again whenever it is asked for" in words(play)
+
+
+def test_a_breaker_forgets_a_cause_that_is_mended():
+    play = Play()
+    missing_file(play)
+    assert kinds(play.request(2, A)) == [Check]
+    play.tell(Checked(ModelName("a"), None))
+    assert kinds(play.sample()) == [Load]
+    assert "a" not in play.scheduler.state.breakers
+    assert granted(play.loaded("a")) == [2]
+
+
+def test_a_look_that_finds_another_cause_says_that_one():
+    play = Play()
+    missing_file(play)
+    play.request(2, A)
+    torn = replace(MISSING, detail="it is truncated.")
+    (deny,) = play.tell(Checked(ModelName("a"), torn))
+    assert (deny.refusal.code, deny.refusal.failure) == (RefusalCode.LOAD_FAILED, torn)
+
+
+def test_a_cause_outside_that_is_mended_forgives_no_crash():
+    play = Play()
+    for ticket in range(BREAKER_FAILURES):
+        play.request(ticket, A)
+        play.failed("a")
+    play.now_s += 31
+    play.request(10, A)
+    play.failed("a", MISSING)
+    play.files_are_sound = False
+    assert kinds(play.request(11, A)) == [Check]
+    play.tell(Checked(ModelName("a"), None))
+    assert kinds(play.sample()) == [Load]
+    play.failed("a")
+    assert denied(play.request(12, A)) == {12: RefusalCode.BREAKER_OPEN}, "one more was enough"
+
+
+def test_a_reload_closes_breakers_whose_cause_was_outside_and_no_others():
+    play = Play()
+    missing_file(play)
+    for ticket in range(10, 10 + BREAKER_FAILURES):
+        play.request(ticket, B)
+        play.failed("b")
+    assert play.scheduler.state.breakers.keys() == {"a", "b"}
+    play.tell(CatalogueChanged(play.scheduler.state.catalogue))
+    assert play.scheduler.state.breakers.keys() == {"b"}
+    assert kinds(play.request(30, A)) == [Load]
+
+
+def test_a_look_again_that_finds_no_runtime_leaves_the_breaker_as_it_is():
+    play = Play()
+    missing_file(play)
+    before = play.scheduler.state.breakers["a"]
+    play.request(2, A)
+    gone = Failure(reason=FailureReason.RUNTIME_UNAVAILABLE, detail="gone.", transient=True)
+    assert denied(play.tell(Checked(ModelName("a"), gone))) == {2: RefusalCode.RUNTIME_UNAVAILABLE}
+    assert play.scheduler.state.breakers["a"] == before
+
+
 def test_out_of_memory_is_learned_and_tried_once_more_with_more_room():
     play = Play()
     play.request(1, A)

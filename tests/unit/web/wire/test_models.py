@@ -58,3 +58,17 @@ def test_a_model_is_listed_with_what_it_takes_on_this_machine(kind, shown):
     here = snapshot(accounts=(account("d", kind=kind),))
     told = listed(Shelf(), here, {"a": replace(spec("a"), footprint=footprint)})["a"]
     assert (told["vram_mb"], told["host_mb"]) == shown
+
+
+def test_a_model_that_cannot_be_loaded_as_it_is_written_is_listed_as_failed():
+    failure = Failure(reason=FailureReason.MODEL_FILE, detail="It is gone.", remedy="Bring it.")
+    failed = {"a": replace(spec("a"), failed=failure)}
+    told = listed(Shelf(), snapshot(), failed)["a"]
+    assert (told["state"], told["status"]["failed"]) == ("failed", True)
+    assert told["failure"] == {
+        "cause": "model_file",
+        "detail": "It is gone.",
+        "remedy": "Bring it.",
+    }
+    runs = listed(Shelf(), snapshot(resident(failed["a"])), failed)["a"]
+    assert (runs["state"], "failed" in runs["status"]) == ("loaded", False)
