@@ -14,12 +14,11 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import uvicorn
 import uvloop
 
 from orchestrator.catalogue.catalogue import Catalogue
@@ -33,6 +32,7 @@ from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.messages import Decide, DecisionKind, ShutdownBegan
 from orchestrator.daemon.adoption import adopt, recover, take_back
+from orchestrator.daemon.http_server import BACKLOG, HttpServer
 from orchestrator.daemon.timers import Job, Periodic
 from orchestrator.daemon.wiring import (
     Runtimes,
@@ -62,8 +62,6 @@ TRIM_LOGS_S = 60.0  # a server that writes a megabyte a second is cut back befor
 KEEP_DAYS = 30
 KEEP_DECISIONS = 20_000  # about 10 MB of sentences
 STOP_ALL_S = 120.0  # how long `on_shutdown: stop` waits for models to leave
-BACKLOG = 2048  # callers that connect at the same moment, as after a restart
-GRACEFUL_S = 5  # for requests that are being answered when the daemon ends
 
 
 def steady_clock() -> Clock:
@@ -72,21 +70,13 @@ def steady_clock() -> Clock:
     return lambda: offset_s + time.monotonic()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the daemon has its own."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @dataclass(slots=True)
 class Daemon:
     """The parts that the process, or a test, needs of a running daemon."""
 
     conductor: Conductor
     desk: Desk
-    server: uvicorn.Server
+    server: HttpServer
     listener: socket.socket
 
 
@@ -188,8 +178,7 @@ async def _put_together(
         _say_problems(conductor, registry)
         desk.say_news()
         await _take_over(conductor, memory, catalogue, versions)
-        server = _server(desk)
-        daemon = Daemon(conductor, desk, server, listener)
+        daemon = Daemon(conductor, desk, HttpServer(create_app(desk)), listener)
         background = _begin_looking(conductor, catalogue, tasks)
         periodic = Periodic(*_jobs(catalogue, conductor, registry, runtimes))
         periodic.start()
@@ -307,21 +296,6 @@ async def _preload(desk: Desk) -> None:
     for spec in desk.catalogue.values():
         if spec.preload:
             await desk.begin_load(LoadOrder(model=spec.name))
-
-
-def _server(desk: Desk) -> uvicorn.Server:
-    return _Server(
-        uvicorn.Config(
-            create_app(desk),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            proxy_headers=False,  # believed only from an edge of ours, and there is none yet
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=GRACEFUL_S,
-        )
-    )
 
 
 def _handle_signals(daemon: Daemon) -> None:

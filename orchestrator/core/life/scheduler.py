@@ -31,6 +31,7 @@ from orchestrator.core.values.messages import (
     Checked,
     Decide,
     DecisionKind,
+    Deny,
     Died,
     Effect,
     Event,
@@ -110,6 +111,8 @@ class Scheduler:
                 return state.end_lease(lease, now_s)
             case Renewed():
                 return _renew(state, event)
+            case UnloadRequested(ticket=ticket) if state.shutting_down:
+                return [Deny(ticket, grants.shutting_down())]
             case UnloadRequested():
                 return unloads.begin_unload(state, event, now_s)
             case Sampled(readings, held):
@@ -326,6 +329,8 @@ def _shut_down(state: State, now_s: float, *, stop_residents: bool) -> list[Effe
     effects: list[Effect] = []
     for line in state.queue.lines():
         effects += grants.deny_line(state, line, grants.shutting_down())
+    effects += [Deny(ticket, grants.shutting_down()) for ticket in state.unloads]
+    state.unloads.clear()
     if stop_residents:
         for resident in list(state.ledger.residents):
             if resident.state not in LEAVING:
