@@ -114,6 +114,7 @@ class Conductor:
             scheduler=scheduler,
             running=self.running,
             tell=self.tell,
+            clock=clock,
         )
 
     # --- callers -------------------------------------------------------------------------------
@@ -395,6 +396,7 @@ class Conductor:
         if self._noting is not None:
             self._noting.cancel()
         self._preflight.close()
+        self.sensors.close()
         for task in (*self._loads.values(), *self._watches.values()):
             task.cancel()
 

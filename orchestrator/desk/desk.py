@@ -123,7 +123,8 @@ class Desk:
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, with what would fit instead, or TimeoutError: the load goes on then.
 
-        With a timeout of 0, what is known already. If the caller is cancelled the load goes on,
+        Denied is also, at the deadline, that its server hangs. With a timeout of 0, what is known
+        already. If the caller is cancelled the load goes on,
         and a lease that it was not told of is given back.
         """
         order = self._operations.order(operation_id)
@@ -132,6 +133,11 @@ class Desk:
         except Denied as denied:
             refusal = await self._previews.with_suggestions(order, denied.refusal)
             raise Denied(refusal) from denied
+        except TimeoutError:
+            silent = self._operations.silent(operation_id) if timeout_s else None
+            if silent is None:
+                raise
+            raise Denied(silent) from None
 
     def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
         """The operation and the seconds it may still take. Raise KeyError if not known."""

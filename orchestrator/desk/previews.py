@@ -10,6 +10,7 @@ from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.execution import look_at
 from orchestrator.config.yaml_lines import show
 from orchestrator.core.life.outages import refusal as unavailable
+from orchestrator.core.life.outages import refusal_by_server
 from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.placement import usable_devices
 from orchestrator.core.room.planner import Plan, plan, possible
@@ -77,7 +78,7 @@ class Previews:
             ),
             state.ledger,
         )
-        found = unclear or self._silence(spec) or plan(asked, state.ledger)
+        found = unclear or self._silence(spec, resident) or plan(asked, state.ledger)
         refused = isinstance(found, Refusal)
         return Preview(
             spec=asked.spec,
@@ -118,7 +119,9 @@ class Previews:
         except Unpredictable as error:
             raise ConfigInvalid((f"{show(error.where)}: {error}",)) from error
 
-    def _silence(self, spec: ModelSpec) -> Refusal | None:
+    def _silence(self, spec: ModelSpec, resident: Resident | None) -> Refusal | None:
+        if resident is not None and resident.silent_since_s is not None and resident.serves(spec):
+            return refusal_by_server(resident, self._conductor.clock())
         silence = self._conductor.scheduler.state.silent.get(spec.service)
         return None if silence is None else unavailable(spec.name, silence)
 
@@ -132,4 +135,5 @@ class Previews:
 
 
 def _is_served_by(resident: Resident, spec: ModelSpec) -> bool:
-    return resident.state is ResidentState.READY and resident.serves(spec)
+    answers = resident.state is ResidentState.READY and resident.silent_since_s is None
+    return answers and resident.serves(spec)

@@ -49,6 +49,7 @@ from orchestrator.core.values.messages import (
     RuntimesHeard,
     Sampled,
     SavePin,
+    ServerHeard,
     ShutdownBegan,
     StopFailed,
     Stopped,
@@ -119,6 +120,8 @@ class Scheduler:
                 return ticks.observe(state, readings, held)
             case RuntimesHeard():
                 return outages.hear(state, event, now_s)
+            case ServerHeard():
+                return outages.hear_server(state, event)
             case Ticked():
                 return ticks.tick(state, now_s)
             case PinChanged(model, pinned):
