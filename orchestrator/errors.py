@@ -4,10 +4,13 @@
 │   ├── StartFailed     the thing did not come up; nothing is left behind
 │   ├── NotStopped      the thing is not verified gone: it stays charged
 │   ├── Unreachable     the runtime or the server does not answer
+│   │   └── CannotAsk     we could not even ask: for want of descriptors or memory of ours
 │   └── RegistryFailed  the disk does not take or give what was written
 ├── ConfigInvalid     the operator's file has mistakes: all of them, with their places
 └── Unpredictable     what a model takes cannot be told from its files
 """
+
+import errno
 
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.refusals import Refusal
@@ -45,6 +48,10 @@ class Unreachable(Failed):
     """The runtime or the server does not answer."""
 
 
+class CannotAsk(Unreachable):
+    """The question could not be put: it says nothing about who was to be asked."""
+
+
 class RegistryFailed(Failed):
     """The registry could not be read or written."""
 
@@ -63,3 +70,17 @@ class Unpredictable(OrchestratorError):
     def __init__(self, where: tuple[str | int, ...], sentence: str) -> None:
         super().__init__(sentence)
         self.where = where
+
+
+# What this process, or this machine, has run out of.
+_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def limit_reached(error: BaseException) -> bool:
+    """Whether at the bottom of it lies a limit of ours, and not the other side."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _LIMITS:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

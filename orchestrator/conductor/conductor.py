@@ -17,6 +17,7 @@ from orchestrator.conductor.history import History
 from orchestrator.conductor.journal import Journal
 from orchestrator.conductor.preflight import Preflight
 from orchestrator.conductor.sensors import Sensors
+from orchestrator.conductor.strange import Strange
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.survey import survey
 from orchestrator.core.values.failures import Failure, FailureReason
@@ -108,6 +109,7 @@ class Conductor:
         self._snapshot: Snapshot | None = None
         self._noting: asyncio.TimerHandle | None = None
         self._journal = Journal(registry, history, clock, self._spawn)
+        self.strange = Strange()
         self.sensors = Sensors(
             devices=devices,
             drivers=drivers,
@@ -115,6 +117,7 @@ class Conductor:
             running=self.running,
             tell=self.tell,
             clock=clock,
+            strange=self.strange,
         )
 
     # --- callers -------------------------------------------------------------------------------
@@ -238,8 +241,19 @@ class Conductor:
         """Go on numbering where the last life of the daemon ended."""
         self._journal.go_on_after(memory.last_decision_id)
 
-    def _spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        return self._tasks.create_task(work, name=name)
+    def _spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T | None]:
+        """What it raises would end the daemon with all its tasks: it is logged, and it ends."""
+
+        async def guarded() -> T | None:
+            try:
+                return await work
+            except Exception:
+                log.exception("%s", name)
+                return None
+
+        task = self._tasks.create_task(guarded(), name=name)
+        task.add_done_callback(lambda _: work.close())  # never begun, if it was cancelled at once
+        return task
 
     def _write(self, resident: Resident) -> None:
         spec = resident.spec
@@ -295,7 +309,11 @@ class Conductor:
             return
         except Exception as error:
             log.exception("load %s", instance)
-            outcome = Failure(reason=FailureReason.EXITED, detail=f"internal error: {error!r}")
+            left = await self._left_behind(resident)
+            if left:
+                self.tell(StopFailed(instance, left))
+                return
+            outcome = _internal(error)
         finally:
             self._loads.pop(instance, None)
         if isinstance(outcome, Failure):
@@ -313,6 +331,16 @@ class Conductor:
             )
         )
         self._watch(resident, outcome.running)
+
+    async def _left_behind(self, resident: Resident) -> str:
+        """Why something may still run of a load that broke off; empty if nothing does."""
+        running = self.running.get(resident.instance)
+        try:
+            await take_down(resident, running, self.drivers[resident.spec.service])
+        except Exception as error:
+            log.exception("take down %s", resident.instance)
+            return str(error)
+        return ""
 
     async def _ask_use(self, asked: AskUse) -> None:
         for resident in asked.residents:  # first: their stops will not wait for the disk any more
@@ -353,7 +381,11 @@ class Conductor:
             )
 
     async def _wait_for_death(self, resident: Resident, running: Running) -> None:
-        failure = await how_it_ended(running, self.drivers[resident.spec.service])
+        try:
+            failure = await how_it_ended(running, self.drivers[resident.spec.service])
+        except Exception as error:
+            log.exception("watch %s", resident.instance)  # it has ended; why cannot be told
+            failure = _internal(error)
         self._watches.pop(resident.instance, None)
         await self.sensors.sample()
         self.tell(Died(resident.instance, failure))
@@ -399,6 +431,19 @@ class Conductor:
         self.sensors.close()
         for task in (*self._loads.values(), *self._watches.values()):
             task.cancel()
+
+
+def _internal(error: Exception) -> Failure:
+    """A mistake of ours, or a limit of this machine: which is not the model's fault."""
+    detail = f"internal error: {error!r}"
+    if isinstance(error, OSError):
+        return Failure(
+            reason=FailureReason.RUNTIME_UNAVAILABLE,
+            detail=detail,
+            remedy="The daemon's log has the details.",
+            transient=True,
+        )
+    return Failure(reason=FailureReason.EXITED, detail=detail)
 
 
 def _answer(caller: asyncio.Future[T] | None, answer: T) -> None:

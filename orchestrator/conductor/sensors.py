@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from orchestrator.conductor.strange import Strange
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.values.messages import (
     Event,
@@ -19,8 +20,8 @@ from orchestrator.core.values.messages import (
 )
 from orchestrator.core.values.residents import SERVING, InstanceId, Resident
 from orchestrator.core.values.specs import ServiceName
-from orchestrator.core.values.vram import DeviceId
-from orchestrator.errors import Unreachable
+from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
+from orchestrator.errors import CannotAsk, Failed, Unreachable
 from orchestrator.ports import Clock, Devices, Drivers, Running, Use
 
 LOOK_APART_S = 0.02  # one look costs a millisecond, many at once would hold up a status
@@ -46,6 +47,7 @@ class Sensors:
         running: Mapping[InstanceId, Running],
         tell: Callable[[Event], None],
         clock: Clock,
+        strange: Strange,
     ) -> None:
         self._devices = devices
         self._drivers = drivers
@@ -53,6 +55,7 @@ class Sensors:
         self._running = running
         self._tell = tell
         self._clock = clock
+        self._strange = strange
         self._reading = asyncio.Lock()  # readings are taken one after the other
         self._hurry = asyncio.Event()
         self._served: dict[InstanceId, float] = {}  # the servers' own counters, as last seen
@@ -101,7 +104,7 @@ class Sensors:
         async with self._reading:
             pids = await self._pids()
             wanted = frozenset(pid for own in pids.values() for pid in own)
-            readings = await self._devices.read(wanted)
+            readings = await self._read(wanted)
         used = {
             reading.device.id: {process.pid: process.used_bytes for process in reading.processes}
             for reading in readings
@@ -120,6 +123,21 @@ class Sensors:
         self.peaks = self._peaks()
         self._tell(Sampled(readings, self.held))
 
+    async def _read(self, pids: frozenset[int]) -> tuple[Reading, ...]:
+        """What the devices say; of a look that broke off, that they could not be read."""
+        with self._strange.noted("reading the devices"):
+            return await self._devices.read(pids)
+        ledger = self._scheduler.state.ledger
+        return tuple(
+            Reading(
+                device=ledger.reading(device).device,
+                read_s=self._clock(),
+                state=DeviceState.UNREADABLE,
+                problem="The look at it broke off; the daemon's log says why.",
+            )
+            for device in ledger.devices
+        )
+
     def _peaks(self) -> dict[InstanceId, Mapping[DeviceId, int]]:
         """Of those who run; who could not be seen this time keeps what was seen before."""
         peaks = {instance: of for instance, of in self.peaks.items() if instance in self._running}
@@ -136,8 +154,9 @@ class Sensors:
         pids: dict[InstanceId, frozenset[int]] = {}
 
         async def look(resident: Resident, running: Running) -> None:
-            runtime = self._drivers[resident.spec.service].runtime
-            with suppress(Unreachable):
+            service = resident.spec.service
+            runtime = self._drivers[service].runtime
+            with self._strange.noted(f"asking {service} for processes"), suppress(Failed):
                 pids[resident.instance] = await runtime.pids(running.handle)
 
         looks = [
@@ -168,9 +187,7 @@ class Sensors:
                     look, name=f"look at {resident.instance}"
                 )
         if self._looks:
-            done, _ = await asyncio.wait(self._looks.values(), timeout=LOOK_WAIT_S)
-            for look_done in done:
-                look_done.result()
+            await asyncio.wait(self._looks.values(), timeout=LOOK_WAIT_S)
 
     def close(self) -> None:
         for look in self._looks.values():
@@ -205,14 +222,16 @@ class Sensors:
         running = self._running.get(resident.instance)
         if running is None or not engine.tells_use:
             return UseAnswer(busy=None)
-        try:
-            async with asyncio.timeout(within_s):
-                use = await engine.use(running.endpoint)
-        except TimeoutError:
-            return UseAnswer(busy=None, unanswered=f"no answer within {within_s:.1f} s")
-        except Unreachable as error:
-            return UseAnswer(busy=None, unanswered=str(error))
-        return UseAnswer(busy=bool(use.busy_slots), used=self._served_since(resident, use))
+        with self._strange.noted(f"asking a server of {resident.spec.service}"):
+            try:
+                async with asyncio.timeout(within_s):
+                    use = await engine.use(running.endpoint)
+            except TimeoutError:
+                return UseAnswer(busy=None, unanswered=f"no answer within {within_s:.1f} s")
+            except Failed as error:
+                return UseAnswer(busy=None, unanswered=str(error))
+            return UseAnswer(busy=bool(use.busy_slots), used=self._served_since(resident, use))
+        return UseAnswer(busy=None, unanswered="the daemon's log says why")
 
     def _served_since(self, resident: Resident, use: Use) -> bool:
         """Whether it has served anything since it was last looked at."""
@@ -224,7 +243,8 @@ class Sensors:
     async def _look_at(self, resident: Resident, running: Running, after_s: float) -> None:
         try:
             await asyncio.sleep(after_s)
-            await self._look(resident, running)
+            with self._strange.noted(f"looking at a server of {resident.spec.service}"):
+                await self._look(resident, running)
         finally:
             del self._looks[resident.instance]
 
@@ -233,6 +253,8 @@ class Sensors:
         try:
             async with asyncio.timeout(LOOK_S_MAX):
                 use = await self._drivers[resident.spec.service].engine.use(running.endpoint)
+        except CannotAsk:
+            return  # that we cannot ask says nothing of it
         except (Unreachable, TimeoutError):
             since_s = self._owed.setdefault(resident.instance, began_s)
             if self._clock() - since_s >= SILENT_S:  # an end is noticed by who watches it

@@ -224,14 +224,12 @@ async def _take_back(conductor: Conductor, catalogue: Catalogue, runtime: Runtim
     pause_s = ADOPT_S
     while True:
         pause_s = min(2 * pause_s, ADOPT_S)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await runtime.stirred()
-                pause_s = LOOK_SOON_S
-        try:
+        with conductor.strange.noted(f"taking back what {runtime.name} has started again"):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await runtime.stirred()
+                    pause_s = LOOK_SOON_S
             await take_back(conductor, catalogue.specs, runtime)
-        except Exception:
-            log.exception("take back %s", runtime.name)  # looked at again soon
         await asyncio.sleep(LOOK_SOON_S)
 
 

@@ -1,0 +1,27 @@
+"""Exceptions that no port promises: mistakes of ours, which neither end the daemon nor get lost."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger("orchestrator")
+
+
+class Strange:
+    """Says each kind once, with its traceback: what is asked every second fails every second."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    @contextmanager
+    def noted(self, what: str) -> Iterator[None]:
+        """The block breaks off, and what follows it goes on without its answer.
+
+        `what` names the block for the log, without numbers or instants.
+        """
+        try:
+            yield
+        except Exception as error:
+            if what not in self._said:
+                self._said.add(what)
+                log.exception("%s broke off; this is said once", what, exc_info=error)
