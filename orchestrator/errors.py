@@ -7,6 +7,7 @@
 │   │   └── CannotAsk     we could not even ask: for want of descriptors or memory of ours
 │   └── RegistryFailed  the disk does not take or give what was written
 ├── ConfigInvalid     the operator's file has mistakes: all of them, with their places
+├── Defect            a mistake of ours: the scheduler broke off, and its state may be half changed
 └── Unpredictable     what a model takes cannot be told from its files
 """
 
@@ -14,6 +15,8 @@ import errno
 
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.refusals import Refusal
+
+EVENT_CHARS_MAX = 1000  # of an event in a sentence: its kind and its model stand in front
 
 
 class OrchestratorError(Exception):
@@ -62,6 +65,19 @@ class ConfigInvalid(OrchestratorError):
     def __init__(self, mistakes: tuple[str, ...]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
+
+
+class Defect(OrchestratorError):
+    """The scheduler broke off: the daemon ends, and its next life finds out what is true."""
+
+    def __init__(self, event: object, error: Exception) -> None:
+        said = repr(event)
+        shown = said if len(said) <= EVENT_CHARS_MAX else f"{said[:EVENT_CHARS_MAX]}…"
+        super().__init__(
+            f"The daemon made a mistake ({error!r}) when it heard {shown}, and cannot trust its "
+            "own state any more: it ends. Models keep running; its next start takes them over. "
+            "Please report this sentence and the traceback in its log."
+        )
 
 
 class Unpredictable(OrchestratorError):

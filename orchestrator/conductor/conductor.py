@@ -12,15 +12,17 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, assert_never
 
 from orchestrator.catalogue.learned import Experience
+from orchestrator.conductor.callers import Callers
 from orchestrator.conductor.execution import Up, bring_up, how_it_ended, take_down, wait_until_ready
 from orchestrator.conductor.history import History
 from orchestrator.conductor.journal import Journal
 from orchestrator.conductor.preflight import Preflight
 from orchestrator.conductor.sensors import Sensors
-from orchestrator.conductor.strange import Strange
+from orchestrator.conductor.strange import Strange, failure_of
+from orchestrator.core.life.grants import shutting_down
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.survey import survey
-from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
     AskUse,
@@ -56,7 +58,7 @@ from orchestrator.core.values.residents import SERVING, InstanceId, Resident, Re
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
-from orchestrator.errors import Denied, NotStopped
+from orchestrator.errors import Defect, Denied, NotStopped
 from orchestrator.ports import (
     Clock,
     Devices,
@@ -99,8 +101,9 @@ class Conductor:
         self._experience = experience
         # Tickets name leases, and leases outlive the daemon: numbers are not used again.
         self._tickets = itertools.count(int(clock() * 1000))
-        self._wishes: dict[Ticket, asyncio.Future[Grant]] = {}
-        self._unloads: dict[Ticket, asyncio.Future[Finish]] = {}
+        self._callers = Callers()
+        self._end: Callable[[], None] | None = None
+        self.defect: Defect | None = None
         self.running: dict[InstanceId, Running] = {}
         self._loads: dict[InstanceId, asyncio.Task[None]] = {}
         self._preflight = Preflight(drivers, self._spawn, self.tell)
@@ -127,22 +130,19 @@ class Conductor:
 
     def wish(self, wanted: Requested) -> asyncio.Future[Grant]:
         """The grant, when it comes; or Denied."""
-        answer: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
-        self._wishes[wanted.ticket] = answer
+        answer = self._callers.wish(wanted.ticket)
         self.tell(wanted)
         return answer
 
     def unload(self, wanted: UnloadRequested) -> asyncio.Future[Finish]:
         """How the unload ended, when it has; or Denied."""
-        answer: asyncio.Future[Finish] = asyncio.get_running_loop().create_future()
-        self._unloads[wanted.ticket] = answer
+        answer = self._callers.unload(wanted.ticket)
         self.tell(wanted)
         return answer
 
     def withdraw(self, ticket: Ticket) -> None:
         """The caller left. The grant may have landed before it woke: the scheduler knows which."""
-        self._wishes.pop(ticket, None)
-        self._unloads.pop(ticket, None)
+        self._callers.leave(ticket)
         self.tell(Withdrawn(ticket))
 
     @asynccontextmanager
@@ -181,7 +181,31 @@ class Conductor:
 
     # --- events in, effects out ----------------------------------------------------------------
 
+    def end_on_defect(self, end: Callable[[], None]) -> None:
+        """Have the daemon ended when the scheduler breaks off; without it, that is raised."""
+        self._end = end
+
+    def order(self, event: Event) -> None:
+        """Tell what a caller wants at once. Raise Denied where it may not have been taken."""
+        self.tell(event)
+        if self.defect is not None:
+            raise Denied(shutting_down())
+
     def tell(self, event: Event) -> None:
+        """Nothing is told any more after a defect: the state may be half changed."""
+        if self.defect is None:
+            try:
+                self._tell(event)
+            except Exception as error:
+                if self._end is None:
+                    raise
+                self.defect = Defect(event, error)
+                log.critical("%s", self.defect, exc_info=error)
+                self._end()
+        if self.defect is not None:
+            self._callers.refuse_all(shutting_down())
+
+    def _tell(self, event: Event) -> None:
         version = self.scheduler.state.ledger.version
         for effect in self.scheduler.handle(event, now_s=self.clock()):
             self._perform(effect)
@@ -192,18 +216,13 @@ class Conductor:
 
     def _note(self) -> None:
         self._noting = None
-        self.history.note(self.snapshot())
+        if self.defect is None:
+            self.history.note(self.snapshot())
 
-    def _perform(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one flat list
+    def _perform(self, effect: Effect) -> None:
         match effect:
-            case Grant(ticket=ticket):
-                _answer(self._wishes.pop(ticket, None), effect)
-            case Finish(ticket=ticket):
-                _answer(self._unloads.pop(ticket, None), effect)
-            case Deny(ticket, refusal):
-                for caller in (self._wishes.pop(ticket, None), self._unloads.pop(ticket, None)):
-                    if caller is not None and not caller.done():
-                        caller.set_exception(Denied(refusal))
+            case Grant() | Finish() | Deny():
+                self._callers.answer(effect)
             case Remember(resident):
                 self._write(resident)
             case Forget(instance):
@@ -313,7 +332,7 @@ class Conductor:
             if left:
                 self.tell(StopFailed(instance, left))
                 return
-            outcome = _internal(error)
+            outcome = failure_of(error)
         finally:
             self._loads.pop(instance, None)
         if isinstance(outcome, Failure):
@@ -385,7 +404,7 @@ class Conductor:
             failure = await how_it_ended(running, self.drivers[resident.spec.service])
         except Exception as error:
             log.exception("watch %s", resident.instance)  # it has ended; why cannot be told
-            failure = _internal(error)
+            failure = failure_of(error)
         self._watches.pop(resident.instance, None)
         await self.sensors.sample()
         self.tell(Died(resident.instance, failure))
@@ -431,22 +450,3 @@ class Conductor:
         self.sensors.close()
         for task in (*self._loads.values(), *self._watches.values()):
             task.cancel()
-
-
-def _internal(error: Exception) -> Failure:
-    """A mistake of ours, or a limit of this machine: which is not the model's fault."""
-    detail = f"internal error: {error!r}"
-    if isinstance(error, OSError):
-        return Failure(
-            reason=FailureReason.RUNTIME_UNAVAILABLE,
-            detail=detail,
-            remedy="The daemon's log has the details.",
-            transient=True,
-        )
-    return Failure(reason=FailureReason.EXITED, detail=detail)
-
-
-def _answer(caller: asyncio.Future[T] | None, answer: T) -> None:
-    """Unless it has left."""
-    if caller is not None and not caller.done():
-        caller.set_result(answer)

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from orchestrator.core.values.failures import Failure, FailureReason
+
 log = logging.getLogger("orchestrator")
 
 
@@ -25,3 +27,16 @@ class Strange:
             if what not in self._said:
                 self._said.add(what)
                 log.exception("%s broke off; this is said once", what, exc_info=error)
+
+
+def failure_of(error: Exception) -> Failure:
+    """A mistake of ours, or a limit of this machine: which is not the model's fault."""
+    detail = f"internal error: {error!r}"
+    if isinstance(error, OSError):
+        return Failure(
+            reason=FailureReason.RUNTIME_UNAVAILABLE,
+            detail=detail,
+            remedy="The daemon's log has the details.",
+            transient=True,
+        )
+    return Failure(reason=FailureReason.EXITED, detail=detail)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 BACKLOG = 2048  # callers that connect at the same moment, as after a restart
 ANSWER_S = 0.4  # for requests that are being answered when the daemon ends: most take milliseconds
@@ -45,6 +46,8 @@ class HttpServer(uvicorn.Server):
         for listener in sockets or ():
             listener.close()
         for connection in list(self.server_state.connections):
+            if isinstance(connection, HttpToolsProtocol):
+                connection.pipeline.clear()  # requests behind the one that is being answered
             connection.shutdown()
         await self._until_all_have_left(ANSWER_S)
         for answering in list(self.server_state.tasks):

@@ -79,9 +79,16 @@ class Daemon:
     server: HttpServer
     listener: socket.socket
 
+    def end(self) -> None:
+        """Serve no more: `run` goes on from there."""
+        self.desk.history.close()  # listeners would keep their connections open for ever
+        self.server.should_exit = True
+
 
 def serve(path: Path, overrides: Overrides | None = None) -> None:
-    """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start."""
+    """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start, and
+    Defect if the scheduler breaks off.
+    """
     gc.disable()  # until it serves: a start makes many objects and drops few
     chosen = overrides or Overrides()
     predictions = make_predictions(load_services(path))
@@ -104,6 +111,8 @@ async def run(config: Config, load: Callable[[], Config], predictions: Predictio
         gc.enable()
         log.info("listening on http://%s:%d", *daemon.listener.getsockname()[:2])
         await daemon.server.serve([daemon.listener])
+    if daemon.conductor.defect is not None:
+        raise daemon.conductor.defect
 
 
 def _listener(server: ServerSettings) -> socket.socket:
@@ -174,12 +183,17 @@ async def _put_together(
             fake_devices=fake,
         )
         desk.apply_rules()
+        broken = asyncio.Event()
+        conductor.end_on_defect(broken.set)
         conductor.start_from(memory)
         _say_problems(conductor, registry)
         desk.say_news()
         await _take_over(conductor, memory, catalogue, versions)
         daemon = Daemon(conductor, desk, HttpServer(create_app(desk)), listener)
-        background = _begin_looking(conductor, catalogue, tasks)
+        background = [
+            *_begin_looking(conductor, catalogue, tasks),
+            tasks.create_task(_end_when(broken, daemon), name="end on a defect"),
+        ]
         periodic = Periodic(*_jobs(catalogue, conductor, registry, runtimes))
         periodic.start()
         await _preload(desk)
@@ -233,8 +247,13 @@ async def _take_back(conductor: Conductor, catalogue: Catalogue, runtime: Runtim
         await asyncio.sleep(LOOK_SOON_S)
 
 
+async def _end_when(broken: asyncio.Event, daemon: Daemon) -> None:
+    await broken.wait()
+    daemon.end()
+
+
 async def _end(config: Config, conductor: Conductor, history: History) -> None:
-    stops = config.on_shutdown is OnShutdown.STOP
+    stops = config.on_shutdown is OnShutdown.STOP and conductor.defect is None
     conductor.tell(ShutdownBegan(stop_residents=stops))
     if stops and not await conductor.sensors.until_nobody_is_left(STOP_ALL_S):
         log.warning("some models did not leave within %.0f s; they keep running", STOP_ALL_S)
@@ -302,8 +321,7 @@ def _handle_signals(daemon: Daemon) -> None:
     def end() -> None:
         # Waiting callers are refused now, while their connections are open.
         daemon.conductor.tell(ShutdownBegan(stop_residents=False))
-        daemon.desk.history.close()  # listeners would keep their connections open for ever
-        daemon.server.should_exit = True
+        daemon.end()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)

@@ -615,3 +615,50 @@ def test_a_write_that_breaks_off_ends_no_daemon(caplog):
 
     play(scene, registry=Odd())
     assert any("write" in each.getMessage() and each.exc_info for each in caplog.records)
+
+
+# --- a scheduler that breaks off -----------------------------------------------------------------
+
+
+def breaks_off(conductor, kind):
+    """From now on every event of that kind is one that the scheduler was not made for."""
+    take = conductor.scheduler._take
+
+    def broken(event, now_s):
+        if isinstance(event, kind):
+            raise ZeroDivisionError("half of it is done")
+        return take(event, now_s)
+
+    conductor.scheduler._take = broken
+
+
+def test_after_a_defect_the_daemon_is_ended_and_nothing_is_told_any_more(caplog):
+    async def scene(conductor, world):
+        ends = []
+        conductor.end_on_defect(lambda: ends.append("now"))
+        _, waiting = ask(conductor, A)
+        breaks_off(conductor, PinChanged)
+        with pytest.raises(Denied) as denied:
+            conductor.order(PinChanged(ModelName("a"), pinned=True))
+        assert denied.value.refusal.code is RefusalCode.SHUTTING_DOWN
+        assert (await error_of(waiting)).refusal.code is RefusalCode.SHUTTING_DOWN
+        assert (await error_of(ask(conductor, B)[1])).refusal.code is RefusalCode.SHUTTING_DOWN
+        version = conductor.scheduler.state.ledger.version
+        await asyncio.sleep(60)
+        assert conductor.scheduler.state.ledger.version == version
+        assert ends == ["now"]
+        assert "ZeroDivisionError" in str(conductor.defect)
+        assert "PinChanged" in str(conductor.defect)
+
+    play(scene)
+    (said,) = (each for each in caplog.records if each.levelno == logging.CRITICAL)
+    assert said.exc_info, "with its traceback"
+
+
+def test_where_nobody_would_end_the_daemon_a_defect_is_raised():
+    async def scene(conductor, world):
+        breaks_off(conductor, PinChanged)
+        with pytest.raises(ZeroDivisionError):
+            conductor.tell(PinChanged(ModelName("a"), pinned=True))
+
+    play(scene)
