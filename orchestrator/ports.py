@@ -1,4 +1,9 @@
-"""Every way this daemon can touch the world. If it is not here, we do not do it."""
+"""Every way this daemon can touch the world. If it is not here, we do not do it.
+
+What a method may raise stands in its docstring; drivers turn what the kernel and other programs do
+to them (OSError, bytes that make no sense) into that. Anything else is a mistake of ours: the
+conductor logs it, and goes on with what it knows without that answer.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +38,8 @@ class Devices(Protocol):
         that it is not wanted this time (the process list is the dear part of a reading).
         """
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Hold nothing any more. Never raises."""
 
 
 class ChangeableDevices(Protocol):
@@ -112,26 +118,36 @@ class Runtime(Protocol):
     async def start(self, launch: Launch) -> Running:
         """Return when the server runs (not: is ready). Raise StartFailed, leaving nothing behind.
 
-        If the caller is cancelled meanwhile, nothing is left behind either.
+        Raise Unreachable if it was not even tried. If the caller is cancelled meanwhile, nothing is
+        left behind either.
         """
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
-        """Return when the server is verified gone. Raise NotStopped if it is not.
+        """Return when the server is verified gone. Raise NotStopped or Unreachable if it is not.
 
         Stopping what is already gone is not an error.
         """
 
     async def wait(self, handle: Handle) -> Exit:
-        """Return as soon as the server has ended, however. May be awaited by several tasks."""
+        """Return as soon as the server has ended, however. May be awaited by several tasks.
+
+        Raise Unreachable if its end cannot be watched now: it may well run on.
+        """
 
     async def alive(self, handle: Handle) -> bool:
         """Whether the server of `handle` runs now. Raise Unreachable if that is not known."""
 
     async def discover(self) -> Sequence[Found]:
-        """Everything that runs and is ours, whether or not the registry has it."""
+        """Everything that runs and is ours, whether or not the registry has it.
+
+        Raise Unreachable if it is not known.
+        """
 
     async def stirred(self) -> None:
-        """Return when a server of ours may have been started again from outside, if ever."""
+        """Return when a server of ours may have been started again from outside, if ever.
+
+        Never raises.
+        """
 
     async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
         """Servers of ours beside `known`, which had ended and were started again from outside.
@@ -149,12 +165,16 @@ class Runtime(Protocol):
         """Since when it owes us an answer; None if it answers. Known without asking."""
 
     async def pids(self, handle: Handle) -> frozenset[int]:
-        """The process ids as the driver counts them, children included; empty if not visible."""
+        """The process ids as the driver counts them, children included; empty if not visible.
 
-    async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]: ...
+        Raise Unreachable if they are not known now.
+        """
+
+    async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
+        """Its last lines; empty if there is no log. Raise Unreachable if it cannot be read."""
 
     async def log_size(self, handle: Handle) -> int:
-        """A number that grows while the server writes to its log."""
+        """A number that grows while the server writes to its log. Raise Unreachable likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +195,13 @@ class Launcher(Protocol):
     """Knows what to run for a model; speaks to no server."""
 
     def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
-        """What to run. Pure: same spec and placement, same launch."""
+        """What to run. Pure: same spec and placement, same launch; never raises."""
 
     async def check(self, spec: ModelSpec) -> Failure | None:
-        """What is wrong with the spec's files or binary, found before any model is evicted."""
+        """What is wrong with the spec's files or binary, found before any model is evicted.
+
+        Never raises: what cannot be looked at is what is wrong.
+        """
 
 
 class Talker(Protocol):
@@ -192,17 +215,22 @@ class Talker(Protocol):
         """One probe. Never raises; never counts as use."""
 
     async def use(self, endpoint: Endpoint) -> Use:
-        """One look at the server's counters. Raise Unreachable if it does not answer."""
+        """One look at the server's counters. Raise Unreachable if it does not answer, and of these
+        CannotAsk if that says nothing of the server.
+        """
 
     async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
-        """Ask a server that we do not own to give the model's memory back. Others: nothing."""
+        """Ask a server that we do not own to give the model's memory back. Others: nothing.
+
+        Raise Unreachable if it does not.
+        """
 
 
 class Engine(Launcher, Talker, Protocol):
     """One kind of server: how it is launched, what it says, and why it ended."""
 
     def classify(self, exit_: Exit, /) -> Failure:
-        """Why a server ended, read from its exit and the tail of its log. Pure."""
+        """Why a server ended, read from its exit and the tail of its log. Pure; never raises."""
 
 
 # --- supplies --------------------------------------------------------------------------------
@@ -220,7 +248,7 @@ class Supply(Protocol):
         Of a spec whose footprint is unknown only that is found out, and nothing is brought; a
         supply that knows nothing of it gives it back as it is. Takes as long as a download takes,
         and calls `tell` at least every few seconds meanwhile. If cancelled it soon ends; what has
-        arrived is kept for the next time.
+        arrived is kept for the next time. Never raises: what is in the way is the Failure.
         """
 
 
@@ -350,9 +378,11 @@ class Records(Protocol[K_contra, V]):
     async def drop(self, key: K_contra) -> bool:
         """Dropping what is not there is not an error."""
 
-    async def get(self, key: K_contra) -> V | None: ...
+    async def get(self, key: K_contra) -> V | None:
+        """None if there is none. Raise RegistryFailed."""
 
-    async def all(self) -> tuple[V, ...]: ...
+    async def all(self) -> tuple[V, ...]:
+        """In no order. Raise RegistryFailed."""
 
 
 class Registry(Protocol):
@@ -366,16 +396,19 @@ class Registry(Protocol):
     decisions: Records[int, DecisionRecord]
 
     async def recall(self) -> Memory:
-        """Everything a start needs; asked before anything is written."""
+        """Everything a start needs; asked before anything is written. Raise RegistryFailed."""
 
-    async def page(self, page: Page) -> tuple[DecisionRecord, ...]: ...
+    async def page(self, page: Page) -> tuple[DecisionRecord, ...]:
+        """Raise RegistryFailed."""
 
     async def prune(self, *, before: datetime, keep_decisions: int) -> int:
         """Delete what is old or too much; say how many rows.
 
         Finished operations and decisions go by age and number, what was learned goes by number.
 
-        The newest decision stays whatever its age: ids go on from it after a restart.
+        The newest decision stays whatever its age: ids go on from it after a restart. 0 if
+        the disk refuses.
         """
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Write what is left to be written, within a bound. Raise RegistryFailed beyond it."""

@@ -12,14 +12,17 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, assert_never
 
 from orchestrator.catalogue.learned import Experience
+from orchestrator.conductor.callers import Callers
 from orchestrator.conductor.execution import Up, bring_up, how_it_ended, take_down, wait_until_ready
 from orchestrator.conductor.history import History
 from orchestrator.conductor.journal import Journal
 from orchestrator.conductor.preflight import Preflight
 from orchestrator.conductor.sensors import Sensors
+from orchestrator.conductor.strange import Strange, failure_of
+from orchestrator.core.life.grants import shutting_down
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.survey import survey
-from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
     AskUse,
@@ -55,7 +58,7 @@ from orchestrator.core.values.residents import SERVING, InstanceId, Resident, Re
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
-from orchestrator.errors import Denied, NotStopped
+from orchestrator.errors import Defect, Denied, NotStopped
 from orchestrator.ports import (
     Clock,
     Devices,
@@ -98,8 +101,9 @@ class Conductor:
         self._experience = experience
         # Tickets name leases, and leases outlive the daemon: numbers are not used again.
         self._tickets = itertools.count(int(clock() * 1000))
-        self._wishes: dict[Ticket, asyncio.Future[Grant]] = {}
-        self._unloads: dict[Ticket, asyncio.Future[Finish]] = {}
+        self._callers = Callers()
+        self._end: Callable[[], None] | None = None
+        self.defect: Defect | None = None
         self.running: dict[InstanceId, Running] = {}
         self._loads: dict[InstanceId, asyncio.Task[None]] = {}
         self._preflight = Preflight(drivers, self._spawn, self.tell)
@@ -108,12 +112,15 @@ class Conductor:
         self._snapshot: Snapshot | None = None
         self._noting: asyncio.TimerHandle | None = None
         self._journal = Journal(registry, history, clock, self._spawn)
+        self.strange = Strange()
         self.sensors = Sensors(
             devices=devices,
             drivers=drivers,
             scheduler=scheduler,
             running=self.running,
             tell=self.tell,
+            clock=clock,
+            strange=self.strange,
         )
 
     # --- callers -------------------------------------------------------------------------------
@@ -123,22 +130,19 @@ class Conductor:
 
     def wish(self, wanted: Requested) -> asyncio.Future[Grant]:
         """The grant, when it comes; or Denied."""
-        answer: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
-        self._wishes[wanted.ticket] = answer
+        answer = self._callers.wish(wanted.ticket)
         self.tell(wanted)
         return answer
 
     def unload(self, wanted: UnloadRequested) -> asyncio.Future[Finish]:
         """How the unload ended, when it has; or Denied."""
-        answer: asyncio.Future[Finish] = asyncio.get_running_loop().create_future()
-        self._unloads[wanted.ticket] = answer
+        answer = self._callers.unload(wanted.ticket)
         self.tell(wanted)
         return answer
 
     def withdraw(self, ticket: Ticket) -> None:
         """The caller left. The grant may have landed before it woke: the scheduler knows which."""
-        self._wishes.pop(ticket, None)
-        self._unloads.pop(ticket, None)
+        self._callers.leave(ticket)
         self.tell(Withdrawn(ticket))
 
     @asynccontextmanager
@@ -177,7 +181,31 @@ class Conductor:
 
     # --- events in, effects out ----------------------------------------------------------------
 
+    def end_on_defect(self, end: Callable[[], None]) -> None:
+        """Have the daemon ended when the scheduler breaks off; without it, that is raised."""
+        self._end = end
+
+    def order(self, event: Event) -> None:
+        """Tell what a caller wants at once. Raise Denied where it may not have been taken."""
+        self.tell(event)
+        if self.defect is not None:
+            raise Denied(shutting_down())
+
     def tell(self, event: Event) -> None:
+        """Nothing is told any more after a defect: the state may be half changed."""
+        if self.defect is None:
+            try:
+                self._tell(event)
+            except Exception as error:
+                if self._end is None:
+                    raise
+                self.defect = Defect(event, error)
+                log.critical("%s", self.defect, exc_info=error)
+                self._end()
+        if self.defect is not None:
+            self._callers.refuse_all(shutting_down())
+
+    def _tell(self, event: Event) -> None:
         version = self.scheduler.state.ledger.version
         for effect in self.scheduler.handle(event, now_s=self.clock()):
             self._perform(effect)
@@ -188,18 +216,13 @@ class Conductor:
 
     def _note(self) -> None:
         self._noting = None
-        self.history.note(self.snapshot())
+        if self.defect is None:
+            self.history.note(self.snapshot())
 
-    def _perform(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one flat list
+    def _perform(self, effect: Effect) -> None:
         match effect:
-            case Grant(ticket=ticket):
-                _answer(self._wishes.pop(ticket, None), effect)
-            case Finish(ticket=ticket):
-                _answer(self._unloads.pop(ticket, None), effect)
-            case Deny(ticket, refusal):
-                for caller in (self._wishes.pop(ticket, None), self._unloads.pop(ticket, None)):
-                    if caller is not None and not caller.done():
-                        caller.set_exception(Denied(refusal))
+            case Grant() | Finish() | Deny():
+                self._callers.answer(effect)
             case Remember(resident):
                 self._write(resident)
             case Forget(instance):
@@ -237,8 +260,19 @@ class Conductor:
         """Go on numbering where the last life of the daemon ended."""
         self._journal.go_on_after(memory.last_decision_id)
 
-    def _spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        return self._tasks.create_task(work, name=name)
+    def _spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T | None]:
+        """What it raises would end the daemon with all its tasks: it is logged, and it ends."""
+
+        async def guarded() -> T | None:
+            try:
+                return await work
+            except Exception:
+                log.exception("%s", name)
+                return None
+
+        task = self._tasks.create_task(guarded(), name=name)
+        task.add_done_callback(lambda _: work.close())  # never begun, if it was cancelled at once
+        return task
 
     def _write(self, resident: Resident) -> None:
         spec = resident.spec
@@ -294,7 +328,11 @@ class Conductor:
             return
         except Exception as error:
             log.exception("load %s", instance)
-            outcome = Failure(reason=FailureReason.EXITED, detail=f"internal error: {error!r}")
+            left = await self._left_behind(resident)
+            if left:
+                self.tell(StopFailed(instance, left))
+                return
+            outcome = failure_of(error)
         finally:
             self._loads.pop(instance, None)
         if isinstance(outcome, Failure):
@@ -312,6 +350,16 @@ class Conductor:
             )
         )
         self._watch(resident, outcome.running)
+
+    async def _left_behind(self, resident: Resident) -> str:
+        """Why something may still run of a load that broke off; empty if nothing does."""
+        running = self.running.get(resident.instance)
+        try:
+            await take_down(resident, running, self.drivers[resident.spec.service])
+        except Exception as error:
+            log.exception("take down %s", resident.instance)
+            return str(error)
+        return ""
 
     async def _ask_use(self, asked: AskUse) -> None:
         for resident in asked.residents:  # first: their stops will not wait for the disk any more
@@ -352,7 +400,11 @@ class Conductor:
             )
 
     async def _wait_for_death(self, resident: Resident, running: Running) -> None:
-        failure = await how_it_ended(running, self.drivers[resident.spec.service])
+        try:
+            failure = await how_it_ended(running, self.drivers[resident.spec.service])
+        except Exception as error:
+            log.exception("watch %s", resident.instance)  # it has ended; why cannot be told
+            failure = failure_of(error)
         self._watches.pop(resident.instance, None)
         await self.sensors.sample()
         self.tell(Died(resident.instance, failure))
@@ -395,11 +447,6 @@ class Conductor:
         if self._noting is not None:
             self._noting.cancel()
         self._preflight.close()
+        self.sensors.close()
         for task in (*self._loads.values(), *self._watches.values()):
             task.cancel()
-
-
-def _answer(caller: asyncio.Future[T] | None, answer: T) -> None:
-    """Unless it has left."""
-    if caller is not None and not caller.done():
-        caller.set_result(answer)

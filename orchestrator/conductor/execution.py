@@ -1,16 +1,21 @@
 """Brings one resident up or takes one down, end to end, and returns what came of it."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.residents import ReadyState, Resident
 from orchestrator.core.values.specs import ModelSpec
-from orchestrator.errors import NotStopped, StartFailed, Unreachable
+from orchestrator.errors import Failed, NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Clock, Drivers, Exit, Handle, Running, Tell
+
+log = logging.getLogger("orchestrator")
+
+T = TypeVar("T")
 
 # Probes are cheap: half a millisecond on both sides. A model is told ready soon after it is.
 POLL_S_MIN = 0.025
@@ -20,6 +25,7 @@ LOG_LOOK_S = 0.5  # of a container it takes some milliseconds; the deadline is m
 # A large file from a slow disk loads for as long as it moves; but nothing loads for ever.
 STRETCH_MAX = 10
 FORESEE_S_MAX = 15.0  # a preview: longer than a disk or an engine that works ever takes
+WATCH_AGAIN_S = 1.0  # a server whose end cannot be seen now is looked at so often
 LOG_LINES = 40  # of the log in an answer: enough for a stack of allocations that failed
 
 
@@ -105,7 +111,7 @@ async def bring_up(
 
 async def wait_until_ready(running: Running, drivers: Drivers, clock: Clock) -> Failure | None:
     """None when it answers; else why it never will. Its death is noticed at once."""
-    ended = asyncio.create_task(drivers.runtime.wait(running.handle), name="wait for the end")
+    ended = asyncio.create_task(until_ended(running, drivers), name="wait for the end")
     began_s = moved_s = clock()
     log_size, size, look_s = -1, -1, began_s
     try:
@@ -119,8 +125,8 @@ async def wait_until_ready(running: Running, drivers: Drivers, clock: Clock) -> 
             now_s = clock()
             if now_s >= look_s:
                 look_s = now_s + LOG_LOOK_S
-                with suppress(Unreachable):  # `wait` tells of its end, a silent runtime does not
-                    size = await drivers.runtime.log_size(running.handle)
+                # `wait` tells of its end, a silent runtime does not.
+                size = await _or_else(drivers.runtime.log_size(running.handle), size)
                 if size != log_size:  # the deadline stands still while the log moves
                     log_size, moved_s = size, now_s
             if now_s - moved_s >= drivers.load_deadline_s or (
@@ -135,6 +141,40 @@ async def wait_until_ready(running: Running, drivers: Drivers, clock: Clock) -> 
         ended.cancel()
 
 
+async def until_ended(running: Running, drivers: Drivers) -> Exit:
+    """Return when the server has ended, however. Never raises: where its end cannot be watched, for
+    want of a descriptor or because of a mistake of ours, it is asked whether it lives.
+    """
+    said = False
+    while True:
+        try:
+            return await drivers.runtime.wait(running.handle)
+        except Exception as error:
+            if not said:
+                log.warning(
+                    "%s cannot be watched, and is looked at every %.0f s: %s",
+                    running.endpoint.url,
+                    WATCH_AGAIN_S,
+                    error,
+                    exc_info=not isinstance(error, Failed),
+                )
+            said = True
+        if not await _or_else(drivers.runtime.alive(running.handle), otherwise=True):
+            return Exit(code=None)
+        await asyncio.sleep(WATCH_AGAIN_S)
+
+
+async def _or_else(asked: Awaitable[T], otherwise: T) -> T:
+    """The answer, or what to go by without one."""
+    try:
+        return await asked
+    except Failed:
+        return otherwise
+    except Exception:
+        log.exception("a runtime broke its promise")
+        return otherwise
+
+
 async def _with_tail(exit_: Exit, running: Running, drivers: Drivers) -> Exit:
     if exit_.log_tail:
         return exit_
@@ -144,10 +184,7 @@ async def _with_tail(exit_: Exit, running: Running, drivers: Drivers) -> Exit:
 
 async def _tail(handle: Handle, drivers: Drivers) -> tuple[str, ...]:
     """What the log says; a failure whose log cannot be read now is told without it."""
-    try:
-        return await drivers.runtime.log_tail(handle, LOG_LINES)
-    except Unreachable:
-        return ()
+    return await _or_else(drivers.runtime.log_tail(handle, LOG_LINES), ())
 
 
 async def _too_late(handle: Handle, drivers: Drivers, waited_s: float) -> Failure:
@@ -161,7 +198,7 @@ async def _too_late(handle: Handle, drivers: Drivers, waited_s: float) -> Failur
 
 async def how_it_ended(running: Running, drivers: Drivers) -> Failure:
     """Wait for the end of a ready server and say why it came."""
-    exit_ = await _with_tail(await drivers.runtime.wait(running.handle), running, drivers)
+    exit_ = await _with_tail(await until_ended(running, drivers), running, drivers)
     failure = drivers.engine.classify(exit_)
     # Its log says why, if anything was wrong; else the one who ended it knows.
     if exit_.stopped and failure.reason is FailureReason.EXITED:

@@ -18,7 +18,7 @@ from orchestrator.ports import Clock, DecisionRecord, Registry, ResidentRecord
 
 log = logging.getLogger("orchestrator")
 
-Spawn = Callable[[Coroutine[Any, Any, bool], str], asyncio.Task[bool]]
+Spawn = Callable[[Coroutine[Any, Any, bool], str], asyncio.Task[bool | None]]
 
 
 class Journal:
@@ -28,7 +28,7 @@ class Journal:
         self._clock = clock
         self._spawn = spawn
         self._decision_ids = itertools.count(1)
-        self._written: dict[InstanceId, asyncio.Task[bool]] = {}
+        self._written: dict[InstanceId, asyncio.Task[bool | None]] = {}
 
     def go_on_after(self, decision_id: int) -> None:
         """Number decisions on from the last one of the daemon's earlier life."""

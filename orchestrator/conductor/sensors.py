@@ -7,23 +7,28 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from orchestrator.conductor.strange import Strange
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.values.messages import (
     Event,
     RuntimesHeard,
     Sampled,
+    ServerHeard,
     Ticked,
     UseAnswer,
     UseSeen,
 )
 from orchestrator.core.values.residents import SERVING, InstanceId, Resident
 from orchestrator.core.values.specs import ServiceName
-from orchestrator.core.values.vram import DeviceId
-from orchestrator.errors import Unreachable
-from orchestrator.ports import Devices, Drivers, Running, Use
+from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
+from orchestrator.errors import CannotAsk, Failed, Unreachable
+from orchestrator.ports import Clock, Devices, Drivers, Running, Use
 
 LOOK_APART_S = 0.02  # one look costs a millisecond, many at once would hold up a status
 LOOK_ROUND_S = 1.0  # all of them have begun by then, however many there are
+LOOK_WAIT_S = 1.5  # then the round is over: a server that is slow is waited for by itself
+LOOK_S_MAX = 6.0  # one look at one server; its engine gives up before, and says why
+SILENT_S = 3.0  # a server owes an answer for so long before it counts as one that hangs
 PIDS_S_MAX = 0.5  # a container engine takes some 20 ms, a machine under load ten times that
 # A llama-server deep in a batch is waited for two seconds, and asked for one more if it lives.
 ANSWER_S_MAX = 3.5
@@ -41,15 +46,21 @@ class Sensors:
         scheduler: Scheduler,
         running: Mapping[InstanceId, Running],
         tell: Callable[[Event], None],
+        clock: Clock,
+        strange: Strange,
     ) -> None:
         self._devices = devices
         self._drivers = drivers
         self._scheduler = scheduler
         self._running = running
         self._tell = tell
+        self._clock = clock
+        self._strange = strange
         self._reading = asyncio.Lock()  # readings are taken one after the other
         self._hurry = asyncio.Event()
         self._served: dict[InstanceId, float] = {}  # the servers' own counters, as last seen
+        self._looks: dict[InstanceId, asyncio.Task[None]] = {}  # at most one at each server
+        self._owed: dict[InstanceId, float] = {}  # since when a server owes an answer
         self.held: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
         self.peaks: Mapping[InstanceId, Mapping[DeviceId, int]] = {}  # the most that each held
 
@@ -93,7 +104,7 @@ class Sensors:
         async with self._reading:
             pids = await self._pids()
             wanted = frozenset(pid for own in pids.values() for pid in own)
-            readings = await self._devices.read(wanted)
+            readings = await self._read(wanted)
         used = {
             reading.device.id: {process.pid: process.used_bytes for process in reading.processes}
             for reading in readings
@@ -112,6 +123,21 @@ class Sensors:
         self.peaks = self._peaks()
         self._tell(Sampled(readings, self.held))
 
+    async def _read(self, pids: frozenset[int]) -> tuple[Reading, ...]:
+        """What the devices say; of a look that broke off, that they could not be read."""
+        with self._strange.noted("reading the devices"):
+            return await self._devices.read(pids)
+        ledger = self._scheduler.state.ledger
+        return tuple(
+            Reading(
+                device=ledger.reading(device).device,
+                read_s=self._clock(),
+                state=DeviceState.UNREADABLE,
+                problem="The look at it broke off; the daemon's log says why.",
+            )
+            for device in ledger.devices
+        )
+
     def _peaks(self) -> dict[InstanceId, Mapping[DeviceId, int]]:
         """Of those who run; who could not be seen this time keeps what was seen before."""
         peaks = {instance: of for instance, of in self.peaks.items() if instance in self._running}
@@ -128,8 +154,9 @@ class Sensors:
         pids: dict[InstanceId, frozenset[int]] = {}
 
         async def look(resident: Resident, running: Running) -> None:
-            runtime = self._drivers[resident.spec.service].runtime
-            with suppress(Unreachable):
+            service = resident.spec.service
+            runtime = self._drivers[service].runtime
+            with self._strange.noted(f"asking {service} for processes"), suppress(Failed):
                 pids[resident.instance] = await runtime.pids(running.handle)
 
         looks = [
@@ -150,16 +177,21 @@ class Sensors:
             if resident.state in SERVING and resident.instance in self._running
         ]
         here = {resident.instance for resident in residents}
-        self._served = {
-            instance: total for instance, total in self._served.items() if instance in here
-        }
+        self._served = {one: total for one, total in self._served.items() if one in here}
+        self._owed = {one: since_s for one, since_s in self._owed.items() if one in here}
         apart_s = min(LOOK_APART_S, LOOK_ROUND_S / max(1, len(residents)))
-        await asyncio.gather(
-            *(
-                self._look_at(resident, self._running[resident.instance], turn * apart_s)
-                for turn, resident in enumerate(residents)
-            )
-        )
+        for turn, resident in enumerate(residents):
+            if resident.instance not in self._looks:
+                look = self._look_at(resident, self._running[resident.instance], turn * apart_s)
+                self._looks[resident.instance] = asyncio.create_task(
+                    look, name=f"look at {resident.instance}"
+                )
+        if self._looks:
+            await asyncio.wait(self._looks.values(), timeout=LOOK_WAIT_S)
+
+    def close(self) -> None:
+        for look in self._looks.values():
+            look.cancel()
 
     async def ask_use(self, residents: Sequence[Resident]) -> dict[InstanceId, UseAnswer]:
         """Ask servers that are about to be stopped, all at once, whether they are idle.
@@ -190,14 +222,16 @@ class Sensors:
         running = self._running.get(resident.instance)
         if running is None or not engine.tells_use:
             return UseAnswer(busy=None)
-        try:
-            async with asyncio.timeout(within_s):
-                use = await engine.use(running.endpoint)
-        except TimeoutError:
-            return UseAnswer(busy=None, unanswered=f"no answer within {within_s:.1f} s")
-        except Unreachable as error:
-            return UseAnswer(busy=None, unanswered=str(error))
-        return UseAnswer(busy=bool(use.busy_slots), used=self._served_since(resident, use))
+        with self._strange.noted(f"asking a server of {resident.spec.service}"):
+            try:
+                async with asyncio.timeout(within_s):
+                    use = await engine.use(running.endpoint)
+            except TimeoutError:
+                return UseAnswer(busy=None, unanswered=f"no answer within {within_s:.1f} s")
+            except Failed as error:
+                return UseAnswer(busy=None, unanswered=str(error))
+            return UseAnswer(busy=bool(use.busy_slots), used=self._served_since(resident, use))
+        return UseAnswer(busy=None, unanswered="the daemon's log says why")
 
     def _served_since(self, resident: Resident, use: Use) -> bool:
         """Whether it has served anything since it was last looked at."""
@@ -207,11 +241,27 @@ class Sensors:
         return None not in (before, use.served_total) and before != use.served_total
 
     async def _look_at(self, resident: Resident, running: Running, after_s: float) -> None:
-        await asyncio.sleep(after_s)
         try:
-            use = await self._drivers[resident.spec.service].engine.use(running.endpoint)
-        except Unreachable:
-            return  # its end is noticed by who watches it; a busy one answers next time
+            await asyncio.sleep(after_s)
+            with self._strange.noted(f"looking at a server of {resident.spec.service}"):
+                await self._look(resident, running)
+        finally:
+            del self._looks[resident.instance]
+
+    async def _look(self, resident: Resident, running: Running) -> None:
+        began_s = self._clock()
+        try:
+            async with asyncio.timeout(LOOK_S_MAX):
+                use = await self._drivers[resident.spec.service].engine.use(running.endpoint)
+        except CannotAsk:
+            return  # that we cannot ask says nothing of it
+        except (Unreachable, TimeoutError):
+            since_s = self._owed.setdefault(resident.instance, began_s)
+            if self._clock() - since_s >= SILENT_S:  # an end is noticed by who watches it
+                self._tell(ServerHeard(resident.instance, since_s))
+            return
+        if self._owed.pop(resident.instance, None) is not None:
+            self._tell(ServerHeard(resident.instance, None))
         used = self._served_since(resident, use)
         busy = bool(use.busy_slots)
         if used or busy or resident.busy:

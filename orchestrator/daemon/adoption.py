@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.conductor.conductor import Conductor
+from orchestrator.conductor.strange import Strange
 from orchestrator.core.life.reconcile import Sight, Verdict, come_back, reconcile
 from orchestrator.core.room.placement import placements, usable_devices
 from orchestrator.core.values.messages import Decide, DecisionKind, Recovered
@@ -18,7 +19,7 @@ from orchestrator.core.values.residents import (
     ResidentState,
 )
 from orchestrator.core.values.specs import ModelSpec, ModelSpecs, ServiceName
-from orchestrator.errors import NotStopped, Unreachable
+from orchestrator.errors import Failed
 from orchestrator.ports import Drivers, Engine, Found, Memory, ResidentRecord, Running, Runtime
 
 log = logging.getLogger("orchestrator")
@@ -37,13 +38,13 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: ModelSpecs) -
         service = services.get(life.instance, spec.service if spec else None)
         return conductor.drivers.get(service) if service is not None else None
 
-    discovered, silent = await _discover(runtimes, drivers_of)
-    remembered, unseen = await _still_there(known, discovered, conductor.drivers)
+    discovered, silent = await _discover(runtimes, drivers_of, conductor.strange)
+    remembered, unseen = await _still_there(known, discovered, conductor.drivers, conductor.strange)
     found = list((discovered | remembered).values())
     engines = {
         life.instance: drivers.engine for life in found if (drivers := drivers_of(life)) is not None
     }
-    sights = await _look(found, engines, silent)
+    sights = await _look(found, engines, silent, conductor.strange)
     adoptable = {
         life.instance: _draw_up(life.instance, catalogue[life.model], conductor, now_s)
         for life in found
@@ -66,7 +67,7 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: ModelSpecs) -
     unknown = [r.resident.instance for r in memory.residents if r not in known]
     for instance in (*verdict.forget, *unknown):
         await conductor.registry.residents.drop(instance)
-    await _remove([running[instance] for instance in verdict.remove], runtimes)
+    await _remove([running[instance] for instance in verdict.remove], runtimes, conductor.strange)
 
 
 def _say_unknown(conductor: Conductor, lives: Iterable[Found], verdict: Verdict) -> None:
@@ -104,7 +105,7 @@ async def adopt(conductor: Conductor, catalogue: ModelSpecs) -> None:
         and conductor.drivers[spec.service].shared
         and spec.failed is None
     ]
-    adopted = await asyncio.gather(*(_adopt(conductor, spec) for spec in shared))
+    adopted = await asyncio.gather(*(_adopt_soon(conductor, spec) for spec in shared))
     if any(adopted):
         await conductor.sensors.sample()  # again: now these bytes belong to a resident
 
@@ -120,12 +121,12 @@ async def take_back(conductor: Conductor, catalogue: ModelSpecs, runtime: Runtim
         for resident in conductor.scheduler.state.ledger.residents
         if resident.state is not ResidentState.RELEASING
     }
-    with suppress(Unreachable):
+    with suppress(Failed):
         for found in await runtime.returned(known):
             spec = catalogue.get(found.model)
             drivers = conductor.drivers.get(spec.service) if spec is not None else None
             if spec is None:
-                await _remove([found.running], [runtime])
+                await _remove([found.running], [runtime], conductor.strange)
             elif drivers is not None and drivers.runtime is runtime:
                 await _take_back(conductor, found, spec, drivers)
 
@@ -134,7 +135,8 @@ async def _take_back(conductor: Conductor, found: Found, spec: ModelSpec, driver
     state = conductor.scheduler.state
     now_s = conductor.clock()
     life = conductor.life(found.instance) or _draw_up(found.instance, spec, conductor, now_s)
-    (sight,) = await _look([found], {found.instance: drivers.engine}, frozenset())
+    engines = {found.instance: drivers.engine}
+    (sight,) = await _look([found], engines, frozenset(), conductor.strange)
     present = state.ledger.resident(found.model)
     resident = life and come_back(life, sight, present, now_s)
     if resident is not None:
@@ -142,7 +144,14 @@ async def _take_back(conductor: Conductor, found: Found, spec: ModelSpec, driver
         conductor.tell(Recovered((resident,), why="somebody started it again"))
         conductor.resume(resident)
     elif present is None or present.instance != found.instance:
-        await _remove([found.running], [drivers.runtime])
+        await _remove([found.running], [drivers.runtime], conductor.strange)
+
+
+async def _adopt_soon(conductor: Conductor, spec: ModelSpec) -> bool:
+    """Whether it was adopted; one that cannot be looked at now is tried again after ADOPT_S."""
+    with conductor.strange.noted(f"adopting {spec.name}"), suppress(Failed):
+        return await _adopt(conductor, spec)
+    return False
 
 
 async def _adopt(conductor: Conductor, spec: ModelSpec) -> bool:
@@ -154,12 +163,7 @@ async def _adopt(conductor: Conductor, spec: ModelSpec) -> bool:
     drawn = _draw_up(instance, spec, conductor, now_s)
     if drawn is None:
         return False
-    try:
-        running = await drivers.runtime.already(
-            drivers.engine.launch(instance, spec, drawn.placement)
-        )
-    except Unreachable:
-        return False  # tried again after ADOPT_S
+    running = await drivers.runtime.already(drivers.engine.launch(instance, spec, drawn.placement))
     if running is None:
         return False
     readiness = await drivers.engine.readiness(running.endpoint)
@@ -180,7 +184,7 @@ def _has_drivers(record: ResidentRecord, drivers: Mapping[ServiceName, Drivers])
 
 
 async def _discover(
-    runtimes: Iterable[Runtime], drivers_of: Callable[[Found], Drivers | None]
+    runtimes: Iterable[Runtime], drivers_of: Callable[[Found], Drivers | None], strange: Strange
 ) -> tuple[dict[InstanceId, Found], frozenset[str]]:
     """What runs; and the names of runtimes that do not answer.
 
@@ -190,15 +194,20 @@ async def _discover(
     found: dict[InstanceId, Found] = {}
     silent = set()
     for runtime in runtimes:
-        try:
-            for life in await runtime.discover():
-                drivers = drivers_of(life)
-                is_its_own = drivers is not None and drivers.runtime is runtime
-                if is_its_own or life.instance not in found:
-                    found[life.instance] = life
-        except Unreachable as error:
-            log.warning("runtime %s does not answer: %s", runtime.name, error)
+        lives: Sequence[Found] | None = None
+        with strange.noted(f"finding what runs on {runtime.name}"):
+            try:
+                lives = await runtime.discover()
+            except Failed as error:
+                log.warning("runtime %s does not answer: %s", runtime.name, error)
+        if lives is None:
             silent.add(runtime.name)
+            continue
+        for life in lives:
+            drivers = drivers_of(life)
+            is_its_own = drivers is not None and drivers.runtime is runtime
+            if is_its_own or life.instance not in found:
+                found[life.instance] = life
     return found, frozenset(silent)
 
 
@@ -206,6 +215,7 @@ async def _still_there(
     known: Sequence[ResidentRecord],
     discovered: Mapping[InstanceId, Found],
     drivers: Mapping[ServiceName, Drivers],
+    strange: Strange,
 ) -> tuple[dict[InstanceId, Found], frozenset[InstanceId]]:
     """What is found again only by its handle: what we did not make carries no mark of ours.
 
@@ -217,12 +227,13 @@ async def _still_there(
         resident, running = record.resident, record.running
         if running is None or resident.instance in discovered:
             continue
-        try:
-            alive = await drivers[resident.spec.service].runtime.alive(running.handle)
-        except Unreachable:
-            alive = True
+        service = resident.spec.service
+        alive: bool | None = None
+        with strange.noted(f"asking {service} whether a server runs"), suppress(Failed):
+            alive = await drivers[service].runtime.alive(running.handle)
+        if alive is None:
             unseen.add(resident.instance)
-        if alive:
+        if alive is not False:
             found[resident.instance] = Found(
                 instance=resident.instance, model=resident.name, running=running
             )
@@ -230,7 +241,10 @@ async def _still_there(
 
 
 async def _look(
-    found: Sequence[Found], engines: Mapping[InstanceId, Engine], silent: frozenset[str]
+    found: Sequence[Found],
+    engines: Mapping[InstanceId, Engine],
+    silent: frozenset[str],
+    strange: Strange,
 ) -> list[Sight]:
     async def sight(life: Found) -> Sight:
         endpoint = life.running.endpoint
@@ -240,7 +254,9 @@ async def _look(
         elif life.running.handle.runtime in silent:
             health = ReadyState.READY  # as it was when the runtime last answered
         else:
-            health = (await engine.readiness(endpoint)).state
+            health = ReadyState.READY  # as it was, should the look break off
+            with strange.noted("asking a server whether it is ready"):
+                health = (await engine.readiness(endpoint)).state
         return Sight(instance=life.instance, model=life.model, endpoint=endpoint, health=health)
 
     return await asyncio.gather(*map(sight, found))
@@ -266,8 +282,11 @@ def _draw_up(
     )
 
 
-async def _remove(lives: Sequence[Running], runtimes: Sequence[Runtime]) -> None:
+async def _remove(lives: Sequence[Running], runtimes: Sequence[Runtime], strange: Strange) -> None:
     by_name = {runtime.name: runtime for runtime in runtimes}
     for life in lives:
-        with suppress(NotStopped):  # it carries our mark: the next start tries again
+        with (
+            strange.noted("removing what is not wanted"),
+            suppress(Failed),
+        ):  # it carries our mark: the next start tries again
             await by_name[life.handle.runtime].stop(life.handle, grace_s=1.0)

@@ -14,12 +14,11 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import uvicorn
 import uvloop
 
 from orchestrator.catalogue.catalogue import Catalogue
@@ -33,6 +32,7 @@ from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.messages import Decide, DecisionKind, ShutdownBegan
 from orchestrator.daemon.adoption import adopt, recover, take_back
+from orchestrator.daemon.http_server import BACKLOG, HttpServer
 from orchestrator.daemon.timers import Job, Periodic
 from orchestrator.daemon.wiring import (
     Runtimes,
@@ -62,8 +62,6 @@ TRIM_LOGS_S = 60.0  # a server that writes a megabyte a second is cut back befor
 KEEP_DAYS = 30
 KEEP_DECISIONS = 20_000  # about 10 MB of sentences
 STOP_ALL_S = 120.0  # how long `on_shutdown: stop` waits for models to leave
-BACKLOG = 2048  # callers that connect at the same moment, as after a restart
-GRACEFUL_S = 5  # for requests that are being answered when the daemon ends
 
 
 def steady_clock() -> Clock:
@@ -72,26 +70,25 @@ def steady_clock() -> Clock:
     return lambda: offset_s + time.monotonic()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the daemon has its own."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @dataclass(slots=True)
 class Daemon:
     """The parts that the process, or a test, needs of a running daemon."""
 
     conductor: Conductor
     desk: Desk
-    server: uvicorn.Server
+    server: HttpServer
     listener: socket.socket
+
+    def end(self) -> None:
+        """Serve no more: `run` goes on from there."""
+        self.desk.history.close()  # listeners would keep their connections open for ever
+        self.server.should_exit = True
 
 
 def serve(path: Path, overrides: Overrides | None = None) -> None:
-    """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start."""
+    """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start, and
+    Defect if the scheduler breaks off.
+    """
     gc.disable()  # until it serves: a start makes many objects and drops few
     chosen = overrides or Overrides()
     predictions = make_predictions(load_services(path))
@@ -114,6 +111,8 @@ async def run(config: Config, load: Callable[[], Config], predictions: Predictio
         gc.enable()
         log.info("listening on http://%s:%d", *daemon.listener.getsockname()[:2])
         await daemon.server.serve([daemon.listener])
+    if daemon.conductor.defect is not None:
+        raise daemon.conductor.defect
 
 
 def _listener(server: ServerSettings) -> socket.socket:
@@ -184,13 +183,17 @@ async def _put_together(
             fake_devices=fake,
         )
         desk.apply_rules()
+        broken = asyncio.Event()
+        conductor.end_on_defect(broken.set)
         conductor.start_from(memory)
         _say_problems(conductor, registry)
         desk.say_news()
         await _take_over(conductor, memory, catalogue, versions)
-        server = _server(desk)
-        daemon = Daemon(conductor, desk, server, listener)
-        background = _begin_looking(conductor, catalogue, tasks)
+        daemon = Daemon(conductor, desk, HttpServer(create_app(desk)), listener)
+        background = [
+            *_begin_looking(conductor, catalogue, tasks),
+            tasks.create_task(_end_when(broken, daemon), name="end on a defect"),
+        ]
         periodic = Periodic(*_jobs(catalogue, conductor, registry, runtimes))
         periodic.start()
         await _preload(desk)
@@ -235,19 +238,22 @@ async def _take_back(conductor: Conductor, catalogue: Catalogue, runtime: Runtim
     pause_s = ADOPT_S
     while True:
         pause_s = min(2 * pause_s, ADOPT_S)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await runtime.stirred()
-                pause_s = LOOK_SOON_S
-        try:
+        with conductor.strange.noted(f"taking back what {runtime.name} has started again"):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await runtime.stirred()
+                    pause_s = LOOK_SOON_S
             await take_back(conductor, catalogue.specs, runtime)
-        except Exception:
-            log.exception("take back %s", runtime.name)  # looked at again soon
         await asyncio.sleep(LOOK_SOON_S)
 
 
+async def _end_when(broken: asyncio.Event, daemon: Daemon) -> None:
+    await broken.wait()
+    daemon.end()
+
+
 async def _end(config: Config, conductor: Conductor, history: History) -> None:
-    stops = config.on_shutdown is OnShutdown.STOP
+    stops = config.on_shutdown is OnShutdown.STOP and conductor.defect is None
     conductor.tell(ShutdownBegan(stop_residents=stops))
     if stops and not await conductor.sensors.until_nobody_is_left(STOP_ALL_S):
         log.warning("some models did not leave within %.0f s; they keep running", STOP_ALL_S)
@@ -309,29 +315,13 @@ async def _preload(desk: Desk) -> None:
             await desk.begin_load(LoadOrder(model=spec.name))
 
 
-def _server(desk: Desk) -> uvicorn.Server:
-    return _Server(
-        uvicorn.Config(
-            create_app(desk),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            proxy_headers=False,  # believed only from an edge of ours, and there is none yet
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=GRACEFUL_S,
-        )
-    )
-
-
 def _handle_signals(daemon: Daemon) -> None:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
         # Waiting callers are refused now, while their connections are open.
         daemon.conductor.tell(ShutdownBegan(stop_residents=False))
-        daemon.desk.history.close()  # listeners would keep their connections open for ever
-        daemon.server.should_exit = True
+        daemon.end()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)

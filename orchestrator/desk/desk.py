@@ -128,7 +128,8 @@ class Desk:
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, with what would fit instead, or TimeoutError: the load goes on then.
 
-        With a timeout of 0, what is known already. If the caller is cancelled the load goes on,
+        Denied is also, at the deadline, that its server hangs. With a timeout of 0, what is known
+        already. If the caller is cancelled the load goes on,
         and a lease that it was not told of is given back.
         """
         order = self._operations.order(operation_id)
@@ -137,6 +138,11 @@ class Desk:
         except Denied as denied:
             refusal = await self._previews.with_suggestions(order, denied.refusal)
             raise Denied(refusal) from denied
+        except TimeoutError:
+            silent = self._operations.silent(operation_id) if timeout_s else None
+            if silent is None:
+                raise
+            raise Denied(silent) from None
 
     def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
         """The operation and the seconds it may still take. Raise KeyError if not known."""
@@ -218,13 +224,13 @@ class Desk:
         leases = self._conductor.scheduler.state.leases
         if lease not in leases:
             raise KeyError(lease)
-        self._conductor.tell(Renewed(lease, self.clock() + lease_s))
+        self._conductor.order(Renewed(lease, self.clock() + lease_s))
         return leases[lease]
 
     def release_lease(self, lease: LeaseId) -> bool:
         """False if it had ended already."""
         known = lease in self._conductor.scheduler.state.leases
-        self._conductor.tell(Released(lease))
+        self._conductor.order(Released(lease))
         return known
 
     # --- the catalogue ---------------------------------------------------------------------------
@@ -232,13 +238,13 @@ class Desk:
     def set_pin(self, model: str, pinned: bool) -> ModelSpec:
         """By name or alias. Raise Denied."""
         spec = self._catalogue.named(model)
-        self._conductor.tell(PinChanged(spec.name, pinned))
+        self._conductor.order(PinChanged(spec.name, pinned))
         return spec
 
     async def put_model(self, name: str, body: Body) -> ModelSpec:
         """Raise ConfigInvalid with every mistake in it."""
         spec = await self._catalogue.put(name, body)
-        self._conductor.tell(CatalogueChanged(self._catalogue.specs))
+        self._conductor.order(CatalogueChanged(self._catalogue.specs))
         self.say_news()
         return self._catalogue.believed[spec.name]
 
@@ -254,13 +260,13 @@ class Desk:
                 )
             )
         await self._catalogue.delete(spec.name)
-        self._conductor.tell(CatalogueChanged(self._catalogue.specs))
+        self._conductor.order(CatalogueChanged(self._catalogue.specs))
 
     async def reload(self) -> ReloadOutcome:
         """Raise ConfigInvalid; nothing has changed then."""
         outcome = await self._catalogue.reload()
         self.apply_rules()
-        self._conductor.tell(CatalogueChanged(self._catalogue.specs))
+        self._conductor.order(CatalogueChanged(self._catalogue.specs))
         self.say_news()
         return outcome
 
@@ -273,7 +279,7 @@ class Desk:
         """What the configuration says about waiting and about room holds from now on."""
         devices = self._catalogue.config.devices
         budget = devices.budget_mb
-        self._conductor.tell(
+        self._conductor.order(
             RulesChanged(
                 rules=self._catalogue.config.scheduling.rules,
                 headroom_bytes=devices.headroom_mb * MiB,

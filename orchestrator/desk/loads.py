@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from orchestrator.conductor.conductor import Conductor
+from orchestrator.core.life.outages import refusal_by_server
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import Grant, Released, Requested
+from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.errors import Denied
@@ -96,6 +98,15 @@ class Operations:
             already_loaded=granted.already_loaded,
             waited_s=self._conductor.clock() - loading.began_s,
         )
+
+    def silent(self, operation_id: str) -> Refusal | None:
+        """Why a load has not ended although its model is loaded, if that is so."""
+        resident = self._conductor.scheduler.state.ledger.resident(
+            self._known[operation_id].spec.name
+        )
+        if resident is None or resident.silent_since_s is None:
+            return None
+        return refusal_by_server(resident, self._conductor.clock())
 
     def progress(self, operation_id: str) -> tuple[Operation, float | None]:
         """The operation and the seconds it may still take. Raise KeyError if not known."""

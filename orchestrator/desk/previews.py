@@ -10,6 +10,7 @@ from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.execution import foresee, look_at
 from orchestrator.config.yaml_lines import show
 from orchestrator.core.life.outages import refusal as unavailable
+from orchestrator.core.life.outages import refusal_by_server
 from orchestrator.core.life.setbacks import breaker_open, objection
 from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.placement import usable_devices
@@ -145,6 +146,9 @@ class Previews:
     def _at_once(self, spec: ModelSpec) -> Refusal | None:
         """What a load would be refused with before anything is looked at."""
         state, now_s = self._conductor.scheduler.state, self._conductor.clock()
+        resident = state.ledger.resident(spec.name)
+        if resident is not None and resident.silent_since_s is not None and resident.serves(spec):
+            return refusal_by_server(resident, now_s)
         silence = state.silent.get(spec.service)
         if silence is not None:
             return unavailable(spec.name, silence)
@@ -210,4 +214,5 @@ class Previews:
 
 
 def _is_served_by(resident: Resident, spec: ModelSpec) -> bool:
-    return resident.state is ResidentState.READY and resident.serves(spec)
+    answers = resident.state is ResidentState.READY and resident.silent_since_s is None
+    return answers and resident.serves(spec)

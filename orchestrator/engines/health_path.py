@@ -8,6 +8,7 @@ import httpx
 from orchestrator.core.values.residents import Endpoint, ReadyState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.engines.http import ServerHttp
+from orchestrator.errors import CannotAsk
 from orchestrator.ports import Readiness, Use
 
 READINESS_S_MAX = 1.0
@@ -29,7 +30,7 @@ class HealthPathTalker:
         """
         try:
             answer = await self._http.get(endpoint, self._health, READINESS_S_MAX)
-        except httpx.HTTPError:
+        except (httpx.HTTPError, CannotAsk):
             return Readiness(ReadyState.STARTING, "no answer yet")
         if answer.status_code >= REFUSING_STATUS:
             return Readiness(ReadyState.STARTING, f"{self._health} answers {answer.status_code}")

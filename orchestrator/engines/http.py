@@ -1,14 +1,17 @@
 """The one HTTP client with which all talkers ask model servers, however many there are."""
 
+from collections.abc import Awaitable
+
 import httpx
 
 from orchestrator.core.values.residents import Endpoint
+from orchestrator.errors import CannotAsk, limit_reached
 
 CONNECTIONS_MAX = 100  # kept open to model servers; more are opened and closed again
 
 
 class ServerHttp:
-    """Every method raises httpx.HTTPError if no answer comes in time."""
+    """Every method raises httpx.HTTPError if no answer comes in time, or CannotAsk."""
 
     def __init__(self) -> None:
         self._client = httpx.AsyncClient(
@@ -23,9 +26,20 @@ class ServerHttp:
         await self._client.aclose()
 
     async def get(self, endpoint: Endpoint, path: str, timeout_s: float) -> httpx.Response:
-        return await self._client.get(endpoint.url + path, timeout=timeout_s)
+        return await _asked(self._client.get(endpoint.url + path, timeout=timeout_s))
 
     async def post(
         self, endpoint: Endpoint, path: str, body: dict[str, str], timeout_s: float
     ) -> httpx.Response:
-        return await self._client.post(endpoint.url + path, json=body, timeout=timeout_s)
+        return await _asked(self._client.post(endpoint.url + path, json=body, timeout=timeout_s))
+
+
+async def _asked(asking: Awaitable[httpx.Response]) -> httpx.Response:
+    try:
+        return await asking
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        if limit_reached(error):
+            raise CannotAsk(f"a server could not be asked: {error}") from error
+        if isinstance(error, httpx.HTTPError):
+            raise
+        raise httpx.TransportError(str(error)) from error

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.residents import Endpoint
-from orchestrator.errors import StartFailed, Unreachable
+from orchestrator.errors import StartFailed, Unreachable, limit_reached
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.unshared import Unshared
 
@@ -99,10 +99,11 @@ def _address(url: str) -> tuple[str, int] | None:
 
 
 async def _answers(url: str) -> bool:
+    """Whether it accepts a connection, as far as is known: if we cannot ask, it may well."""
     try:
         await _connect(url)
-    except OSError:
-        return False
+    except OSError as error:
+        return limit_reached(error)
     return True
 
 

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from orchestrator.config.sections import ServerSettings
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
+from orchestrator.web.ending import Ending
 from orchestrator.web.guard import Admission, Guard
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
@@ -58,6 +59,7 @@ def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
     app.state.feed = Feed(desk, board)
     own_name = socket.gethostname().lower()
     app.add_middleware(Guard, admission=lambda: _admission(desk.config.server, own_name))
+    app.add_middleware(Ending)  # the outer one
     # compat first: /models/sse and the refused GETs are not names of models.
     routers = [compat.router, models.router, leases.router, events.router, admin.router]
     if desk.fake_devices is not None:

@@ -67,6 +67,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | Forked | None = None
         self.environment = dict(os.environ)  # noqa: TID251 - the daemon runs as from a shell
         self.executed = False  # see tests/preloaded.py for what needs that
+        self.program = "orchestrator"  # what is executed
 
     def configure(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -83,7 +84,7 @@ class Daemon:
         with (self.directory / "daemon.log").open("ab") as log:
             if self.executed or any(name.startswith("LD_") for name in environment):
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", "orchestrator", *arguments],
+                    [sys.executable, "-m", self.program, *arguments],
                     cwd=self.directory,
                     env=environment,
                     stdout=log,

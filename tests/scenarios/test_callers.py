@@ -49,6 +49,16 @@ def test_last_waiter_leaves_load_policy(daemons):
     assert daemon.loaded() == {"a": "loaded"}
 
 
+@pytest.mark.parametrize("path", ["/models/unload", "/api/models/unload/a", "/api/models/unload"])
+def test_a_caller_that_leaves_its_unload_is_noticed(daemons, path):
+    """The model that drained for it serves on."""
+    daemon = daemons({"a": model(BIG)})
+    daemon.load("a", owner="somebody")
+    leave_after(daemon, 0.3, {"model": "a"} if path == "/models/unload" else {}, path)
+    assert len(daemon.decisions("drain")) == 1
+    daemon.until_loaded(a="loaded")
+
+
 def test_unused_load_respects_ttl(daemons):
     daemon = daemons({"a": model(BIG, fake={"load_s": 0.8})})
     leave_after(daemon, 0.2, {"model": "a", "ttl_seconds": 1})

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -296,3 +297,52 @@ def test_failed_stop_is_not_stopped(daemons):
         assert daemon.decisions("stuck")[0]["remedy"]
     assert daemon.unload("a")["status"] == "unloaded"
     assert daemon.load("b")["status"] == "loaded"
+
+
+def test_a_ready_server_that_hangs_is_said_and_given_to_no_caller(daemons):
+    """Looks at the others go on meanwhile; a caller that waits is served when it answers."""
+    daemon = daemons({"a": model(BIG), "b": model(5000)})
+    for name in "ab":
+        daemon.load(name)
+    (server,) = daemon.servers("a")
+    with ThreadPoolExecutor(2) as pool:
+        server.suspend()
+        try:
+            began_s = time.monotonic()
+            daemon.until(lambda s: problem(s, "a"), "it is marked")
+            assert time.monotonic() - began_s < 8 * crowd()
+            assert "has not answered for" in problem(daemon.status(), "a")
+            refused = daemon.refused("a", wait=0.3)
+            assert (refused["status"], refused["code"]) == (503, "server_silent")
+            assert "force" in refused["remedy"]
+            plan = daemon.post("/models/plan", {"model": "a"}).json()
+            assert (plan["fits"], plan["refusal"]["code"]) == (False, "server_silent")
+            talking = pool.submit(daemon.talk, "b", 6.0)
+            began_s = time.monotonic()
+            daemon.until(lambda s: s["loaded_models"]["b"]["busy"], "b is seen in use")
+            assert time.monotonic() - began_s < 4 * crowd()
+            assert not problem(daemon.status(), "b")
+            waiting = pool.submit(daemon.load, "a")
+            daemon.until(lambda s: s["queue"], "a caller waits")
+        finally:
+            server.resume()
+        assert waiting.result(timeout=60)["endpoint"] == daemon.endpoint("a")
+        assert talking.result(timeout=60).status_code == 200
+    assert not problem(daemon.status(), "a")
+    assert len(daemon.decisions("server", "a")) == 2
+
+
+def problem(status, name):
+    return status["loaded_models"][name]["problem"]
+
+
+def test_a_server_that_hangs_leaves_by_force_and_for_others(daemons):
+    daemon = daemons({"a": model(BIG), "b": model(BIG)}, scheduling={"stop_grace_s": 0.5})
+    daemon.load("a")
+    for leave in (lambda: daemon.unload("a", force=True), lambda: daemon.load("b")):
+        daemon.load("a")
+        (server,) = daemon.servers("a")
+        server.suspend()
+        daemon.until(lambda s: problem(s, "a"), "it is marked")
+        leave()
+        assert not server.is_running()

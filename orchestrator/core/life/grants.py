@@ -38,6 +38,7 @@ def receive(state: State, request: Requested, now_s: float) -> list[Effect]:
     if (
         resident is not None
         and resident.state is ResidentState.READY
+        and resident.silent_since_s is None
         and resident.serves(request.spec)
     ):
         return grant(state, Wish(request, now_s, now_s), resident, now_s, already_loaded=True)

@@ -66,11 +66,13 @@ def _meet(state: State, line: Line, resident: Resident, now_s: float) -> list[Ef
     effects: list[Effect] = []
     for wish in list(line.wishes.values()):
         if resident.serves(wish.request.spec):
+            if resident.silent_since_s is not None:
+                continue  # until it answers, or leaves
             state.queue.remove(wish.request.ticket)
             effects += grant(state, wish, resident, now_s, already_loaded=False)
             resident = state.current(resident)
     state.retried.pop(line.model, None)
-    if line.wishes:
+    if line.wants_other_than(resident):
         effects += _replace(state, line, resident, now_s)
     return effects
 

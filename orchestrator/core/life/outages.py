@@ -1,13 +1,22 @@
-"""A runtime that does not answer: what runs there is believed in and marked, nothing is started."""
+"""Who does not answer. What runs on such a runtime is believed in, and nothing is started there;
+a server that hangs is given to no caller before it answers again.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from orchestrator.core.life.evictions import retry_stop
 from orchestrator.core.life.state import State
 from orchestrator.core.values.failures import Failure, FailureReason, Silence
-from orchestrator.core.values.messages import Decide, DecisionKind, Effect, RuntimesHeard
+from orchestrator.core.values.messages import (
+    Decide,
+    DecisionKind,
+    Effect,
+    RuntimesHeard,
+    ServerHeard,
+)
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.residents import SERVING, Resident, ResidentState
 from orchestrator.core.values.specs import ModelName, ServiceName
 
 RETRY_S = 5.0  # an engine that is restarted is back in about as long
@@ -31,6 +40,53 @@ def hear(state: State, event: RuntimesHeard, now_s: float) -> list[Effect]:
         if answers_again and resident.state is ResidentState.STUCK:
             effects += retry_stop(state, resident, now_s)
     return effects
+
+
+def hear_server(state: State, event: ServerHeard) -> list[Effect]:
+    """Say once that it fell silent, and once that it answers again. Those who wait are settled."""
+    resident = state.by_instance(event.instance)
+    if resident is None or resident.state not in SERVING:
+        return []
+    was_silent, is_silent = resident.silent_since_s is not None, event.silent_since_s is not None
+    if was_silent == is_silent:
+        return []
+    state.ledger.put(replace(resident, silent_since_s=event.silent_since_s))
+    name = resident.name
+    if not is_silent:
+        return [
+            Decide(kind=DecisionKind.SERVER, model=name, text=f"{name}'s server answers again.")
+        ]
+    return [
+        Decide(
+            kind=DecisionKind.SERVER,
+            model=name,
+            text=f"{name}'s server runs and does not answer. Loads of it wait until it does.",
+            remedy=_make_it_leave(name),
+        )
+    ]
+
+
+def mark_server(resident: Resident, now_s: float) -> str:
+    """What is said of a resident whose server does not answer; empty if it does."""
+    since_s = resident.silent_since_s
+    return "" if since_s is None else f"Its server has not answered for {now_s - since_s:.0f} s."
+
+
+def refusal_by_server(resident: Resident, now_s: float) -> Refusal:
+    """It is loaded, and of no use to a caller now."""
+    return Refusal(
+        code=RefusalCode.SERVER_SILENT,
+        detail=f"{resident.name} is loaded. {mark_server(resident, now_s)}",
+        remedy=_make_it_leave(resident.name),
+        retry_after_s=RETRY_S,
+    )
+
+
+def _make_it_leave(model: ModelName) -> str:
+    return (
+        f"Look at its log (GET /models/{model}/logs). If it does not come back, unload it with "
+        "`force` and load it again."
+    )
 
 
 def mark(silence: Silence) -> str:

@@ -113,6 +113,7 @@ def _continued(
         last_used_s=now_s,  # it was not watched meanwhile: that time was not idle
         lease_count=0,
         busy=False,
+        silent_since_s=None,
         leaving=leaving,  # who wanted it gone before a restart does not wait any more
         why_leaving="" if state is not ResidentState.UNLOADING else "it was on its way out",
     )

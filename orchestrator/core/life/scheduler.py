@@ -31,6 +31,7 @@ from orchestrator.core.values.messages import (
     Checked,
     Decide,
     DecisionKind,
+    Deny,
     Died,
     Effect,
     Event,
@@ -48,6 +49,7 @@ from orchestrator.core.values.messages import (
     RuntimesHeard,
     Sampled,
     SavePin,
+    ServerHeard,
     ShutdownBegan,
     StopFailed,
     Stopped,
@@ -110,12 +112,16 @@ class Scheduler:
                 return state.end_lease(lease, now_s)
             case Renewed():
                 return _renew(state, event)
+            case UnloadRequested(ticket=ticket) if state.shutting_down:
+                return [Deny(ticket, grants.shutting_down())]
             case UnloadRequested():
                 return unloads.begin_unload(state, event, now_s)
             case Sampled(readings, held):
                 return ticks.observe(state, readings, held)
             case RuntimesHeard():
                 return outages.hear(state, event, now_s)
+            case ServerHeard():
+                return outages.hear_server(state, event)
             case Ticked():
                 return ticks.tick(state, now_s)
             case PinChanged(model, pinned):
@@ -333,6 +339,8 @@ def _shut_down(state: State, now_s: float, *, stop_residents: bool) -> list[Effe
     state.shutting_down = True
     for line in state.queue.lines():
         effects += grants.deny_line(state, line, grants.shutting_down())
+    effects += [Deny(ticket, grants.shutting_down()) for ticket in state.unloads]
+    state.unloads.clear()
     if stop_residents:
         for resident in list(state.ledger.residents):
             if resident.state not in LEAVING:

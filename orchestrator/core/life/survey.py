@@ -58,6 +58,8 @@ def _waits_for(state: State, line: Line, position: int, now_s: float) -> tuple[s
 
 def _waits_for_resident(state: State, resident: Resident) -> str:
     reservation = state.reservations.get(resident.name)
+    if resident.silent_since_s is not None:
+        return "its server to answer again"
     if resident.state is ResidentState.LOADING:
         return "its load"
     if resident.state is not ResidentState.RESERVED or reservation is None:

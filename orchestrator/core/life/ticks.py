@@ -6,6 +6,7 @@ from dataclasses import replace
 from orchestrator.core.life import drains, evictions, grants
 from orchestrator.core.life.attribution import watch
 from orchestrator.core.life.loads import question
+from orchestrator.core.life.outages import refusal_by_server
 from orchestrator.core.life.state import State
 from orchestrator.core.room.explanation import explain
 from orchestrator.core.values.leases import LeaseKind
@@ -116,7 +117,11 @@ def _refuse_overdue(state: State, now_s: float) -> list[Effect]:
         ]
         if not ending:
             continue
-        refusal = explain(question(state, line, now_s), state.ledger)
+        refusal = (
+            explain(question(state, line, now_s), state.ledger)
+            if resident is None or resident.silent_since_s is None
+            else refusal_by_server(resident, now_s)
+        )
         for wish in ending:
             state.queue.remove(wish.request.ticket)
             state.ledger.touch()

@@ -175,6 +175,14 @@ class UseAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerHeard:
+    """Whether the server of a model that is ready answers: since when not, or None if it does."""
+
+    instance: InstanceId
+    silent_since_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Sampled:
     """Fresh readings; `held` is what our residents' own processes were seen to hold."""
 
@@ -234,6 +242,7 @@ Event = (
     | Died
     | UseSeen
     | UseAnswered
+    | ServerHeard
     | Sampled
     | RuntimesHeard
     | Recovered
@@ -393,6 +402,7 @@ class DecisionKind(StrEnum):
     LEARN = "learn"
     DEVICE = "device"
     RUNTIME = "runtime"
+    SERVER = "server"
     PIN = "pin"
     CATALOGUE = "catalogue"
     SHUTDOWN = "shutdown"

@@ -22,6 +22,7 @@ class RefusalCode(StrEnum):
     PINNED = "pinned"
     CONFLICT = "conflict"
     SHUTTING_DOWN = "shutting_down"
+    SERVER_SILENT = "server_silent"
     RUNTIME_UNAVAILABLE = "runtime_unavailable"  # what it runs on does not answer now
 
 

@@ -9,7 +9,7 @@ import httpx
 from orchestrator.core.values.residents import Endpoint
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.engines.llama.talker import LlamaTalker
-from orchestrator.errors import Unreachable
+from orchestrator.errors import CannotAsk, Unreachable
 
 UNLOAD = "/models/unload"  # llama.cpp's router
 
@@ -19,7 +19,7 @@ class LlamaRouterTalker(LlamaTalker):
         """Raise Unreachable if it does not give the memory back: it stays charged then."""
         try:
             answer = await self._http.post(endpoint, UNLOAD, {"model": spec.name}, self._use_s_max)
-        except httpx.HTTPError:
+        except (httpx.HTTPError, CannotAsk):
             said = "does not answer"
         else:
             if answer.is_success:

@@ -11,7 +11,7 @@ import httpx
 from orchestrator.core.values.residents import Endpoint, ReadyState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.engines.http import ServerHttp
-from orchestrator.errors import Unreachable
+from orchestrator.errors import CannotAsk, Unreachable
 from orchestrator.ports import Readiness, Use
 
 READINESS_S_MAX = 1.0  # answered by threads of their own, also while weights are read
@@ -41,7 +41,7 @@ class LlamaTalker:
         """Ask `/health` once. Not listening yet, loading and slow all mean: still starting."""
         try:
             answer = await self._http.get(endpoint, "/health", self._readiness_s_max)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, CannotAsk) as error:
             return Readiness(ReadyState.STARTING, f"no answer yet ({type(error).__name__})")
         if answer.status_code == httpx.codes.OK:
             return Readiness(ReadyState.READY)
@@ -53,7 +53,8 @@ class LlamaTalker:
         )
 
     async def use(self, endpoint: Endpoint) -> Use:
-        """Look at slots and counters. Raise Unreachable if the server does not answer at all.
+        """Look at slots and counters. Raise Unreachable if the server does not answer at all, and
+        CannotAsk if that says nothing of it.
 
         A server that accepts the question but does not answer it in time is deep in a batch: that
         is use, though its amount is unknown.

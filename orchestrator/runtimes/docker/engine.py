@@ -18,7 +18,17 @@ import docker.errors
 import requests
 import urllib3.exceptions
 
-from orchestrator.errors import Failed, Unreachable
+from orchestrator.errors import Unreachable
+from orchestrator.runtimes.docker.answers import (
+    Container,
+    ContainerEvent,
+    EngineRefused,
+    PullLine,
+    container_in,
+    events_in,
+    pull_line,
+    understood,
+)
 from orchestrator.runtimes.docker.client import Client
 from orchestrator.runtimes.docker.create import Json
 from orchestrator.runtimes.docker.liveness import Liveness
@@ -29,22 +39,6 @@ THREADS_MAX = 16  # calls under way at once, and threads that a hanging engine c
 # What a proxy in front of the engine (our guard) says when the engine is gone.
 GATEWAY_STATUSES = frozenset({502, 503, 504})
 EVENTS_WANTED = ("die", "oom", "destroy", "start")
-
-
-class EngineRefused(Failed):
-    """The engine answered, and the answer was no."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-    @property
-    def not_there(self) -> bool:
-        return self.status == 404
-
-    @property
-    def conflict(self) -> bool:
-        return self.status == 409
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,43 +53,6 @@ class Deadlines:
     remove_s: float = 30.0  # unmounts a file system
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
-    """What an inspection says, as far as it is used here."""
-
-    id: str
-    name: str
-    labels: Mapping[str, str]
-    running: bool
-    exit_code: int | None
-    out_of_memory: bool
-    pid: int | None
-    started_at: str  # changes when the engine starts it again
-    gpus: frozenset[str]  # ids in its device requests
-    ports: Mapping[int, int | None]  # inside → on the host; None: not published
-    addresses: Mapping[str, str]  # network → address
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerEvent:
-    """One event of the engine's stream about one container."""
-
-    container: str
-    name: str
-    action: str
-    exit_code: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class PullLine:
-    """One line of the engine's about a pull; the bytes are of one layer."""
-
-    layer: str
-    status: str
-    done_bytes: int
-    total_bytes: int
-
-
 class DockerEvents:
     """An open event stream. Iterating blocks; closing from another thread ends it."""
 
@@ -105,20 +62,14 @@ class DockerEvents:
     def __iter__(self) -> Iterator[ContainerEvent]:
         """Ends when the stream does. Raise Unreachable if it never was one."""
         try:
-            yield from self._events()
-        except (requests.RequestException, docker.errors.DockerException) as error:
+            yield from events_in(self._stream)
+        except (
+            requests.RequestException,
+            docker.errors.DockerException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+        ) as error:
             raise Unreachable(f"Docker's event stream broke: {error}") from error
-
-    def _events(self) -> Iterator[ContainerEvent]:
-        for event in self._stream:
-            attributes = event["Actor"]["Attributes"]
-            code = attributes.get("exitCode")
-            yield ContainerEvent(
-                container=event["Actor"]["ID"],
-                name=attributes.get("name", ""),
-                action=event["Action"],
-                exit_code=int(code) if code is not None else None,
-            )
 
     def close(self) -> None:
         # The stream may have ended a moment ago: then there is nothing left to close.
@@ -176,13 +127,15 @@ class DockerEngine:
     async def inspect(self, container: str) -> Container | None:
         """None: there is no such container. Raise Unreachable if Docker does not tell."""
         seen = await self._find(lambda client: client.inspect_container(container))
-        return None if seen is None else _container(seen)
+        with understood("an inspection"):
+            return None if seen is None else container_in(seen)
 
     async def list_ids(self, labels: Mapping[str, str]) -> list[str]:
         """Containers in any state that carry all these labels."""
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         listed = await self._read(lambda client: client.containers(all=True, filters=filters))
-        return [str(container["Id"]) for container in listed]
+        with understood("a list of containers"):
+            return [str(container["Id"]) for container in listed]
 
     async def list_running(self, labels: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
         """Containers that run and carry all these labels → all labels they carry."""
@@ -191,12 +144,14 @@ class DockerEngine:
             "status": ["running"],
         }
         listed = await self._read(lambda client: client.containers(filters=filters))
-        return {str(container["Id"]): container["Labels"] or {} for container in listed}
+        with understood("a list of containers"):
+            return {str(container["Id"]): container["Labels"] or {} for container in listed}
 
     async def image_id(self, image: str) -> str | None:
         """What the name stands for now; None: there is no such image. Raise as `inspect` does."""
         seen = await self._find(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
-        return None if seen is None else str(seen["Id"])
+        with understood("an image"):
+            return None if seen is None else str(seen["Id"])
 
     async def pull(self, image: str, hear: Callable[[PullLine], None]) -> None:
         """Return when the image is here. Raise EngineRefused if its registry does not give it.
@@ -207,15 +162,16 @@ class DockerEngine:
 
         def do(client: Client) -> None:
             for said in client.pull(image, stream=True, decode=True):
-                hear(_pull_line(said))
+                hear(pull_line(said))
 
         await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, do)
 
     async def processes(self, container: str) -> frozenset[int]:
         """Ids of all its processes, as the engine's host counts them."""
         table = await self._read(lambda client: client.top(container))
-        column = table["Titles"].index("PID")
-        return frozenset(int(row[column]) for row in table["Processes"] or ())
+        with understood("a list of processes"):
+            column = table["Titles"].index("PID")
+            return frozenset(int(row[column]) for row in table["Processes"] or ())
 
     async def log(self, container: str, lines: int, *, timestamps: bool = False) -> tuple[str, ...]:
         text = await self._read(
@@ -226,9 +182,7 @@ class DockerEngine:
     def open_events(self, filters: Mapping[str, str | list[str]]) -> DockerEvents:
         """Open the engine's event stream. Blocks: for a thread of its own."""
         wanted = {"type": "container", "event": list(EVENTS_WANTED), **filters}
-        return DockerEvents(
-            self._guarded(lambda client: client.events(decode=True, filters=wanted))
-        )
+        return DockerEvents(self._guarded(lambda client: client.events(filters=wanted)))
 
     def close(self) -> None:
         """Calls under way end by their own deadlines; nothing new begins."""
@@ -337,56 +291,5 @@ def _system_error(error: BaseException) -> BaseException:
     return error
 
 
-def _pull_line(said: Mapping[str, Any]) -> PullLine:
-    """Raise EngineRefused for an error in the middle of an answer that began well."""
-    if "error" in said:
-        raise EngineRefused(500, str(said["error"]))
-    progress = said.get("progressDetail") or {}
-    return PullLine(
-        layer=str(said.get("id", "")),
-        status=str(said.get("status", "")),
-        done_bytes=int(progress.get("current") or 0),
-        total_bytes=int(progress.get("total") or 0),
-    )
-
-
 class _ConnectionLost(Unreachable):
     """The connection broke, which an idle one does when the engine was restarted meanwhile."""
-
-
-def _container(seen: Mapping[str, Any]) -> Container:
-    state, host, network = seen["State"], seen["HostConfig"], seen["NetworkSettings"]
-    running = bool(state["Running"])
-    return Container(
-        id=seen["Id"],
-        name=seen["Name"].lstrip("/"),
-        labels=seen["Config"].get("Labels") or {},
-        running=running,
-        exit_code=None if running else state.get("ExitCode"),
-        out_of_memory=bool(state.get("OOMKilled")),
-        pid=state.get("Pid") or None,
-        started_at=state.get("StartedAt", ""),
-        gpus=frozenset(
-            gpu.removeprefix("nvidia.com/gpu=")
-            for request in host.get("DeviceRequests") or ()
-            for gpu in request.get("DeviceIDs") or ()
-        ),
-        ports=_ports(seen["Config"].get("ExposedPorts") or {}, network.get("Ports") or {}),
-        addresses={
-            name: joined["IPAddress"]
-            for name, joined in (network.get("Networks") or {}).items()
-            if joined.get("IPAddress")
-        },
-    )
-
-
-def _ports(
-    exposed: Mapping[str, Any], published: Mapping[str, list[Mapping[str, str]] | None]
-) -> dict[int, int | None]:
-    ports: dict[int, int | None] = {}
-    for key in sorted({*exposed, *published}):
-        number, _, protocol = key.partition("/")
-        if protocol == "tcp":
-            bindings = published.get(key)
-            ports[int(number)] = int(bindings[0]["HostPort"]) if bindings else None
-    return ports

@@ -6,13 +6,17 @@ back, and inspect the container now and then in between.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
 from orchestrator.errors import Failed
-from orchestrator.runtimes.docker.engine import ContainerEvent, DockerEvents
+from orchestrator.runtimes.docker.answers import ContainerEvent
+from orchestrator.runtimes.docker.engine import DockerEvents
+
+log = logging.getLogger(__name__)
 
 RECONNECT_S = 0.5  # between attempts while the engine is gone
 POLL_S_LISTENING = 30.0  # a stream that hangs without breaking must not hide a death for ever
@@ -87,7 +91,7 @@ class EventListener:
 
     def _listen(self) -> None:
         while not self._closed.is_set():
-            with suppress(Failed):  # the engine is gone or does not let us listen: try again
+            with self._tried_again():
                 self._stream = self._open_stream()
                 if self._closed.is_set():  # there was no stream yet when `close` looked
                     self._stream.close()
@@ -97,6 +101,16 @@ class EventListener:
             self._stream = None
             self._tell(partial(self._set_listening, False))
             self._closed.wait(RECONNECT_S)
+
+    @contextmanager
+    def _tried_again(self) -> Iterator[None]:
+        """The engine is gone, or does not let us listen. Mistakes of ours end no thread either."""
+        try:
+            yield
+        except Failed:
+            return
+        except Exception:
+            log.exception("listening to Docker broke off")
 
     def _tell(self, do: Callable[[], None]) -> None:
         loop = self._loop

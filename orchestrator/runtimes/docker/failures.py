@@ -7,7 +7,7 @@ from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.specs import ServiceName
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Launch
-from orchestrator.runtimes.docker.engine import EngineRefused
+from orchestrator.runtimes.docker.answers import EngineRefused
 
 # A pattern of what the engine says → what it means. In the engine's own words, lower-cased.
 _MEANINGS: tuple[tuple[str, FailureReason, str], ...] = (

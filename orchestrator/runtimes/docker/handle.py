@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from orchestrator.core.values.residents import Endpoint
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Handle
+from orchestrator.runtimes.docker.answers import Container
 from orchestrator.runtimes.docker.create import CONTAINER_PORT, ContainerSettings
-from orchestrator.runtimes.docker.engine import Container
 
 RUNTIME = "docker"
 HANDLE_VERSION = 1

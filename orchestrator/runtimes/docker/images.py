@@ -5,7 +5,8 @@ from orchestrator.core.values.specs import ModelSpec
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Tell
 from orchestrator.progress import Words, told
-from orchestrator.runtimes.docker.engine import DockerEngine, EngineRefused, PullLine
+from orchestrator.runtimes.docker.answers import EngineRefused, PullLine
+from orchestrator.runtimes.docker.engine import DockerEngine
 from orchestrator.runtimes.docker.failures import engine_gone
 
 _MIB = 1 << 20

@@ -21,6 +21,7 @@ from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.errors import Failed, NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
+from orchestrator.runtimes.docker.answers import Container, EngineRefused
 from orchestrator.runtimes.docker.create import (
     LABEL_IDENTITY,
     LABEL_INSTANCE,
@@ -30,7 +31,7 @@ from orchestrator.runtimes.docker.create import (
     container_name,
     requested_gpus,
 )
-from orchestrator.runtimes.docker.engine import Container, Deadlines, DockerEngine, EngineRefused
+from orchestrator.runtimes.docker.engine import Deadlines, DockerEngine
 from orchestrator.runtimes.docker.events import SETTLE_S, EventListener
 from orchestrator.runtimes.docker.failures import (
     engine_gone,

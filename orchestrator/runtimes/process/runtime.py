@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +20,7 @@ from orchestrator.core.values.specs import ModelName
 from orchestrator.errors import NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.process import logs
-from orchestrator.runtimes.process.failures import no_port, unwritable_log
+from orchestrator.runtimes.process.failures import cannot_be_watched, no_port, unwritable_log
 from orchestrator.runtimes.process.handle import HOST, RUNTIME, ServerRef
 from orchestrator.runtimes.process.logs import ServerLogs
 from orchestrator.runtimes.process.spawn import (
@@ -111,7 +111,13 @@ class ProcessRuntime(Unshared):
         except asyncio.CancelledError:
             await _to_the_end(self._undo(spawning))
             raise
-        self._remember(server, _Watch(pid_handle))
+        try:
+            self._remember(server, _Watch(pid_handle))
+        except OSError as error:
+            pid_handle.close()
+            with suppress(NotStopped):  # it carries our marks: `discover` finds it
+                await self._end(server, grace_s=0)
+            raise StartFailed(cannot_be_watched(launch, str(error))) from error
         return server.running
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
@@ -147,8 +153,14 @@ class ProcessRuntime(Unshared):
             # A SIGKILL may also be the kernel's, for memory.
             stopped=code in (0, -signal.SIGTERM),
             out_of_memory=watch is not None and watch.out_of_memory,
-            log_tail=await self.log_tail(handle, EXIT_LOG_LINES),
+            log_tail=await self._last_words(handle),
         )
+
+    async def _last_words(self, handle: Handle) -> tuple[str, ...]:
+        """An exit without its log is still an exit."""
+        with suppress(Unreachable):
+            return await self.log_tail(handle, EXIT_LOG_LINES)
+        return ()
 
     async def alive(self, handle: Handle) -> bool:
         server = ServerRef.of(handle)
@@ -158,10 +170,7 @@ class ProcessRuntime(Unshared):
             raise Unreachable(f"the kernel does not tell about {server.pid}: {error}") from error
 
     async def discover(self) -> Sequence[Found]:
-        try:
-            servers = await asyncio.to_thread(self._marked_servers)
-        except OSError as error:
-            raise Unreachable(f"the kernel does not tell what runs: {error}") from error
+        servers = await _told(self._marked_servers, "what runs")
         return [Found(instance=t.instance, model=t.model, running=t.running) for t in servers]
 
     async def pids(self, handle: Handle) -> frozenset[int]:
@@ -170,16 +179,18 @@ class ProcessRuntime(Unshared):
         now_s = asyncio.get_running_loop().time()
         if now_s - self._tree_s >= TABLE_FRESH_S:
             self._tree_s = now_s  # before the look: a second caller meanwhile takes the old one
-            self._tree = await asyncio.to_thread(lambda: ProcessTree.of(read_table()))
+            self._tree = await _told(lambda: ProcessTree.of(read_table()), "what runs")
         if not await self.alive(handle):
             return frozenset()
         return frozenset({server.pid}) | self._tree.attached(server.pid)
 
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
-        return await asyncio.to_thread(logs.tail, ServerRef.of(handle).log, lines)
+        log = ServerRef.of(handle).log
+        return await _told(lambda: logs.tail(log, lines), f"what stands in {log}")
 
     async def log_size(self, handle: Handle) -> int:
-        return await asyncio.to_thread(logs.size, ServerRef.of(handle).log)
+        log = ServerRef.of(handle).log
+        return await _told(lambda: logs.size(log), f"the size of {log}")
 
     async def trim_logs(self) -> int:
         """Cut the logs that have grown too large; say how many. To be called now and then."""
@@ -254,10 +265,10 @@ class ProcessRuntime(Unshared):
         if watch is None and server.boot == self._boot:
             try:
                 pid_handle = PidHandle.take(server.pid, server.started)
+                watch = None if pid_handle is None else _Watch(pid_handle)
             except OSError as error:
                 raise Unreachable(f"{server.instance} cannot be watched: {error}") from error
-            if pid_handle is not None:
-                watch = _Watch(pid_handle)
+            if watch is not None:
                 self._remember(server, watch)
         return watch
 
@@ -330,6 +341,14 @@ async def _signal(
         for pid_handle in held:
             if pid_handle.pid != leader:  # whose exit code is for its watch
                 pid_handle.reap()  # it is our child where we are process 1 of a container
+
+
+async def _told(look: Callable[[], T], what: str) -> T:
+    """In a thread. Raise Unreachable if the kernel does not tell."""
+    try:
+        return await asyncio.to_thread(look)
+    except OSError as error:
+        raise Unreachable(f"the kernel does not tell {what}: {error}") from error
 
 
 async def _to_the_end(work: Awaitable[T]) -> T:

@@ -21,6 +21,7 @@ from orchestrator.conductor.history import (
     Spanned,
     Subscription,
 )
+from orchestrator.core.life.grants import shutting_down
 from orchestrator.desk.desk import Desk
 from orchestrator.web.live.cache import Board
 from orchestrator.web.wire import happenings, shaping
@@ -55,6 +56,7 @@ class Listener:
         self._heard = 0  # sequence number up to which everything is in what was sent
         self._stale = True
         self._closed = False
+        self._last = b""
 
     def catch_up(self, sequence: int, frames: list[bytes]) -> None:
         """Go on from a known position instead of from a snapshot."""
@@ -77,8 +79,9 @@ class Listener:
         self._frames.clear()
         self._arrived.set()
 
-    def close(self) -> None:
-        self._closed = True
+    def close(self, last: bytes = b"") -> None:
+        """Nothing more is said, but for a last frame."""
+        self._closed, self._last = True, last
         self._arrived.set()
 
     async def frames(self, ping_period_s: float = PING_PERIOD_S) -> AsyncGenerator[bytes, None]:
@@ -90,6 +93,8 @@ class Listener:
             if self._frames:
                 yield self._frames.popleft()
             elif self._closed:
+                if self._last:
+                    yield self._last
                 return
             elif not await self._something_within(ping_period_s):
                 yield PING
@@ -172,8 +177,10 @@ class Feed:
             async for change in changes:
                 self._pass_on(change)
         finally:
-            for listener in self._all_listeners():
-                listener.close()
+            for listener in self._listeners[Dialect.OURS]:
+                listener.close(_goodbye())
+            for listener in self._listeners[Dialect.ROUTER]:
+                listener.close()  # llama.cpp's clients know no such event
 
     def _pass_on(self, change: Change) -> None:
         match change:
@@ -255,6 +262,10 @@ class Feed:
             return None
         missed = self._desk.history.since(int(sequence))
         return missed if missed is not None and len(missed) < FRAMES_MAX else None
+
+
+def _goodbye() -> bytes:
+    return _event(encode({"type": "end", **happenings.refusal(shutting_down())}))
 
 
 def _event(body: bytes, event_id: str | None = None) -> bytes:

@@ -19,7 +19,7 @@ from orchestrator.web.live.feed import Dialect, Listener
 from orchestrator.web.live.sse import EventStream
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, streamed
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import DeskOf, FeedOf, answer
+from orchestrator.web.rest.responses import DeskOf, FeedOf, answer, unless_gone
 from orchestrator.web.wire import examples, shaping
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip
 
@@ -115,10 +115,10 @@ async def running(desk: DeskOf) -> Response:
         dict[str, Any], {"msg": "ok", "unloaded": ["whisperx"], "kept": []}, *EVERY_WRITE
     ),
 )
-async def unload_all(desk: DeskOf) -> Response:
+async def unload_all(request: Request, desk: DeskOf) -> Response:
     """What is in use or pinned stays and is named under `kept`."""
     names = [str(name) for name in shaping.residents_by_name(desk.snapshot())]
-    kept = [said for said in await asyncio.gather(*(_let_go(desk, name) for name in names)) if said]
+    kept = await unless_gone(request, _let_all_go(desk, names))
     staying = {refused["model"] for refused in kept}
     gone = [name for name in names if name not in staying]
     return answer({"msg": "ok", "unloaded": gone, "kept": kept})
@@ -129,8 +129,8 @@ async def unload_all(desk: DeskOf) -> Response:
     summary="llama-swap: unload one model",
     responses=answers(dict[str, Any], {"msg": "ok"}, *EVERY_WRITE, 404, 409, 503),
 )
-async def unload_one(name: ModelTail, desk: DeskOf) -> Response:
-    await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
+async def unload_one(name: ModelTail, request: Request, desk: DeskOf) -> Response:
+    await unless_gone(request, desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S)))
     return answer({"msg": "ok"})
 
 
@@ -167,11 +167,18 @@ def method_refused(path: str, allowed: Sequence[str]) -> ErrorAnswer:
     )
 
 
+async def _let_all_go(desk: Desk, names: Sequence[str]) -> list[dict[str, str]]:
+    """What did not go, and why."""
+    return [said for said in await asyncio.gather(*(_let_go(desk, name) for name in names)) if said]
+
+
 async def _let_go(desk: Desk, name: str) -> dict[str, str] | None:
     if name in desk.snapshot().pinned:
         return {"model": name, "code": RefusalCode.PINNED, "detail": f"{name} is pinned."}
     try:
         await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
     except Denied as denied:
+        if denied.refusal.code is RefusalCode.SHUTTING_DOWN:
+            raise  # of all of them
         return {"model": name, "code": denied.refusal.code, "detail": denied.refusal.detail}
     return None

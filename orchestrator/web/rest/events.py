@@ -72,8 +72,9 @@ async def events(
     """As JSON: newest first, or with `after` the oldest after it first.
 
     As a stream: unnamed events whose JSON has a `type`: `snapshot` (`status`, `decisions`,
-    `spans`) first, then `status` (at most 4 a second), `decision` and `span` as they come. A
-    reconnecting client that sends `Last-Event-ID` gets what it missed in place of the snapshot.
+    `spans`) first, then `status` (at most 4 a second), `decision` and `span` as they come,
+    and `end` (`code`, `detail`, `remedy`, `retry_after_seconds`) when the daemon stops. A client
+    that reconnects with `Last-Event-ID` gets what it missed in place of the snapshot.
     """
     if listener is not None:
         return EventStream(listener.frames())

@@ -75,12 +75,13 @@ async def load(
     summary="Let a model go",
     responses=answers(shapes.UnloadAnswer, examples.UNLOADED, *EVERY_WRITE, 404, 409, 503),
 )
-async def unload(order: UnloadOrder, desk: DeskOf) -> Response:
+async def unload(order: UnloadOrder, request: Request, desk: DeskOf) -> Response:
     """Drains up to `wait`, stops, and answers when the device has the bytes back.
 
-    With `owner` or `lease_id` only that hold ends; the model leaves if it was the last one.
+    With `owner` or `lease_id` only that hold ends; the model leaves if it was the last one. If the
+    caller leaves meanwhile, a model that still drains serves on; a stop that was begun goes on.
     """
-    return answer(shaping.unload_answer(await desk.unload(order)))
+    return answer(shaping.unload_answer(await unless_gone(request, desk.unload(order))))
 
 
 @router.post(

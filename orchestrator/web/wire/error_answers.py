@@ -62,6 +62,7 @@ MEANINGS: Mapping[str, Meaning] = {
     _R.BREAKER_OPEN: Meaning(503, "Failed too often"),
     _R.DEVICE_UNREADABLE: Meaning(503, "Device unreadable"),
     _R.SHUTTING_DOWN: Meaning(503, "Shutting down"),
+    _R.SERVER_SILENT: Meaning(503, "Server does not answer"),
     _R.RUNTIME_UNAVAILABLE: Meaning(503, "Runtime does not answer"),
     _W.NOT_READY: Meaning(503, "Not ready"),
     _W.TOO_MANY_LISTENERS: Meaning(503, "Too many listeners"),

@@ -1,9 +1,11 @@
 """What happened, as the history and the event stream show it. Pure, as `wire`."""
 
 from orchestrator.conductor.history import Span
+from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.vram import to_mb
 from orchestrator.ports import DecisionRecord
 from orchestrator.web.wire import shapes
+from orchestrator.web.wire.error_answers import error_body, error_of
 from orchestrator.web.wire.instants import instant, instant_or_none, moment
 
 
@@ -31,3 +33,9 @@ def span(value: Span) -> shapes.SpanShape:
         "from_at": instant(value.from_s),
         "until_at": instant_or_none(value.until_s),
     }
+
+
+def refusal(value: Refusal) -> dict[str, object]:
+    """As much of the one error body as says why, and when to come back."""
+    body = error_body(error_of(value), "")
+    return {name: body[name] for name in ("code", "detail", "remedy", "retry_after_seconds")}

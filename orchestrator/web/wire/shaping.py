@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import cast
 
 from orchestrator.catalogue.sizing import Appraisal
-from orchestrator.core.life.outages import mark
+from orchestrator.core.life.outages import mark, mark_server
 from orchestrator.core.values.leases import Lease, LeaseKind
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import Placement, Resident, ResidentState
@@ -154,7 +154,9 @@ def loaded(
 
 def _problem(resident: Resident, snapshot: Snapshot) -> str:
     silence = snapshot.silent.get(resident.spec.service)
-    return resident.problem if silence is None else mark(silence)
+    if silence is not None:
+        return mark(silence)
+    return mark_server(resident, snapshot.now_s) or resident.problem
 
 
 def _expected(resident: Resident, now_s: float) -> str | None:

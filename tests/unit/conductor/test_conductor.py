@@ -1,12 +1,14 @@
 """Effects are carried out, and what came of them is told: on a fake machine in virtual time."""
 
 import asyncio
+import errno
 import logging
 
 import pytest
 
 from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.conductor import SNAPSHOT_AGE_S_MAX
+from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
     Decide,
@@ -429,5 +431,234 @@ def test_emptiness_is_waited_for_but_not_for_ever():
         assert await conductor.sensors.until_nobody_is_left(5.0)
         assert (await gone).verified
         assert world.free_bytes(DeviceId("g0")) == 24 << 30
+
+    play(scene)
+
+
+# --- what no port promises ---------------------------------------------------------------------
+
+TOO_MANY = OSError(errno.EMFILE, "Too many open files")
+
+
+class Breaking(FakeRuntime):
+    """A runtime of which some calls raise what they do not promise."""
+
+    broken = frozenset()
+
+    def breaks(self, call):
+        if call in self.broken:
+            raise TOO_MANY
+
+    async def start(self, launch):
+        self.breaks("start")
+        return await super().start(launch)
+
+    async def stop(self, handle, *, grace_s):
+        self.breaks("stop")
+        await super().stop(handle, grace_s=grace_s)
+
+    async def wait(self, handle):
+        self.breaks("wait")
+        return await super().wait(handle)
+
+    async def alive(self, handle):
+        self.breaks("alive")
+        return await super().alive(handle)
+
+    async def pids(self, handle):
+        self.breaks("pids")
+        return await super().pids(handle)
+
+    async def log_tail(self, handle, lines):
+        self.breaks("log_tail")
+        return await super().log_tail(handle, lines)
+
+    async def log_size(self, handle):
+        self.breaks("log_size")
+        return await super().log_size(handle)
+
+
+def breaking(scene, **changes):
+    world = machine.world(**changes)
+    world.runtime = Breaking(world)
+    play(scene, there=world)
+
+
+async def loaded(conductor, spec=A):
+    async with conductor.lease(spec):
+        pass
+    return resident(conductor, spec.name)
+
+
+@pytest.mark.parametrize("call", ["wait", "pids", "log_tail", "log_size"])
+def test_a_load_comes_up_though_a_call_breaks(call):
+    async def scene(conductor, world):
+        world.runtime.broken = {call}
+        assert (await loaded(conductor)).state is ResidentState.READY
+
+    breaking(scene)
+
+
+@pytest.mark.parametrize("calls", [{"wait"}, {"wait", "alive"}, {"log_tail", "pids"}])
+def test_the_end_of_a_server_is_noticed_though_calls_break(calls):
+    """Where its end cannot be seen, it is as soon as it can be."""
+
+    async def scene(conductor, world):
+        world.runtime.broken = calls
+        instance = (await loaded(conductor)).instance
+        await asyncio.sleep(10)
+        assert resident(conductor).state is ResidentState.READY
+        world.kill(instance)
+        await asyncio.sleep(2)
+        if "alive" in calls:
+            assert resident(conductor).state is ResidentState.READY, "nobody knows yet"
+            world.runtime.broken = set()
+            await asyncio.sleep(2)
+        assert resident(conductor) is None
+
+    breaking(scene)
+
+
+def test_a_start_that_breaks_off_is_not_the_models_fault():
+    async def scene(conductor, world):
+        world.runtime.broken = {"start"}
+        with pytest.raises(Denied) as denied:
+            await loaded(conductor)
+        assert denied.value.refusal.failure.reason is FailureReason.RUNTIME_UNAVAILABLE
+        world.runtime.broken = set()
+        assert (await loaded(conductor)).state is ResidentState.READY
+
+    breaking(scene)
+
+
+def test_a_load_that_breaks_off_leaves_nothing_running():
+    class Odd(FakeWorldEngine):
+        async def readiness(self, endpoint):
+            raise TOO_MANY
+
+    async def scene(conductor, world):
+        with pytest.raises(Denied):
+            await loaded(conductor)
+        await asyncio.sleep(1)
+        assert resident(conductor) is None
+        assert dict(world.running) == {}
+
+    world = machine.world()
+    play(scene, there=world, by=machine.drivers(world, Odd(world)))
+
+
+def test_a_stop_that_breaks_off_stays_charged_and_is_tried_again():
+    async def scene(conductor, world):
+        await loaded(conductor)
+        world.runtime.broken = {"stop"}
+        with pytest.raises(Denied):
+            await unload(conductor, "a")
+        assert resident(conductor).state is ResidentState.STUCK
+        world.runtime.broken = set()
+        await machine.until(lambda: resident(conductor) is None)
+        assert dict(world.running) == {}
+
+    breaking(scene)
+
+
+def test_a_reading_that_breaks_off_makes_the_devices_unreadable(caplog):
+    async def scene(conductor, world):
+        read = world.read
+        await loaded(conductor)
+
+        async def broken(pids):
+            raise TOO_MANY
+
+        world.read = broken
+        for _ in range(3):
+            await conductor.sensors.sample()
+        (account,) = conductor.snapshot().accounts
+        assert account.available_bytes is None
+        assert resident(conductor).state is ResidentState.READY
+        world.read = read
+        await conductor.sensors.sample()
+        assert (await loaded(conductor)).state is ResidentState.READY
+
+    play(scene)
+    said = [each for each in caplog.records if "reading the devices" in each.getMessage()]
+    assert len(said) == 1
+    assert said[0].exc_info, "with its traceback"
+
+
+def test_a_look_that_breaks_off_is_said_once_and_the_server_stays(caplog):
+    class Odd(FakeWorldEngine):
+        async def use(self, endpoint):
+            raise OSError(errno.EIO, "Input/output error")
+
+    async def scene(conductor, world):
+        await loaded(conductor)
+        for _ in range(5):
+            await conductor.sensors.look_at_use()
+            await asyncio.sleep(2)
+        assert resident(conductor).silent_since_s is None
+        assert (await loaded(conductor, B)).state is ResidentState.READY  # a was asked, and left
+
+    world = machine.world()
+    play(scene, there=world, by=machine.drivers(world, Odd(world)))
+    said = [each for each in caplog.records if "looking at a server" in each.getMessage()]
+    assert len(said) == 1
+
+
+def test_a_write_that_breaks_off_ends_no_daemon(caplog):
+    class Odd(MemoryRegistry):
+        async def change(self, table, key, value):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def scene(conductor, world):
+        assert (await loaded(conductor)).state is ResidentState.READY
+        assert (await unload(conductor, "a")).verified
+
+    play(scene, registry=Odd())
+    assert any("write" in each.getMessage() and each.exc_info for each in caplog.records)
+
+
+# --- a scheduler that breaks off -----------------------------------------------------------------
+
+
+def breaks_off(conductor, kind):
+    """From now on every event of that kind is one that the scheduler was not made for."""
+    take = conductor.scheduler._take
+
+    def broken(event, now_s):
+        if isinstance(event, kind):
+            raise ZeroDivisionError("half of it is done")
+        return take(event, now_s)
+
+    conductor.scheduler._take = broken
+
+
+def test_after_a_defect_the_daemon_is_ended_and_nothing_is_told_any_more(caplog):
+    async def scene(conductor, world):
+        ends = []
+        conductor.end_on_defect(lambda: ends.append("now"))
+        _, waiting = ask(conductor, A)
+        breaks_off(conductor, PinChanged)
+        with pytest.raises(Denied) as denied:
+            conductor.order(PinChanged(ModelName("a"), pinned=True))
+        assert denied.value.refusal.code is RefusalCode.SHUTTING_DOWN
+        assert (await error_of(waiting)).refusal.code is RefusalCode.SHUTTING_DOWN
+        assert (await error_of(ask(conductor, B)[1])).refusal.code is RefusalCode.SHUTTING_DOWN
+        version = conductor.scheduler.state.ledger.version
+        await asyncio.sleep(60)
+        assert conductor.scheduler.state.ledger.version == version
+        assert ends == ["now"]
+        assert "ZeroDivisionError" in str(conductor.defect)
+        assert "PinChanged" in str(conductor.defect)
+
+    play(scene)
+    (said,) = (each for each in caplog.records if each.levelno == logging.CRITICAL)
+    assert said.exc_info, "with its traceback"
+
+
+def test_where_nobody_would_end_the_daemon_a_defect_is_raised():
+    async def scene(conductor, world):
+        breaks_off(conductor, PinChanged)
+        with pytest.raises(ZeroDivisionError):
+            conductor.tell(PinChanged(ModelName("a"), pinned=True))
 
     play(scene)

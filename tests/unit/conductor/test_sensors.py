@@ -1,11 +1,18 @@
 """What the daemon sees by itself: devices, and use that does not come through us."""
 
 import asyncio
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 
-from orchestrator.conductor.sensors import HURRY_S, PIDS_S_MAX
+from orchestrator.conductor.sensors import (
+    HURRY_S,
+    LOOK_S_MAX,
+    LOOK_WAIT_S,
+    PIDS_S_MAX,
+    SILENT_S,
+)
 from orchestrator.core.values.failures import Silence
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import Requested
@@ -209,3 +216,75 @@ def test_a_silence_is_told_with_every_tick_until_it_ends():
         assert silent() == set()
 
     play(scene)
+
+
+class Moody(FakeWorldEngine):
+    """Servers of some models hang: they take a question and give no answer."""
+
+    hanging = frozenset()
+
+    def __init__(self, world):
+        super().__init__(world)
+        self.asked = []
+
+    async def use(self, endpoint):
+        self.asked.append(endpoint.url)
+        if any(f"//{name}-" in endpoint.url for name in self.hanging):
+            await asyncio.sleep(3600)
+        return Use(busy_slots=0, served_total=0.0)
+
+
+def hanging(scene):
+    """Models `a` and `c` are ready; the server of `a` hangs, and servers are looked at as ever."""
+
+    async def played():
+        there = machine.world()
+        engine = Moody(there)
+        small = machine.model("c", gib=8)
+        by = machine.drivers(there, engine)
+        async with machine.conducting(there, A, small, by=by) as conductor:
+            for each in (A, small):
+                async with conductor.lease(each):
+                    pass
+            engine.hanging = frozenset("a")
+            looking = asyncio.create_task(machine.every(2.0, conductor.sensors.look_at_use))
+            try:
+                await scene(conductor, engine)
+            finally:
+                looking.cancel()
+
+    run(played())
+
+
+def test_a_server_that_hangs_delays_no_look_at_the_others():
+    async def scene(conductor, engine):
+        await asyncio.sleep(40)
+        looks = Counter(url.split("//")[1][0] for url in engine.asked)
+        assert looks["c"] >= 40 // (2.0 + LOOK_WAIT_S)
+        assert 40 // (LOOK_S_MAX + 4) <= looks["a"] <= 40 // LOOK_S_MAX
+
+    hanging(scene)
+
+
+def test_a_server_that_hangs_is_marked_until_it_answers():
+    async def scene(conductor, engine):
+        await asyncio.sleep(2 + LOOK_S_MAX + 1)
+        assert resident(conductor).silent_since_s == pytest.approx(conductor.clock() - 7, abs=1)
+        assert resident(conductor, "c").silent_since_s is None
+        engine.hanging = frozenset()
+        await asyncio.sleep(LOOK_S_MAX + 4)
+        assert resident(conductor).silent_since_s is None
+
+    hanging(scene)
+
+
+def test_one_answer_that_is_missed_is_no_silence():
+    async def scene(conductor, there, engine):
+        engine.said = None
+        await conductor.sensors.look_at_use()
+        assert resident(conductor).silent_since_s is None
+        await asyncio.sleep(SILENT_S)
+        await conductor.sensors.look_at_use()
+        assert resident(conductor).silent_since_s is not None
+
+    play(scene, engine=Counting)

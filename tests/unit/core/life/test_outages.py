@@ -2,20 +2,25 @@
 
 from dataclasses import replace
 
+from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.outages import mark, reason, refusal
 from orchestrator.core.life.survey import survey
 from orchestrator.core.values.failures import FailureReason, Silence
 from orchestrator.core.values.messages import (
+    Checked,
     Decide,
     DecisionKind,
     Deny,
     Evict,
+    Grant,
     Load,
     RuntimesHeard,
+    ServerHeard,
     StopFailed,
+    Ticked,
 )
 from orchestrator.core.values.refusals import RefusalCode
-from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.residents import InstanceId, ResidentState
 from orchestrator.core.values.specs import ServiceName
 from tests.factories import gpu, request, resident, sampled, scheduler, spec, unload
 
@@ -105,3 +110,68 @@ def test_the_sentences_say_who_and_for_how_long():
     refused = refusal(A.name, SILENCE)
     assert SILENCE.problem in refused.detail
     assert refused.failure.reason is FailureReason.RUNTIME_UNAVAILABLE
+
+
+# --- a server that hangs -----------------------------------------------------------------------
+
+
+def hanging(*parts):
+    """A scheduler of which model `a` is ready, and its server has stopped answering at 1."""
+    there = resident("a", gib=8)
+    scheduled = scheduler(gpu(gib=24), there, *parts)
+    return scheduled, there.spec, scheduled.handle(hangs(1.0), now_s=4.0)
+
+
+def hangs(since_s):
+    return ServerHeard(InstanceId("a-1"), since_s)
+
+
+ANSWERS = ServerHeard(InstanceId("a-1"), None)
+
+
+def of_kind(effects, kind):
+    return [each for each in effects if isinstance(each, kind)]
+
+
+def test_a_server_that_hangs_is_said_once_and_once_when_it_answers_again():
+    scheduled, _, effects = hanging()
+    for event in (hangs(1.0), hangs(1.0), ANSWERS, ANSWERS):
+        effects += scheduled.handle(event, now_s=5.0)
+    assert decided(effects, DecisionKind.SERVER) == [
+        "a's server runs and does not answer. Loads of it wait until it does.",
+        "a's server answers again.",
+    ]
+
+
+def test_a_server_that_hangs_is_given_to_no_caller_before_it_answers():
+    scheduled, a, _ = hanging()
+    assert of_kind(scheduled.handle(request(2, a), now_s=5.0), Grant | Deny) == []
+    (line,) = survey(scheduled.state, 5.0).queue
+    assert line.waits_for == "its server to answer again"
+    assert consistent(scheduled.state) == []
+    (grant,) = of_kind(scheduled.handle(ANSWERS, now_s=6.0), Grant)
+    assert grant.ticket == 2
+    assert len(of_kind(scheduled.handle(request(3, a), now_s=7.0), Grant)) == 1
+
+
+def test_who_waits_for_a_server_that_hangs_is_refused_at_the_bound():
+    scheduled, a, _ = hanging()
+    scheduled.handle(request(2, a, deadline_s=10.0), now_s=5.0)
+    (denied,) = of_kind(scheduled.handle(Ticked(), now_s=11.0), Deny)
+    assert denied.refusal.code is RefusalCode.SERVER_SILENT
+    assert denied.refusal.detail == "a is loaded. Its server has not answered for 10 s."
+    assert "force" in denied.refusal.remedy
+    assert denied.refusal.retry_after_s
+
+
+def test_a_server_that_hangs_is_evicted_as_any_other():
+    scheduled, a, _ = hanging(B)
+    scheduled.handle(request(2, a), now_s=5.0)
+    scheduled.handle(request(3, B), now_s=5.0)
+    (told,) = of_kind(scheduled.handle(Checked(B.name, None), now_s=6.0), Evict)
+    assert told.resident.instance == "a-1"
+
+
+def test_of_a_server_that_leaves_no_silence_is_heard():
+    scheduled = scheduler(gpu(gib=24), resident("a", gib=8, state=ResidentState.UNLOADING))
+    assert scheduled.handle(hangs(1.0), now_s=4.0) == []

@@ -1043,6 +1043,16 @@ def test_a_shutdown_is_said_once_however_often_it_is_told():
     assert [each.kind for each in play.said].count("shutdown") == 1
 
 
+def test_shutdown_refuses_unloads_and_the_model_serves_on():
+    play = Play()
+    play.bring_up(1, A, hold=LeaseKind.REQUEST)
+    play.tell(unload(2, "a"))
+    assert play.state("a") is ResidentState.DRAINING
+    assert denied(play.tell(ShutdownBegan(stop_residents=False))) == {2: RefusalCode.SHUTTING_DOWN}
+    assert denied(play.tell(unload(3, "a"))) == {3: RefusalCode.SHUTTING_DOWN}
+    assert play.state("a") is ResidentState.READY
+
+
 def test_shutdown_can_stop_everything():
     play = Play()
     play.bring_up(1, A)

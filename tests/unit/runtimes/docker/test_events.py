@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.errors import Unreachable
-from orchestrator.runtimes.docker.engine import ContainerEvent
+from orchestrator.runtimes.docker.answers import ContainerEvent
 from orchestrator.runtimes.docker.events import POLL_S_DEAF, POLL_S_LISTENING, EventListener
 from tests.pace import crowd
 

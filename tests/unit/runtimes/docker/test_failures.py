@@ -6,7 +6,7 @@ from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.ports import Launch
-from orchestrator.runtimes.docker.engine import EngineRefused
+from orchestrator.runtimes.docker.answers import EngineRefused
 from orchestrator.runtimes.docker.failures import refused_create, refused_start
 
 LAUNCH = Launch(

@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator.core.values.residents import Endpoint
 from orchestrator.errors import Unreachable
+from orchestrator.runtimes.docker.answers import Container
 from orchestrator.runtimes.docker.create import ContainerSettings
-from orchestrator.runtimes.docker.engine import Container
 from orchestrator.runtimes.docker.handle import (
     HANDLE_VERSION,
     ContainerRef,

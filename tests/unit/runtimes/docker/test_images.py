@@ -1,6 +1,6 @@
 """What an engine says of many layers, in one line. Pulling itself: tests/contracts."""
 
-from orchestrator.runtimes.docker.engine import PullLine
+from orchestrator.runtimes.docker.answers import PullLine
 from orchestrator.runtimes.docker.images import Layers
 
 MIB = 1 << 20

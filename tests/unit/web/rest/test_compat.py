@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from orchestrator.core.values.messages import ShutdownBegan
 from tests.unit.web.office import Office
 from tests.unit.web.samples import spec
 from tests.unit.web.served import listening, serving
@@ -65,6 +66,20 @@ def test_llama_swap_unload_keeps_the_pinned(office):
     assert [(each["model"], each["code"]) for each in answer["kept"]] == [("a", "pinned")]
     assert list(office.loaded()) == ["a"]
     assert office.asked("POST", "/api/models/unload/a").json() == {"msg": "ok"}, "its own unload"
+
+
+def test_nothing_is_kept_for_the_end_of_the_daemon(office):
+    """It refuses all of it, in the one error body."""
+    tell(office, ShutdownBegan(stop_residents=False))
+    answer = office.asked("POST", "/api/models/unload", json={})
+    assert (answer.status_code, answer.json()["code"]) == (503, "shutting_down")
+
+
+def tell(office, event):
+    async def told():
+        office.conductor.tell(event)
+
+    office.run(told())
 
 
 def test_one_model_is_unloaded(office):

@@ -130,14 +130,16 @@ def test_listener_from_another_life_starts_afresh(unopened, last_id):
     assert len(asyncio.run(listen())) == 1
 
 
-def test_stream_ends_when_the_daemon_does(unopened):
+def test_stream_says_that_the_daemon_ends(unopened):
     async def listen():
         async with serving(unopened) as url, listening(url) as events:
             await until(events, "snapshot")
             unopened.desk.history.close()
             return [event async for event in events]
 
-    assert asyncio.run(listen()) == []
+    ((_, last),) = asyncio.run(listen())
+    assert (last["type"], last["code"], last["retry_after_seconds"]) == ("end", "shutting_down", 5)
+    assert last["remedy"]
 
 
 def test_place_of_a_listener_that_left_is_free_again(unopened):
