@@ -141,6 +141,13 @@ class Conductor:
         self._unloads.pop(ticket, None)
         self.tell(Withdrawn(ticket))
 
+    def disown(self, ticket: Ticket) -> None:
+        """The caller left and its load goes on: what the wish was to hold, or was given, does not.
+
+        The answer still comes, for those who look the load up.
+        """
+        self.tell(Withdrawn(ticket, load_goes_on=True))
+
     @asynccontextmanager
     async def lease(self, spec: ModelSpec, *, priority: int | None = None) -> AsyncIterator[Grant]:
         """Hold `spec` ready for the length of the block, loading it first if need be."""

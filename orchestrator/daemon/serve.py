@@ -50,6 +50,7 @@ from orchestrator.orders import LoadOrder
 from orchestrator.ports import Clock, Memory, Runtime
 from orchestrator.registry.sqlite import SqliteRegistry
 from orchestrator.web.app import create_app
+from orchestrator.web.connection import connection_class
 
 log = logging.getLogger("orchestrator")
 
@@ -313,6 +314,8 @@ def _server(desk: Desk) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             create_app(desk),
+            http=connection_class(),
+            ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",

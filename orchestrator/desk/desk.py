@@ -123,8 +123,8 @@ class Desk:
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, with what would fit instead, or TimeoutError: the load goes on then.
 
-        With a timeout of 0, what is known already. If the caller is cancelled the load goes on,
-        and a lease that it was not told of is given back.
+        With a timeout of 0, what is known already. If the caller is cancelled the load goes on, and
+        neither lease nor pin of which it did not hear is kept.
         """
         order = self._operations.order(operation_id)
         try:
@@ -136,6 +136,10 @@ class Desk:
     def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
         """The operation and the seconds it may still take. Raise KeyError if not known."""
         return self._operations.progress(operation_id)
+
+    def load_unheard(self, operation_id: str) -> None:
+        """The answer, or where to look for it, did not reach its caller: it keeps nothing."""
+        self._operations.unheard(operation_id)
 
     async def operation(self, operation_id: str) -> Operation | None:
         """From memory, or from the registry; None if neither knows it (any more)."""
@@ -207,6 +211,10 @@ class Desk:
             raise
         assert granted.lease is not None
         return RoomOutcome(lease=granted.lease, resident=granted.resident, evicted=granted.evicted)
+
+    def room_unheard(self, outcome: RoomOutcome) -> None:
+        """The answer did not reach its caller: nothing stays leased, unless it was used since."""
+        self._conductor.withdraw(outcome.lease.ticket)
 
     def renew_lease(self, lease: LeaseId, lease_s: float) -> Lease:
         """Raise KeyError if it is not known, or has ended."""

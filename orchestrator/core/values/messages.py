@@ -38,9 +38,12 @@ class Requested:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The caller left; whether it had been granted yet is for the scheduler to know."""
+    """The caller left without its answer; whether it had been granted yet is for the scheduler to
+    know. What a grant gave is taken back, unless it was used since.
+    """
 
     ticket: Ticket
+    load_goes_on: bool = False  # the model still comes, but with no lease or pin of this wish
 
 
 @dataclass(frozen=True, slots=True)

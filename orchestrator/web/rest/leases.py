@@ -9,6 +9,7 @@ from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import (
     NO_CONTENT,
     DeskOf,
+    Giving,
     IdPath,
     answer,
     not_found,
@@ -40,9 +41,9 @@ async def lease_room(order: RoomOrder, request: Request, desk: DeskOf) -> Respon
     A caller that leaves before the answer gets nothing, and nothing stays leased.
     """
     outcome = await unless_gone(request, desk.lease_room(order))
-    return answer(
-        shaping.room_answer(outcome), 201, {"Location": f"/vram/leases/{outcome.lease.id}"}
-    )
+    location = {"Location": f"/vram/leases/{outcome.lease.id}"}
+    given = answer(shaping.room_answer(outcome), 201, location)
+    return Giving(given, lambda: desk.room_unheard(outcome))
 
 
 @router.delete(

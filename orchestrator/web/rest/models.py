@@ -15,13 +15,14 @@ from orchestrator.web.rest.responses import (
     NO_CONTENT,
     BoardOf,
     DeskOf,
+    Giving,
     ModelPath,
     answer,
     encoded,
     unless_gone,
 )
 from orchestrator.web.wire import examples, shapes, shaping
-from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, error_of
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, error_of, respond
 from orchestrator.web.wire.models import model_answer
 
 LOG_LINES_MAX = 1000
@@ -54,7 +55,8 @@ async def load(
 
     `wait: false` or `Prefer: respond-async` answers 202 at once, with an operation to look up. At
     the deadline the answer is 503 `load_deadline`; the load goes on and a retry joins it, as it
-    does when the caller leaves. Numbers may be sent as strings.
+    does when the caller leaves: then neither `owner`'s lease nor `pin` is kept. Numbers may be
+    sent as strings.
 
     A model whose file is on a hub (`auto_download`) is brought first; `queue[]` of the status says
     how far it is, and no model leaves before it is here.
@@ -62,12 +64,14 @@ async def load(
     pending = await desk.begin_load(order)
     asynchronous = "respond-async" in (prefer or "").lower()
     if asynchronous or order.wait_s == 0:
-        return await _answered_at_once(desk, pending.id, asynchronous=asynchronous)
-    waiting = unless_gone(request, desk.load_outcome(pending.id, order.wait_s))
-    try:
-        return _loaded(desk, await _or_refused(waiting, pending.id))
-    except TimeoutError as late:
-        raise Answered(_deadline(desk, pending.id, order.wait_s)) from late
+        given = await _answered_at_once(desk, pending.id, asynchronous=asynchronous)
+    else:
+        waiting = unless_gone(request, desk.load_outcome(pending.id, order.wait_s))
+        try:
+            given = _loaded(desk, await _or_refused(waiting, pending.id))
+        except TimeoutError:
+            given = respond(_deadline(desk, pending.id, order.wait_s), request.scope)
+    return Giving(given, lambda: desk.load_unheard(pending.id))
 
 
 @router.post(
@@ -75,12 +79,13 @@ async def load(
     summary="Let a model go",
     responses=answers(shapes.UnloadAnswer, examples.UNLOADED, *EVERY_WRITE, 404, 409, 503),
 )
-async def unload(order: UnloadOrder, desk: DeskOf) -> Response:
+async def unload(order: UnloadOrder, request: Request, desk: DeskOf) -> Response:
     """Drains up to `wait`, stops, and answers when the device has the bytes back.
 
-    With `owner` or `lease_id` only that hold ends; the model leaves if it was the last one.
+    With `owner` or `lease_id` only that hold ends; the model leaves if it was the last one. If the
+    caller leaves before it was stopped, it serves on.
     """
-    return answer(shaping.unload_answer(await desk.unload(order)))
+    return answer(shaping.unload_answer(await unless_gone(request, desk.unload(order))))
 
 
 @router.post(
