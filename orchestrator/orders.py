@@ -317,6 +317,7 @@ class LoadOutcome:
     evicted: tuple[ModelName, ...]
     already_loaded: bool
     waited_s: float
+    durable: bool = True  # its lease and its pin are on the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +328,7 @@ class UnloadOutcome:
     verified: bool
     remaining_leases: int
     note: str = ""  # what the caller should know beside that
+    durable: bool = True  # the end of the leases is on the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +336,21 @@ class RoomOutcome:
     lease: Lease
     resident: Resident
     evicted: tuple[ModelName, ...]
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewOutcome:
+    lease: Lease
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeOutcome:
+    """A model of the catalogue, as it is from now on."""
+
+    spec: ModelSpec
+    durable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,3 +371,4 @@ class ReloadOutcome:
 
     changed: tuple[str, ...]
     needs_restart: tuple[str, ...]
+    durable: bool = True  # what it changed of pins is on the disk

@@ -97,6 +97,7 @@ class Operations:
             evicted=granted.evicted,
             already_loaded=granted.already_loaded,
             waited_s=self._conductor.clock() - loading.began_s,
+            durable=granted.durable,
         )
 
     def progress(self, operation_id: str) -> tuple[Operation, float | None]:

@@ -85,6 +85,7 @@ def grant(
             lease=lease,
             evicted=evicted,
             already_loaded=already_loaded,
+            pinned=request.pin,
         ),
     ]
 

@@ -175,9 +175,8 @@ class State:
         if len(claims) > CLAIMS_MAX:
             claims.pop(None, None)
             oldest, heard = next(iter(claims.items()))
-            del claims[oldest]
             self.claims[lease.id] = {None: heard, **claims}
-            self.lease_of.pop(oldest, None)
+            self._forget_claim(lease.id, oldest)
         return [] if lease.kind is LeaseKind.REQUEST else [KeepLease(lease)]
 
     def hear_of(self, lease: Lease) -> None:
@@ -217,9 +216,14 @@ class State:
         return [] if lease.kind is LeaseKind.REQUEST else [DropLease(lease_id)]
 
     def _forget_claims(self, lease_id: LeaseId) -> None:
-        for ticket in self.claims.pop(lease_id, {}):
-            if ticket is not None:
-                self.lease_of.pop(ticket, None)
+        for ticket in list(self.claims.get(lease_id, {})):
+            self._forget_claim(lease_id, ticket)
+        self.claims.pop(lease_id, None)
+
+    def _forget_claim(self, lease_id: LeaseId, ticket: Ticket | None) -> None:
+        del self.claims[lease_id][ticket]
+        if ticket is not None:
+            del self.lease_of[ticket]
 
     def drop_leases(self, resident: Resident) -> list[Effect]:
         """The resident goes, whatever lease held it."""

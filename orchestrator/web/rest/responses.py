@@ -14,10 +14,12 @@ from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
 from orchestrator.web.connection import CALLER, Connection
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
+from orchestrator.web.wire import shapes
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip, encode
 
 JSON = "application/json"
 NO_CONTENT = 204
+UNDURABLE: shapes.Undurable = {"durable": False}
 
 T = TypeVar("T")
 
@@ -56,6 +58,20 @@ def answer(
     body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     return encoded(encode(body), status, headers)
+
+
+def kept(
+    body: Mapping[str, Any],
+    durable: bool,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """What was changed, and where that is so, that a restart may undo it."""
+    return answer(body if durable else {**body, **UNDURABLE}, status, headers)
+
+
+def done(durable: bool) -> Response:
+    return Response(status_code=NO_CONTENT) if durable else answer(UNDURABLE)
 
 
 def encoded(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
