@@ -32,6 +32,7 @@ SLICE_BYTES = 4 << 10  # parsed at a time: of what is sent ahead, some dozens of
 SILENCE_S = 10.0  # a connection on which nothing is asked
 HEAD_S = 10.0  # from the first byte of a request to the end of its headers
 REQUEST_S = 60.0  # to the end of its body: 32 MB over a slow line
+REFUSED_S = 2.0  # so long a refused caller may go on sending: hung up on, it would not read why
 HEARD_AFTER_S = 1.0  # a caller that has not hung up by then has read its answer
 SAID_EVERY_S = 60.0  # requests that are none: one line of the log for all of a minute
 
@@ -87,6 +88,12 @@ class _Flow(FlowControl):
             if not self.read_paused and not self._transport.is_closing():
                 self._transport.resume_reading()
 
+    def drop(self) -> None:
+        """Read on, whatever waits: nothing becomes of it."""
+        if self.read_paused:
+            self.read_paused = False
+            self._transport.resume_reading()
+
     def pause_reading(self) -> None:
         if not self.read_paused and not self._transport.is_closing():
             super().pause_reading()
@@ -105,6 +112,7 @@ class Connection(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None  # what is answered now
         self._deadline: asyncio.TimerHandle | None = None
         self._refusal: ErrorAnswer | None = None  # to be said after the answers that are owed
+        self._refused = False  # it was said: what still comes is dropped
         self._unheard: list[Act] = []
         self._answered_s: float | None = None  # when the answer was written that they belong to
 
@@ -116,6 +124,8 @@ class Connection(HttpToolsProtocol):
         self._expect_within(SILENCE_S)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._unread += data
         if not self.flow.read_paused:
             self._unset_keepalive_if_required()
@@ -229,8 +239,9 @@ class Connection(HttpToolsProtocol):
             self._say_refusal(answer)
 
     def _say_refusal(self, answer: ErrorAnswer) -> None:
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
+        self._refused = True
         if not (self._awaits_body and self.cycle.response_started):
             body = encode(error_body(answer, ""))
             headers = [
@@ -241,7 +252,17 @@ class Connection(HttpToolsProtocol):
             ]
             head = b"".join(b"%b: %b\r\n" % header for header in headers)
             self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status], head, body))
-        self.transport.close()
+        self._give_up_request()
+        self.transport.write_eof()
+        self.flow.drop()
+        self._deadline = self.loop.call_later(REFUSED_S, self.transport.close)
+
+    def _give_up_request(self) -> None:
+        """An application that waits for the rest of a body waits in vain."""
+        running = self._running
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
 
     def on_response_complete(self) -> None:
         self._answered_s = self.loop.time()
@@ -284,9 +305,7 @@ class Connection(HttpToolsProtocol):
             self._do_unheard()
         self._unheard.clear()
         self.pipeline.clear()
-        if self._running is not None and not self._running.response_complete:
-            self._running.disconnected = True
-            self._running.message_event.set()
+        self._give_up_request()
         super().connection_lost(exc)
 
     def _do_unheard(self) -> None:
