@@ -101,7 +101,10 @@ _NumberOfLayers = Annotated[
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
 NameOfModel = Annotated[Name, Field(json_schema_extra=dict(NAME_RULE))]
 Path = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX)]
-Flag = Annotated[bool, BeforeValidator(_null_is_false)]
+Flag = Annotated[
+    bool,
+    BeforeValidator(_null_is_false, json_schema_input_type=bool | None),
+]
 Priority = Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX), _Number]
 Mb = Annotated[int, Field(ge=1, le=MB_MAX), _Number]
 ContextSize = Annotated[int, Field(ge=1, le=CONTEXT_SIZE_MAX), _Number]

@@ -47,6 +47,7 @@ from orchestrator.config.yaml_lines import (
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.errors import ConfigInvalid
 
+ONLY_IN_FILE = ("url", "auto_download")  # of a model: not for a caller of the API to say
 HERE = Path(__file__).parent
 DEFAULT_CONFIG = HERE / "default.yaml"  # what `serve` runs without a file
 EXAMPLE_CONFIG = HERE / "example.yaml"
@@ -154,7 +155,7 @@ def parse_model(
     spec = None
     if entry is not None:
         crossed = list(_alias_mistakes(name, entry.aliases, owners))
-        only_in_file = (key for key in ("url", "auto_download") if body.get(key))
+        only_in_file = (key for key in ONLY_IN_FILE if body.get(key))
         crossed += [
             Mistake((key,), "can only be set in the configuration file") for key in only_in_file
         ]

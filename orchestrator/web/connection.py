@@ -120,7 +120,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(self)
+        self.flow = self._flow = _Flow(self)
         self._expect_within(SILENCE_S)
 
     def data_received(self, data: bytes) -> None:
@@ -254,7 +254,7 @@ class Connection(HttpToolsProtocol):
             self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status], head, body))
         self._give_up_request()
         self.transport.write_eof()
-        self.flow.drop()
+        self._flow.drop()
         self._deadline = self.loop.call_later(REFUSED_S, self.transport.close)
 
     def _give_up_request(self) -> None:
