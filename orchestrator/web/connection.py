@@ -77,7 +77,7 @@ class _Unreadable(Exception):
 class _Flow(FlowControl):
     """Reads on only when what was read before is under way."""
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: "HttpConnection") -> None:
         super().__init__(connection.transport)
         self._connection = connection
 
@@ -99,7 +99,7 @@ class _Flow(FlowControl):
             super().pause_reading()
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     turned_away: ClassVar[TurnedAway]
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -342,9 +342,9 @@ class Connection(HttpToolsProtocol):
             peer.detach()
 
 
-def connection_class() -> type[Connection]:
+def connection_class() -> type[HttpConnection]:
     """What a server makes for each connection; what it turns away is counted together."""
-    return type("Connection", (Connection,), {"turned_away": TurnedAway()})
+    return type("HttpConnection", (HttpConnection,), {"turned_away": TurnedAway()})
 
 
 def _not_http() -> ErrorAnswer:

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
-from orchestrator.web.connection import CALLER, Connection
+from orchestrator.web.connection import CALLER, HttpConnection
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
 from orchestrator.web.wire import shapes
@@ -92,7 +92,7 @@ class Giving(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = scope.get("extensions", {}).get(CALLER)
         if caller is not None:
-            connection: Connection = caller["connection"]
+            connection: HttpConnection = caller["connection"]
             connection.unless_heard(self._take_back)
         await self._given(scope, receive, send)
 
