@@ -20,7 +20,7 @@ TOGETHER := $(MAKE) --no-print-directory --jobs=2 --output-sync=line
 compile := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run setup test check lint quick thorough waiting one seed simulate mutants format lock fuzz bench docs references clean
+.PHONY: help run setup test check lint quick thorough waiting one seed simulate mutants drive schema format lock fuzz bench docs references clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
@@ -30,6 +30,8 @@ help:
 	@echo "make seed N=17                           one day of the simulation, by its seed"
 	@echo "make simulate [EVENTS=1000000] [SEED=1]  days of the simulation, until so many events were seen"
 	@echo "make mutants [SEED=1] [COUNT=60]         small mistakes put into the core: which do the tests miss?"
+	@echo "make drive [SECONDS=600] [SEED=1]        anything at any time, to the real daemon"
+	@echo "make schema [SECONDS=600] [SEED=1]       its OpenAPI document against the real daemon"
 	@echo "make check                               lint, then unit tests and simulation"
 	@echo "make test                                check, then contracts and scenarios: all that can run here"
 	@echo "make fuzz [TARGET=gguf] [SECONDS=20]     inputs nobody would write, against what reads inputs"
@@ -71,6 +73,14 @@ simulate: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python -m tests.tools.mutants --count $(or $(COUNT),60) --seed $(or $(SEED),1) --jobs $(JOBS)
+
+drive: $(READY)
+	DRIVE_SECONDS=$(or $(SECONDS),600) DRIVE_SEED=$(or $(SEED),1) \
+		$(BIN)/pytest -q tests/scenarios/test_random_driver.py
+
+schema: $(READY)
+	SCHEMA_SECONDS=$(or $(SECONDS),600) SCHEMA_SEED=$(or $(SEED),1) \
+		$(BIN)/pytest -q tests/scenarios/test_schema.py
 
 check: $(READY)
 	+$(TOGETHER) lint quick

@@ -17,6 +17,8 @@ from docs.schema_words import (
     with_nulls,
 )
 from docs.sentences import sentence
+from orchestrator.config.sections import ModelEntry
+from orchestrator.core.values.specs import FakeBehaviour
 from orchestrator.desk.desk import Desk
 from orchestrator.web.app import TAGS, create_app
 from orchestrator.web.rest.docs import document
@@ -24,6 +26,7 @@ from orchestrator.web.rest.docs import document
 GUARDED = {"403", "413", "415", "421"}  # any route's, before anything is read (R16)
 EXAMPLE = "application/json"
 ERROR = "ErrorBody"  # has a page of its own
+NO_ANSWERS = {ERROR, FakeBehaviour.__name__}
 
 
 @cache
@@ -54,7 +57,7 @@ def answer_shapes() -> Mapping[str, str]:
     names = (
         name
         for name, each in _definitions().items()
-        if "properties" in each and name not in bodies and name != ERROR
+        if "properties" in each and name not in bodies and name not in NO_ANSWERS
     )
     return {name: f"#{name.lower()}" for name in sorted(names)}
 
@@ -125,7 +128,7 @@ def _body(route: dict[str, Any]) -> str:
         return ""
     example = next(iter(schema.get("examples", ())), None)
     shown = f"```json\n{json.dumps(example)}\n```" if example else ""
-    if "properties" not in schema:
+    if schema["title"] == ModelEntry.__name__:
         return (
             f"The body has the keys of a model in the [configuration](config.md#models).\n\n{shown}"
         )

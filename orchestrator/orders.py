@@ -101,7 +101,10 @@ _NumberOfLayers = Annotated[
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
 NameOfModel = Annotated[Name, Field(json_schema_extra=dict(NAME_RULE))]
 Path = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX)]
-Flag = Annotated[bool, BeforeValidator(_null_is_false)]
+Flag = Annotated[
+    bool,
+    BeforeValidator(_null_is_false, json_schema_input_type=bool | None),
+]
 Priority = Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX), _Number]
 Mb = Annotated[int, Field(ge=1, le=MB_MAX), _Number]
 ContextSize = Annotated[int, Field(ge=1, le=CONTEXT_SIZE_MAX), _Number]
@@ -317,6 +320,7 @@ class LoadOutcome:
     evicted: tuple[ModelName, ...]
     already_loaded: bool
     waited_s: float
+    durable: bool = True  # its lease and its pin are on the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +331,7 @@ class UnloadOutcome:
     verified: bool
     remaining_leases: int
     note: str = ""  # what the caller should know beside that
+    durable: bool = True  # the end of the leases is on the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +339,21 @@ class RoomOutcome:
     lease: Lease
     resident: Resident
     evicted: tuple[ModelName, ...]
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewOutcome:
+    lease: Lease
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeOutcome:
+    """A model of the catalogue, as it is from now on."""
+
+    spec: ModelSpec
+    durable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,3 +374,4 @@ class ReloadOutcome:
 
     changed: tuple[str, ...]
     needs_restart: tuple[str, ...]
+    durable: bool = True  # what it changed of pins is on the disk

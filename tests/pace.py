@@ -29,6 +29,12 @@ LONGER = {
     "tests/scenarios/test_docker.py::test_docker_hangs_the_daemon_does_not": (
         "an engine of its own that stands still for longer than any call is waited for"
     ),
+    "tests/scenarios/test_schema.py::test_the_document_and_the_daemon_agree": (
+        "looks for 25 s for a request that the document does not foresee"
+    ),
+    "tests/scenarios/test_random_driver.py::test_whatever_callers_and_the_world_do": (
+        "lives for 25 s with everything that can happen, three times"
+    ),
     "tests/scenarios/test_workflows.py::test_n8n_lets_a_real_model_call_a_tool": (
         "a real model reads the description of a tool, on a processor"
     ),

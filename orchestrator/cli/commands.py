@@ -43,6 +43,8 @@ def show(
         return
     try:
         rendered = list(lines(answer.body))
+        if answer.body.get("durable") is False:
+            rendered.append(render.UNDURABLE)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise Unintelligible(repr(error)) from error
     say(*rendered, anew=anew)

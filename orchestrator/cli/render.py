@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the shapes of the answers: the command line starts without 
 UNKNOWN = "?"
 NOTHING = "-"
 LOG_LINES_SHOWN_MAX = 20  # of a server that failed: the cause is among the last ones
+UNDURABLE = "The disk has not taken it: a restart may undo it. GET /health/ready says why."
 
 
 def size(mb: int | None) -> str:

@@ -1,53 +1,76 @@
-"""Callers that wait for what comes of their tickets: each hears one answer, unless it has left."""
+"""Those who wait for an answer: told at once, or when what they are promised is on the disk.
+
+A slow disk delays who is promised something that outlives a restart, and no one else. A caller who
+leaves meanwhile is not told; what it was granted is for the scheduler to take back.
+"""
 
 import asyncio
-from typing import TypeVar, assert_never
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
-from orchestrator.core.values.messages import Deny, Finish, Grant
+from orchestrator.conductor.journal import Journal, Promise, of_lease, of_pin
+from orchestrator.core.values.leases import LeaseKind
+from orchestrator.core.values.messages import Finish, Grant
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.errors import Denied
 
-T = TypeVar("T")
+A = TypeVar("A", Grant, Finish)
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 
 
-class Callers:
-    def __init__(self) -> None:
-        self._wishes: dict[Ticket, asyncio.Future[Grant]] = {}
-        self._unloads: dict[Ticket, asyncio.Future[Finish]] = {}
+def given_by(grant: Grant) -> list[Promise]:
+    """What must be on the disk before the caller hears of the grant."""
+    promises = [of_pin(grant.resident.name)] if grant.pinned else []
+    if grant.lease is not None and grant.lease.kind is not LeaseKind.REQUEST:
+        promises.append(of_lease(grant.lease.id))
+    return promises
 
-    def wish(self, ticket: Ticket) -> asyncio.Future[Grant]:
-        return self._wishes.setdefault(ticket, asyncio.get_running_loop().create_future())
 
-    def unload(self, ticket: Ticket) -> asyncio.Future[Finish]:
-        return self._unloads.setdefault(ticket, asyncio.get_running_loop().create_future())
+def ended_by(finish: Finish) -> list[Promise]:
+    """What must have gone from the disk before the caller hears of the end of its unload."""
+    return [of_lease(lease) for lease in finish.released]
 
-    def leave(self, ticket: Ticket) -> None:
-        self._wishes.pop(ticket, None)
-        self._unloads.pop(ticket, None)
 
-    def answer(self, effect: Grant | Finish | Deny) -> None:
-        match effect:
-            case Grant(ticket=ticket):
-                _answer(self._wishes.pop(ticket, None), effect)
-            case Finish(ticket=ticket):
-                _answer(self._unloads.pop(ticket, None), effect)
-            case Deny(ticket, refusal):
-                _refuse(self._wishes.pop(ticket, None), refusal)
-                _refuse(self._unloads.pop(ticket, None), refusal)
-            case _:
-                assert_never(effect)
+class Callers(Generic[A]):
+    """Each ticket is answered once, in whatever order the disk allows."""
+
+    def __init__(self, journal: Journal, spawn: Spawn) -> None:
+        self._journal = journal
+        self._spawn = spawn
+        self._waiting: dict[Ticket, asyncio.Future[A]] = {}
+
+    def expect(self, ticket: Ticket) -> asyncio.Future[A]:
+        """The answer, when it comes; or Denied."""
+        self._waiting[ticket] = answer = asyncio.get_running_loop().create_future()
+        return answer
+
+    def forget(self, ticket: Ticket) -> None:
+        self._waiting.pop(ticket, None)
+
+    def refuse(self, ticket: Ticket, refusal: Refusal) -> None:
+        caller = self._waiting.pop(ticket, None)
+        if caller is not None and not caller.done():
+            caller.set_exception(Denied(refusal))
 
     def refuse_all(self, refusal: Refusal) -> None:
-        for ticket in (*self._wishes, *self._unloads):
-            self.answer(Deny(ticket, refusal))
+        for ticket in list(self._waiting):
+            self.refuse(ticket, refusal)
 
+    def tell(self, ticket: Ticket, answer: A, promises: Sequence[Promise]) -> None:
+        if self._journal.keeps(*promises):
+            self._hand_over(ticket, answer)
+        else:
+            self._spawn(self._tell_when_kept(ticket, answer, promises), f"answer t{ticket}")
 
-def _answer(caller: asyncio.Future[T] | None, answer: T) -> None:
-    if caller is not None and not caller.done():
-        caller.set_result(answer)
+    async def _tell_when_kept(self, ticket: Ticket, answer: A, promises: Sequence[Promise]) -> None:
+        durable = await self._journal.until_kept(*promises)
+        self._hand_over(ticket, replace(answer, durable=durable))
 
-
-def _refuse(caller: asyncio.Future[T] | None, refusal: Refusal) -> None:
-    if caller is not None and not caller.done():
-        caller.set_exception(Denied(refusal))
+    def _hand_over(self, ticket: Ticket, answer: A) -> None:
+        """Unless it has left."""
+        caller = self._waiting.pop(ticket, None)
+        if caller is not None and not caller.done():
+            caller.set_result(answer)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, assert_never
 
 from orchestrator.catalogue.learned import Experience
-from orchestrator.conductor.callers import Callers
+from orchestrator.conductor.callers import Callers, ended_by, given_by
 from orchestrator.conductor.execution import Up, bring_up, how_it_ended, take_down, wait_until_ready
 from orchestrator.conductor.history import History
 from orchestrator.conductor.journal import Journal
@@ -65,7 +65,6 @@ from orchestrator.ports import (
     Drivers,
     Memory,
     Operation,
-    Pin,
     Registry,
     ResidentRecord,
     Running,
@@ -101,7 +100,6 @@ class Conductor:
         self._experience = experience
         # Tickets name leases, and leases outlive the daemon: numbers are not used again.
         self._tickets = itertools.count(int(clock() * 1000))
-        self._callers = Callers()
         self._end: Callable[[], None] | None = None
         self.defect: Defect | None = None
         self.running: dict[InstanceId, Running] = {}
@@ -111,7 +109,9 @@ class Conductor:
         self._last_lives: dict[ModelName, tuple[Resident, Running]] = {}  # whose logs are kept
         self._snapshot: Snapshot | None = None
         self._noting: asyncio.TimerHandle | None = None
-        self._journal = Journal(registry, history, clock, self._spawn)
+        self.journal = Journal(registry, history, clock, self._spawn)
+        self._wishes: Callers[Grant] = Callers(self.journal, self._spawn)
+        self._unloads: Callers[Finish] = Callers(self.journal, self._spawn)
         self.strange = Strange()
         self.sensors = Sensors(
             devices=devices,
@@ -130,20 +130,28 @@ class Conductor:
 
     def wish(self, wanted: Requested) -> asyncio.Future[Grant]:
         """The grant, when it comes; or Denied."""
-        answer = self._callers.wish(wanted.ticket)
+        answer = self._wishes.expect(wanted.ticket)
         self.tell(wanted)
         return answer
 
     def unload(self, wanted: UnloadRequested) -> asyncio.Future[Finish]:
         """How the unload ended, when it has; or Denied."""
-        answer = self._callers.unload(wanted.ticket)
+        answer = self._unloads.expect(wanted.ticket)
         self.tell(wanted)
         return answer
 
     def withdraw(self, ticket: Ticket) -> None:
         """The caller left. The grant may have landed before it woke: the scheduler knows which."""
-        self._callers.leave(ticket)
+        self._wishes.forget(ticket)
+        self._unloads.forget(ticket)
         self.tell(Withdrawn(ticket))
+
+    def disown(self, ticket: Ticket) -> None:
+        """The caller left and its load goes on: what the wish was to hold, or was given, does not.
+
+        The answer still comes, for those who look the load up.
+        """
+        self.tell(Withdrawn(ticket, load_goes_on=True))
 
     @asynccontextmanager
     async def lease(self, spec: ModelSpec, *, priority: int | None = None) -> AsyncIterator[Grant]:
@@ -203,7 +211,8 @@ class Conductor:
                 log.critical("%s", self.defect, exc_info=error)
                 self._end()
         if self.defect is not None:
-            self._callers.refuse_all(shutting_down())
+            self._wishes.refuse_all(shutting_down())
+            self._unloads.refuse_all(shutting_down())
 
     def _tell(self, event: Event) -> None:
         version = self.scheduler.state.ledger.version
@@ -221,8 +230,13 @@ class Conductor:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Grant() | Finish() | Deny():
-                self._callers.answer(effect)
+            case Grant(ticket=ticket):
+                self._wishes.tell(ticket, effect, given_by(effect))
+            case Finish(ticket=ticket):
+                self._unloads.tell(ticket, effect, ended_by(effect))
+            case Deny(ticket, refusal):
+                self._wishes.refuse(ticket, refusal)
+                self._unloads.refuse(ticket, refusal)
             case Remember(resident):
                 self._write(resident)
             case Forget(instance):
@@ -237,28 +251,21 @@ class Conductor:
                 self._spawn(self._ask_use(effect), f"look {effect.look}")
             case Evict(resident):
                 self._spawn(self._evict(effect), f"evict {resident.instance}")
-            case KeepLease(lease):
-                self._spawn(self.registry.leases.put(lease), f"write lease {lease.id}")
-            case DropLease(lease_id):
-                self._spawn(self.registry.leases.drop(lease_id), f"drop lease {lease_id}")
+            case KeepLease() | DropLease() | SavePin() | ForgetPin():
+                self.journal.promise(effect)
             case Learn():
                 self._learn(effect)
-            case SavePin(model, pinned):
-                pin = Pin(model=model, pinned=pinned)
-                self._spawn(self.registry.pins.put(pin), f"write pin of {model}")
-            case ForgetPin(model):
-                self._spawn(self.registry.pins.drop(model), f"drop pin of {model}")
             case Decide():
                 self.say(effect)
             case _:
                 assert_never(effect)
 
     def say(self, decision: Decide) -> None:
-        self._journal.say(decision)
+        self.journal.say(decision)
 
     def start_from(self, memory: Memory) -> None:
         """Go on numbering where the last life of the daemon ended."""
-        self._journal.go_on_after(memory.last_decision_id)
+        self.journal.go_on_after(memory.last_decision_id)
 
     def _spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T | None]:
         """What it raises would end the daemon with all its tasks: it is logged, and it ends."""
@@ -278,18 +285,18 @@ class Conductor:
         spec = resident.spec
         runtime = "" if spec.plain_room else self.drivers[spec.service].runtime.name
         runs = self.running.get(resident.instance)
-        self._journal.write(ResidentRecord(resident=resident, runtime=runtime, running=runs))
+        self.journal.write(ResidentRecord(resident=resident, runtime=runtime, running=runs))
 
     def _forget(self, instance: InstanceId) -> None:
         peak = self.sensors.peaks.get(instance)
-        ended = self._experience.end(instance, peak, self._journal.now())
+        ended = self._experience.end(instance, peak, self.journal.now())
         if ended is not None:
             self._spawn(self.registry.learned.put(ended), f"write peak of {ended.model}")
         self.running.pop(instance, None)
-        self._journal.forget(instance)
+        self.journal.forget(instance)
 
     def _learn(self, effect: Learn) -> None:
-        record, said = self._experience.learn(effect, self._journal.now())
+        record, said = self._experience.learn(effect, self.journal.now())
         self._spawn(self.registry.learned.put(record), f"write footprint of {record.model}")
         if said is not None:
             self.say(said)
@@ -297,7 +304,7 @@ class Conductor:
     # --- effects on the world ------------------------------------------------------------------
 
     async def _load(self, resident: Resident) -> None:
-        await self._journal.until_written(resident.instance)  # first: the write-ahead log
+        await self.journal.until_written(resident.instance)  # first: the write-ahead log
         drivers, note = self.drivers[resident.spec.service], self._note_running(resident)
         await self._report_load(resident, bring_up(resident, drivers, self.clock, note))
 
@@ -363,14 +370,14 @@ class Conductor:
 
     async def _ask_use(self, asked: AskUse) -> None:
         for resident in asked.residents:  # first: their stops will not wait for the disk any more
-            await self._journal.until_written(resident.instance)
+            await self.journal.until_written(resident.instance)
         self.tell(UseAnswered(asked.look, await self.sensors.ask_use(asked.residents)))
 
     async def _evict(self, effect: Evict) -> None:
         resident = effect.resident
         instance = resident.instance
         if not effect.asked:
-            await self._journal.until_written(instance)
+            await self.journal.until_written(instance)
         load = self._loads.pop(instance, None)
         if load is not None:
             load.cancel()

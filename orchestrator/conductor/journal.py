@@ -1,7 +1,8 @@
 """What the daemon writes down, in the order in which it happened, and what it says in words.
 
-Nothing here waits for the disk but `until_written`, which acts call before they are done: the
-intent is on the disk before anything follows from it.
+Nothing here waits for the disk but `until_written`, which acts call before they are done (the
+intent is on the disk before anything follows from it), and `until_kept`, which answers call before
+they are given (what was answered is on the disk).
 """
 
 import asyncio
@@ -9,16 +10,28 @@ import itertools
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, NewType, assert_never
 
 from orchestrator.conductor.history import History
-from orchestrator.core.values.messages import Decide
+from orchestrator.core.values.leases import LeaseId
+from orchestrator.core.values.messages import Decide, DropLease, ForgetPin, KeepLease, SavePin
 from orchestrator.core.values.residents import InstanceId
-from orchestrator.ports import Clock, DecisionRecord, Registry, ResidentRecord
+from orchestrator.core.values.specs import ModelName
+from orchestrator.ports import Clock, DecisionRecord, Pin, Registry, ResidentRecord
 
 log = logging.getLogger("orchestrator")
 
+Promise = NewType("Promise", str)  # what outlives a restart, by name
 Spawn = Callable[[Coroutine[Any, Any, bool], str], asyncio.Task[bool | None]]
+
+
+def of_lease(lease: LeaseId) -> Promise:
+    return Promise(f"lease {lease}")
+
+
+def of_pin(model: ModelName) -> Promise:
+    return Promise(f"pin of {model}")
 
 
 class Journal:
@@ -29,6 +42,7 @@ class Journal:
         self._spawn = spawn
         self._decision_ids = itertools.count(1)
         self._written: dict[InstanceId, asyncio.Task[bool | None]] = {}
+        self._promised: dict[Promise, asyncio.Task[bool | None]] = {}  # writes that are under way
 
     def go_on_after(self, decision_id: int) -> None:
         """Number decisions on from the last one of the daemon's earlier life."""
@@ -60,3 +74,38 @@ class Journal:
         written = self._written.get(instance)
         if written is not None:
             await asyncio.wait({written})
+
+    def promise(self, effect: KeepLease | DropLease | SavePin | ForgetPin) -> None:
+        """Write what a caller is about to be told; `until_kept` says when it is on the disk."""
+        match effect:
+            case KeepLease(lease):
+                promise, write = of_lease(lease.id), self._registry.leases.put(lease)
+            case DropLease(lease_id):
+                promise, write = of_lease(lease_id), self._registry.leases.drop(lease_id)
+            case SavePin(model, pinned):
+                pin = Pin(model=model, pinned=pinned)
+                promise, write = of_pin(model), self._registry.pins.put(pin)
+            case ForgetPin(model):
+                promise, write = of_pin(model), self._registry.pins.drop(model)
+            case _:
+                assert_never(effect)
+        self._promised[promise] = writing = self._spawn(write, f"write {promise}")
+        writing.add_done_callback(partial(self._end, promise))
+
+    def _end(self, promise: Promise, writing: asyncio.Task[bool | None]) -> None:
+        if self._promised.get(promise) is writing:
+            del self._promised[promise]
+
+    def keeps(self, *promises: Promise) -> bool:
+        """Whether none of their writes is under way."""
+        return self._promised.keys().isdisjoint(promises)
+
+    async def until_kept(self, *promises: Promise) -> bool:
+        """True once they are on the disk; False if it refused them, or did not answer in time.
+
+        A resident is written before its lease, and with one disk comes there before it.
+        """
+        writes = [self._promised[each] for each in promises if each in self._promised]
+        if writes:
+            await asyncio.wait(writes)
+        return all(not write.cancelled() and bool(write.result()) for write in writes)

@@ -23,6 +23,8 @@ from orchestrator.core.values.footprints import UNKNOWN
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.errors import ConfigInvalid
 
+ONLY_IN_FILE = ("url", "auto_download")  # of a model: not for a caller of the API to say
+
 
 def parse_model(
     config: Config,
@@ -103,7 +105,7 @@ def _parsed(
     if entry is None:
         return _Parsed(None, tuple(complaints))
     crossed = list(alias_mistakes(name, entry.aliases, owners))
-    only_in_file = (key for key in ("url", "auto_download") if body.get(key))
+    only_in_file = (key for key in ONLY_IN_FILE if body.get(key))
     crossed += [
         Mistake((key,), "can only be set in the configuration file") for key in only_in_file
     ]

@@ -13,6 +13,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from orchestrator.web.connection import connection_class
+
 BACKLOG = 2048  # callers that connect at the same moment, as after a restart
 ANSWER_S = 0.4  # for requests that are being answered when the daemon ends: most take milliseconds
 GOODBYE_S = 0.3  # for the last answers to leave: on one network they take milliseconds
@@ -26,6 +28,8 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=connection_class(),
+                ws="none",
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -24,6 +24,7 @@ class Job:
 class Periodic:
     def __init__(self, *jobs: Job) -> None:
         logging.getLogger("apscheduler").setLevel(logging.WARNING)
+        logging.getLogger("apscheduler.executors.default").addFilter(_has_failed)
         self._stopped = False
         self._jobs = AsyncIOScheduler(event_loop=asyncio.get_running_loop())
         for job in jobs:
@@ -54,3 +55,8 @@ class Periodic:
         except asyncio.CancelledError:
             if not self._stopped:
                 raise
+
+
+def _has_failed(record: logging.LogRecord) -> bool:
+    """A job that was told to end before it had begun is logged as an error otherwise."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

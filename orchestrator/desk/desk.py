@@ -15,9 +15,10 @@ from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
+from orchestrator.conductor.journal import Promise, of_lease, of_pin
 from orchestrator.config.loading import Config
 from orchestrator.core.life.outages import reason
-from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
+from orchestrator.core.values.leases import LeaseId, LeaseKind
 from orchestrator.core.values.messages import (
     CatalogueChanged,
     PinChanged,
@@ -35,11 +36,13 @@ from orchestrator.desk.loads import Operations
 from orchestrator.desk.previews import Previews
 from orchestrator.errors import Denied, RegistryFailed
 from orchestrator.orders import (
+    ChangeOutcome,
     EstimateOrder,
     LoadOrder,
     LoadOutcome,
     Preview,
     ReloadOutcome,
+    RenewOutcome,
     RoomOrder,
     RoomOutcome,
     UnloadOrder,
@@ -129,8 +132,8 @@ class Desk:
         """Raise Denied, with what would fit instead, or TimeoutError: the load goes on then.
 
         Denied is also, at the deadline, that its server hangs. With a timeout of 0, what is known
-        already. If the caller is cancelled the load goes on,
-        and a lease that it was not told of is given back.
+        already. If the caller is cancelled the load goes on, and neither lease nor pin of which it
+        did not hear is kept.
         """
         order = self._operations.order(operation_id)
         try:
@@ -147,6 +150,10 @@ class Desk:
     def load_progress(self, operation_id: str) -> tuple[Operation, float | None]:
         """The operation and the seconds it may still take. Raise KeyError if not known."""
         return self._operations.progress(operation_id)
+
+    def load_unheard(self, operation_id: str) -> None:
+        """The answer, or where to look for it, did not reach its caller: it keeps nothing."""
+        self._operations.unheard(operation_id)
 
     async def operation(self, operation_id: str) -> Operation | None:
         """From memory, or from the registry; None if neither knows it (any more)."""
@@ -178,6 +185,7 @@ class Desk:
             verified=finished.verified,
             remaining_leases=finished.remaining_leases,
             note=finished.note,
+            durable=finished.durable,
         )
 
     # --- plans -----------------------------------------------------------------------------------
@@ -217,39 +225,52 @@ class Desk:
             self._conductor.withdraw(ticket)
             raise
         assert granted.lease is not None
-        return RoomOutcome(lease=granted.lease, resident=granted.resident, evicted=granted.evicted)
+        return RoomOutcome(
+            lease=granted.lease,
+            resident=granted.resident,
+            evicted=granted.evicted,
+            durable=granted.durable,
+        )
 
-    def renew_lease(self, lease: LeaseId, lease_s: float) -> Lease:
+    def room_unheard(self, outcome: RoomOutcome) -> None:
+        """The answer did not reach its caller: nothing stays leased, unless it was used since."""
+        self._conductor.withdraw(outcome.lease.ticket)
+
+    async def renew_lease(self, lease: LeaseId, lease_s: float) -> RenewOutcome:
         """Raise KeyError if it is not known, or has ended."""
         leases = self._conductor.scheduler.state.leases
         if lease not in leases:
             raise KeyError(lease)
         self._conductor.order(Renewed(lease, self.clock() + lease_s))
-        return leases[lease]
+        renewed = leases[lease]
+        return RenewOutcome(lease=renewed, durable=await self._kept(of_lease(lease)))
 
-    def release_lease(self, lease: LeaseId) -> bool:
-        """False if it had ended already."""
-        known = lease in self._conductor.scheduler.state.leases
+    async def release_lease(self, lease: LeaseId) -> bool:
+        """Also if it had ended already. False: a restart may bring it back."""
         self._conductor.order(Released(lease))
-        return known
+        return await self._kept(of_lease(lease))
+
+    async def _kept(self, *promises: Promise) -> bool:
+        return await self._conductor.journal.until_kept(*promises)
 
     # --- the catalogue ---------------------------------------------------------------------------
 
-    def set_pin(self, model: str, pinned: bool) -> ModelSpec:
+    async def set_pin(self, model: str, pinned: bool) -> ChangeOutcome:
         """By name or alias. Raise Denied."""
         spec = self._catalogue.named(model)
         self._conductor.order(PinChanged(spec.name, pinned))
-        return spec
+        return ChangeOutcome(spec=spec, durable=await self._kept(of_pin(spec.name)))
 
-    async def put_model(self, name: str, body: Body) -> ModelSpec:
-        """Raise ConfigInvalid with every mistake in it."""
+    async def put_model(self, name: str, body: Body) -> ChangeOutcome:
+        """Raise ConfigInvalid with every mistake in it, RegistryFailed if the disk refuses it."""
         spec = await self._catalogue.put(name, body)
         self._conductor.order(CatalogueChanged(self._catalogue.specs))
         self.say_news()
-        return self._catalogue.believed[spec.name]
+        believed = self._catalogue.believed[spec.name]
+        return ChangeOutcome(spec=believed, durable=await self._kept(of_pin(spec.name)))
 
-    async def delete_model(self, name: str) -> None:
-        """Raise Denied while it is resident: unload it first."""
+    async def delete_model(self, name: str) -> bool:
+        """Raise Denied while it is resident: unload it first. False: its pin may come back."""
         spec = self._catalogue.named(name)
         if self._conductor.scheduler.state.ledger.resident(spec.name) is not None:
             raise Denied(
@@ -261,14 +282,16 @@ class Desk:
             )
         await self._catalogue.delete(spec.name)
         self._conductor.order(CatalogueChanged(self._catalogue.specs))
+        return await self._kept(of_pin(spec.name))
 
     async def reload(self) -> ReloadOutcome:
         """Raise ConfigInvalid; nothing has changed then."""
         outcome = await self._catalogue.reload()
+        names = {*self._conductor.scheduler.state.catalogue, *self._catalogue.specs}
         self.apply_rules()
         self._conductor.order(CatalogueChanged(self._catalogue.specs))
         self.say_news()
-        return outcome
+        return replace(outcome, durable=await self._kept(*map(of_pin, names)))
 
     def say_news(self) -> None:
         """What the catalogue's files have to say about what was declared, once."""

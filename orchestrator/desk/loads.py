@@ -3,17 +3,17 @@
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.core.life.outages import refusal_by_server
 from orchestrator.core.values.leases import LeaseKind
-from orchestrator.core.values.messages import Grant, Released, Requested
+from orchestrator.core.values.messages import Grant, Requested
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelSpec
+from orchestrator.core.values.tickets import Ticket
 from orchestrator.errors import Denied
 from orchestrator.orders import LoadOrder, LoadOutcome
 from orchestrator.ports import Operation, OperationState
@@ -26,11 +26,12 @@ class Loading:
     """One ordered load, and how many callers wait for it."""
 
     operation: Operation
+    ticket: Ticket
     spec: ModelSpec
     order: LoadOrder
     began_s: float
     answer: asyncio.Future[Grant]
-    named: bool  # its lease can still be found: by its owner, or by the operation
+    told: bool = False  # its caller knows the operation, and finds the lease there
     listeners: int = 0
 
 
@@ -67,7 +68,7 @@ class Operations:
                 pin=order.pin,
             ),
         )
-        loading = Loading(operation, spec, order, now_s, answer, named=order.owner is not None)
+        loading = Loading(operation, ticket, spec, order, now_s, answer)
         self._keep(loading)
         answer.add_done_callback(lambda _: self._finish(loading))
         return operation
@@ -84,10 +85,11 @@ class Operations:
             async with asyncio.timeout(timeout_s):
                 granted = await asyncio.shield(loading.answer)
         except TimeoutError:
-            loading.named = True  # the caller is told the operation, and finds the lease there
+            loading.told = True
             raise
         except asyncio.CancelledError:
-            self._give_back_unheard(loading)
+            if not loading.told and loading.listeners <= 1:
+                self._conductor.disown(loading.ticket)
             raise
         finally:
             loading.listeners -= 1
@@ -97,6 +99,7 @@ class Operations:
             evicted=granted.evicted,
             already_loaded=granted.already_loaded,
             waited_s=self._conductor.clock() - loading.began_s,
+            durable=granted.durable,
         )
 
     def silent(self, operation_id: str) -> Refusal | None:
@@ -111,7 +114,7 @@ class Operations:
     def progress(self, operation_id: str) -> tuple[Operation, float | None]:
         """The operation and the seconds it may still take. Raise KeyError if not known."""
         loading = self._known[operation_id]
-        loading.named = True
+        loading.told = True
         if loading.answer.done():
             return loading.operation, 0.0
         resident = self._conductor.scheduler.state.ledger.resident(loading.spec.name)
@@ -119,6 +122,14 @@ class Operations:
             return loading.operation, None
         left_s = loading.spec.load_s - (self._conductor.clock() - resident.state_since_s)
         return replace(loading.operation, state=OperationState.LOADING), max(left_s, 0.0)
+
+    def unheard(self, operation_id: str) -> None:
+        """The answer did not reach its caller: the load goes on, and what came with it is not kept.
+
+        Unless that was used meanwhile: a lease that was renewed has a holder.
+        """
+        if (loading := self._known.get(operation_id)) is not None:
+            self._conductor.disown(loading.ticket)
 
     async def find(self, operation_id: str) -> Operation | None:
         if operation_id in self._known:
@@ -143,19 +154,3 @@ class Operations:
         self._ended.append(loading.operation.id)
         if len(self._ended) > OPERATIONS_MAX:
             del self._known[self._ended.popleft()]
-
-    def _give_back_unheard(self, loading: Loading) -> None:
-        """The only caller left before it heard of its lease: the load goes on, unleased."""
-        if not loading.named and loading.listeners <= 1:
-            loading.answer.add_done_callback(_give_back(self._conductor))
-
-
-def _give_back(conductor: Conductor) -> Callable[[asyncio.Future[Grant]], None]:
-    def give_back(answer: asyncio.Future[Grant]) -> None:
-        if answer.cancelled() or answer.exception() is not None:
-            return
-        granted = answer.result()
-        if granted.lease is not None:
-            conductor.tell(Released(granted.lease.id))
-
-    return give_back

@@ -265,8 +265,8 @@ UNREADABLE = {
     ),
     "trace": ("TRACE /health HTTP/1.1\r\nHost: HOST\r\n\r\n", 405, "method_not_allowed"),
     "connect": ("CONNECT / HTTP/1.1\r\nHost: HOST\r\n\r\n", 405, "method_not_allowed"),
-    "long path": (f"GET /{LONG} HTTP/1.1\r\nHost: HOST\r\n\r\n", 414, "too_large"),
-    "long header": (f"GET / HTTP/1.1\r\nHost: HOST\r\nX: {LONG}\r\n\r\n", 431, "too_large"),
+    "long path": (f"GET /{LONG} HTTP/1.1\r\nHost: HOST\r\n\r\n", 414, "target_too_long"),
+    "long header": (f"GET / HTTP/1.1\r\nHost: HOST\r\nX: {LONG}\r\n\r\n", 431, "head_too_large"),
     "encoding": (
         "POST / HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: gzip\r\n\r\n",
         501,

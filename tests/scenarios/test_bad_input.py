@@ -2,11 +2,14 @@
 
 import http.client
 import json
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from urllib.parse import quote
 
 import httpx
+import psutil
 import pytest
 
 from tests.pace import crowd
@@ -231,6 +234,44 @@ def test_headers_and_paths_over_the_limit(shared):
         finally:
             connection.close()
     assert shared.http.get("/health").status_code == 200
+
+
+SENT_MB = 40
+GROWTH_MB_MAX = 16
+WITHOUT_END = {
+    "a header": (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"x" * (1 << 20)),
+    "requests": (b"", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 30_000),
+}
+
+
+@pytest.mark.parametrize(("first", "then"), WITHOUT_END.values(), ids=WITHOUT_END)
+def test_what_is_sent_without_end_takes_no_memory_and_no_time_of_others(shared, first, then):
+    """Neither the head of a request nor what is sent ahead while nothing is read."""
+    daemon = psutil.Process(shared.process.pid)
+    before = daemon.memory_info().rss
+    slowest = 0.0
+    with socket.create_connection(("127.0.0.1", shared.port)) as line:
+        line.settimeout(0.1)
+        with suppress(OSError):  # it waits for us, or has hung up
+            line.sendall(first)
+            for _ in range(SENT_MB):
+                began = time.monotonic()
+                assert shared.http.get("/health").status_code == 200
+                slowest = max(slowest, time.monotonic() - began)
+                line.sendall(then)
+        assert (daemon.memory_info().rss - before) >> 20 < GROWTH_MB_MAX
+    assert slowest < 0.5 * crowd()
+
+
+def test_garbage_is_counted_and_said_once(shared):
+    lines = shared.log().count("was refused: What was sent is no HTTP")
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", shared.port)) as line:
+            line.sendall(b"\x16\x03\x01nonsense\r\n\r\n")
+            answer = http.client.HTTPResponse(line)
+            answer.begin()
+            assert (answer.status, json.loads(answer.read())["code"]) == (400, "bad_request")
+    assert shared.log().count("was refused: What was sent is no HTTP") - lines <= 1
 
 
 def test_a_thousand_waiting_tickets(daemons):

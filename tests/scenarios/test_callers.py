@@ -1,7 +1,9 @@
 """Callers: those who join, leave, retry, hold and talk past us."""
 
 import json
+import random
 import socket
+import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -131,6 +133,76 @@ def test_room_granted_then_cancelled_leaks_no_lease(daemons):
         daemon.load("a")
         granted = hang_up_after(daemon, answered_s * part, "/vram/leases", wish)
         check_leases(daemon, "/vram/leases", granted)
+
+
+RESETS = 200
+AT_ONCE = 8
+
+
+def reset_after(daemon, seconds, path, body, *, hard):
+    """Ask, and close the connection after so long without having read."""
+    text = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as line:
+        line.sendall(f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text)
+        time.sleep(seconds)
+        if hard:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_two_hundred_resets_leave_no_lease(daemons):
+    """Before, at and after the answer, of cold and warm models and of plain VRAM."""
+    daemon = daemons({name: model(3000, fake={"load_s": 0.3}) for name in "abcd"})
+    draw = random.Random(7)
+
+    def leave(number):
+        seconds = draw.choice([0, draw.uniform(0, 0.02), 0.05, draw.uniform(0, 0.6)])
+        hard = draw.random() < 0.5
+        if number % 3 == 0:
+            room = {"vram_mb": 10, "owner": f"owner-{number}", "ttl_seconds": 3600}
+            reset_after(daemon, seconds, "/vram/leases", room, hard=hard)
+        else:
+            owner = draw.choice([f"owner-{number}", "the same"])
+            wish = {"model": draw.choice("abcd"), "owner": owner, "pin": number % 5 == 0}
+            reset_after(daemon, seconds, "/models/load", wish, hard=hard)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(leave, range(RESETS)))
+    daemon.until_loaded(a="loaded", b="loaded", c="loaded", d="loaded")
+    daemon.until(lambda status: not (status["queue"] or status["leases"]), "no room is leased")
+    assert daemon.http.get("/leases").json()["leases"] == []
+    assert not [name for name in "abcd" if daemon.http.get(f"/models/{name}").json()["pinned"]]
+    assert "Traceback" not in daemon.log()
+
+
+def test_two_owners_who_left_block_nobody(daemons):
+    """On a card with two places, before their loads were done."""
+    daemon = daemons({name: model(15000, fake={"load_s": 0.5}) for name in "abc"})
+    for name in "ab":
+        reset_after(daemon, 0.05, "/models/load", {"model": name, "owner": "gone"}, hard=False)
+    daemon.until_loaded(a="loaded", b="loaded")
+    assert len(daemon.load("c", wait=5)["evicted"]) == 1
+
+
+def test_a_lease_that_was_renewed_survives_the_end_of_the_connection_it_came_on(daemons):
+    daemon = daemons({"a": model(BIG)})
+    body = json.dumps({"model": "a", "owner": "me"}).encode()
+    head = "POST /models/load HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as line:
+        line.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        lease = json.loads(line.recv(65536).partition(b"\r\n\r\n")[2])["lease_id"]
+        renewed = daemon.http.put(f"/leases/{lease}", json={"lease_seconds": 60})
+        assert renewed.status_code == 200
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    time.sleep(0.3)
+    assert [each["lease_id"] for each in daemon.http.get("/leases").json()["leases"]] == [lease]
+
+
+def test_an_unload_whose_caller_has_left_is_given_up(daemons):
+    daemon = daemons({"a": model(BIG)})
+    daemon.load("a", owner="me")
+    reset_after(daemon, 0.2, "/models/unload", {"model": "a", "wait": 60}, hard=False)
+    daemon.until_loaded(a="loaded")
 
 
 def test_long_generation_outlives_idle_timeout(daemons):

@@ -474,18 +474,92 @@ def test_slow_fsync_delays_nobody(tmp_path):
     try:
         daemon.start()
         daemon.load("a")
-        looks, loads = daemon.status, lambda: daemon.load("a", owner="me")
+        looks, loads = daemon.status, lambda: daemon.load("a")
         before = typical(looks), typical(loads)
         disk.becomes("slow")
         order = in_background(httpx.post, daemon.url + "/models/load", json={"model": "b"})
         during = typical(looks), typical(loads)
         order.join()
         assert daemon.loaded()["b"] == "loaded", "a cold load waits for its intent, and comes"
+        began = time.monotonic()
+        daemon.load("a", owner="me")
+        assert time.monotonic() - began > 1.4, "a lease is answered when it is on the disk"
         disk.becomes("well")
     finally:
         daemon.clean_up()
     assert during[0] < before[0] + 0.05, "10 ms on a machine without other work"
     assert during[1] < before[1] + 0.05
+
+
+ROOMS = "/vram/leases"
+ROOM = {"vram_mb": 1, "owner": "me", "ttl_seconds": 600}
+NEW = {"service": "rehearsal", "vram_mb": 1, "pinned": True}
+
+
+def mine(daemon, path="/leases"):
+    """When the leases end that are mine."""
+    leases = daemon.http.get(path).json()["leases"]
+    return {each["lease_id"]: each["expires_at"] for each in leases if each["owner"] == "me"}
+
+
+def at(path, daemon, root="/leases"):
+    return path.format(next(iter(mine(daemon, root))))
+
+
+def pinned(daemon, name="a"):
+    return daemon.http.get(f"/models/{name}").json().get("pinned")
+
+
+def ends(answer):
+    return {answer.json()["lease_id"]: answer.json()["expires_at"]}
+
+
+# What is asked, and whether a later life of the daemon knows what was answered.
+OUTLIVES = {
+    "room": (lambda d: d.post(ROOMS, ROOM), lambda d, told: mine(d, ROOMS) == ends(told)),
+    "lease": (
+        lambda d: d.post("/models/load", {"model": "a", "owner": "me"}),
+        lambda d, told: mine(d) == ends(told),
+    ),
+    "renewal": (
+        lambda d: d.http.put(at("/leases/{}", d), json={"lease_seconds": 7200}),
+        lambda d, told: mine(d) == ends(told),
+    ),
+    "unload of an owner": (
+        lambda d: d.post("/models/unload", {"model": "a", "owner": "me"}),
+        lambda d, _: mine(d) == {},
+    ),
+    "release": (
+        lambda d: d.http.delete(at(ROOMS + "/{}", d, ROOMS)),
+        lambda d, _: mine(d, ROOMS) == {},
+    ),
+    "pin": (lambda d: d.http.put("/models/a/pin"), lambda d, _: pinned(d)),
+    "unpin": (lambda d: d.http.delete("/models/a/pin"), lambda d, _: not pinned(d)),
+    "pin with a load": (
+        lambda d: d.post("/models/load", {"model": "a", "pin": True}),
+        lambda d, _: pinned(d),
+    ),
+    "unpin again": (lambda d: d.http.delete("/models/a/pin"), lambda d, _: not pinned(d)),
+    "model": (lambda d: d.http.put("/models/new", json=NEW), lambda d, _: pinned(d, "new")),
+    "no model": (
+        lambda d: d.http.delete("/models/new"),
+        lambda d, _: d.http.get("/models/new").status_code == 404,
+    ),
+}
+
+
+def test_kill_after_the_answer_loses_nothing(daemons):
+    """All that outlives a restart, with `kill -9` right after the answer, several times."""
+    daemon = daemons({"a": model(1000)})
+    daemon.load("a", owner="another")
+    for _ in range(2):
+        for kind, (act, survives) in OUTLIVES.items():
+            answer = act(daemon)
+            daemon.kill()
+            assert answer.is_success, answer.text
+            daemon.start()
+            assert survives(daemon, answer), (kind, answer.text)
+    assert "Traceback" not in daemon.log()
 
 
 def typical(call):

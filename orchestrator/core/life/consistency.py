@@ -85,6 +85,10 @@ def _leases(state: State) -> Iterator[str]:
     for ticket, lease in state.lease_of.items():
         if lease not in state.leases:
             yield f"ticket {ticket} is known for {lease}, which has ended"
+        elif ticket not in state.claims.get(lease, {}):
+            yield f"ticket {ticket} is known for {lease}, on which it has no claim"
+    for lease in state.claims.keys() - state.leases.keys():
+        yield f"{lease} has ended, and what was granted of it is still kept"
 
 
 def _callers(state: State) -> Iterator[str]:

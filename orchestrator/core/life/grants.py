@@ -15,6 +15,7 @@ from orchestrator.core.values.messages import (
     Requested,
     SavePin,
     Uncheck,
+    Withdrawn,
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident, ResidentState
@@ -70,10 +71,11 @@ def grant(
     effects: list[Effect] = []
     if request.pin and resident.name not in state.pinned:
         state.pinned.add(resident.name)
+        state.pinned_by[resident.name] = request.ticket
         effects.append(SavePin(resident.name, pinned=True))
     lease = _lease_for(state, request, resident, now_s)
     if lease is not None:
-        effects += state.add_lease(lease, resident)
+        effects += state.add_lease(lease, resident, request.ticket)
         resident = state.current(resident)
     evicted = () if already_loaded else state.evicted_for.get(resident.name, ())
     return [
@@ -84,6 +86,7 @@ def grant(
             lease=lease,
             evicted=evicted,
             already_loaded=already_loaded,
+            pinned=request.pin,
         ),
     ]
 
@@ -143,16 +146,26 @@ def _queue_full(state: State) -> Refusal:
     )
 
 
-def withdraw(state: State, ticket: Ticket, now_s: float) -> list[Effect]:
-    """The caller left. Before the grant it leaves the line; after it, the lease comes back."""
+def withdraw(state: State, event: Withdrawn, now_s: float) -> list[Effect]:
+    """The caller left. Before the grant it leaves the line; after it, what it gave comes back."""
+    ticket = event.ticket
     if state.unloads.pop(ticket, None) is not None:
+        return []
+    if event.load_goes_on and state.queue.disown(ticket):
         return []
     wish = state.queue.remove(ticket)
     if wish is not None:
         state.ledger.touch()
         return abandon_if_unwanted(state, wish.model, now_s)
-    lease_id = state.lease_of.get(ticket)
-    return state.end_lease(lease_id, now_s) if lease_id is not None else []
+    return [*state.take_back(ticket, now_s), *_unpin(state, ticket)]
+
+
+def _unpin(state: State, ticket: Ticket) -> list[Effect]:
+    """A pin that came with a grant of which its caller never heard."""
+    unheard = [model for model, by in state.pinned_by.items() if by == ticket]
+    for model in unheard:
+        state.set_pin(model, pinned=False)
+    return [SavePin(model, pinned=False) for model in unheard]
 
 
 def abandon_if_unwanted(state: State, model: ModelName, now_s: float) -> list[Effect]:

@@ -126,6 +126,16 @@ class Queue:
             del self._lines[model]
         return wish
 
+    def disown(self, ticket: Ticket) -> bool:
+        """The wish waits on without its caller: nothing is held for it. False: it does not wait."""
+        model = self._model_of.get(ticket)
+        if model is None:
+            return False
+        wishes = self._lines[model].wishes
+        nobodys = replace(wishes[ticket].request, hold=None, lease_s=None, owner=None, pin=False)
+        wishes[ticket] = replace(wishes[ticket], request=nobodys)
+        return True
+
     def dissolve(self, model: ModelName) -> list[Ticket]:
         """Take all wishes out of the model's line; none if there is no line."""
         line = self._lines.pop(model, None)

@@ -106,8 +106,8 @@ class Scheduler:
         match event:
             case Requested():
                 return grants.receive(state, event, now_s)
-            case Withdrawn(ticket):
-                return grants.withdraw(state, ticket, now_s)
+            case Withdrawn():
+                return grants.withdraw(state, event, now_s)
             case Released(lease):
                 return state.end_lease(lease, now_s)
             case Renewed():
@@ -223,12 +223,12 @@ def _renew(state: State, event: Renewed) -> list[Effect]:
     if lease is None:
         return []
     renewed = replace(lease, expires_s=event.expires_s)
-    state.leases[lease.id] = renewed
+    state.hear_of(renewed)
     return [KeepLease(renewed)]
 
 
 def _pin(state: State, model: ModelName, *, pinned: bool) -> list[Effect]:
-    (state.pinned.add if pinned else state.pinned.discard)(model)
+    state.set_pin(model, pinned=pinned)
     state.queue.explain_again()
     state.ledger.touch()
     said = "is pinned: it leaves only by force or its own unload" if pinned else "is unpinned"
@@ -278,7 +278,7 @@ def _take_pin(state: State, model: ModelName, spec: ModelSpec | None) -> list[Ef
     wanted = spec is not None and spec.pinned
     if spec is not None and wanted == (before is not None and before.pinned):
         return []
-    (state.pinned.add if wanted else state.pinned.discard)(model)
+    state.set_pin(model, pinned=wanted)
     return [ForgetPin(model)]
 
 
@@ -297,7 +297,7 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
     """Take over what outlived us. Who was on the way out goes on its way out (R11)."""
     effects: list[Effect] = []
     for model, pinned in event.pins.items():
-        (state.pinned.add if pinned else state.pinned.discard)(model)
+        state.set_pin(model, pinned=pinned)
     for resident in event.residents:
         state.ledger.put(resident)
         state.repayments.pop(resident.instance, None)
@@ -319,7 +319,7 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
     for lease in event.leases:
         holder = state.by_instance(lease.instance)
         if holder is not None and holder.state not in LEAVING:
-            effects += state.add_lease(_with_grace(lease, now_s), holder)
+            effects += state.add_lease(_with_grace(lease, now_s), holder, None)
     state.ticked_s = now_s
     return effects
 

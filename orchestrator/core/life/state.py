@@ -60,6 +60,12 @@ class Baseline:
     taken_bytes: Mapping[DeviceId, int] = field(default_factory=dict)
 
 
+# What was granted of one lease, in order: to which ticket, and how the lease stood then. None is
+# a holder who has heard of it: it has renewed the lease, or the grant is long past.
+Claims = dict[Ticket | None, Lease]
+CLAIMS_MAX = 256  # of one lease: so many callers of one owner may leave in the same moment
+
+
 @dataclass(slots=True)
 class State:
     rules: Rules
@@ -68,12 +74,14 @@ class State:
     catalogue: ModelSpecs = field(default_factory=dict)
     queue: Queue = field(default_factory=Queue)
     leases: dict[LeaseId, Lease] = field(default_factory=dict)
-    lease_of: dict[Ticket, LeaseId] = field(default_factory=dict)  # granted, not yet released
+    lease_of: dict[Ticket, LeaseId] = field(default_factory=dict)  # of each claim's ticket
+    claims: dict[LeaseId, Claims] = field(default_factory=dict)
     reservations: dict[ModelName, Reservation] = field(default_factory=dict)
     evicted_for: dict[ModelName, tuple[ModelName, ...]] = field(default_factory=dict)
     unloads: dict[Ticket, UnloadRequested] = field(default_factory=dict)
     breakers: dict[ModelName, Breaker] = field(default_factory=dict)
     pinned: set[ModelName] = field(default_factory=set)
+    pinned_by: dict[ModelName, Ticket] = field(default_factory=dict)  # by a load, not said since
     retried: dict[ModelName, Failure] = field(default_factory=dict)  # after an out-of-memory
     repayments: dict[InstanceId, Repayment] = field(default_factory=dict)
     baselines: dict[InstanceId, Baseline] = field(default_factory=dict)  # of loads under way
@@ -139,6 +147,10 @@ class State:
                 )
         return effects
 
+    def set_pin(self, model: ModelName, *, pinned: bool) -> None:
+        (self.pinned.add if pinned else self.pinned.discard)(model)
+        self.pinned_by.pop(model, None)
+
     # --- leases --------------------------------------------------------------------------------
 
     def leases_on(self, instance: InstanceId) -> Iterator[Lease]:
@@ -150,32 +162,75 @@ class State:
         known = [end_s for end_s in ends if end_s is not None]
         return max(known) if known and len(known) == len(ends) else None
 
-    def add_lease(self, lease: Lease, resident: Resident) -> list[Effect]:
+    def add_lease(self, lease: Lease, resident: Resident, ticket: Ticket | None) -> list[Effect]:
+        """For the caller with that ticket; None: its holder has heard of it in an earlier life."""
         known = lease.id in self.leases
         self.leases[lease.id] = lease
         if not known:
-            self.lease_of[lease.ticket] = lease.id
             self.ledger.put(replace(resident, lease_count=resident.lease_count + 1))
+        claims = self.claims.setdefault(lease.id, {})
+        claims[ticket] = lease
+        if ticket is not None:
+            self.lease_of[ticket] = lease.id
+        if len(claims) > CLAIMS_MAX:
+            claims.pop(None, None)
+            oldest, heard = next(iter(claims.items()))
+            self.claims[lease.id] = {None: heard, **claims}
+            self._forget_claim(lease.id, oldest)
         return [] if lease.kind is LeaseKind.REQUEST else [KeepLease(lease)]
+
+    def hear_of(self, lease: Lease) -> None:
+        """Its holder has used it: no caller who leaves takes it along any more."""
+        self._forget_claims(lease.id)
+        self.leases[lease.id] = lease
+        self.claims[lease.id] = {None: lease}
+
+    def take_back(self, ticket: Ticket, now_s: float) -> list[Effect]:
+        """The lease of a grant of which its caller never heard, as far as no other holds it."""
+        lease_id = self.lease_of.pop(ticket, None)
+        if lease_id is None:
+            return []
+        lease, claims = self.leases[lease_id], self.claims[lease_id]
+        del claims[ticket]
+        if claims:
+            last = next(reversed(claims.values()))
+            self.leases[lease_id] = last
+            return [] if last == lease else [KeepLease(last)]
+        effects = self.end_lease(lease_id, now_s)
+        if effects:
+            said = f"The lease of {lease.owner or 'nobody'} on {lease.model} ended"
+            text = f"{said}: its caller left before it had heard of it."
+            effects.append(Decide(kind=DecisionKind.EXPIRE, model=lease.model, text=text))
+        return effects
 
     def end_lease(self, lease_id: LeaseId, now_s: float) -> list[Effect]:
         """Ending what has ended already is not an error."""
         lease = self.leases.pop(lease_id, None)
         if lease is None:
             return []
-        self.lease_of.pop(lease.ticket, None)
+        self._forget_claims(lease_id)
         resident = self.by_instance(lease.instance)
         if resident is not None:
             left = resident.lease_count - 1
             self.ledger.put(replace(resident.touched(now_s), lease_count=left, leased_s=now_s))
         return [] if lease.kind is LeaseKind.REQUEST else [DropLease(lease_id)]
 
+    def _forget_claims(self, lease_id: LeaseId) -> None:
+        for ticket in list(self.claims.get(lease_id, {})):
+            self._forget_claim(lease_id, ticket)
+        self.claims.pop(lease_id, None)
+
+    def _forget_claim(self, lease_id: LeaseId, ticket: Ticket | None) -> None:
+        del self.claims[lease_id][ticket]
+        if ticket is not None:
+            del self.lease_of[ticket]
+
     def drop_leases(self, resident: Resident) -> list[Effect]:
         """The resident goes, whatever lease held it."""
         ended = list(self.leases_on(resident.instance))
         for lease in ended:
             del self.leases[lease.id]
-            self.lease_of.pop(lease.ticket, None)
+            self._forget_claims(lease.id)
         if ended:
             self.ledger.put(replace(resident, lease_count=0))
         effects: list[Effect] = [

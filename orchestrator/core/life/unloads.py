@@ -5,6 +5,7 @@ from dataclasses import replace
 from orchestrator.core.life.drains import ask_to_leave
 from orchestrator.core.life.evictions import STOP_RETRIED, evict, let_go, retry_stop
 from orchestrator.core.life.state import State
+from orchestrator.core.values.leases import Lease
 from orchestrator.core.values.messages import (
     Deny,
     Effect,
@@ -34,20 +35,23 @@ def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Ef
         return []
     effects: list[Effect] = []
     if unload.owner is not None or unload.lease is not None:
-        for lease in list(state.leases_on(resident.instance)):
-            if lease.id == unload.lease or (
-                lease.owner is not None and lease.owner == unload.owner
-            ):
-                effects += state.end_lease(lease.id, now_s)
+        theirs = [lease.id for lease in state.leases_on(resident.instance) if _is_of(lease, unload)]
+        for lease_id in theirs:
+            effects += state.end_lease(lease_id, now_s)
+        unload = replace(unload, ended=tuple(theirs))
         resident = state.current(resident)
         if resident.in_use and not unload.force:
-            return [*effects, _released(state, unload.ticket, resident)]
+            return [*effects, _released(state, unload, resident)]
     state.unloads[unload.ticket] = unload
     if unload.force:
         effects += _force_out(state, resident, now_s)
     elif resident.state is ResidentState.STUCK:
         effects += retry_stop(state, resident, now_s)
     return effects
+
+
+def _is_of(lease: Lease, unload: UnloadRequested) -> bool:
+    return lease.id == unload.lease or (lease.owner is not None and lease.owner == unload.owner)
 
 
 def _force_out(state: State, resident: Resident, now_s: float) -> list[Effect]:
@@ -81,7 +85,7 @@ def progress_unloads(state: State, now_s: float) -> list[Effect]:
             effects += let_go(state, resident, cause, now_s, "it was asked to unload")
         elif resident.in_use and (unload.owner is not None or unload.lease is not None):
             del state.unloads[ticket]
-            effects.append(_released(state, ticket, resident))
+            effects.append(_released(state, unload, resident))
         elif now_s >= unload.deadline_s and resident.state is not ResidentState.RELEASING:
             del state.unloads[ticket]
             effects.append(Deny(ticket, still_in_use(state, resident)))
@@ -116,10 +120,11 @@ def still_in_use(state: State, resident: Resident) -> Refusal:
     )
 
 
-def _released(state: State, ticket: Ticket, resident: Resident) -> Finish:
+def _released(state: State, unload: UnloadRequested, resident: Resident) -> Finish:
     """The owner's lease has ended; the model is in use by others."""
     left = sum(1 for _ in state.leases_on(resident.instance))
-    return _finish(ticket, UnloadStatus.RELEASED, left)
+    finish = _finish(unload.ticket, UnloadStatus.RELEASED, left)
+    return replace(finish, released=unload.ended)
 
 
 def _finish(ticket: Ticket, status: UnloadStatus, remaining_leases: int = 0) -> Finish:

@@ -38,9 +38,12 @@ class Requested:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The caller left; whether it had been granted yet is for the scheduler to know."""
+    """The caller left without its answer; whether it had been granted yet is for the scheduler to
+    know. What a grant gave is taken back, unless it was used since.
+    """
 
     ticket: Ticket
+    load_goes_on: bool = False  # the model still comes, but with no lease or pin of this wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class UnloadRequested:
     owner: str | None = None  # release this owner's lease; leave only if no other lease is left
     lease: LeaseId | None = None
     deadline_s: float  # instant until which users may finish, then IN_USE
+    ended: tuple[LeaseId, ...] = ()  # the leases that it has ended: the scheduler's note
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +267,8 @@ class Grant:
     lease: Lease | None
     evicted: tuple[ModelName, ...]  # who left so that this one could come
     already_loaded: bool
+    pinned: bool = False  # as the wish wanted it
+    durable: bool = True  # filled in by the conductor: whether what it gives is on the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +293,8 @@ class Finish:
     verified: bool
     remaining_leases: int
     note: str = ""  # what the caller should know beside that
+    released: tuple[LeaseId, ...] = ()  # the leases that ended by it
+    durable: bool = True  # filled in by the conductor, as of a grant
 
 
 @dataclass(frozen=True, slots=True)

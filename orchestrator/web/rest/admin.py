@@ -10,7 +10,7 @@ from orchestrator.orders import FakeDeviceOrder
 from orchestrator.ports import OperationState
 from orchestrator.web.rest.docs import EVERY_WRITE, answers
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import DeskOf, IdPath, answer, encoded, not_found
+from orchestrator.web.rest.responses import DeskOf, IdPath, answer, encoded, kept, not_found
 from orchestrator.web.wire import examples, shapes, shaping
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, encode
 
@@ -63,12 +63,13 @@ async def ready(desk: DeskOf) -> Response:
 async def reload(desk: DeskOf) -> Response:
     """Touches only what changed. With a mistake in the file, nothing changes at all."""
     outcome = await desk.reload()
-    return answer(
+    return kept(
         {
             "success": True,
             "changed": list(outcome.changed),
             "restart_needed": list(outcome.needs_restart),
-        }
+        },
+        outcome.durable,
     )
 
 

@@ -10,6 +10,8 @@ from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import TypeAdapter
 from typing_extensions import is_typeddict
 
+from orchestrator.config.bodies import ONLY_IN_FILE
+from orchestrator.config.sections import ModelEntry
 from orchestrator.web.wire import shapes
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip, encode
 from orchestrator.web.wire.examples import ERRORS
@@ -74,8 +76,19 @@ def document(app: FastAPI) -> dict[str, Any]:
         _, defined = TypeAdapter.json_schemas(adapters, ref_template=f"{_SCHEMAS}{{model}}")
         components = described.setdefault("components", {}).setdefault("schemas", {})
         components.update(sorted(defined["$defs"].items()))
+        _describe_entry(described, components)
     assert app.openapi_schema is not None
     return app.openapi_schema
+
+
+def _describe_entry(described: dict[str, Any], components: dict[str, Any]) -> None:
+    """`PUT /models/{name}` takes what the file does, but for what only the file may say."""
+    entry = TypeAdapter(ModelEntry).json_schema(ref_template=f"{_SCHEMAS}{{model}}")
+    components.update(entry.pop("$defs"))
+    for name in ONLY_IN_FILE:
+        del entry["properties"][name]
+    body = described["paths"]["/models/{name}"]["put"]["requestBody"]["content"]["application/json"]
+    body["schema"] = {**entry, "examples": body["schema"]["examples"]}
 
 
 @router.get("/openapi.json")

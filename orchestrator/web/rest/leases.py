@@ -8,9 +8,13 @@ from orchestrator.web.rest.docs import EVERY_WRITE, answers, error_responses
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import (
     NO_CONTENT,
+    UNDURABLE,
     DeskOf,
+    Giving,
     IdPath,
     answer,
+    done,
+    kept,
     not_found,
     unless_gone,
 )
@@ -40,21 +44,20 @@ async def lease_room(order: RoomOrder, request: Request, desk: DeskOf) -> Respon
     A caller that leaves before the answer gets nothing, and nothing stays leased.
     """
     outcome = await unless_gone(request, desk.lease_room(order))
-    return answer(
-        shaping.room_answer(outcome), 201, {"Location": f"/vram/leases/{outcome.lease.id}"}
-    )
+    location = {"Location": f"/vram/leases/{outcome.lease.id}"}
+    given = kept(shaping.room_answer(outcome), outcome.durable, 201, location)
+    return Giving(given, lambda: desk.room_unheard(outcome))
 
 
 @router.delete(
     "/vram/leases/{lease_id}",
     summary="Give VRAM back",
     status_code=NO_CONTENT,
-    responses=error_responses(*EVERY_WRITE),
+    responses=answers(shapes.Undurable, UNDURABLE) | error_responses(*EVERY_WRITE),
 )
 async def release_room(lease_id: IdPath, desk: DeskOf) -> Response:
     """Giving back what has ended already is not an error."""
-    desk.release_lease(LeaseId(lease_id))
-    return Response(status_code=NO_CONTENT)
+    return done(await desk.release_lease(LeaseId(lease_id)))
 
 
 @router.get(
@@ -78,20 +81,20 @@ async def model_leases(desk: DeskOf) -> Response:
 )
 async def renew(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Response:
     try:
-        return answer(shaping.renewed(desk.renew_lease(LeaseId(lease_id), order.lease_s)))
+        outcome = await desk.renew_lease(LeaseId(lease_id), order.lease_s)
     except KeyError:
         raise not_found(
             "lease", lease_id, "It has ended, or never was: ask for a new one."
         ) from None
+    return kept(shaping.renewed(outcome.lease), outcome.durable)
 
 
 @router.delete(
     "/leases/{lease_id}",
     summary="End a lease of a model",
     status_code=NO_CONTENT,
-    responses=error_responses(*EVERY_WRITE),
+    responses=answers(shapes.Undurable, UNDURABLE) | error_responses(*EVERY_WRITE),
 )
 async def release(lease_id: IdPath, desk: DeskOf) -> Response:
     """The model stays until another needs its room or it has been idle for its time."""
-    desk.release_lease(LeaseId(lease_id))
-    return Response(status_code=NO_CONTENT)
+    return done(await desk.release_lease(LeaseId(lease_id)))

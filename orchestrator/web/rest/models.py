@@ -13,15 +13,19 @@ from orchestrator.web.rest.docs import EVERY_WRITE, answers, error_responses
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import (
     NO_CONTENT,
+    UNDURABLE,
     BoardOf,
     DeskOf,
+    Giving,
     ModelPath,
     answer,
+    done,
     encoded,
+    kept,
     unless_gone,
 )
 from orchestrator.web.wire import examples, shapes, shaping
-from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, error_of
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, error_of, respond
 from orchestrator.web.wire.models import model_answer
 
 LOG_LINES_MAX = 1000
@@ -54,7 +58,8 @@ async def load(
 
     `wait: false` or `Prefer: respond-async` answers 202 at once, with an operation to look up. At
     the deadline the answer is 503 `load_deadline`; the load goes on and a retry joins it, as it
-    does when the caller leaves. Numbers may be sent as strings.
+    does when the caller leaves: then neither `owner`'s lease nor `pin` is kept. Numbers may be
+    sent as strings.
 
     A model whose file is on a hub (`auto_download`) is brought first; `queue[]` of the status says
     how far it is, and no model leaves before it is here.
@@ -62,12 +67,14 @@ async def load(
     pending = await desk.begin_load(order)
     asynchronous = "respond-async" in (prefer or "").lower()
     if asynchronous or order.wait_s == 0:
-        return await _answered_at_once(desk, pending.id, asynchronous=asynchronous)
-    waiting = unless_gone(request, desk.load_outcome(pending.id, order.wait_s))
-    try:
-        return _loaded(desk, await _or_refused(waiting, pending.id))
-    except TimeoutError as late:
-        raise Answered(_deadline(desk, pending.id, order.wait_s)) from late
+        given = await _answered_at_once(desk, pending.id, asynchronous=asynchronous)
+    else:
+        waiting = unless_gone(request, desk.load_outcome(pending.id, order.wait_s))
+        try:
+            given = _loaded(desk, await _or_refused(waiting, pending.id))
+        except TimeoutError:
+            given = respond(_deadline(desk, pending.id, order.wait_s), request.scope)
+    return Giving(given, lambda: desk.load_unheard(pending.id))
 
 
 @router.post(
@@ -81,7 +88,8 @@ async def unload(order: UnloadOrder, request: Request, desk: DeskOf) -> Response
     With `owner` or `lease_id` only that hold ends; the model leaves if it was the last one. If the
     caller leaves meanwhile, a model that still drains serves on; a stop that was begun goes on.
     """
-    return answer(shaping.unload_answer(await unless_gone(request, desk.unload(order))))
+    outcome = await unless_gone(request, desk.unload(order))
+    return kept(shaping.unload_answer(outcome), outcome.durable)
 
 
 @router.post(
@@ -144,7 +152,7 @@ async def model(name: ModelPath, desk: DeskOf) -> Response:
 @router.put(
     "/models/{name}",
     summary="Add or change a model of the catalogue",
-    responses=answers(shapes.ModelAnswer, examples.MODEL, *EVERY_WRITE, 404, 409),
+    responses=answers(shapes.ChangedModel, examples.MODEL, *EVERY_WRITE, 404, 409, 503),
 )
 async def put_model(
     name: ModelPath,
@@ -152,18 +160,18 @@ async def put_model(
     desk: DeskOf,
 ) -> Response:
     """Takes what the configuration takes under `models`, with the same checks."""
-    return answer(model_answer(await desk.put_model(name, body), desk.snapshot()))
+    outcome = await desk.put_model(name, body)
+    return kept(model_answer(outcome.spec, desk.snapshot()), outcome.durable)
 
 
 @router.delete(
     "/models/{name}",
     summary="Take a model out of the catalogue",
     status_code=NO_CONTENT,
-    responses=error_responses(*EVERY_WRITE, 404, 409),
+    responses=answers(shapes.Undurable, UNDURABLE) | error_responses(*EVERY_WRITE, 404, 409),
 )
 async def delete_model(name: ModelPath, desk: DeskOf) -> Response:
-    await desk.delete_model(name)
-    return Response(status_code=NO_CONTENT)
+    return done(await desk.delete_model(name))
 
 
 @router.put(
@@ -173,7 +181,8 @@ async def delete_model(name: ModelPath, desk: DeskOf) -> Response:
 )
 async def pin(name: ModelPath, desk: DeskOf) -> Response:
     """A pinned model leaves only by force or by its own unload."""
-    return answer({"model": desk.set_pin(name, pinned=True).name, "pinned": True})
+    outcome = await desk.set_pin(name, pinned=True)
+    return kept({"model": outcome.spec.name, "pinned": True}, outcome.durable)
 
 
 @router.delete(
@@ -182,7 +191,8 @@ async def pin(name: ModelPath, desk: DeskOf) -> Response:
     responses=answers(shapes.Pinned, examples.UNPINNED, *EVERY_WRITE, 404),
 )
 async def unpin(name: ModelPath, desk: DeskOf) -> Response:
-    return answer({"model": desk.set_pin(name, pinned=False).name, "pinned": False})
+    outcome = await desk.set_pin(name, pinned=False)
+    return kept({"model": outcome.spec.name, "pinned": False}, outcome.durable)
 
 
 @router.get(
@@ -216,7 +226,8 @@ async def _or_refused(waiting: Awaitable[LoadOutcome], operation_id: str) -> Loa
 
 
 def _loaded(desk: Desk, outcome: LoadOutcome) -> Response:
-    return answer(shaping.load_answer(outcome, shaping.host_devices(desk.snapshot().accounts)))
+    host = shaping.host_devices(desk.snapshot().accounts)
+    return kept(shaping.load_answer(outcome, host), outcome.durable)
 
 
 def _deadline(desk: Desk, operation_id: str, wait_s: float) -> ErrorAnswer:

@@ -1,21 +1,25 @@
 """Small pieces every route answers with."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
+from orchestrator.web.connection import CALLER, HttpConnection
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
+from orchestrator.web.wire import shapes
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip, encode
 
 JSON = "application/json"
 NO_CONTENT = 204
+UNDURABLE: shapes.Undurable = {"durable": False}
 
 T = TypeVar("T")
 
@@ -56,8 +60,41 @@ def answer(
     return encoded(encode(body), status, headers)
 
 
+def kept(
+    body: Mapping[str, Any],
+    durable: bool,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """What was changed, and where that is so, that a restart may undo it."""
+    return answer(body if durable else {**body, **UNDURABLE}, status, headers)
+
+
+def done(durable: bool) -> Response:
+    return Response(status_code=NO_CONTENT) if durable else answer(UNDURABLE)
+
+
 def encoded(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body, status, headers, JSON)
+
+
+class Giving(Response):
+    """An answer that gives something, which a caller who has left before it came does not keep.
+
+    Over a real connection only: nothing else can tell.
+    """
+
+    def __init__(self, given: Response, take_back: Callable[[], None]) -> None:
+        super().__init__()
+        self._given = given
+        self._take_back = take_back
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = scope.get("extensions", {}).get(CALLER)
+        if caller is not None:
+            connection: HttpConnection = caller["connection"]
+            connection.unless_heard(self._take_back)
+        await self._given(scope, receive, send)
 
 
 def not_found(what: str, name: str, remedy: str) -> Answered:

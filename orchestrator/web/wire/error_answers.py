@@ -32,6 +32,10 @@ class WebCode(StrEnum):
     BAD_ORIGIN = "bad_origin"
     NOT_JSON = "not_json"
     TOO_LARGE = "too_large"
+    BAD_REQUEST = "bad_request"
+    TOO_SLOW = "too_slow"
+    TARGET_TOO_LONG = "target_too_long"
+    HEAD_TOO_LARGE = "head_too_large"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_READY = "not_ready"
@@ -73,6 +77,10 @@ MEANINGS: Mapping[str, Meaning] = {
     _W.BAD_ORIGIN: Meaning(403, "Origin not allowed"),
     _W.NOT_JSON: Meaning(415, "Not JSON"),
     _W.TOO_LARGE: Meaning(413, "Body too large"),
+    _W.BAD_REQUEST: Meaning(400, "Bad request"),
+    _W.TOO_SLOW: Meaning(408, "Request too slow"),
+    _W.TARGET_TOO_LONG: Meaning(414, "Address too long"),
+    _W.HEAD_TOO_LARGE: Meaning(431, "Headers too large"),
     _W.INTERNAL: Meaning(500, "Internal error"),
 }
 

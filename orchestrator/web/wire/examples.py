@@ -180,7 +180,9 @@ CATALOGUE: shapes.ModelList = {
 PINNED: shapes.Pinned = {"model": _QWEN.name, "pinned": True}
 UNPINNED: shapes.Pinned = {"model": _QWEN.name, "pinned": False}
 LOGS: shapes.Logs = {"model": _QWEN.name, "lines": ["server is listening"]}
-ROOM = shaping.room_answer(RoomOutcome(lease=_ROOM_LEASE, resident=_ROOM, evicted=(_WHISPER,)))
+ROOM = shaping.room_answer(
+    RoomOutcome(lease=_ROOM_LEASE, resident=_ROOM, evicted=(_WHISPER,), durable=True)
+)
 ROOMS: shapes.RoomLeases = {"leases": shaping.room_leases(_LEASED)}
 MODEL_LEASES: shapes.ModelLeases = {"leases": shaping.model_leases(_LEASED)}
 RENEWED = shaping.renewed(replace(_ROOM_LEASE, expires_s=LOADED_S + 1200))

@@ -11,6 +11,14 @@ from typing_extensions import TypedDict
 LoadedStatus = Literal["loading", "loaded", "draining", "unloading", "stuck"]
 
 
+class Kept(TypedDict):
+    durable: NotRequired[Literal[False]]  # it holds, but the disk has not taken it
+
+
+class Undurable(TypedDict):
+    durable: Literal[False]
+
+
 class DeviceShare(TypedDict):
     device: str
     vram_mb: int
@@ -102,7 +110,7 @@ class Status(Figures):
     queue: list[Waiter]
 
 
-class LoadAnswer(TypedDict):
+class LoadAnswer(Kept):
     success: Literal[True]
     model: str
     service: str
@@ -128,7 +136,7 @@ class Accepted(TypedDict):
     eta_seconds: float | None
 
 
-class UnloadAnswer(TypedDict):
+class UnloadAnswer(Kept):
     success: Literal[True]
     status: Literal["unloaded", "not_loaded", "released"]
     model: str
@@ -271,6 +279,10 @@ class ModelAnswer(CatalogueEntry):
     resident: LoadedModel | None
 
 
+class ChangedModel(ModelAnswer, Kept):
+    pass
+
+
 class OperationShape(TypedDict):
     operation_id: str
     kind: str
@@ -313,7 +325,7 @@ class DeviceList(TypedDict):
     devices: list[DeviceShape]
 
 
-class RoomAnswer(TypedDict):
+class RoomAnswer(Kept):
     lease_id: str
     vram_mb: int
     device: str | None
@@ -330,13 +342,13 @@ class ModelLeases(TypedDict):
     leases: list[ModelLease]
 
 
-class RenewAnswer(TypedDict):
+class RenewAnswer(Kept):
     lease_id: str
     owner: str | None
     expires_at: str | None
 
 
-class Pinned(TypedDict):
+class Pinned(Kept):
     model: str
     pinned: bool
 
@@ -346,7 +358,7 @@ class Logs(TypedDict):
     lines: list[str]
 
 
-class Reloaded(TypedDict):
+class Reloaded(Kept):
     success: Literal[True]
     changed: list[str]
     restart_needed: list[str]

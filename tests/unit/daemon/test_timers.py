@@ -87,3 +87,26 @@ def test_a_job_that_is_stopped_at_work_has_not_failed(caplog):
     run(scene())
     assert "Traceback" not in caplog.text
     assert "slow" not in caplog.text
+
+
+def test_a_job_that_is_stopped_before_it_began_has_not_failed(caplog):
+    async def scene():
+        begun = []
+
+        async def act():
+            begun.append(1)
+
+        periodic = Periodic(Job("late", EVERY_S, act))
+        periodic.start()
+        submit = periodic._jobs._lookup_executor("default")._do_submit_job
+
+        def submit_and_stop(job, times):
+            periodic.stop()
+            submit(job, times)
+
+        periodic._jobs._lookup_executor("default")._do_submit_job = submit_and_stop
+        await asyncio.sleep(3 * EVERY_S)
+        assert begun == []
+
+    run(scene())
+    assert caplog.records == []

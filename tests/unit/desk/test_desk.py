@@ -271,13 +271,13 @@ def test_room_is_leased_renewed_and_given_back(office):
         outcome = await desk.lease_room(order)
         assert outcome.evicted == ("chat",)
         assert outcome.resident.placement.on(G0) == 20 * GiB
-        renewed = desk.renew_lease(outcome.lease.id, 600)
-        assert renewed.expires_s > outcome.lease.expires_s
-        assert desk.release_lease(outcome.lease.id)
-        assert not desk.release_lease(outcome.lease.id)
+        renewed = await desk.renew_lease(outcome.lease.id, 600)
+        assert renewed.lease.expires_s > outcome.lease.expires_s
+        assert await desk.release_lease(outcome.lease.id)
+        assert await desk.release_lease(outcome.lease.id), "also if it has ended already"
         assert loaded(desk) == {}
         with pytest.raises(KeyError):
-            desk.renew_lease(outcome.lease.id, 600)
+            await desk.renew_lease(outcome.lease.id, 600)
 
     play(office, scene)
 
@@ -296,15 +296,121 @@ def test_room_that_is_not_waited_for_is_not_leased(office):
     play(office, scene)
 
 
+# --- what outlives a restart -------------------------------------------------------------------
+
+
+class Disk(MemoryRegistry):
+    """Takes changes one after the other, when and as long as it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.takes = True
+        self.turn = asyncio.Lock()
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def change(self, table, key, value):
+        async with self.turn:
+            await self.answers.wait()
+            return self.takes and await super().change(table, key, value)
+
+
+ROOM = RoomOrder(vram_mb=1024, owner="train", lease_s=60)
+NEW = {"service": "rehearsal", "vram_mb": 1000, "pinned": True}
+
+
+async def lease_of(desk):
+    return (await load(desk, "chat", owner="me")).lease.id
+
+
+# What is answered when the disk has it: prepared, asked for, and found on the disk.
+PROMISES = {
+    "lease": (None, lambda desk, _: load(desk, "chat", owner="me"), "leases"),
+    "pin with a load": (None, lambda desk, _: load(desk, "chat", pin=True), "pins"),
+    "renewal": (lease_of, lambda desk, lease: desk.renew_lease(lease, 600), "leases"),
+    "release": (lease_of, lambda desk, lease: desk.release_lease(lease), "leases"),
+    "release with an unload": (
+        lease_of,
+        lambda desk, lease: desk.unload(UnloadOrder(model="chat", lease=lease)),
+        "leases",
+    ),
+    "room": (None, lambda desk, _: desk.lease_room(ROOM), "leases"),
+    "pin": (None, lambda desk, _: desk.set_pin("chat", pinned=True), "pins"),
+    "unpin": (None, lambda desk, _: desk.set_pin("chat", pinned=False), "pins"),
+    "a model put": (None, lambda desk, _: desk.put_model("new", NEW), "pins"),
+}
+
+
+@pytest.mark.parametrize(("prepare", "ask", "table"), PROMISES.values(), ids=PROMISES)
+def test_what_was_answered_is_on_the_disk(office, prepare, ask, table):
+    office.registry = Disk()
+
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        async with conductor.lease(desk.catalogue["chat"]):  # its unload waits for another holder
+            prepared = None if prepare is None else await prepare(desk)
+            before = await getattr(office.registry, table).all()
+            office.registry.answers.clear()
+            asked = asyncio.create_task(ask(desk, prepared))
+            await asyncio.sleep(0.05)
+            assert not asked.done()
+            assert (await load(desk, "chat")).already_loaded, "who is promised nothing is served"
+            office.registry.answers.set()
+            outcome = await asked
+            assert outcome is True or outcome.durable
+            assert table == "pins" or await getattr(office.registry, table).all() != before
+
+    play(office, scene)
+
+
+@pytest.mark.parametrize(("prepare", "ask", "table"), PROMISES.values(), ids=PROMISES)
+def test_what_the_disk_refuses_is_answered_and_said_to_be_so(office, prepare, ask, table):
+    office.registry = Disk()
+
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        async with conductor.lease(desk.catalogue["chat"]):
+            prepared = None if prepare is None else await prepare(desk)
+            office.registry.takes = False
+            outcome = await ask(desk, prepared)
+            assert outcome is False or not outcome.durable
+
+    play(office, scene)
+
+
+def test_a_caller_who_leaves_while_its_answer_waits_for_the_disk_keeps_nothing(office):
+    office.registry = Disk()
+
+    async def scene(desk, conductor):
+        await load(desk, "chat")
+        office.registry.answers.clear()
+        operation = await desk.begin_load(LoadOrder(model="chat", owner="me", pin=True))
+        asked = [
+            asyncio.create_task(desk.load_outcome(operation.id, 60)),
+            asyncio.create_task(desk.lease_room(ROOM)),
+        ]
+        await asyncio.sleep(0.05)
+        for each in asked:
+            each.cancel()
+        await asyncio.sleep(0)
+        office.registry.answers.set()
+        await asyncio.sleep(0.05)
+        assert (desk.snapshot().leases, desk.snapshot().pinned) == ((), set())
+        assert await office.registry.leases.all() == ()
+        assert [pin.pinned for pin in await office.registry.pins.all()] == [False]
+
+    play(office, scene)
+
+
 # --- the catalogue -----------------------------------------------------------------------------
 
 
 def test_a_pin_keeps_a_model(office):
     async def scene(desk, conductor):
         await load(desk, "chat")
-        assert desk.set_pin("talk", pinned=True).name == "chat"
+        assert (await desk.set_pin("talk", pinned=True)).spec.name == "chat"
         assert await refused(load(desk, "draw")) is RefusalCode.NO_ROOM
-        desk.set_pin("chat", pinned=False)
+        await desk.set_pin("chat", pinned=False)
         assert (await load(desk, "draw")).evicted == ("chat",)
 
     play(office, scene)

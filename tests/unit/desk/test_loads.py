@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.core.values.messages import PinChanged, Renewed
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure
@@ -103,20 +104,50 @@ def test_a_plain_load_keeps_no_lease_and_an_owners_keeps_one():
     play(scene)
 
 
-@pytest.mark.parametrize(
-    ("order", "kept"),
-    [({"lease_s": 600.0}, 0), ({"owner": "flow"}, 1), ({}, 0)],
-    ids=["nobody can find it", "its owner can find it", "there is none"],
-)
-def test_a_lease_of_which_nobody_heard_is_given_back(order, kept):
+@pytest.mark.parametrize("order", [{"lease_s": 600.0}, {"owner": "flow"}, {"pin": True}, {}])
+@pytest.mark.parametrize("leaves_after_s", [1, LOAD_S + 5])
+def test_a_caller_who_leaves_before_the_answer_keeps_nothing(order, leaves_after_s):
+    """While it waits, or with an answer that never reached it; the load itself goes on."""
+
     async def scene(operations, conductor):
         key = begin(operations, **order)
         caller = asyncio.create_task(operations.outcome(key, 100))
-        await asyncio.sleep(1)
+        await asyncio.sleep(leaves_after_s)
+        if caller.done():
+            operations.unheard(key)
         caller.cancel()
         await asyncio.sleep(LOAD_S + 5)
-        assert len(conductor.scheduler.state.leases) == kept
-        assert conductor.scheduler.state.ledger.resident("a").state is ResidentState.READY
+        state = conductor.scheduler.state
+        assert (state.leases, state.pinned) == ({}, set())
+        assert state.ledger.resident("a").state is ResidentState.READY
+
+    play(scene)
+
+
+def test_what_was_used_meanwhile_is_kept():
+    """A renewal, or a pin that was set again: somebody has heard of it."""
+
+    async def scene(operations, conductor):
+        key = begin(operations, owner="flow", pin=True)
+        held = (await operations.outcome(key, 100)).lease
+        conductor.tell(Renewed(held.id, conductor.clock() + 60))
+        conductor.tell(PinChanged("a", pinned=True))
+        operations.unheard(key)
+        assert list(conductor.scheduler.state.leases) == [held.id]
+        assert conductor.scheduler.state.pinned == {"a"}
+
+    play(scene)
+
+
+def test_an_operation_whose_caller_was_never_told_of_it_holds_nothing():
+    async def scene(operations, conductor):
+        key = begin(operations, owner="flow")
+        with pytest.raises(TimeoutError):
+            await operations.outcome(key, 0)
+        operations.unheard(key)
+        await asyncio.sleep(LOAD_S + 5)
+        assert conductor.scheduler.state.leases == {}
+        assert operations.progress(key)[0].state is OperationState.SUCCEEDED
 
     play(scene)
 

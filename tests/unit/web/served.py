@@ -12,6 +12,7 @@ import uvicorn
 
 from orchestrator.desk.desk import Desk
 from orchestrator.orders import LoadOrder
+from orchestrator.web.connection import connection_class
 from tests.unit.web.office import Office, app_of
 
 Event = tuple[str | None, dict[str, Any]]  # its id, where it has one, and its JSON
@@ -36,7 +37,9 @@ async def serving(office: Office, *names: str) -> AsyncIterator[str]:
 async def _listened_to(desk: Desk) -> AsyncIterator[str]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app_of(desk), log_level="error", lifespan="off", ws="none")
+    config = uvicorn.Config(
+        app_of(desk), http=connection_class(), log_level="error", lifespan="off", ws="none"
+    )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve(sockets=[listening]))
     try:

@@ -366,6 +366,16 @@ def test_last_waiter_leaves_and_the_policy_decides(cancel, after):
     assert kinds(play.tell(Withdrawn(1))) == after
 
 
+def test_an_owner_that_leaves_its_load_holds_nothing_when_it_has_come():
+    play = Play(cancel_abandoned=True)
+    play.request(1, A, hold=LeaseKind.OWNER, owner="flow", lease_s=3600.0, pin=True)
+    assert play.tell(Withdrawn(1, load_goes_on=True)) == [], "the load goes on"
+    (grant,) = (each for each in play.loaded("a") if isinstance(each, Grant))
+    assert grant.lease is None
+    assert (play.scheduler.state.leases, play.scheduler.state.pinned) == ({}, set())
+    assert kinds(play.request(2, B)) == [Evict], "nobody holds it"
+
+
 def test_promised_room_is_given_up_when_nobody_wants_it():
     play = Play()
     play.bring_up(1, A)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.life.state import State
+from orchestrator.core.life.state import CLAIMS_MAX, State
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import Decide, DropLease, Forget, KeepLease
@@ -64,8 +64,8 @@ def test_no_two_lives_have_one_name():
 
 def test_a_lease_counts_once_however_often_it_is_put():
     state = state_with(resident("a", gib=8))
-    assert state.add_lease(lease(), state.ledger.resident(A)) == [KeepLease(lease())]
-    state.add_lease(replace(lease(), expires_s=9.0), state.ledger.resident(A))
+    assert state.add_lease(lease(), state.ledger.resident(A), 1) == [KeepLease(lease())]
+    state.add_lease(replace(lease(), expires_s=9.0), state.ledger.resident(A), 2)
     assert (count(state), len(state.leases)) == (1, 1)
 
 
@@ -76,22 +76,69 @@ def test_a_lease_counts_once_however_often_it_is_put():
 def test_only_leases_that_outlive_a_request_are_written_down(kind, written):
     state = state_with(resident("a", gib=8))
     held = lease(kind=kind)
-    assert bool(state.add_lease(held, state.ledger.resident(A))) is written
+    assert bool(state.add_lease(held, state.ledger.resident(A), 1)) is written
     assert bool(state.end_lease(held.id, 1.0)) is written
 
 
 def test_a_lease_ends_once():
     state = state_with(resident("a", gib=8))
-    state.add_lease(lease(), state.ledger.resident(A))
+    state.add_lease(lease(), state.ledger.resident(A), 1)
     assert state.end_lease(lease().id, 5.0) == [DropLease(lease().id)]
     assert state.end_lease(lease().id, 6.0) == []
     assert (count(state), state.ledger.resident(A).last_used_s, state.lease_of) == (0, 5.0, {})
 
 
+def granted(state, ticket, expires_s):
+    state.add_lease(replace(lease(), expires_s=expires_s), state.ledger.resident(A), ticket)
+
+
+def expiry(state):
+    return [each.expires_s for each in state.leases.values()]
+
+
+def test_a_lease_of_which_nobody_heard_ends_and_that_is_said():
+    state = state_with(resident("a", gib=8))
+    granted(state, 1, 60.0)
+    dropped, said = state.take_back(1, 5.0)
+    assert dropped == DropLease(lease().id)
+    assert "before it had heard of it" in said.text
+    assert (state.leases, state.claims, state.lease_of, count(state)) == ({}, {}, {}, 0)
+    assert state.take_back(1, 6.0) == []
+
+
+def test_a_lease_that_its_holder_has_used_is_not_taken_back():
+    state = state_with(resident("a", gib=8))
+    granted(state, 1, 60.0)
+    state.hear_of(replace(lease(), expires_s=90.0))
+    assert state.take_back(1, 5.0) == []
+    assert expiry(state) == [90.0]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 1, 3), (2, 3, 1)])
+def test_callers_of_one_owner_who_all_leave_keep_nothing(order):
+    state = state_with(resident("a", gib=8))
+    for ticket in (1, 2, 3):
+        granted(state, ticket, 60.0 * ticket)
+    for left, ticket in enumerate(order, 1):
+        state.take_back(ticket, 5.0)
+        staying = [other for other in (1, 2, 3) if other not in order[:left]]
+        assert expiry(state) == [60.0 * other for other in staying[-1:]], "as the last one heard it"
+
+
+def test_so_many_grants_of_one_lease_are_remembered():
+    state = state_with(resident("a", gib=8))
+    for ticket in range(CLAIMS_MAX + 10):
+        granted(state, ticket, 60.0)
+    assert len(state.lease_of) == CLAIMS_MAX
+    for ticket in range(CLAIMS_MAX + 10):
+        state.take_back(ticket, 5.0)
+    assert expiry(state) == [60.0], "it was granted long ago: that was heard"
+
+
 def test_what_leaves_takes_its_leases_along_and_says_so():
     state = state_with(resident("a", gib=8))
     for number, kind in ((1, LeaseKind.OWNER), (2, LeaseKind.REQUEST)):
-        state.add_lease(lease(number, kind), state.ledger.resident(A))
+        state.add_lease(lease(number, kind), state.ledger.resident(A), number)
     effects = state.forget(state.ledger.resident(A))
     assert [type(each) for each in effects] == [DropLease, Decide, Forget]
     assert (state.leases, state.lease_of, state.ledger.resident(A)) == ({}, {}, None)

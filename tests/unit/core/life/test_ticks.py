@@ -40,7 +40,7 @@ def leased(expires_s, **changes):
     """A model with one lease that expires then, and a daemon that has ticked at 0."""
     there = resident("a", gib=8)
     state = state_of(there, **changes)
-    state.add_lease(lease(expires_s), there)
+    state.add_lease(lease(expires_s), there, 1)
     state.ticked_s = 0.0
     return state
 

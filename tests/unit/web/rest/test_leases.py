@@ -1,5 +1,8 @@
 import pytest
 
+from tests.standins.memory import MemoryRegistry
+from tests.unit.web.office import Office
+
 ROOM = {"vram_mb": "8192", "owner": "comfyui", "ttl_seconds": 600}
 
 
@@ -81,3 +84,29 @@ def test_room_for_a_caller_that_has_left_is_not_leased(office):
     assert office.desk.snapshot().queue == ()
     office.pass_s(700)
     assert office.desk.snapshot().leases == ()
+
+
+class Full(MemoryRegistry):
+    async def change(self, table, key, value):
+        return False
+
+
+def test_what_the_disk_has_not_taken_is_said_in_every_answer_that_promises_it(tmp_path):
+    """`durable: false`, where a 204 has no body too; an answer without it is on the disk."""
+    with Office(tmp_path, registry=Full()) as office:
+        room = office.asked("POST", "/vram/leases", json=ROOM)
+        load = office.asked("POST", "/models/load", json={"model": "a", "owner": "w"})
+        path = f"/vram/leases/{room.json()['lease_id']}"
+        answers = [
+            (201, room),
+            (200, load),
+            (200, office.asked("PUT", path, json={"ttl_seconds": 1200})),
+            (200, office.asked("DELETE", path)),
+            (200, office.asked("PUT", "/models/a/pin")),
+            (200, office.asked("DELETE", "/models/a/pin")),
+            (200, office.asked("DELETE", f"/leases/{load.json()['lease_id']}")),
+        ]
+        assert [each.status_code for _, each in answers] == [status for status, _ in answers]
+        assert {each.json()["durable"] for _, each in answers} == {False}
+        plain = office.asked("POST", "/models/load", json={"model": "a"})
+        assert "durable" not in plain.json(), "nothing of it outlives a restart"
