@@ -6,7 +6,7 @@ from dataclasses import replace
 from orchestrator.config.sections import SchedulingSettings
 from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.scheduler import Scheduler
-from orchestrator.core.room.eviction import Policy, Urgency, least_recently_used
+from orchestrator.core.room.eviction import Policy, Urgency, least_regretted
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.room.question import Question
 from orchestrator.core.values.footprints import Footprint
@@ -207,14 +207,14 @@ def ask(
     priority: int = 5,
     now_s: float = 1000.0,
     pinned: Sequence[str] = (),
-    policy: Policy = least_recently_used,
+    policy: Policy = least_regretted,
     **changes: object,
 ) -> Question:
     """What the planner is asked."""
     return Question(
         spec=wanted,
         urgency=Urgency(priority=priority, due=due),
-        rules=Rules(**changes),  # type: ignore[arg-type]
+        rules=rules(**changes),
         now_s=now_s,
         pinned=frozenset(ModelName(name) for name in pinned),
         policy=policy,

@@ -147,6 +147,16 @@ def test_drained_for_other_settings_comes_back():
     assert [each.ticket for each in again if isinstance(each, Grant)] == [3]
 
 
+@pytest.mark.parametrize(("at_s", "then"), [(120.9, S.DRAINING), (121.0, S.READY)])
+def test_drain_for_a_newcomer_is_given_up_at_its_bound(at_s, then):
+    new = spec("new", gib=20, priority=9)
+    play = scheduler(gpu(gib=24), resident("old", gib=20, leases=1), new)
+    play.handle(request(1, new), now_s=1.0)
+    play.handle(Checked(new.name, None), now_s=1.0)
+    play.handle(Ticked(), now_s=at_s)
+    assert state_of(play, "old") is then
+
+
 def test_drained_for_other_settings_leaves_when_its_use_has_ended():
     play = scheduler(gpu(gib=24), A)
     grant = served(play, 1.0)

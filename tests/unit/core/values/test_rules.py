@@ -1,6 +1,11 @@
+from orchestrator.config.sections import SchedulingSettings
 from orchestrator.core.values.rules import Rules
 
 
 def test_a_long_load_earns_more_patience():
     rules = Rules(patience_s=60, patience_loads=10)
     assert [rules.patience_for(load_s) for load_s in (1, 6, 30)] == [60, 60, 300]
+
+
+def test_what_the_core_takes_for_granted_is_what_ships():
+    assert SchedulingSettings().rules == Rules()
