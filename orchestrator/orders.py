@@ -31,10 +31,10 @@ from orchestrator.config.sections import (
 )
 from orchestrator.core.room.planner import Plan
 from orchestrator.core.values.leases import Lease, LeaseId
-from orchestrator.core.values.messages import UnloadStatus
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec, Profile
+from orchestrator.core.values.tickets import UnloadStatus
 from orchestrator.core.values.vram import MiB
 
 WAIT_S_DEFAULT = 240.0  # below the 300 s after which n8n gives up

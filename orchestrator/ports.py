@@ -12,11 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.failures import Failure, Silence
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import Lease, LeaseId
 from orchestrator.core.values.measurements import Measurement, Raised
-from orchestrator.core.values.messages import Decide
 from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, ReadyState, Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, Reading

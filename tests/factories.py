@@ -18,7 +18,6 @@ from orchestrator.core.values.messages import (
     Requested,
     Sampled,
     UnloadRequested,
-    UseAnswer,
     UseAnswered,
 )
 from orchestrator.core.values.residents import (
@@ -27,6 +26,7 @@ from orchestrator.core.values.residents import (
     Placement,
     Resident,
     ResidentState,
+    UseAnswer,
 )
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName

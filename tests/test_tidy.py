@@ -37,6 +37,7 @@ NOT_MIRRORED = {
     "core/life/releases.py": PLAYED,
     "core/life/setbacks.py": PLAYED,
     "core/room/question.py": VALUES,
+    "core/values/decisions.py": VALUES,
     "core/values/leases.py": VALUES,
     "core/values/messages.py": VALUES,
     "core/values/refusals.py": VALUES,

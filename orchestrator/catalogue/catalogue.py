@@ -21,8 +21,8 @@ from orchestrator.catalogue.ordered import named, ordered
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config.bodies import kept_model, parse_model
 from orchestrator.config.loading import Config, configured_model
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure
-from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Serving
 from orchestrator.errors import Denied, Unpredictable

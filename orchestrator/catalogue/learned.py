@@ -17,9 +17,10 @@ from orchestrator.core.learning.beliefs import (
     after_other_settings,
     most_raised,
 )
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement, Raised, drift_bytes, with_newest
-from orchestrator.core.values.messages import Decide, DecisionKind, Learn
+from orchestrator.core.values.messages import Learn
 from orchestrator.core.values.residents import InstanceId, Placement, Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, to_mb

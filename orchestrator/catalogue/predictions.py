@@ -18,8 +18,8 @@ from orchestrator.catalogue.sizing import (
     worked_out,
 )
 from orchestrator.core.learning.degrading import steps
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec, ServiceName, Serving
 from orchestrator.core.values.vram import to_mb
 from orchestrator.errors import Unpredictable

@@ -22,12 +22,12 @@ from orchestrator.conductor.strange import Strange, failure_of
 from orchestrator.core.life.grants import shutting_down
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.survey import survey
+from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
     AskUse,
     Check,
-    Decide,
     Deny,
     Died,
     DropLease,

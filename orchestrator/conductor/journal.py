@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any, NewType, assert_never
 
 from orchestrator.conductor.history import History
+from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.leases import LeaseId
-from orchestrator.core.values.messages import Decide, DropLease, ForgetPin, KeepLease, SavePin
+from orchestrator.core.values.messages import DropLease, ForgetPin, KeepLease, SavePin
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
 from orchestrator.ports import Clock, DecisionRecord, Pin, Registry, ResidentRecord

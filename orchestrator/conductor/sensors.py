@@ -15,10 +15,9 @@ from orchestrator.core.values.messages import (
     Sampled,
     ServerHeard,
     Ticked,
-    UseAnswer,
     UseSeen,
 )
-from orchestrator.core.values.residents import SERVING, InstanceId, Resident
+from orchestrator.core.values.residents import SERVING, InstanceId, Resident, UseAnswer
 from orchestrator.core.values.specs import ServiceName
 from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
 from orchestrator.errors import CannotAsk, Failed, Unreachable

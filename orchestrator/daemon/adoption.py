@@ -10,7 +10,8 @@ from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.strange import Strange
 from orchestrator.core.life.reconcile import Sight, Verdict, come_back, reconcile
 from orchestrator.core.room.placement import placements, usable_devices
-from orchestrator.core.values.messages import Decide, DecisionKind, Recovered
+from orchestrator.core.values.decisions import Decide, DecisionKind
+from orchestrator.core.values.messages import Recovered
 from orchestrator.core.values.residents import (
     InstanceId,
     Placement,

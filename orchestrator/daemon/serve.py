@@ -30,7 +30,8 @@ from orchestrator.config.loading import Config, Overrides, load_config, load_ser
 from orchestrator.config.sections import OnShutdown, ServerSettings
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.room.ledger import Ledger
-from orchestrator.core.values.messages import Decide, DecisionKind, ShutdownBegan
+from orchestrator.core.values.decisions import Decide, DecisionKind
+from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.daemon.adoption import adopt, recover, take_back
 from orchestrator.daemon.http_server import BACKLOG, HttpServer
 from orchestrator.daemon.timers import Job, Periodic

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.values.messages import DecisionKind
+from orchestrator.core.values.decisions import DecisionKind
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.errors import RegistryFailed
 from orchestrator.ports import OperationState, Registry

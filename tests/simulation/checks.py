@@ -32,12 +32,11 @@ from orchestrator.core.values.messages import (
     Stopped,
     Ticked,
     UnloadRequested,
-    UnloadStatus,
     Withdrawn,
 )
 from orchestrator.core.values.residents import ForNewcomer, InstanceId, Resident, ResidentState
 from orchestrator.core.values.specs import ModelName
-from orchestrator.core.values.tickets import Ticket
+from orchestrator.core.values.tickets import Ticket, UnloadStatus
 
 if TYPE_CHECKING:
     from tests.simulation.watch import Watch

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import get_args
 
-from orchestrator.core.values.messages import DecisionKind, Effect, Event
+from orchestrator.core.values.decisions import DecisionKind
+from orchestrator.core.values.messages import Effect, Event
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import TRANSITIONS
 from tests.simulation.watch import Watch

@@ -13,15 +13,8 @@ from typing import Any, TypeVar
 from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
-from orchestrator.core.values.messages import (
-    Decide,
-    Effect,
-    Event,
-    Grant,
-    Load,
-    Requested,
-    ShutdownBegan,
-)
+from orchestrator.core.values.decisions import Decide
+from orchestrator.core.values.messages import Effect, Event, Grant, Load, Requested, ShutdownBegan
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.daemon.adoption import recover, take_back

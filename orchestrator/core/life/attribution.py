@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 from orchestrator.core.life.state import Baseline, State
 from orchestrator.core.room.placement import layer_devices
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement, agree, near
-from orchestrator.core.values.messages import Decide, DecisionKind, Loaded
+from orchestrator.core.values.messages import Loaded
 from orchestrator.core.values.residents import Placement, Resident
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.core.values.vram import DeviceId, DeviceKind, MiB, to_mb

@@ -13,14 +13,8 @@ from orchestrator.core.life.evictions import (
 )
 from orchestrator.core.life.state import Reservation, State
 from orchestrator.core.room.eviction import STUBBORN_S, YIELDS, Yielding, stance
-from orchestrator.core.values.messages import (
-    Decide,
-    DecisionKind,
-    Effect,
-    Remember,
-    UseAnswer,
-    UseAnswered,
-)
+from orchestrator.core.values.decisions import Decide, DecisionKind
+from orchestrator.core.values.messages import Effect, Remember, UseAnswered
 from orchestrator.core.values.residents import (
     SERVING,
     ForIdleness,
@@ -31,6 +25,7 @@ from orchestrator.core.values.residents import (
     Leaving,
     Resident,
     ResidentState,
+    UseAnswer,
 )
 from orchestrator.core.values.specs import ModelName
 

@@ -4,14 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.core.life.state import State
-from orchestrator.core.values.messages import (
-    AskUse,
-    Decide,
-    DecisionKind,
-    Effect,
-    Evict,
-    Remember,
-)
+from orchestrator.core.values.decisions import Decide, DecisionKind
+from orchestrator.core.values.messages import AskUse, Effect, Evict, Remember
 from orchestrator.core.values.residents import SERVING, Leaving, Look, Resident, ResidentState
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import to_mb

@@ -4,8 +4,9 @@ from orchestrator.core.life.grants import bound_s
 from orchestrator.core.life.queue import Line
 from orchestrator.core.life.setbacks import cannot_start, mended
 from orchestrator.core.life.state import State
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure, FailureReason
-from orchestrator.core.values.messages import Bringing, Check, Checked, Decide, DecisionKind, Effect
+from orchestrator.core.values.messages import Bringing, Check, Checked, Effect
 
 _SIZE_UNKNOWN = Failure(
     reason=FailureReason.MODEL_FILE,

@@ -5,10 +5,9 @@ from dataclasses import replace
 from orchestrator.core.life.evictions import cancel_reservation, evict
 from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.life.state import State
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.leases import Lease, LeaseId
 from orchestrator.core.values.messages import (
-    Decide,
-    DecisionKind,
     Deny,
     Effect,
     Grant,

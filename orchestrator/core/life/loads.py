@@ -15,17 +15,9 @@ from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.explanation import explain, hopeless
 from orchestrator.core.room.planner import Plan, find, fitting, out_of_reach
 from orchestrator.core.room.question import Question
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.footprints import Footprint, Provenance
-from orchestrator.core.values.messages import (
-    Decide,
-    DecisionKind,
-    Deny,
-    Effect,
-    Learn,
-    Load,
-    Loaded,
-    Remember,
-)
+from orchestrator.core.values.messages import Deny, Effect, Learn, Load, Loaded, Remember
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import (
     ForNewcomer,

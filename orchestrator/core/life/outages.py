@@ -7,14 +7,9 @@ from dataclasses import replace
 
 from orchestrator.core.life.evictions import retry_stop
 from orchestrator.core.life.state import State
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure, FailureReason, Silence
-from orchestrator.core.values.messages import (
-    Decide,
-    DecisionKind,
-    Effect,
-    RuntimesHeard,
-    ServerHeard,
-)
+from orchestrator.core.values.messages import Effect, RuntimesHeard, ServerHeard
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import SERVING, Resident, ResidentState
 from orchestrator.core.values.specs import ModelName, ServiceName

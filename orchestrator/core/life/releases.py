@@ -3,7 +3,8 @@
 from orchestrator.core.life.evictions import STOP_RETRIED, cancel_reservation
 from orchestrator.core.life.state import Repayment, State
 from orchestrator.core.life.unloads import still_in_use
-from orchestrator.core.values.messages import Decide, DecisionKind, Deny, Effect, Remember
+from orchestrator.core.values.decisions import Decide, DecisionKind
+from orchestrator.core.values.messages import Deny, Effect, Remember
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.vram import to_mb
 

@@ -22,6 +22,7 @@ from orchestrator.core.life import (
 from orchestrator.core.life.state import State
 from orchestrator.core.room.eviction import Policy, least_regretted
 from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import UNKNOWN
 from orchestrator.core.values.leases import Lease
@@ -29,8 +30,6 @@ from orchestrator.core.values.messages import (
     Bringing,
     CatalogueChanged,
     Checked,
-    Decide,
-    DecisionKind,
     Deny,
     Died,
     Effect,

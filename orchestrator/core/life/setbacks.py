@@ -9,8 +9,9 @@ from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.life.releases import stop_failed, stopped
 from orchestrator.core.life.state import State
 from orchestrator.core.room.placement import layer_devices
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
-from orchestrator.core.values.messages import Decide, DecisionKind, Effect, Learn, Requested
+from orchestrator.core.values.messages import Effect, Learn, Requested
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec

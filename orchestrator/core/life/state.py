@@ -6,23 +6,21 @@ from dataclasses import dataclass, field, replace
 from orchestrator.core.life.queue import Queue
 from orchestrator.core.room.eviction import Policy, Urgency, least_regretted
 from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Breaker, Failure, Silence
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.messages import (
-    Decide,
-    DecisionKind,
     DropLease,
     Effect,
     Finish,
     Forget,
     KeepLease,
     UnloadRequested,
-    UnloadStatus,
 )
 from orchestrator.core.values.residents import InstanceId, Resident, ResidentState
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpecs, ServiceName
-from orchestrator.core.values.tickets import Ticket
+from orchestrator.core.values.tickets import Ticket, UnloadStatus
 from orchestrator.core.values.vram import DeviceId
 
 

@@ -9,8 +9,9 @@ from orchestrator.core.life.loads import question
 from orchestrator.core.life.outages import refusal_by_server
 from orchestrator.core.life.state import State
 from orchestrator.core.room.explanation import explain
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.leases import LeaseKind
-from orchestrator.core.values.messages import Decide, DecisionKind, Deny, Effect
+from orchestrator.core.values.messages import Deny, Effect
 from orchestrator.core.values.residents import ForIdleness, InstanceId, ResidentState
 from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
 

@@ -6,18 +6,11 @@ from orchestrator.core.life.drains import ask_to_leave
 from orchestrator.core.life.evictions import STOP_RETRIED, evict, let_go, retry_stop
 from orchestrator.core.life.state import State
 from orchestrator.core.values.leases import Lease
-from orchestrator.core.values.messages import (
-    Deny,
-    Effect,
-    Finish,
-    Uncheck,
-    UnloadRequested,
-    UnloadStatus,
-)
+from orchestrator.core.values.messages import Deny, Effect, Finish, Uncheck, UnloadRequested
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.values.residents import SERVING, ForUnload, Resident, ResidentState
 from orchestrator.core.values.specs import ModelName
-from orchestrator.core.values.tickets import Ticket
+from orchestrator.core.values.tickets import Ticket, UnloadStatus
 
 
 def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Effect]:

@@ -5,17 +5,17 @@ Events are facts, named in the past tense. Effects are orders, named in the impe
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.failures import Failure, Silence
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.measurements import Measurement
 from orchestrator.core.values.refusals import Refusal
-from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, Resident
+from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, Resident, UseAnswer
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
-from orchestrator.core.values.tickets import Ticket
+from orchestrator.core.values.tickets import Ticket, UnloadStatus
 from orchestrator.core.values.vram import DeviceId, Reading
 
 # --- events: wishes of callers ---------------------------------------------------------------
@@ -162,15 +162,6 @@ class UseSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class UseAnswer:
-    """What a server said when it was asked, before its stop, whether it is in use."""
-
-    busy: bool | None  # None: it did not say, or cannot
-    used: bool = False  # since it was last looked at
-    unanswered: str = ""  # why it did not say, though it can
-
-
-@dataclass(frozen=True, slots=True)
 class UseAnswered:
     """What came of `AskUse`, all answers together."""
 
@@ -275,12 +266,6 @@ class Grant:
 class Deny:
     ticket: Ticket
     refusal: Refusal
-
-
-class UnloadStatus(StrEnum):
-    UNLOADED = "unloaded"
-    NOT_LOADED = "not_loaded"
-    RELEASED = "released"  # the owner's lease ended; others still hold the model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,43 +374,6 @@ class ForgetPin:
     """What the API said about the pin does not count any more: the file has said something new."""
 
     model: ModelName
-
-
-class DecisionKind(StrEnum):
-    BRING = "bring"
-    RESERVE = "reserve"
-    LOAD = "load"
-    LOADED = "loaded"
-    EVICT = "evict"
-    DRAIN = "drain"
-    EVICTED = "evicted"
-    REFUSE = "refuse"
-    FAIL = "fail"
-    DIED = "died"
-    STUCK = "stuck"
-    EXPIRE = "expire"
-    RESTORE = "restore"
-    DEGRADE = "degrade"
-    ADOPT = "adopt"
-    LEARN = "learn"
-    DEVICE = "device"
-    RUNTIME = "runtime"
-    SERVER = "server"
-    PIN = "pin"
-    CATALOGUE = "catalogue"
-    SHUTDOWN = "shutdown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decide:
-    """A decision said in words, once: log line, API, terminal and page say the same (R17)."""
-
-    kind: DecisionKind
-    text: str
-    model: ModelName | None = None
-    why: str = ""
-    evicted: tuple[ModelName, ...] = ()
-    remedy: str = ""
 
 
 Effect = (

@@ -117,6 +117,15 @@ class Look:
     until_s: float  # it counts as unanswered then
 
 
+@dataclass(frozen=True, slots=True)
+class UseAnswer:
+    """What a server said when it was asked, before its stop, whether it is in use."""
+
+    busy: bool | None  # None: it did not say, or cannot
+    used: bool = False  # since it was last looked at
+    unanswered: str = ""  # why it did not say, though it can
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resident:
     instance: InstanceId

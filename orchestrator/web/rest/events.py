@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from orchestrator.core.values.messages import DecisionKind
+from orchestrator.core.values.decisions import DecisionKind
 from orchestrator.core.values.specs import ModelName
 from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX

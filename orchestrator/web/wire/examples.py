@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.core.room.planner import Plan
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
-from orchestrator.core.values.messages import Decide, DecisionKind, UnloadStatus
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import (
     Endpoint,
@@ -23,7 +23,7 @@ from orchestrator.core.values.residents import (
 )
 from orchestrator.core.values.snapshot import DeviceAccount, Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName, Serving, room_spec
-from orchestrator.core.values.tickets import Ticket
+from orchestrator.core.values.tickets import Ticket, UnloadStatus
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, MiB, Reading
 from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome

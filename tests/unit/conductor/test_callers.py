@@ -15,9 +15,9 @@ from orchestrator.core.values.messages import (
     Grant,
     KeepLease,
     SavePin,
-    UnloadStatus,
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.tickets import UnloadStatus
 from orchestrator.errors import Denied
 from tests.asynchronous import run
 from tests.factories import resident

@@ -8,11 +8,10 @@ import pytest
 
 from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.conductor import SNAPSHOT_AGE_S_MAX
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
-    Decide,
-    DecisionKind,
     Grant,
     PinChanged,
     Recovered,

@@ -16,9 +16,9 @@ from orchestrator.conductor.history import (
     Noted,
     Spanned,
 )
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import Lease, LeaseKind
-from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.residents import Placement, Resident, ResidentState
 from orchestrator.core.values.snapshot import DeviceAccount, Snapshot
 from orchestrator.core.values.specs import PLAIN_ROOM, ModelSpec

@@ -4,7 +4,7 @@ import asyncio
 
 from orchestrator.conductor.history import History
 from orchestrator.conductor.journal import Journal
-from orchestrator.core.values.messages import Decide, DecisionKind
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.ports import Page, ResidentRecord
 from tests.asynchronous import run

@@ -11,12 +11,14 @@ from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config.loading import load_config
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure, FailureReason, Silence
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.messages import Decide, DecisionKind, ShutdownBegan, UnloadStatus
+from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import Degrading, FakeBehaviour, FakeFailure, Fallback
+from orchestrator.core.values.tickets import UnloadStatus
 from orchestrator.core.values.vram import DeviceId, DeviceState, GiB
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
-from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.residents import (
     Endpoint,
     InstanceId,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.leases import Lease
-from orchestrator.core.values.messages import Decide, DecisionKind
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.ports import DecisionRecord, LearnedRecord, ResidentRecord
 from orchestrator.registry.encoding import Unreadable

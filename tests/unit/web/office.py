@@ -23,7 +23,7 @@ from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictions import Predictions
 from orchestrator.config.loading import Config, load_config
 from orchestrator.config.sections import ServerSettings
-from orchestrator.core.values.messages import Decide, DecisionKind
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.vram import MiB

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.life.evictions import LOOK_S_MAX
+from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.messages import (
     AskUse,
     Checked,
-    Decide,
     Deny,
     Died,
     Evict,
@@ -19,14 +19,13 @@ from orchestrator.core.values.messages import (
     Remember,
     Sampled,
     Ticked,
-    UnloadStatus,
-    UseAnswer,
     UseAnswered,
     UseSeen,
     Withdrawn,
 )
-from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.residents import ResidentState, UseAnswer
 from orchestrator.core.values.specs import ModelName, Serving
+from orchestrator.core.values.tickets import UnloadStatus
 from tests.factories import answered, gpu, request, resident, scheduler, spec, unload
 
 S = ResidentState

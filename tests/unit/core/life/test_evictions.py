@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Silence
 from orchestrator.core.values.messages import (
     CatalogueChanged,
     Check,
     Checked,
-    Decide,
-    DecisionKind,
     Deny,
     Evict,
     ForgetPin,

@@ -5,11 +5,10 @@ from dataclasses import replace
 from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.outages import mark, reason, refusal
 from orchestrator.core.life.survey import survey
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import FailureReason, Silence
 from orchestrator.core.values.messages import (
     Checked,
-    Decide,
-    DecisionKind,
     Deny,
     Evict,
     Grant,

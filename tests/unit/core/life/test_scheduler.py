@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.life.survey import survey
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import BREAKER_FAILURES, Failure, FailureReason
 from orchestrator.core.values.footprints import UNKNOWN, Provenance
 from orchestrator.core.values.leases import LeaseKind
@@ -13,8 +14,6 @@ from orchestrator.core.values.messages import (
     CatalogueChanged,
     Check,
     Checked,
-    Decide,
-    DecisionKind,
     Deny,
     Died,
     DropLease,
@@ -40,7 +39,6 @@ from orchestrator.core.values.messages import (
     Stopped,
     Ticked,
     Uncheck,
-    UnloadStatus,
     UseSeen,
     Withdrawn,
 )
@@ -48,6 +46,7 @@ from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import Placement, ResidentState
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import Fallback, ModelName, room_spec
+from orchestrator.core.values.tickets import UnloadStatus
 from orchestrator.core.values.vram import DeviceId, GiB
 from tests.factories import (
     ENDPOINT,

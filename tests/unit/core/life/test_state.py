@@ -6,8 +6,9 @@ import pytest
 
 from orchestrator.core.life.state import CLAIMS_MAX, State
 from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
-from orchestrator.core.values.messages import Decide, DropLease, Forget, KeepLease
+from orchestrator.core.values.messages import DropLease, Forget, KeepLease
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.tickets import Ticket

@@ -6,9 +6,10 @@ import pytest
 
 from orchestrator.core.life.queue import Wish
 from orchestrator.core.life.ticks import FORGIVEN_AFTER_S, GRACE_S_MAX, TICK_LATE_S, observe, tick
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import BREAKER_FAILURES, Breaker, Failure, FailureReason
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
-from orchestrator.core.values.messages import AskUse, Decide, DecisionKind, Deny, DropLease, Evict
+from orchestrator.core.values.messages import AskUse, Deny, DropLease, Evict
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.tickets import Ticket

@@ -1,8 +1,9 @@
 """Unloads that meet something else; the rest is played in test_scheduler.py."""
 
-from orchestrator.core.values.messages import Checked, Evict, Finish, Grant, Stopped, UnloadStatus
+from orchestrator.core.values.messages import Checked, Evict, Finish, Grant, Stopped
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.tickets import UnloadStatus
 from tests.factories import gpu, request, resident, sampled, scheduler, spec, unload
 
 NEW = spec("new", gib=20)

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from orchestrator.core.values.messages import DecisionKind
+from orchestrator.core.values.decisions import DecisionKind
 from orchestrator.orders import UnloadOrder
 from orchestrator.web.rest.events import PAGES_MAX
 from tests.unit.web.office import APP, Office

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from orchestrator.conductor.history import Holder, Span
-from orchestrator.core.values.messages import Decide, DecisionKind
+from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import DeviceId, MiB
 from orchestrator.ports import DecisionRecord
