@@ -13,23 +13,21 @@ from typing import Any, TypeVar, assert_never
 
 from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.callers import Callers, ended_by, given_by
-from orchestrator.conductor.execution import Up, bring_up, how_it_ended, take_down, wait_until_ready
 from orchestrator.conductor.history import History
 from orchestrator.conductor.journal import Journal
+from orchestrator.conductor.lives import Lives
 from orchestrator.conductor.preflight import Preflight
 from orchestrator.conductor.sensors import Sensors
-from orchestrator.conductor.strange import Strange, failure_of
+from orchestrator.conductor.strange import Strange
 from orchestrator.core.life.grants import shutting_down
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.survey import survey
 from orchestrator.core.values.decisions import Decide
-from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
     AskUse,
     Check,
     Deny,
-    Died,
     DropLease,
     Effect,
     Event,
@@ -41,24 +39,19 @@ from orchestrator.core.values.messages import (
     KeepLease,
     Learn,
     Load,
-    Loaded,
-    LoadFailed,
     Released,
     Remember,
     Requested,
     SavePin,
-    StopFailed,
-    Stopped,
     Uncheck,
     UnloadRequested,
-    UseAnswered,
     Withdrawn,
 )
-from orchestrator.core.values.residents import SERVING, InstanceId, Resident, ResidentState
+from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.snapshot import Snapshot
-from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
-from orchestrator.errors import Defect, Denied, NotStopped
+from orchestrator.errors import Defect, Denied
 from orchestrator.ports import (
     Clock,
     Devices,
@@ -66,7 +59,6 @@ from orchestrator.ports import (
     Memory,
     Operation,
     Registry,
-    ResidentRecord,
     Running,
 )
 
@@ -103,10 +95,7 @@ class Conductor:
         self._end: Callable[[], None] | None = None
         self.defect: Defect | None = None
         self.running: dict[InstanceId, Running] = {}
-        self._loads: dict[InstanceId, asyncio.Task[None]] = {}
         self._preflight = Preflight(drivers, self._spawn, self.tell)
-        self._watches: dict[InstanceId, asyncio.Task[None]] = {}
-        self._last_lives: dict[ModelName, tuple[Resident, Running]] = {}  # whose logs are kept
         self._snapshot: Snapshot | None = None
         self._noting: asyncio.TimerHandle | None = None
         self.journal = Journal(registry, history, clock, self._spawn)
@@ -121,6 +110,17 @@ class Conductor:
             tell=self.tell,
             clock=clock,
             strange=self.strange,
+        )
+        self.lives = Lives(
+            drivers=drivers,
+            running=self.running,
+            state=scheduler.state,
+            sensors=self.sensors,
+            journal=self.journal,
+            experience=experience,
+            clock=clock,
+            tell=self.tell,
+            spawn=self._spawn,
         )
 
     # --- callers -------------------------------------------------------------------------------
@@ -238,19 +238,17 @@ class Conductor:
                 self._wishes.refuse(ticket, refusal)
                 self._unloads.refuse(ticket, refusal)
             case Remember(resident):
-                self._write(resident)
+                self.lives.write(resident)
             case Forget(instance):
                 self._forget(instance)
             case Check() | Uncheck():
                 self._preflight.perform(effect)
             case Load(resident):
-                self._loads[resident.instance] = self._spawn(
-                    self._load(resident), f"load {resident.instance}"
-                )
+                self.lives.load(resident)
             case AskUse():
-                self._spawn(self._ask_use(effect), f"look {effect.look}")
-            case Evict(resident):
-                self._spawn(self._evict(effect), f"evict {resident.instance}")
+                self.lives.ask_use(effect)
+            case Evict():
+                self.lives.evict(effect)
             case KeepLease() | DropLease() | SavePin() | ForgetPin():
                 self.journal.promise(effect)
             case Learn():
@@ -281,12 +279,6 @@ class Conductor:
         task.add_done_callback(lambda _: work.close())  # never begun, if it was cancelled at once
         return task
 
-    def _write(self, resident: Resident) -> None:
-        spec = resident.spec
-        runtime = "" if spec.plain_room else self.drivers[spec.service].runtime.name
-        runs = self.running.get(resident.instance)
-        self.journal.write(ResidentRecord(resident=resident, runtime=runtime, running=runs))
-
     def _forget(self, instance: InstanceId) -> None:
         peak = self.sensors.peaks.get(instance)
         ended = self._experience.end(instance, peak, self.journal.now())
@@ -301,151 +293,6 @@ class Conductor:
         if said is not None:
             self.say(said)
 
-    # --- effects on the world ------------------------------------------------------------------
-
-    async def _load(self, resident: Resident) -> None:
-        await self.journal.until_written(resident.instance)  # first: the write-ahead log
-        drivers, note = self.drivers[resident.spec.service], self._note_running(resident)
-        await self._report_load(resident, bring_up(resident, drivers, self.clock, note))
-
-    def _note_running(self, resident: Resident) -> Callable[[Running], Coroutine[Any, Any, None]]:
-        async def note(running: Running) -> None:
-            self.know(resident, running)
-            self._write(resident)
-
-        return note
-
-    def know(self, resident: Resident, running: Running) -> None:
-        """What a resident runs as, from now on."""
-        self.running[resident.instance] = running
-        self._last_lives[resident.name] = (resident, running)
-
-    def life(self, instance: InstanceId) -> Resident | None:
-        """As it came up, also after its end; of each model the last one."""
-        return next((r for r, _ in self._last_lives.values() if r.instance == instance), None)
-
-    async def _report_load(
-        self, resident: Resident, work: Coroutine[Any, Any, Up | Failure]
-    ) -> None:
-        instance = resident.instance
-        try:
-            outcome = await work
-        except NotStopped as error:
-            self.tell(StopFailed(instance, str(error)))
-            return
-        except Exception as error:
-            log.exception("load %s", instance)
-            left = await self._left_behind(resident)
-            if left:
-                self.tell(StopFailed(instance, left))
-                return
-            outcome = failure_of(error)
-        finally:
-            self._loads.pop(instance, None)
-        if isinstance(outcome, Failure):
-            await self.sensors.sample()
-            self.tell(LoadFailed(instance, outcome))
-            return
-        await self.sensors.sample()  # what it takes is measured before a plan counts on it
-        self.tell(
-            Loaded(
-                instance=instance,
-                endpoint=outcome.running.endpoint,
-                load_s=outcome.load_s,
-                measured=self.sensors.held.get(instance),
-                peak=self.sensors.peaks.get(instance),
-            )
-        )
-        self._watch(resident, outcome.running)
-
-    async def _left_behind(self, resident: Resident) -> str:
-        """Why something may still run of a load that broke off; empty if nothing does."""
-        running = self.running.get(resident.instance)
-        try:
-            await take_down(resident, running, self.drivers[resident.spec.service])
-        except Exception as error:
-            log.exception("take down %s", resident.instance)
-            return str(error)
-        return ""
-
-    async def _ask_use(self, asked: AskUse) -> None:
-        for resident in asked.residents:  # first: their stops will not wait for the disk any more
-            await self.journal.until_written(resident.instance)
-        self.tell(UseAnswered(asked.look, await self.sensors.ask_use(asked.residents)))
-
-    async def _evict(self, effect: Evict) -> None:
-        resident = effect.resident
-        instance = resident.instance
-        if not effect.asked:
-            await self.journal.until_written(instance)
-        load = self._loads.pop(instance, None)
-        if load is not None:
-            load.cancel()
-            await asyncio.wait({load})
-        watch = self._watches.pop(instance, None)
-        if watch is not None:
-            watch.cancel()
-        drivers = self.drivers[resident.spec.service]
-        try:
-            await take_down(resident, self.running.get(instance), drivers)
-        except NotStopped as error:
-            self.tell(StopFailed(instance, str(error)))
-        except Exception as error:
-            log.exception("evict %s", instance)
-            self.tell(StopFailed(instance, f"internal error: {error!r}"))
-        else:
-            self.tell(Stopped(instance))
-
-    # --- what is watched -----------------------------------------------------------------------
-
-    def _watch(self, resident: Resident, running: Running) -> None:
-        """Notice the death of a ready server at once."""
-        state = self.scheduler.state.by_instance(resident.instance)
-        if state is not None and state.state in SERVING:
-            self._watches[resident.instance] = self._spawn(
-                self._wait_for_death(resident, running), f"watch {resident.instance}"
-            )
-
-    async def _wait_for_death(self, resident: Resident, running: Running) -> None:
-        try:
-            failure = await how_it_ended(running, self.drivers[resident.spec.service])
-        except Exception as error:
-            log.exception("watch %s", resident.instance)  # it has ended; why cannot be told
-            failure = failure_of(error)
-        self._watches.pop(resident.instance, None)
-        await self.sensors.sample()
-        self.tell(Died(resident.instance, failure))
-
-    def resume(self, resident: Resident) -> None:
-        """Go on with an adopted resident: watch it, or wait until it is ready."""
-        running = self.running.get(resident.instance)
-        if running is None:
-            return
-        self._write(resident)
-        if resident.state is ResidentState.READY:
-            self._experience.resume(resident)
-            self._watch(resident, running)
-        elif resident.state is ResidentState.LOADING:
-            self._loads[resident.instance] = self._spawn(
-                self._report_load(resident, self._resumed(resident, running)),
-                f"resume {resident.instance}",
-            )
-
-    async def _resumed(self, resident: Resident, running: Running) -> Up | Failure:
-        drivers = self.drivers[resident.spec.service]
-        failure = await wait_until_ready(running, drivers, self.clock)
-        if failure is None:
-            return Up(running, resident.spec.load_s)
-        await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
-        return failure
-
-    async def log_tail(self, model: ModelName, lines: int) -> tuple[str, ...]:
-        """Of the resident, or of its last life; empty if it has not run since the start."""
-        if (last := self._last_lives.get(model)) is None:
-            return ()
-        resident, running = last
-        return await self.drivers[resident.spec.service].runtime.log_tail(running.handle, lines)
-
     def write_operation(self, operation: Operation) -> None:
         self._spawn(self.registry.operations.put(operation), f"write operation {operation.id}")
 
@@ -455,5 +302,4 @@ class Conductor:
             self._noting.cancel()
         self._preflight.close()
         self.sensors.close()
-        for task in (*self._loads.values(), *self._watches.values()):
-            task.cancel()
+        self.lives.close()

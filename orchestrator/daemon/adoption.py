@@ -60,10 +60,10 @@ async def recover(conductor: Conductor, memory: Memory, catalogue: ModelSpecs) -
     running = {life.instance: life.running for life in found}
     for resident in verdict.residents:
         if resident.instance in running:
-            conductor.know(resident, running[resident.instance])
+            conductor.lives.know(resident, running[resident.instance])
     conductor.tell(Recovered(verdict.residents, memory.leases, unseen=unseen, pins=memory.pins))
     for resident in verdict.residents:
-        conductor.resume(resident)
+        conductor.lives.resume(resident)
     _say_unknown(conductor, [life for life in found if life.instance not in services], verdict)
     unknown = [r.resident.instance for r in memory.residents if r not in known]
     for instance in (*verdict.forget, *unknown):
@@ -135,15 +135,15 @@ async def take_back(conductor: Conductor, catalogue: ModelSpecs, runtime: Runtim
 async def _take_back(conductor: Conductor, found: Found, spec: ModelSpec, drivers: Drivers) -> None:
     state = conductor.scheduler.state
     now_s = conductor.clock()
-    life = conductor.life(found.instance) or _draw_up(found.instance, spec, conductor, now_s)
+    life = conductor.lives.life(found.instance) or _draw_up(found.instance, spec, conductor, now_s)
     engines = {found.instance: drivers.engine}
     (sight,) = await _look([found], engines, frozenset(), conductor.strange)
     present = state.ledger.resident(found.model)
     resident = life and come_back(life, sight, present, now_s)
     if resident is not None:
-        conductor.know(resident, found.running)
+        conductor.lives.know(resident, found.running)
         conductor.tell(Recovered((resident,), why="somebody started it again"))
-        conductor.resume(resident)
+        conductor.lives.resume(resident)
     elif present is None or present.instance != found.instance:
         await _remove([found.running], [drivers.runtime], conductor.strange)
 
@@ -173,9 +173,9 @@ async def _adopt(conductor: Conductor, spec: ModelSpec) -> bool:
     if scheduler.state.ledger.resident(spec.name) is not None:
         return False  # a load has found it meanwhile
     resident = replace(drawn, endpoint=running.endpoint, ready_s=now_s)
-    conductor.know(resident, running)
+    conductor.lives.know(resident, running)
     conductor.tell(Recovered((resident,), why="somebody else started it"))
-    conductor.resume(resident)
+    conductor.lives.resume(resident)
     return True
 
 

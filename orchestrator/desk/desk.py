@@ -330,7 +330,7 @@ class Desk:
 
     async def log_tail(self, model: str, lines: int) -> tuple[str, ...]:
         """Empty if it never ran."""
-        return await self._conductor.log_tail(self._here_or_named(model).name, lines)
+        return await self._conductor.lives.log_tail(self._here_or_named(model).name, lines)
 
     def _here_or_named(self, model: str) -> ModelSpec:
         """A model that was taken out of the catalogue while it runs can still be told to go."""

@@ -356,11 +356,11 @@ def test_what_a_load_took_is_learned_and_kept():
 
 def test_the_log_of_a_life_that_has_ended_can_still_be_read():
     async def scene(conductor, world):
-        assert await conductor.log_tail(ModelName("a"), 10) == ()
+        assert await conductor.lives.log_tail(ModelName("a"), 10) == ()
         async with conductor.lease(A):
             world.running[resident(conductor).instance].log.append("a last word")
         await unload(conductor, "a")
-        assert await conductor.log_tail(ModelName("a"), 10) == ("a last word",)
+        assert await conductor.lives.log_tail(ModelName("a"), 10) == ("a last word",)
 
     play(scene)
 
