@@ -348,6 +348,9 @@ class Bringer:
         self._world = world
         self._rng = random.Random(f"{world.seed}/bringer")
 
+    async def would_bring(self, spec: ModelSpec) -> bool:
+        return spec.hub is not None and spec.file is None
+
     async def bring(self, spec: ModelSpec, tell: Tell) -> ModelSpec | Failure:
         if spec.hub is None:
             return spec
