@@ -36,6 +36,7 @@ from orchestrator.daemon.descriptors import budget, raise_limit
 from orchestrator.daemon.http_server import BACKLOG, HttpServer
 from orchestrator.daemon.timers import Job, Periodic
 from orchestrator.daemon.wiring import (
+    VERSION,
     Runtimes,
     ServerVersions,
     hub_access,
@@ -330,7 +331,7 @@ async def _preload(desk: Desk) -> None:
 def _server(desk: Desk) -> HttpServer:
     room = budget()
     return HttpServer(
-        create_app(desk, waiting_max=room.waiting),
+        create_app(desk, VERSION, waiting_max=room.waiting),
         connections_max=room.connections,
         refusal=raw_answer(too_many_connections(room.connections)),
     )

@@ -206,8 +206,8 @@ async def unpin(name: ModelPath, desk: DeskOf) -> Response:
 async def logs(
     name: ModelPath, desk: DeskOf, lines: Annotated[int, Query(ge=1, le=LOG_LINES_MAX)] = 100
 ) -> Response:
-    """Empty if it never ran."""
-    spec = named(name, desk.catalogue)
+    """Empty if it never ran. Also of a model that runs and has left the catalogue."""
+    spec = desk.here_or_named(name)
     return answer({"model": spec.name, "lines": list(await desk.log_tail(spec.name, lines))})
 
 
