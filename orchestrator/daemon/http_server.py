@@ -13,22 +13,68 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from orchestrator.web.connection import connection_class
+from orchestrator.web.connection import HttpConnection, connection_class
 
 BACKLOG = 2048  # callers that connect at the same moment, as after a restart
 ANSWER_S = 0.4  # for requests that are being answered when the daemon ends: most take milliseconds
 GOODBYE_S = 0.3  # for the last answers to leave: on one network they take milliseconds
 LOOK_S = 0.01
+LINGER_S = 0.5  # a refused caller has read its answer by then
+LINGERING_PART = 4  # beside those that are served, a quarter as many are told that they are not
+
+
+def bounded(connections_max: int, refusal: bytes) -> type[HttpConnection]:
+    """HTTP for so many connections at once. Those beyond get the refusal and are closed.
+
+    Some of these may linger, so that the refusal is not lost with what they have sent; no more are
+    kept than that, so that no number of callers takes the last descriptor.
+    """
+    lingering_max = max(1, connections_max // LINGERING_PART)
+    lingering = 0
+    served = connection_class()
+
+    class Bounded(served):  # type: ignore[misc,valid-type] - made anew for every server
+        too_many = lingers = False
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            nonlocal lingering
+            super().connection_made(transport)
+            if len(self.connections) <= connections_max:
+                return
+            self.connections.discard(self)
+            self.too_many = True
+            transport.write(refusal)
+            if lingering >= lingering_max:
+                transport.close()
+                return
+            self.lingers = True
+            lingering += 1
+            self.loop.call_later(LINGER_S, transport.close)
+
+        def data_received(self, data: bytes) -> None:
+            if not self.too_many:
+                super().data_received(data)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            nonlocal lingering
+            if self.lingers:
+                lingering -= 1
+            super().connection_lost(exc)
+
+    return Bounded
 
 
 class HttpServer(uvicorn.Server):
     """uvicorn without its signal handlers (the daemon has its own), and with an end of its own."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, *, connections_max: int = BACKLOG, refusal: bytes = b""
+    ) -> None:
+        """A connection beyond `connections_max` hears the `refusal`, a whole HTTP response."""
         super().__init__(
             uvicorn.Config(
                 app,
-                http=connection_class(),
+                http=bounded(connections_max, refusal),
                 ws="none",
                 log_config=None,
                 access_log=False,

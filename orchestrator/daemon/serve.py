@@ -33,9 +33,11 @@ from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.daemon.adoption import adopt, recover, take_back
+from orchestrator.daemon.descriptors import budget, raise_limit
 from orchestrator.daemon.http_server import BACKLOG, HttpServer
 from orchestrator.daemon.timers import Job, Periodic
 from orchestrator.daemon.wiring import (
+    VERSION,
     Runtimes,
     ServerVersions,
     hub_access,
@@ -51,6 +53,8 @@ from orchestrator.orders import LoadOrder
 from orchestrator.ports import Clock, Memory, Runtime
 from orchestrator.registry.sqlite import SqliteRegistry
 from orchestrator.web.app import create_app
+from orchestrator.web.live.places import too_many_connections
+from orchestrator.web.wire.error_answers import raw_answer
 
 log = logging.getLogger("orchestrator")
 
@@ -99,14 +103,17 @@ def serve(path: Path, overrides: Overrides | None = None) -> None:
 
     config = load(lenient=True)  # one model whose file is gone does not keep the others down
     _set_up_logging()
+    inherited = raise_limit()
     if os.environ.get("ORCHESTRATOR_API_KEY"):  # noqa: TID251 - said, not used
         log.warning("ORCHESTRATOR_API_KEY is set, but this version checks no keys")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(config, load, predictions))
+        runner.run(run(config, load, predictions, inherited))
 
 
-async def run(config: Config, load: Callable[[], Config], predictions: Predictions) -> None:
-    async with running(config, load, predictions) as daemon:
+async def run(
+    config: Config, load: Callable[[], Config], predictions: Predictions, descriptors: int
+) -> None:
+    async with running(config, load, predictions, descriptors) as daemon:
         _handle_signals(daemon)
         gc.freeze()  # what the start made stays: a collection that visits it takes 50 ms
         gc.enable()
@@ -130,9 +137,14 @@ def _listener(server: ServerSettings) -> socket.socket:
 
 @asynccontextmanager
 async def running(
-    config: Config, load: Callable[[], Config], predictions: Predictions
+    config: Config,
+    load: Callable[[], Config],
+    predictions: Predictions,
+    descriptors: int | None = None,
 ) -> AsyncIterator[Daemon]:
     """The whole daemon, not serving yet; ended when the block ends.
+
+    `descriptors` is the limit of open files that servers are given; None: ours.
 
     A daemon that could not serve does nothing else: the state directory and the port come first.
     """
@@ -140,7 +152,8 @@ async def running(
         registry = await asyncio.to_thread(SqliteRegistry.open, config.state_dir)
         stack.push_async_callback(registry.close)
         listener = stack.enter_context(_listener(config.server))
-        together = _put_together(config, load, registry, listener, predictions)
+        runtimes = Runtimes(config, descriptors)
+        together = _put_together(config, load, registry, listener, predictions, runtimes)
         yield await stack.enter_async_context(together)
 
 
@@ -151,13 +164,13 @@ async def _put_together(
     registry: SqliteRegistry,
     listener: socket.socket,
     predictions: Predictions,
+    runtimes: Runtimes,
 ) -> AsyncIterator[Daemon]:
     clock = steady_clock()
     memory = await registry.recall()
     devices, fake = await make_devices(config, clock)
     http = ServerHttp()
     ledger = Ledger()
-    runtimes = Runtimes(config)
     versions = ServerVersions(config, runtimes)
     experience = _experience(versions, memory, ledger)
     catalogue = _catalogue(config, load, experience, predictions)
@@ -190,7 +203,7 @@ async def _put_together(
         _say_problems(conductor, registry)
         desk.say_news()
         await _take_over(conductor, memory, catalogue, versions)
-        daemon = Daemon(conductor, desk, HttpServer(create_app(desk)), listener)
+        daemon = Daemon(conductor, desk, _server(desk), listener)
         background = [
             *_begin_looking(conductor, catalogue, tasks),
             tasks.create_task(_end_when(broken, daemon), name="end on a defect"),
@@ -314,6 +327,15 @@ async def _preload(desk: Desk) -> None:
     for spec in desk.catalogue.values():
         if spec.preload and spec.failed is None:
             await desk.begin_load(LoadOrder(model=spec.name))
+
+
+def _server(desk: Desk) -> HttpServer:
+    room = budget()
+    return HttpServer(
+        create_app(desk, VERSION, waiting_max=room.waiting),
+        connections_max=room.connections,
+        refusal=raw_answer(too_many_connections(room.connections)),
+    )
 
 
 def _handle_signals(daemon: Daemon) -> None:

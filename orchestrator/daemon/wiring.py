@@ -277,8 +277,10 @@ def _server_version(entry: ServiceEntry) -> str:
 class Runtimes:
     """Makes a runtime when the first service needs it. Equal services share one."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, descriptors: int | None = None) -> None:
+        """`descriptors` is the limit of open files that servers are given; None: ours."""
         self._config = config
+        self._descriptors = descriptors
         self._process: ProcessRuntime | None = None
         self._external: ExternalRuntime | None = None
         self._docker: dict[ServiceEntry, DockerRuntime] = {}  # settings differ by service
@@ -313,7 +315,10 @@ class Runtimes:
                 if self._process is None:
                     environment = dict(os.environ)  # noqa: TID251 - the runtime takes what it may
                     self._process = ProcessRuntime(
-                        self._config.state_dir, identity_of(self._config.state_dir), environment
+                        self._config.state_dir,
+                        identity_of(self._config.state_dir),
+                        environment,
+                        descriptors=self._descriptors,
                     )
                 return self._process
             case RuntimeName.EXTERNAL:

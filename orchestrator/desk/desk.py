@@ -163,7 +163,7 @@ class Desk:
 
     async def unload(self, order: UnloadOrder) -> UnloadOutcome:
         """Return when it is gone, or the owner's lease is. Raise Denied if it is in use."""
-        spec = self._here_or_named(order.model)
+        spec = self.here_or_named(order.model)
         ticket = self._conductor.next_ticket()
         wanted = UnloadRequested(
             ticket=ticket,
@@ -330,10 +330,12 @@ class Desk:
 
     async def log_tail(self, model: str, lines: int) -> tuple[str, ...]:
         """Empty if it never ran."""
-        return await self._conductor.lives.log_tail(self._here_or_named(model).name, lines)
+        return await self._conductor.lives.log_tail(self.here_or_named(model).name, lines)
 
-    def _here_or_named(self, model: str) -> ModelSpec:
-        """A model that was taken out of the catalogue while it runs can still be told to go."""
+    def here_or_named(self, model: str) -> ModelSpec:
+        """By name or alias; by name also one that was taken out of the catalogue while it runs: it
+        can still be told to go, and asked for its log. Raise Denied.
+        """
         resident = self._conductor.scheduler.state.ledger.resident(ModelName(model))
         if resident is not None and not resident.spec.plain_room:
             return resident.spec

@@ -19,6 +19,7 @@ from orchestrator.web.ending import Ending
 from orchestrator.web.guard import Admission, Guard
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
+from orchestrator.web.live.places import Places
 from orchestrator.web.rest import admin, compat, docs, events, leases, models
 from orchestrator.web.rest.mistakes import error_of_config, error_of_validation
 from orchestrator.web.wire.error_answers import (
@@ -41,7 +42,10 @@ refuse unknown fields; numbers may be sent as strings.
 TAGS = ("models", "leases", "daemon", "events", "for other tools")  # in the order of the page
 
 
-def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
+WAITING_MAX = 10_000  # callers at once, where the limit of open files is no matter
+
+
+def create_app(desk: Desk, version: str = "0.1.0", *, waiting_max: int = WAITING_MAX) -> FastAPI:
     """The application. It holds no state of the daemon: every answer comes from the desk."""
     app = FastAPI(
         title="VRAM Orchestrator",
@@ -56,7 +60,9 @@ def create_app(desk: Desk, version: str = "0.1.0") -> FastAPI:
     board = Board(desk)
     app.state.desk = desk
     app.state.board = board
-    app.state.feed = Feed(desk, board)
+    places = Places(waiting_max)
+    app.state.places = places
+    app.state.feed = Feed(desk, board, places)
     own_name = socket.gethostname().lower()
     app.add_middleware(Guard, admission=lambda: _admission(desk.config.server, own_name))
     app.add_middleware(Ending)  # the outer one

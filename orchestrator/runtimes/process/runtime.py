@@ -87,13 +87,22 @@ class _Watch:
 class ProcessRuntime(Unshared):
     name = RUNTIME
 
-    def __init__(self, state_dir: Path, identity: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        identity: str,
+        environment: Mapping[str, str],
+        *,
+        descriptors: int | None = None,
+    ) -> None:
         """`identity` tells our processes from those of another daemon's state directory;
-        `environment` is where the few variables that servers inherit are taken from.
+        `environment` is where the few variables that servers inherit are taken from; `descriptors`
+        is their limit of open files, None: ours.
 
         Raise OSError where there is no /proc.
         """
         self._identity = identity
+        self._descriptors = descriptors
         self._inherited = {k: v for k, v in environment.items() if k in INHERITED}
         self._logs = ServerLogs(state_dir / "logs")
         self._boot = boot_id()
@@ -225,7 +234,9 @@ class ProcessRuntime(Unshared):
             raise StartFailed(unwritable_log(launch, error)) from error
         try:
             env = child_environment(launch, port, self._inherited, self._identity)
-            process, pid_handle = spawn(launch, port, log=log, env=env)
+            process, pid_handle = spawn(
+                launch, port, log=log, env=env, descriptors=self._descriptors
+            )
         finally:
             os.close(log)
         return self._ref(process, launch.instance, launch.model, port), pid_handle

@@ -5,6 +5,7 @@ file of ours open, so it runs on however this daemon ends.
 """
 
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -57,9 +58,17 @@ def child_environment(
 
 
 def spawn(
-    launch: Launch, port: int, *, log: int, env: Mapping[str, str]
+    launch: Launch,
+    port: int,
+    *,
+    log: int,
+    env: Mapping[str, str],
+    descriptors: int | None = None,
 ) -> tuple[Process, PidHandle]:
-    """Return once the program runs. Raise StartFailed, leaving nothing behind."""
+    """Return once the program runs. Raise StartFailed, leaving nothing behind.
+
+    `descriptors` is its limit of open files, in force within its first millisecond; None: ours.
+    """
     try:
         child = _Child(
             [a.replace(PORT_TOKEN, str(port)).replace(HOST_TOKEN, HOST) for a in launch.argv],
@@ -71,6 +80,8 @@ def spawn(
         )
     except (OSError, ValueError, IndexError) as error:
         raise StartFailed(not_started(launch, error)) from error
+    if descriptors is not None:
+        _limit(child.pid, descriptors)
     try:
         # It is not reaped yet, so the pid is its own even if it has ended already.
         process, pid_handle = read_process(child.pid), PidHandle.take_child(child.pid)
@@ -80,6 +91,12 @@ def spawn(
     if process is None or pid_handle is None:
         raise StartFailed(cannot_be_watched(launch, "somebody else has reaped it"))
     return process, pid_handle
+
+
+def _limit(pid: int, descriptors: int) -> None:
+    with suppress(OSError):  # it has ended, or is another user's by now: it keeps ours
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors, hard))
 
 
 def _abandon(pid: int) -> None:

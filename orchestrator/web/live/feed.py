@@ -24,6 +24,7 @@ from orchestrator.conductor.history import (
 from orchestrator.core.life.grants import shutting_down
 from orchestrator.desk.desk import Desk
 from orchestrator.web.live.cache import Board
+from orchestrator.web.live.places import Places
 from orchestrator.web.wire import happenings, shaping
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, encode
 from orchestrator.web.wire.models import ROUTER_STATUS
@@ -112,8 +113,9 @@ class Listener:
 class Feed:
     """Reads the history once, as long as there are listeners."""
 
-    def __init__(self, desk: Desk, board: Board) -> None:
+    def __init__(self, desk: Desk, board: Board, places: Places) -> None:
         self._desk = desk
+        self._places = places
         self._board = board
         self._listeners: dict[Dialect, set[Listener]] = {dialect: set() for dialect in Dialect}
         self._attention = ExitStack()
@@ -140,6 +142,10 @@ class Feed:
                     retry_after_s=LISTENERS_RETRY_S,
                 )
             )
+        with self._places.one():
+            yield from self._admitted(dialect, last_event_id)
+
+    def _admitted(self, dialect: Dialect, last_event_id: str | None) -> Iterator[Listener]:
         first = self._first_of_ours if dialect is Dialect.OURS else self._first_of_router
         listener = Listener(first)
         missed = self._missed(last_event_id) if dialect is Dialect.OURS else None

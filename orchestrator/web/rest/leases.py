@@ -16,6 +16,7 @@ from orchestrator.web.rest.responses import (
     done,
     kept,
     not_found,
+    place_of,
     unless_gone,
 )
 from orchestrator.web.wire import examples, shapes, shaping
@@ -43,7 +44,8 @@ async def lease_room(order: RoomOrder, request: Request, desk: DeskOf) -> Respon
 
     A caller that leaves before the answer gets nothing, and nothing stays leased.
     """
-    outcome = await unless_gone(request, desk.lease_room(order))
+    with place_of(request):
+        outcome = await unless_gone(request, desk.lease_room(order))
     location = {"Location": f"/vram/leases/{outcome.lease.id}"}
     given = kept(shaping.room_answer(outcome), outcome.durable, 201, location)
     return Giving(given, lambda: desk.room_unheard(outcome))

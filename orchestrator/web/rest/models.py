@@ -22,6 +22,7 @@ from orchestrator.web.rest.responses import (
     done,
     encoded,
     kept,
+    place_of,
     unless_gone,
 )
 from orchestrator.web.wire import examples, shapes, shaping
@@ -64,16 +65,18 @@ async def load(
     A model whose file is on a hub (`auto_download`) is brought first; `queue[]` of the status says
     how far it is, and no model leaves before it is here.
     """
-    pending = await desk.begin_load(order)
     asynchronous = "respond-async" in (prefer or "").lower()
     if asynchronous or order.wait_s == 0:
+        pending = await desk.begin_load(order)
         given = await _answered_at_once(desk, pending.id, asynchronous=asynchronous)
     else:
-        waiting = unless_gone(request, desk.load_outcome(pending.id, order.wait_s))
-        try:
-            given = _loaded(desk, await _or_refused(waiting, pending.id))
-        except TimeoutError:
-            given = respond(_deadline(desk, pending.id, order.wait_s), request.scope)
+        with place_of(request):
+            pending = await desk.begin_load(order)
+            waiting = unless_gone(request, desk.load_outcome(pending.id, order.wait_s))
+            try:
+                given = _loaded(desk, await _or_refused(waiting, pending.id))
+            except TimeoutError:
+                given = respond(_deadline(desk, pending.id, order.wait_s), request.scope)
     return Giving(given, lambda: desk.load_unheard(pending.id))
 
 
@@ -203,8 +206,8 @@ async def unpin(name: ModelPath, desk: DeskOf) -> Response:
 async def logs(
     name: ModelPath, desk: DeskOf, lines: Annotated[int, Query(ge=1, le=LOG_LINES_MAX)] = 100
 ) -> Response:
-    """Empty if it never ran."""
-    spec = named(name, desk.catalogue)
+    """Empty if it never ran. Also of a model that runs and has left the catalogue."""
+    spec = desk.here_or_named(name)
     return answer({"model": spec.name, "lines": list(await desk.log_tail(spec.name, lines))})
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
@@ -14,6 +15,7 @@ from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
 from orchestrator.web.connection import CALLER, HttpConnection
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
+from orchestrator.web.live.places import Places
 from orchestrator.web.wire import shapes
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip, encode
 
@@ -103,6 +105,12 @@ def not_found(what: str, name: str, remedy: str) -> Answered:
             code=WebCode.NOT_FOUND, detail=f"There is no {what} {clip(name)}.", remedy=remedy
         )
     )
+
+
+def place_of(request: Request) -> AbstractContextManager[None]:
+    """Held while a caller waits. Entering it raises Answered where too many do already."""
+    places: Places = request.app.state.places
+    return places.one()
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -40,6 +40,7 @@ class WebCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_READY = "not_ready"
     TOO_MANY_LISTENERS = "too_many_listeners"
+    TOO_MANY_CALLERS = "too_many_callers"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 
@@ -70,6 +71,7 @@ MEANINGS: Mapping[str, Meaning] = {
     _R.RUNTIME_UNAVAILABLE: Meaning(503, "Runtime does not answer"),
     _W.NOT_READY: Meaning(503, "Not ready"),
     _W.TOO_MANY_LISTENERS: Meaning(503, "Too many listeners"),
+    _W.TOO_MANY_CALLERS: Meaning(503, "Too many callers"),
     _W.UNAVAILABLE: Meaning(503, "Unavailable"),
     _R.LOAD_FAILED: Meaning(502, "Load failed"),
     _W.RATE_LIMITED: Meaning(429, "Too many requests"),
@@ -205,3 +207,15 @@ def respond(answer: ErrorAnswer, scope: Scope) -> Response:
     wants_problem = b"application/problem+json" in accept.lower()
     media_type = "application/problem+json" if wants_problem else "application/json"
     return Response(encode(body), answer.status, headers, media_type)
+
+
+def raw_answer(answer: ErrorAnswer) -> bytes:
+    """The whole HTTP response, for a connection that no request is read from."""
+    body = encode(error_body(answer, ""))
+    status, title = MEANINGS[answer.code]
+    head = (
+        f"HTTP/1.1 {status} {title}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nRetry-After: {_retry_after_s(answer)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + body

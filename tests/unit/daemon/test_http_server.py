@@ -22,9 +22,9 @@ async def app(scope, receive, send):
 
 
 @asynccontextmanager
-async def served():
+async def served(**limits):
     listener = socket.create_server(("127.0.0.1", 0))
-    server = HttpServer(Ending(app))
+    server = HttpServer(Ending(app), **limits)
     serving = asyncio.create_task(server.serve([listener]))
     while not server.started:
         await asyncio.sleep(0.001)
@@ -80,3 +80,30 @@ def test_who_takes_no_answer_is_cut():
         return loop.time() - began_s
 
     assert run(scene()) < 2 * (ANSWER_S + 2 * GOODBYE_S) * crowd()
+
+
+def test_one_connection_too_many_hears_so_and_the_next_is_served_when_one_leaves():
+    refusal = b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+    async def scene():
+        async with served(connections_max=2, refusal=refusal) as (server, (host, port)):
+            ask = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            streams = [await asyncio.open_connection(host, port) for _ in range(8)]
+            for reader, writer in streams[:2]:
+                writer.write(ask)
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            for reader, writer in streams[2:]:
+                writer.write(ask)
+                assert await reader.read() == refusal
+                writer.close()
+            assert len(server.server_state.connections) == 2
+            streams[0][1].close()
+            while len(server.server_state.connections) == 2:
+                await asyncio.sleep(0.001)
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(ask)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
+            streams[1][1].close()
+
+    run(scene())

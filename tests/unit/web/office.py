@@ -241,7 +241,7 @@ APP = create_app(cast("Desk", RECEPTION))
 def app_of(desk: Desk) -> FastAPI:
     RECEPTION.desk = APP.state.desk = desk
     APP.state.board = Board(desk)
-    APP.state.feed = Feed(desk, APP.state.board)
+    APP.state.feed = Feed(desk, APP.state.board, APP.state.places)
     return APP
 
 

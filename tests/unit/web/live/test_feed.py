@@ -16,6 +16,7 @@ from orchestrator.web.live.feed import (
     Dialect,
     Feed,
 )
+from orchestrator.web.live.places import Places
 from orchestrator.web.wire.error_answers import Answered
 from tests.unit.web.office import Office
 from tests.unit.web.samples import spec
@@ -38,7 +39,7 @@ async def caught_up():
 
 def run(office, script):
     async def play():
-        await script(Feed(office.desk, Board(office.desk)))
+        await script(Feed(office.desk, Board(office.desk), Places(LISTENERS_MAX)))
 
     office.run(play())
 

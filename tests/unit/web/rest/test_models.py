@@ -385,3 +385,17 @@ def test_what_was_given_up_is_told_with_the_load(tmp_path):
         told = load(office, model="huge").json()
         status = office.asked("GET", "/models/status").json()["loaded_models"]["huge"]
     assert told["given_up"] == status["given_up"] == [GIVEN_UP]
+
+
+def test_the_log_of_a_model_that_runs_and_left_the_catalogue_is_shown(office):
+    load(office)
+    instance = office.loaded()["a"].instance
+    office.world.running[instance].log.append("still here")
+    office.config = replace(
+        office.config,
+        catalogue={name: each for name, each in office.config.catalogue.items() if name != "a"},
+    )
+    office.run(office.desk.reload())
+    assert office.asked("GET", "/models/a").status_code == 404
+    answer = office.asked("GET", "/models/a/logs")
+    assert answer.json() == {"model": "a", "lines": ["still here"]}

@@ -1,0 +1,109 @@
+"""More callers than there are descriptors: who is too much hears so, and nothing else happens."""
+
+import json
+import resource
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from orchestrator.daemon.descriptors import budget_of
+from tests.pace import crowd
+from tests.scenarios.daemon import Daemon, config, model
+from tests.scenarios.daemon_of_few_files import FILES
+
+BIG = 20000
+CALLERS = 400
+ROOM = budget_of(FILES)
+CUT = (0, {})
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    started = Daemon(tmp_path, config({"a": model(BIG), "b": model(BIG)}))
+    started.executed, started.program = True, "tests.scenarios.daemon_of_few_files"
+    try:
+        started.start()
+        yield started
+    finally:
+        started.clean_up()
+
+
+def ask(daemon, text):
+    line = socket.create_connection(("127.0.0.1", daemon.port), timeout=20)
+    line.sendall(text)
+    return line
+
+
+def order(path, **body):
+    text = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text
+
+
+def answered(line):
+    """The answer that has come so far; None: it waits. `CUT` where the kernel's last descriptor went.
+
+    Hundreds that connect at one instant are all accepted before the first of them is answered.
+    """
+    line.setblocking(False)
+    try:
+        said = b"".join(iter(lambda: line.recv(65536), b""))
+    except BlockingIOError:
+        return None
+    except ConnectionResetError:
+        return CUT
+    if not said:
+        return CUT
+    head, _, body = said.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def test_one_caller_too_many_is_refused_and_nothing_else_happens(daemon):
+    daemon.load("a", owner="me")
+    before = {server.pid for server in daemon.servers()}
+    with ExitStack() as stack:
+        wish = order("/models/load", model="b", wait=120)
+        waiting = [stack.enter_context(ask(daemon, wish)) for _ in range(CALLERS)]
+        daemon.until(lambda s: s["queue"][0]["callers"] == ROOM.waiting, "as many wait as may")
+        listens = b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+        waiting.append(stack.enter_context(ask(daemon, listens)))
+        silent = [stack.enter_context(ask(daemon, b"")) for _ in range(ROOM.connections)]
+        time.sleep(1)
+        for line in silent:
+            line.close()
+        began_s = time.monotonic()
+        daemon.until(lambda s: daemon.http.get("/health").status_code == 200, "it answers")
+        assert time.monotonic() - began_s < 2 * crowd()
+        refused = []
+
+        def all_are_told(_):
+            for line in waiting[:]:
+                if (answer := answered(line)) is not None:
+                    refused.append(answer)
+                    waiting.remove(line)
+            return len(waiting) == ROOM.waiting
+
+        daemon.until(all_are_told, "who does not wait is refused")
+        told = [answer for answer in refused if answer is not CUT]
+        assert len(told) > CALLERS / 4
+        assert {(status, said["code"]) for status, said in told} == {(503, "too_many_callers")}
+        assert all(said["remedy"] and said["retry_after_seconds"] for _, said in told)
+        assert {server.pid for server in daemon.servers()} == before
+        daemon.unload("a", force=True)  # it is what they wait for
+        daemon.until_loaded(b="loaded")
+    assert daemon.load("b")["already_loaded"]
+    assert daemon.process.poll() is None
+    assert "Traceback" not in daemon.log()
+
+
+def test_the_limit_is_raised_for_the_daemon_and_not_for_its_servers(daemon):
+    daemon.load("a")
+    (server,) = daemon.servers("a")
+    assert soft(daemon.process.pid) == FILES
+    assert soft(server.pid) == FILES // 2
+
+
+def soft(pid):
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
