@@ -16,7 +16,8 @@ from orchestrator.core.values.residents import Endpoint, InstanceId
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import FakeBehaviour, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, GiB
-from orchestrator.ports import Clock, Drivers, Handle, Registry, Running
+from orchestrator.ports import Clock, Drivers, Handle, Running
+from orchestrator.records import Registry
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import HANDLE_VERSION, SCHEME, FakeWorld
 from orchestrator.runtimes.fake.script import Fate

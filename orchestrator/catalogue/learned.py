@@ -24,7 +24,7 @@ from orchestrator.core.values.messages import Learn
 from orchestrator.core.values.residents import InstanceId, Placement, Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, to_mb
-from orchestrator.ports import LearnedRecord
+from orchestrator.records import LearnedRecord
 
 GROWN_BYTES_MIN = 64 << 20  # a peak that is higher by less than this teaches nothing new
 LEARNED = frozenset({Provenance.MEASURED, Provenance.RAISED})

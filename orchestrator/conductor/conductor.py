@@ -52,15 +52,8 @@ from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.errors import Defect, Denied
-from orchestrator.ports import (
-    Clock,
-    Devices,
-    Drivers,
-    Memory,
-    Operation,
-    Registry,
-    Running,
-)
+from orchestrator.ports import Clock, Devices, Drivers, Running
+from orchestrator.records import Memory, Operation, Registry
 
 log = logging.getLogger("orchestrator")
 

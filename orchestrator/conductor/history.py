@@ -16,7 +16,7 @@ from typing import NamedTuple
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.vram import DeviceId, MiB
-from orchestrator.ports import DecisionRecord
+from orchestrator.records import DecisionRecord
 
 DECISIONS_MAX = 500  # a busy day's worth for a page; the registry keeps the rest
 SPANS_MAX = 500  # ended ones: about an hour of a chart on a machine that swaps all the time

@@ -19,7 +19,8 @@ from orchestrator.core.values.leases import LeaseId
 from orchestrator.core.values.messages import DropLease, ForgetPin, KeepLease, SavePin
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
-from orchestrator.ports import Clock, DecisionRecord, Pin, Registry, ResidentRecord
+from orchestrator.ports import Clock
+from orchestrator.records import DecisionRecord, Pin, Registry, ResidentRecord
 
 log = logging.getLogger("orchestrator")
 

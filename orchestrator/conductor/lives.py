@@ -29,7 +29,8 @@ from orchestrator.core.values.messages import (
 from orchestrator.core.values.residents import SERVING, InstanceId, Resident, ResidentState
 from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.errors import NotStopped
-from orchestrator.ports import Clock, Drivers, ResidentRecord, Running
+from orchestrator.ports import Clock, Drivers, Running
+from orchestrator.records import ResidentRecord
 
 log = logging.getLogger("orchestrator")
 

@@ -21,7 +21,8 @@ from orchestrator.core.values.residents import (
 )
 from orchestrator.core.values.specs import ModelSpec, ModelSpecs, ServiceName
 from orchestrator.errors import Failed
-from orchestrator.ports import Drivers, Engine, Found, Memory, ResidentRecord, Running, Runtime
+from orchestrator.ports import Drivers, Engine, Found, Running, Runtime
+from orchestrator.records import Memory, ResidentRecord
 
 log = logging.getLogger("orchestrator")
 

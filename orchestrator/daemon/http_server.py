@@ -31,12 +31,12 @@ def bounded(connections_max: int, refusal: bytes) -> type[HttpConnection]:
     """
     lingering_max = max(1, connections_max // LINGERING_PART)
     lingering = 0
-    served = connection_class()
+    served = connection_class()  # made anew for every server
 
-    class Bounded(served):  # type: ignore[misc,valid-type] - made anew for every server
+    class Bounded(served):  # type: ignore[misc, valid-type]
         too_many = lingers = False
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: asyncio.Transport) -> None:
             nonlocal lingering
             super().connection_made(transport)
             if len(self.connections) <= connections_max:

@@ -50,7 +50,8 @@ from orchestrator.engines.http import ServerHttp
 from orchestrator.errors import ConfigInvalid
 from orchestrator.hub import cached
 from orchestrator.orders import LoadOrder
-from orchestrator.ports import Clock, Memory, Runtime
+from orchestrator.ports import Clock, Runtime
+from orchestrator.records import Memory
 from orchestrator.registry.sqlite import SqliteRegistry
 from orchestrator.web.app import create_app
 from orchestrator.web.live.places import too_many_connections
@@ -204,10 +205,8 @@ async def _put_together(
         desk.say_news()
         await _take_over(conductor, memory, catalogue, versions)
         daemon = Daemon(conductor, desk, _server(desk), listener)
-        background = [
-            *_begin_looking(conductor, catalogue, tasks),
-            tasks.create_task(_end_when(broken, daemon), name="end on a defect"),
-        ]
+        ending = tasks.create_task(_end_when(broken, daemon), name="end on a defect")
+        background = [ending, *_begin_looking(conductor, catalogue, tasks)]
         periodic = Periodic(*_jobs(catalogue, conductor, registry, runtimes))
         periodic.start()
         await _preload(desk)

@@ -48,7 +48,8 @@ from orchestrator.orders import (
     UnloadOrder,
     UnloadOutcome,
 )
-from orchestrator.ports import ChangeableDevices, Clock, DecisionRecord, Operation, Page
+from orchestrator.ports import ChangeableDevices, Clock
+from orchestrator.records import DecisionRecord, Operation, Page
 
 OWNER_SHOWN_MAX = 32
 

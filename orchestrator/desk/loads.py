@@ -16,7 +16,7 @@ from orchestrator.core.values.specs import ModelSpec
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.errors import Denied
 from orchestrator.orders import LoadOrder, LoadOutcome
-from orchestrator.ports import Operation, OperationState
+from orchestrator.records import Operation, OperationState
 
 OPERATIONS_MAX = 1000  # ended ones kept in memory; the registry keeps the rest
 

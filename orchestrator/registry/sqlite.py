@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from orchestrator.errors import RegistryFailed
-from orchestrator.ports import DecisionRecord, Page
+from orchestrator.records import DecisionRecord, Page
 from orchestrator.registry import statements
 from orchestrator.registry.commits import WRITE_PATIENCE_S, Act, Commits, Write
 from orchestrator.registry.database import explain, open_database

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, SQLModel, col, delete, func, or_, select, tuple_, update
 from sqlmodel.sql.expression import SelectOfScalar
 
-from orchestrator.ports import DecisionRecord, OperationState, Page
+from orchestrator.records import DecisionRecord, OperationState, Page
 from orchestrator.registry.encoding import Unreadable, instant
 from orchestrator.registry.tables import DECISIONS, DecisionRow, LearnedRow, OperationRow, Table
 

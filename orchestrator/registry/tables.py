@@ -20,7 +20,7 @@ from sqlmodel import Field, SQLModel
 from orchestrator.core.values.leases import Lease, LeaseId
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
-from orchestrator.ports import (
+from orchestrator.records import (
     DecisionRecord,
     LearnedRecord,
     Memory,

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.core.values.decisions import DecisionKind
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.errors import RegistryFailed
-from orchestrator.ports import OperationState, Registry
+from orchestrator.records import OperationState, Registry
 from orchestrator.registry.sqlite import SqliteRegistry
 from orchestrator.registry.statements import (
     FINISHED_OPERATIONS_KEPT_MAX,

@@ -18,7 +18,8 @@ from orchestrator.core.values.messages import Effect, Event, Grant, Load, Reques
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.daemon.adoption import recover, take_back
-from orchestrator.ports import Drivers, Memory, Runtime
+from orchestrator.ports import Drivers, Runtime
+from orchestrator.records import Memory
 from orchestrator.registry.tables import Table
 from tests.simulation.catalogue import Catalogue
 from tests.simulation.faults import Fault

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from orchestrator.errors import RegistryFailed
-from orchestrator.ports import DecisionRecord, LearnedRecord, Operation, Page
+from orchestrator.records import DecisionRecord, LearnedRecord, Operation, Page
 from orchestrator.registry.statements import (
     FINISHED_OPERATIONS_KEPT_MAX,
     LEARNED_KEPT_MAX,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from orchestrator.core.values.vram import DeviceId, MiB
 from orchestrator.desk.desk import Desk
 from orchestrator.orders import FakeDeviceOrder
-from orchestrator.ports import OperationState
+from orchestrator.records import OperationState
 from orchestrator.web.rest.docs import EVERY_WRITE, answers
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import DeskOf, IdPath, answer, encoded, kept, not_found

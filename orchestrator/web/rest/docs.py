@@ -12,7 +12,7 @@ from typing_extensions import is_typeddict
 
 from orchestrator.config.bodies import ONLY_IN_FILE
 from orchestrator.config.sections import ModelEntry
-from orchestrator.web.wire import shapes
+from orchestrator.web.wire import error_shapes
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip, encode
 from orchestrator.web.wire.examples import ERRORS
 
@@ -48,7 +48,7 @@ def error_responses(*errors: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": ERRORS[status][0],
-            "content": {"application/json": _content(shapes.ErrorBody, ERRORS[status][1])},
+            "content": {"application/json": _content(error_shapes.ErrorBody, ERRORS[status][1])},
         }
         for status in sorted({*errors, *EVERY_ROUTE})
     }

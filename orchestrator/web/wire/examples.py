@@ -27,7 +27,7 @@ from orchestrator.core.values.tickets import Ticket, UnloadStatus
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, MiB, Reading
 from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
-from orchestrator.ports import DecisionRecord, Operation, OperationState
+from orchestrator.records import DecisionRecord, Operation, OperationState
 from orchestrator.web.wire import happenings, instants, models, shapes, shaping
 from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_body, error_of
 

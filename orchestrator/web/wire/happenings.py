@@ -3,7 +3,7 @@
 from orchestrator.conductor.history import Span
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.vram import to_mb
-from orchestrator.ports import DecisionRecord
+from orchestrator.records import DecisionRecord
 from orchestrator.web.wire import shapes
 from orchestrator.web.wire.error_answers import error_body, error_of
 from orchestrator.web.wire.instants import instant, instant_or_none, moment

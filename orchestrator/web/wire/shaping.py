@@ -14,7 +14,7 @@ from orchestrator.core.values.snapshot import DeviceAccount, Snapshot, Waiting
 from orchestrator.core.values.specs import ModelName, ModelSpec, Serving
 from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, to_mb
 from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
-from orchestrator.ports import Operation
+from orchestrator.records import Operation
 from orchestrator.web.wire import shapes
 from orchestrator.web.wire.error_answers import error_of
 from orchestrator.web.wire.instants import instant, instant_or_none, moment

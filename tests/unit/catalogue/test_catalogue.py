@@ -22,7 +22,7 @@ from orchestrator.core.values.vram import MiB
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.gguf.headers import Headers
 from orchestrator.orders import LoadOrder
-from orchestrator.ports import LearnedRecord
+from orchestrator.records import LearnedRecord
 
 FILE = """
 devices: {source: fake, fake: [{name: A, total_mb: 8192}]}

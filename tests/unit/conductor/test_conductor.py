@@ -24,7 +24,7 @@ from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import FakeBehaviour, FakeFailure, ModelName
 from orchestrator.core.values.vram import DeviceId
 from orchestrator.errors import Denied
-from orchestrator.ports import Memory, Page
+from orchestrator.records import Memory, Page
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import FakeRuntime
 from orchestrator.runtimes.fake.script import Fate, Mishap

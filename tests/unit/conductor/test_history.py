@@ -23,7 +23,7 @@ from orchestrator.core.values.residents import Placement, Resident, ResidentStat
 from orchestrator.core.values.snapshot import DeviceAccount, Snapshot
 from orchestrator.core.values.specs import PLAIN_ROOM, ModelSpec
 from orchestrator.core.values.vram import Device, DeviceKind, DeviceState, MiB, Reading
-from orchestrator.ports import DecisionRecord
+from orchestrator.records import DecisionRecord
 from tests.unit.web.samples import NOW_S, spec
 
 

@@ -6,7 +6,7 @@ from orchestrator.conductor.history import History
 from orchestrator.conductor.journal import Journal
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.residents import ResidentState
-from orchestrator.ports import Page, ResidentRecord
+from orchestrator.records import Page, ResidentRecord
 from tests.asynchronous import run
 from tests.factories import resident
 from tests.standins.memory import MemoryRegistry

@@ -12,7 +12,7 @@ from orchestrator.core.values.specs import FakeBehaviour, FakeFailure
 from orchestrator.desk.loads import OPERATIONS_MAX, Operations
 from orchestrator.errors import Denied
 from orchestrator.orders import LoadOrder
-from orchestrator.ports import OperationState
+from orchestrator.records import OperationState
 from tests import machine
 from tests.simulation.virtual_time import run
 from tests.standins.memory import MemoryRegistry

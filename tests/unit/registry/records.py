@@ -16,16 +16,15 @@ from orchestrator.core.values.residents import (
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId, GiB
-from orchestrator.ports import (
+from orchestrator.ports import Handle, Running
+from orchestrator.records import (
     DecisionRecord,
-    Handle,
     LearnedRecord,
     Operation,
     OperationState,
     Page,
     Pin,
     ResidentRecord,
-    Running,
 )
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.errors import RegistryFailed
-from orchestrator.ports import OperationState
+from orchestrator.records import OperationState
 from orchestrator.registry.migrations import MIGRATIONS, Migration
 from orchestrator.registry.runs import MARK_NAME
 from orchestrator.registry.sqlite import DATABASE_NAME, SqliteRegistry

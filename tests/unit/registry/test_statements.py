@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import Session
 
-from orchestrator.ports import Page
+from orchestrator.records import Page
 from orchestrator.registry import statements
 from orchestrator.registry.database import open_database
 from orchestrator.registry.migrations import MIGRATIONS

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.leases import Lease
 from orchestrator.core.values.residents import ResidentState
-from orchestrator.ports import DecisionRecord, LearnedRecord, ResidentRecord
+from orchestrator.records import DecisionRecord, LearnedRecord, ResidentRecord
 from orchestrator.registry.encoding import Unreadable
 from orchestrator.registry.tables import (
     DECISIONS,

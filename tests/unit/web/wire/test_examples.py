@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter
 
-from orchestrator.web.wire import examples, shapes
+from orchestrator.web.wire import error_shapes, examples, shapes
 
 SHOWN = [
     (shapes.Status, examples.STATUS),
@@ -21,7 +21,7 @@ SHOWN = [
     (shapes.DeviceList, examples.DEVICES),
     (shapes.Pinned, examples.PINNED),
     (shapes.Logs, examples.LOGS),
-    *((shapes.ErrorBody, body) for _, body in examples.ERRORS.values()),
+    *((error_shapes.ErrorBody, body) for _, body in examples.ERRORS.values()),
 ]
 
 

@@ -6,7 +6,7 @@ from orchestrator.conductor.history import Holder, Span
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import DeviceId, MiB
-from orchestrator.ports import DecisionRecord
+from orchestrator.records import DecisionRecord
 from orchestrator.web.wire import happenings
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

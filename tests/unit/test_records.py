@@ -1,4 +1,4 @@
-from orchestrator.ports import Page
+from orchestrator.records import Page
 from tests.unit.registry.records import decision
 
 HISTORY = [decision(id_, "a" if id_ % 2 else "b") for id_ in (3, 1, 2, 5, 4)]
