@@ -146,6 +146,15 @@ def test_drained_for_other_settings_comes_back():
     assert [each.ticket for each in again if isinstance(each, Grant)] == [3]
 
 
+@pytest.mark.parametrize(("at_s", "then"), [(9.9, S.READY), (10.0, S.UNLOADING)])
+def test_newcomer_keeps_its_settings_as_long_as_its_place(at_s, then):
+    there = replace(resident("a", gib=8, settled_until_s=10.0), spec=A)
+    play = scheduler(gpu(gib=24), there)
+    play.handle(request(1, longer(A)), now_s=1.0)
+    play.handle(Ticked(), now_s=at_s)
+    assert state_of(play, "a") is then
+
+
 @pytest.mark.parametrize(("at_s", "then"), [(120.9, S.DRAINING), (121.0, S.READY)])
 def test_drain_for_a_newcomer_is_given_up_at_its_bound(at_s, then):
     new = spec("new", gib=20, priority=9)
