@@ -31,9 +31,8 @@ def bounded(connections_max: int, refusal: bytes) -> type[HttpConnection]:
     """
     lingering_max = max(1, connections_max // LINGERING_PART)
     lingering = 0
-    served = connection_class()
 
-    class Bounded(served):  # type: ignore[misc,valid-type] - made anew for every server
+    class Bounded(HttpConnection):
         too_many = lingers = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -61,7 +60,7 @@ def bounded(connections_max: int, refusal: bytes) -> type[HttpConnection]:
                 lingering -= 1
             super().connection_lost(exc)
 
-    return Bounded
+    return connection_class(Bounded)
 
 
 class HttpServer(uvicorn.Server):

@@ -197,17 +197,14 @@ async def _put_together(
             fake_devices=fake,
         )
         desk.apply_rules()
-        broken = asyncio.Event()
-        conductor.end_on_defect(broken.set)
+        conductor.end_on_defect((broken := asyncio.Event()).set)
         conductor.start_from(memory)
         _say_problems(conductor, registry)
         desk.say_news()
         await _take_over(conductor, memory, catalogue, versions)
         daemon = Daemon(conductor, desk, _server(desk), listener)
-        background = [
-            *_begin_looking(conductor, catalogue, tasks),
-            tasks.create_task(_end_when(broken, daemon), name="end on a defect"),
-        ]
+        background = _begin_looking(conductor, catalogue, tasks)
+        background.append(tasks.create_task(_end_when(broken, daemon), name="end on a defect"))
         periodic = Periodic(*_jobs(catalogue, conductor, registry, runtimes))
         periodic.start()
         await _preload(desk)
