@@ -117,36 +117,27 @@ class Runtime(Protocol):
         """
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
-        """Return when the server is verified gone. Raise NotStopped or Unreachable if it is not.
-
-        Stopping what is already gone is not an error.
+        """Return when the server is verified gone; stopping what is gone already is not an error.
+        Raise NotStopped or Unreachable if it is not.
         """
 
     async def wait(self, handle: Handle) -> Exit:
-        """Return as soon as the server has ended, however. May be awaited by several tasks.
-
-        Raise Unreachable if its end cannot be watched now: it may well run on.
+        """Return as soon as the server has ended, however. May be awaited by several tasks. Raise
+        Unreachable if its end cannot be watched now: it may well run on.
         """
 
     async def alive(self, handle: Handle) -> bool:
         """Whether the server of `handle` runs now. Raise Unreachable if that is not known."""
 
     async def discover(self) -> Sequence[Found]:
-        """Everything that runs and is ours, whether or not the registry has it.
-
-        Raise Unreachable if it is not known.
-        """
+        """All that runs and is ours, in the registry or not. Raise Unreachable if not known."""
 
     async def stirred(self) -> None:
-        """Return when a server of ours may have been started again from outside, if ever.
-
-        Never raises.
-        """
+        """Return when a server of ours may have been started again from outside. Never raises."""
 
     async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
         """Servers of ours beside `known`, which had ended and were started again from outside.
-
-        Empty, and not looked for, where an end is for good. Raise Unreachable if it is not known.
+        Empty where an end is for good. Raise Unreachable if it is not known.
         """
 
     async def already(self, launch: Launch) -> Running | None:
@@ -159,9 +150,8 @@ class Runtime(Protocol):
         """Since when it owes us an answer; None if it answers. Known without asking."""
 
     async def pids(self, handle: Handle) -> frozenset[int]:
-        """The process ids as the driver counts them, children included; empty if not visible.
-
-        Raise Unreachable if they are not known now.
+        """The process ids as the driver counts them, children included; empty if not visible. Raise
+        Unreachable if they are not known now.
         """
 
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
@@ -192,9 +182,8 @@ class Launcher(Protocol):
         """What to run. Pure: same spec and placement, same launch; never raises."""
 
     async def check(self, spec: ModelSpec) -> Failure | None:
-        """What is wrong with the spec's files or binary, found before any model is evicted.
-
-        Never raises: what cannot be looked at is what is wrong.
+        """What is wrong with the spec's files or binary, found before any model is evicted. Never
+        raises: what cannot be looked at is what is wrong.
         """
 
 
@@ -214,10 +203,7 @@ class Talker(Protocol):
         """
 
     async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
-        """Ask a server that we do not own to give the model's memory back. Others: nothing.
-
-        Raise Unreachable if it does not.
-        """
+        """Have a server that is not ours give its memory back. Raise Unreachable if it keeps it."""
 
 
 class Engine(Launcher, Talker, Protocol):

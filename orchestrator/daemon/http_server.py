@@ -31,12 +31,11 @@ def bounded(connections_max: int, refusal: bytes) -> type[HttpConnection]:
     """
     lingering_max = max(1, connections_max // LINGERING_PART)
     lingering = 0
-    served = connection_class()  # made anew for every server
 
-    class Bounded(served):  # type: ignore[misc, valid-type]
+    class Bounded(HttpConnection):
         too_many = lingers = False
 
-        def connection_made(self, transport: asyncio.Transport) -> None:
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             nonlocal lingering
             super().connection_made(transport)
             if len(self.connections) <= connections_max:
@@ -61,7 +60,7 @@ def bounded(connections_max: int, refusal: bytes) -> type[HttpConnection]:
                 lingering -= 1
             super().connection_lost(exc)
 
-    return Bounded
+    return connection_class(Bounded)
 
 
 class HttpServer(uvicorn.Server):

@@ -342,9 +342,9 @@ class HttpConnection(HttpToolsProtocol):
             peer.detach()
 
 
-def connection_class() -> type[HttpConnection]:
+def connection_class(base: type[HttpConnection] = HttpConnection) -> type[HttpConnection]:
     """What a server makes for each connection; what it turns away is counted together."""
-    return type("HttpConnection", (HttpConnection,), {"turned_away": TurnedAway()})
+    return type("HttpConnection", (base,), {"turned_away": TurnedAway()})
 
 
 def _not_http() -> ErrorAnswer:
