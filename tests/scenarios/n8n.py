@@ -348,22 +348,23 @@ def scene(directory: Path, settings: dict[str, Any], n8n: N8n) -> Iterator[Scene
 
 @dataclass
 class ComfyUi:
-    """The part of ComfyUI's API that the workflow uses; a graph takes some seconds."""
+    """The part of ComfyUI's API that the workflow uses; a graph is done at some look at it."""
 
-    seconds: float
+    looks: int
     address: str = field(default_factory=loopback_address)
-    queued_at: dict[str, float] = field(default_factory=dict)
+    looked_at: dict[str, int] = field(default_factory=dict)  # how often, each graph
     freed: bool = False
 
     def answer(self, method: str, path: str, body: Any) -> Any:
         match method, path.split("/")[1:]:
             case "POST", ["prompt"]:
                 assert body["prompt"]
-                prompt_id = f"prompt-{len(self.queued_at)}"
-                self.queued_at[prompt_id] = time.monotonic()
+                prompt_id = f"prompt-{len(self.looked_at)}"
+                self.looked_at[prompt_id] = 0
                 return {"prompt_id": prompt_id, "number": 1, "node_errors": {}}
             case "GET", ["history", prompt_id]:
-                if time.monotonic() - self.queued_at[prompt_id] < self.seconds:
+                self.looked_at[prompt_id] += 1
+                if self.looked_at[prompt_id] < self.looks:
                     return {}
                 images = [{"filename": "n8n_00001_.png", "subfolder": "", "type": "output"}]
                 status = {"status_str": "success", "completed": True, "messages": []}
@@ -376,8 +377,8 @@ class ComfyUi:
 
 
 @contextmanager
-def comfyui(seconds: float) -> Iterator[ComfyUi]:
-    stand_in = ComfyUi(seconds)
+def comfyui(looks: int) -> Iterator[ComfyUi]:
+    stand_in = ComfyUi(looks)
 
     class Asked(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

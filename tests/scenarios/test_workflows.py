@@ -197,7 +197,7 @@ def test_n8n_lets_a_real_model_call_a_tool(scenes, tmp_path):
 def test_n8n_makes_room_for_comfyui_and_hands_it_back(scenes):
     here = scenes()
     here.daemon.load("ovi")
-    with comfyui(seconds=3) as comfy:
+    with comfyui(looks=3) as comfy:
         here.n8n.hosts["comfyui"] = comfy.address
         run = here.execute("vram-comfyui-room")
     assert run.succeeded, run.text
