@@ -27,6 +27,8 @@ def _residents(state: State) -> Iterator[str]:
         who, causes = resident.instance, resident.leaving
         if resident.state is ResidentState.DRAINING and not causes:
             yield f"{who} drains, and no cause is left for which it should"
+        if resident.look is not None and resident.state is not ResidentState.DRAINING:
+            yield f"{who} is {resident.state}, and asked whether it is idle"
         if resident.state in (ResidentState.READY, ResidentState.LOADING) and causes:
             yield f"{who} is {resident.state}, and yet to leave: {causes}"
         newcomers = [cause.model for cause in causes if isinstance(cause, ForNewcomer)]

@@ -7,7 +7,13 @@ from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.state import Repayment, Reservation
 from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.ledger import Ledger
-from orchestrator.core.values.residents import ForNewcomer, ForUnload, InstanceId, ResidentState
+from orchestrator.core.values.residents import (
+    ForNewcomer,
+    ForUnload,
+    InstanceId,
+    Look,
+    ResidentState,
+)
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName
 from tests.factories import gpu, lease, resident, unload
@@ -33,6 +39,7 @@ def test_a_sound_state_has_nothing_said_against_it():
     [
         (replace(OLD, state=ResidentState.DRAINING), "no cause is left"),
         (replace(OLD, leaving=(A_UNLOAD,)), "yet to leave"),
+        (replace(OLD, look=Look(1, 9.0)), "asked whether it is idle"),
         (replace(OLD, state=ResidentState.DRAINING, leaving=(A_UNLOAD,)), "is idle and still"),
         (
             replace(OLD, state=ResidentState.DRAINING, leaving=(ForNewcomer(ModelName("x"), 9),)),
