@@ -34,7 +34,13 @@ from orchestrator.core.values.messages import (
     UnloadRequested,
     Withdrawn,
 )
-from orchestrator.core.values.residents import ForNewcomer, InstanceId, Resident, ResidentState
+from orchestrator.core.values.residents import (
+    LEAVING,
+    ForNewcomer,
+    InstanceId,
+    Resident,
+    ResidentState,
+)
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.tickets import Ticket, UnloadStatus
 
@@ -122,6 +128,16 @@ def _may_end(moment: Moment, lease: Lease) -> bool:
     return ended or lease.instance in moment.watch.forced
 
 
+def _lease_outlives(moment: Moment) -> Iterator[str]:
+    """A lease that was written down is found again with the model that it holds."""
+    event = moment.event
+    if isinstance(event, Recovered):
+        serving = {r.instance for r in event.residents if r.state not in LEAVING}
+        for lease in event.leases:
+            if lease.instance in serving and lease.id not in moment.state.leases:
+                yield f"{lease.id} outlived the daemon, and is forgotten"
+
+
 def _evictions(moment: Moment) -> Iterator[str]:
     """Only the idle go, and the pinned by their own unload; by force goes what is told to."""
     for effect in moment.effects:
@@ -202,6 +218,7 @@ CHECKS: tuple[Callable[[Moment], Iterator[str]], ...] = (
     _consistent,
     _tickets,
     _lease_ends,
+    _lease_outlives,
     _evictions,
     _grants,
     _unloaded_is_gone,

@@ -17,6 +17,7 @@ from tests.simulation.regressions import kept, read, save, shrink
 
 SEEDS = 300
 SEEDS_QUICK = 30  # of them in `make check`; `make test` lives through the others as well
+SEEING_MOST = (9, 2, 13, 22)  # of the quick ones: together they see all, or nearly
 
 
 def test_days_on_which_something_was_found():
@@ -38,7 +39,8 @@ def test_busy_day(seed: int) -> None:
 def test_the_days_of_make_check_see_all_that_can_happen():
     """All events, effects, refusals, kinds of decisions and transitions, but for named ones."""
     coverage = Coverage()
-    for seed in range(SEEDS_QUICK):
+    others = (seed for seed in range(SEEDS_QUICK) if seed not in SEEING_MOST)
+    for seed in (*SEEING_MOST, *others):
         coverage.add(live(DayPlan.of(seed)))
         if not coverage.missing:
             break

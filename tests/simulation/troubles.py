@@ -100,7 +100,7 @@ async def _runtime_silent(day: "Day", rng: random.Random) -> None:
 
 async def _hangs(day: "Day", rng: random.Random) -> None:
     while True:
-        await asyncio.sleep(rng.uniform(5, 60))
+        await asyncio.sleep(rng.uniform(2, 30))
         if running := sorted(day.world.running):
             until_s = day.world.now_s() + rng.choice([2.0, 40.0])
             day.world.hung_until_s[rng.choice(running)] = until_s
@@ -108,7 +108,7 @@ async def _hangs(day: "Day", rng: random.Random) -> None:
 
 async def _killed(day: "Day", rng: random.Random) -> None:
     while True:
-        await asyncio.sleep(rng.uniform(5, 80))
+        await asyncio.sleep(rng.uniform(3, 40))
         up = sorted(i for i, server in day.world.running.items() if server.up_s is not None)
         if up:
             day.world.kill(rng.choice(up))

@@ -51,6 +51,7 @@ from orchestrator.core.values.vram import DeviceId, GiB
 from tests.factories import (
     ENDPOINT,
     gpu,
+    lease,
     request,
     resident,
     sampled,
@@ -1072,6 +1073,15 @@ def test_what_outlived_us_is_taken_over_and_served():
     play = Play()
     play.tell(Recovered([resident("a", gib=16)], []))
     assert granted(play.tell(request(1, A))) == [1]
+
+
+def test_a_lease_outlives_us_with_its_model_and_not_without():
+    play = Play()
+    there, gone = resident("a", gib=16), resident("b", gib=4)
+    leases = [replace(lease(each), kind=LeaseKind.OWNER) for each in (there, gone)]
+    play.tell(Recovered([there], leases))
+    assert list(play.scheduler.state.leases) == [leases[0].id]
+    assert play.resident("a").lease_count == 1
 
 
 def test_who_was_on_the_way_out_goes_on_its_way_out():

@@ -59,6 +59,17 @@ def test_on_its_way(there, reservation, words):
     assert waits_for(there, reservation=reservation) == words
 
 
+def test_who_waits_for_files_hears_how_far_they_are():
+    state = scheduler(gpu(gib=24), resident("old", gib=20, leases=1)).state
+    state.queue.add(Wish(request(1, spec("new", gib=20)), arrived_s=0, ends_by_s=99))
+    line = state.queue.line(ModelName("new"))
+    line.check_began = True
+    (before,) = survey(state, 5.0).queue
+    line.bringing = "30 %"
+    (meanwhile,) = survey(state, 6.0).queue
+    assert (before.waits_for, meanwhile.waits_for) == ("its files to be looked at", "30 %")
+
+
 def test_the_end_of_a_long_queue_is_not_explained_one_by_one():
     state = scheduler(gpu(gib=24), resident("old", gib=20, leases=1)).state
     for number in range(LINES_EXPLAINED_MAX + 2):

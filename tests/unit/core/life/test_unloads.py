@@ -1,6 +1,19 @@
 """Unloads that meet something else; the rest is played in test_scheduler.py."""
 
-from orchestrator.core.values.messages import Checked, Evict, Finish, Grant, Stopped
+import pytest
+
+from orchestrator.core.values.failures import Failure, FailureReason
+from orchestrator.core.values.leases import LeaseKind
+from orchestrator.core.values.messages import (
+    Checked,
+    Deny,
+    Died,
+    Evict,
+    Finish,
+    Grant,
+    Stopped,
+    Ticked,
+)
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.tickets import UnloadStatus
@@ -64,3 +77,20 @@ def test_an_unload_at_its_deadline_is_refused_and_the_model_serves_again():
     assert play.state.ledger.resident(ModelName("old")).state is ResidentState.READY
     served = play.handle(request(2, spec("old", gib=20)), now_s=6.0)
     assert [each.ticket for each in served if isinstance(each, Grant)] == [2]
+
+
+def test_unload_in_vain_names_who_holds_the_model():
+    play = scheduler(gpu(gib=24), spec("old", gib=20), resident("old", gib=20))
+    play.handle(request(1, spec("old", gib=20), hold=LeaseKind.OWNER, owner="paul"), now_s=1.0)
+    play.handle(unload(2, "old", by_s=5), now_s=2.0)
+    denied = [each for each in play.handle(Ticked(), now_s=5.0) if isinstance(each, Deny)]
+    assert "in use by paul" in denied[0].refusal.detail
+
+
+@pytest.mark.parametrize("state", [ResidentState.UNLOADING, ResidentState.STUCK])
+def test_death_of_what_is_on_its_way_out_is_no_news(state):
+    going = resident("old", gib=20, state=state)
+    play = scheduler(gpu(gib=24), going)
+    failure = Failure(reason=FailureReason.EXITED, detail="it ended.")
+    assert play.handle(Died(going.instance, failure), now_s=1.0) == []
+    assert not play.state.breakers
