@@ -51,6 +51,7 @@ class Mutant:
     kind: str
     before: str
     after: str
+    source: str  # the line that it is in
     begin: int  # offsets into the file's text
     end: int
 
@@ -60,15 +61,15 @@ class Mutant:
     @property
     def key(self) -> str:
         """The same when lines move."""
-        return f"{self.path} {self.kind}: {self.before} -> {self.after}"
+        return f"{self.path} {self.kind}: {self.before} -> {self.after} in {self.source}"
 
 
 # --- making them -----------------------------------------------------------------------------
 
 
 def mutants_of(path: Path, text: str) -> Iterator[Mutant]:
-    starts = [0]
-    for line in text.splitlines(keepends=True):
+    starts, lines = [0], text.splitlines(keepends=True)
+    for line in lines:
         starts.append(starts[-1] + len(line))
     for function in ast.walk(ast.parse(text)):
         if not isinstance(function, ast.FunctionDef):
@@ -81,7 +82,8 @@ def mutants_of(path: Path, text: str) -> Iterator[Mutant]:
                     begin = starts[node.lineno - 1] + node.col_offset
                     end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
                     before = " ".join(text[begin:end].split())
-                    yield Mutant(path, node.lineno, kind, before, after, begin, end)
+                    source = lines[node.lineno - 1].strip()
+                    yield Mutant(path, node.lineno, kind, before, after, source, begin, end)
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, str]]:

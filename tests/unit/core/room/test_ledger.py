@@ -259,3 +259,19 @@ def test_a_debt_is_never_more_than_what_was_lent():
 def test_a_device_that_cannot_be_read_owes_nothing():
     gone = resident("a", gib=8, state=S.RELEASING)
     assert ledger(unreadable(), gone).owed_bytes(gone) == 0
+
+
+@pytest.mark.parametrize(("moves", "alone"), [(("a",), True), (("b",), False), (("b", "a"), False)])
+def test_a_resident_is_alone_where_no_other_has_moved_since(moves, alone):
+    """Also where it moved itself after the other one."""
+    there = {name: resident(name, gib=4, state=S.LOADING) for name in "ab"}
+    book = account(*there.values(), used_gib=8)
+    for each in there.values():
+        book.put(each.become(S.READY, 1.0))
+    version = book.version
+    for name in moves:
+        book.put(there[name])
+        book.put(there[name].become(S.READY, 2.0))
+    mine = book.resident(ModelName("a"))
+    assert mine is not None
+    assert book.alone_since(mine, G0, version) is alone
