@@ -64,3 +64,10 @@ def test_on_the_host_itself_there_is_nothing_beside():
     refusal = plan(ask(spec("new", gib=7, host_gib=6)), ledger(HOST))
     assert "needs 13312 MB; the most" in refusal.detail
     assert (refusal.host_room_bytes, refusal.short_beside) == (None, None)
+
+
+def test_the_largest_of_several_devices_is_named():
+    account = ledger(gpu("g0", gib=8), gpu("g1", gib=24), gpu("g2", gib=16))
+    refusal = plan(ask(spec("new", gib=30)), account)
+    assert "the most that can be had on an empty device is 24576 MB" in refusal.detail
+    assert refusal.room_bytes == 24 * GiB

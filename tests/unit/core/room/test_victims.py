@@ -71,3 +71,9 @@ def test_nobody_leaves_who_is_not_needed(choice):
         return
     for each in chosen:
         assert not covers([other for other in chosen if other is not each], shortage)
+
+
+def test_a_byte_too_few_is_not_enough():
+    less = Candidate(resident("less", gib=1), 0.1, {G0: GiB - 1})
+    enough = Candidate(resident("enough", gib=1), 5.0, {G0: GiB})
+    assert least_regretted_set([less, enough], {G0: GiB}) == (enough,)
