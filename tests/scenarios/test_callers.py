@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from urllib.parse import urlsplit
 
 import httpx
@@ -190,7 +190,9 @@ def test_a_lease_that_was_renewed_survives_the_end_of_the_connection_it_came_on(
     head = "POST /models/load HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as line:
         line.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        lease = json.loads(line.recv(65536).partition(b"\r\n\r\n")[2])["lease_id"]
+        answer = HTTPResponse(line)
+        answer.begin()
+        lease = json.loads(answer.read())["lease_id"]
         renewed = daemon.http.put(f"/leases/{lease}", json={"lease_seconds": 60})
         assert renewed.status_code == 200
         line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -139,7 +139,12 @@ def test_loads_on_two_devices_run_together(daemons):
 def test_every_ticket_is_granted_or_refused_within_its_bound(daemons, priority):
     daemon = daemons(
         {"a": model(BIG, priority=9), "b": model(BIG, priority=priority)},
-        scheduling={"patience_s": 1, "drain_timeout_s": 1, "release_timeout_s": 1},
+        scheduling={
+            "patience_s": 1,
+            "drain_timeout_s": 1,
+            "release_timeout_s": 1,
+            "protect_idle_s": 0,  # so that there is hope until the end
+        },
     )
     lease = daemon.load("a", lease_seconds=60)["lease_id"]
     daemon.post("/models/load", {"model": "b", "wait": False})

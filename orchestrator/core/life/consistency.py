@@ -103,13 +103,13 @@ def _callers(state: State) -> Iterator[str]:
 
 
 def _devices(state: State) -> Iterator[str]:
-    """Promised room may still be its victims'; what has begun to fill fits."""
+    """Promised room may still be its victims'; what has begun to fill fits, if we began it."""
     for device in state.ledger.devices:
         total_bytes = state.ledger.reading(device).total_bytes
         begun_bytes = sum(
             resident.placement.on(device)
             for resident in state.ledger.on(device)
-            if resident.state is not ResidentState.RESERVED
+            if resident.state is not ResidentState.RESERVED and not resident.unpromised
         )
         if total_bytes is not None and begun_bytes > total_bytes:
             yield f"{device} has {total_bytes} bytes, and {begun_bytes} are charged"

@@ -89,7 +89,7 @@ def come_back(
         return None
     leaving = () if present is None else present.leaving
     state = ResidentState.UNLOADING if leaving else ResidentState.READY
-    resumed = replace(life, state=state, leaving=leaving, ready_s=None)
+    resumed = replace(life, state=state, leaving=leaving, ready_s=None, unpromised=True)
     return _continued(resumed, sight, now_s, leaving=leaving)
 
 

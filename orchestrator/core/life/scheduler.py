@@ -60,7 +60,13 @@ from orchestrator.core.values.messages import (
     Withdrawn,
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.residents import LEAVING, SERVING, InstanceId, ResidentState
+from orchestrator.core.values.residents import (
+    LEAVING,
+    SERVING,
+    InstanceId,
+    Resident,
+    ResidentState,
+)
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs
 
@@ -315,12 +321,30 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
         )
         if resident.state is ResidentState.UNLOADING:
             effects.append(Evict(resident, force=True))
+        elif resident.state is ResidentState.LOADING and _has_no_room(state, resident):
+            why = "others started it, and its room is another model's"
+            effects += evictions.evict(state, resident, now_s, why)
     for lease in event.leases:
         holder = state.by_instance(lease.instance)
         if holder is not None and holder.state not in LEAVING:
             effects += state.add_lease(_with_grace(lease, now_s), holder, None)
     state.ticked_s = now_s
     return effects
+
+
+def _has_no_room(state: State, resident: Resident) -> bool:
+    """Others started it, and what we have begun to load beside it would run out of memory."""
+    if not resident.unpromised:
+        return False
+    for device in resident.placement.devices:
+        begun_bytes = sum(
+            there.placement.on(device)
+            for there in state.ledger.on(device)
+            if there.state is not ResidentState.RESERVED
+        )
+        if state.ledger.readable(device) and begun_bytes > state.ledger.limit_bytes(device):
+            return True
+    return False
 
 
 def _with_grace(lease: Lease, now_s: float) -> Lease:

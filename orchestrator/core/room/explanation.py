@@ -18,6 +18,7 @@ from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.vram import DeviceId, DeviceKind, to_mb
 
+BLOCKERS_SAID_MAX = 3  # in the sentence
 BLOCKERS_NAMED_MAX = 16  # an answer is read by people
 UNREADABLE_RETRY_S = 5.0  # the driver is asked again about as often
 
@@ -41,14 +42,16 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
         needed, available, looked_at = beside, host_room, [short]
         of_what = f" of {short}'s RAM beside its GPU"
     possible = possible_at(question, ledger)
-    soon = ""
-    if possible.known_s is not None and possible.known_s > question.now_s:
-        soon = f" There can be room {when(possible.known_s, question.now_s)}."
     blockers = [blocker for device in looked_at for blocker in _blockers(question, ledger, device)]
     foreign = sum(ledger.foreign_bytes(device) for device in looked_at)
     named = ", ".join(
-        f"{blocker.model or 'other processes'} ({blocker.why})" for blocker in blockers[:3]
+        f"{blocker.model or 'other processes'} ({blocker.why})"
+        for blocker in blockers[:BLOCKERS_SAID_MAX]
     )
+    at_s, soon = possible.known_s, ""
+    said = {blocker.ends_s for blocker in blockers[:BLOCKERS_SAID_MAX]}
+    if at_s is not None and at_s > question.now_s and at_s not in said:
+        soon = f" There can be room {when(at_s, question.now_s)}."
     return Refusal(
         code=RefusalCode.NO_ROOM,
         detail=f"{spec.name} needs {to_mb(needed)} MB{of_what} and {to_mb(available)} MB can be "

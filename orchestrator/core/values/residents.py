@@ -149,6 +149,7 @@ class Resident:
     # Newcomers it was asked to drain for in vain, and until when they do not ask again.
     resisted: tuple[tuple[ModelName, float], ...] = ()
     why_leaving: str = ""  # in words
+    unpromised: bool = False  # others started it: nobody saw to it that there is room
     silent_since_s: float | None = None  # it runs, and its server does not answer any more
     problem: str = ""  # it serves, but not as it should: said once, shown until it leaves
 

@@ -1090,6 +1090,29 @@ def test_who_was_on_the_way_out_goes_on_its_way_out():
     assert kinds(play.tell(Recovered([leaving], []))) == [Evict]
 
 
+def test_returned_without_room_is_stopped():
+    """Others started its container again while another model was loading into its room."""
+    play = Play()
+    play.request(1, A)
+    play.sample()
+    assert play.state("a") is ResidentState.LOADING
+    came_back = replace(
+        resident("b", gib=20, state=ResidentState.LOADING), endpoint=ENDPOINT, unpromised=True
+    )
+    (evict,) = [each for each in play.tell(Recovered([came_back])) if isinstance(each, Evict)]
+    assert evict.resident.name == "b"
+    assert "others started it" in play.said[-1].text
+
+
+def test_returned_with_room_stays():
+    play = Play()
+    came_back = replace(
+        resident("b", gib=20, state=ResidentState.LOADING), endpoint=ENDPOINT, unpromised=True
+    )
+    assert play.tell(Recovered([came_back])) == []
+    assert play.state("b") is ResidentState.LOADING
+
+
 def test_status_says_what_a_ticket_waits_for():
     play = Play()
     play.bring_up(1, A)
