@@ -74,9 +74,7 @@ def _exact(allowed: Sequence[Candidate], shortage: Shortage) -> tuple[Candidate,
             found = (regret, freed, taken)
             best = found if best is None or found < best else best
             return
-        hopeless = at == len(ordered) or any(
-            lack > more for lack, more in zip(missing, rest[at], strict=True)
-        )
+        hopeless = any(lack > more for lack, more in zip(missing, rest[at], strict=True))
         if hopeless or (best is not None and regret > best[0]):
             return
         less = tuple(lack - gain for lack, gain in zip(missing, frees[at], strict=True))

@@ -68,3 +68,12 @@ def test_only_the_last_measurements_are_kept():
 )
 def test_a_residual_that_drifts_is_told_from_noise(before, newest, distance):
     assert drift_bytes([measured(each) for each in before], measured(newest)) == distance
+
+
+def test_what_is_noise_grows_with_the_model():
+    large = Measurement(
+        predicted_bytes=100 * GiB, settled_bytes=100 * GiB, peak_bytes=100 * GiB, host_bytes=0
+    )
+    grown = replace(large, peak_bytes=101 * GiB)
+    assert drift_bytes([large], grown) == 0
+    assert drift_bytes([large], replace(large, peak_bytes=106 * GiB)) == 6 * GiB
