@@ -52,6 +52,7 @@ def _smaller(plan: DayPlan) -> Iterator[DayPlan]:
 
 
 def save(plan: DayPlan, finding: tuple[str, str], folder: Path = FOLDER) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{finding[0].replace(' ', '_')}_{plan.seed}.json"
     said = {
         "found": f"{finding[0]}: {finding[1]}"[:1000],
