@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from orchestrator.core.room.eviction import YIELDS, Yielding, say
-from orchestrator.core.room.instants import Ends, ends, possible_at, when
+from orchestrator.core.room.instants import Ends, clock, ends, possible_at, when
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.room.placement import (
     host_beside,
@@ -76,9 +76,9 @@ def hopeless(refusal: Refusal, model: ModelName, now_s: float) -> Refusal:
     at_s = refusal.earliest_s
     return replace(
         refusal,
-        detail=f"{refusal.detail} No caller of {model} waits so long: there is no room before "
-        f"{when(at_s, now_s)}.",
-        remedy=f"Retry then, or unload what is in the way. {refusal.remedy}",
+        detail=f"{refusal.detail} There is no room before {clock(at_s)}, and no caller of {model} "
+        "waits so long.",
+        remedy="Retry then, unload what is in the way, or ask with a higher priority.",
         retry_after_s=at_s - now_s,
         possible_s=refusal.possible_s or at_s,
     )

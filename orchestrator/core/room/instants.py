@@ -122,6 +122,9 @@ def _enough_at(frees: Iterable[tuple[float, int]], lack: int) -> float:
 
 def when(at_s: float, now_s: float) -> str:
     """In words, for a sentence: "in 77 s, at 17:36:35 UTC"."""
+    return f"in {math.ceil(at_s - now_s)} s, at {clock(at_s)}"
+
+
+def clock(at_s: float) -> str:
     second = math.ceil(at_s) % DAY_S
-    clock = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02} UTC"
-    return f"in {math.ceil(at_s - now_s)} s, at {clock}"
+    return f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02} UTC"

@@ -366,7 +366,7 @@ def refusal(value: Refusal) -> shapes.RefusalShape:
         **error.members,  # type: ignore[typeddict-item]  # the same members as in an error body
     }
     if value.retry_after_s is not None:
-        shape["retry_after_seconds"] = value.retry_after_s
+        shape["retry_after_seconds"] = round(value.retry_after_s, 3)
     return shape
 
 

@@ -24,7 +24,7 @@ def test_wish_that_cannot_be_met_in_time_is_refused_at_once():
     assert refusal.retry_after_s == pytest.approx(277)
     assert refusal.possible_s == pytest.approx(1299)
     assert "it can leave in 277 s, at 00:21:39 UTC" in refusal.detail
-    assert "No caller of new waits so long" in refusal.detail
+    assert "no room before 00:21:39 UTC, and no caller of new waits so long" in refusal.detail
 
 
 def test_wish_that_can_be_met_in_time_waits():
