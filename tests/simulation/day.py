@@ -73,6 +73,8 @@ class Day:
         resident = life.conductor.scheduler.state.by_instance(instance)
         if resident is None or resident.state is ResidentState.RELEASING:
             return False  # its server died: nobody can help that
+        if resident.state is ResidentState.LOADING and resident.unpromised:
+            return False  # it died, and others have started it again already
         if instance in self.watch.forced:
             return False
         if resident.state not in (ResidentState.READY, ResidentState.DRAINING):
