@@ -207,7 +207,7 @@ def silent_fallback(state: State, resident: Resident, event: Loaded) -> Decide |
     if resident.spec.serving.gpu_layers == 0:
         return None  # as the operator wants it
     shares = [share for share in resident.placement.shares if _is_gpu(state, share[0])]
-    if not shares or not all(state.ledger.readable(device) for device, _ in shares):
+    if not all(state.ledger.readable(device) for device, _ in shares):
         return None
     held = event.measured or {}
     taken = [held.get(on, state.ledger.unexplained_bytes(on, resident)) for on, _ in shares]
