@@ -34,7 +34,6 @@ VALUES = "values without a rule of their own"
 NOT_MIRRORED = {
     "conductor/lives.py": "played together with the conductor, in test_conductor.py",
     "core/life/files.py": PLAYED,
-    "core/life/grants.py": PLAYED,
     "core/life/releases.py": PLAYED,
     "core/life/setbacks.py": PLAYED,
     "core/room/question.py": VALUES,
