@@ -15,8 +15,8 @@ from tests.simulation.day import DayPlan, live
 from tests.simulation.faults import Fault
 from tests.simulation.regressions import kept, read, save, shrink
 
-SEEDS = 300
-SEEDS_QUICK = 30  # of them in `make check`; `make test` lives through the others as well
+SEEDS = 100
+SEEDS_QUICK = 24  # of them in `make check`; `make test` lives through the others as well
 SEEING_MOST = (9, 2, 13, 22)  # of the quick ones: together they see all, or nearly
 
 
