@@ -12,6 +12,7 @@ from orchestrator.core.values.messages import DropLease, Forget, KeepLease
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.tickets import Ticket
+from orchestrator.core.values.vram import DeviceId, GiB
 from tests.factories import gpu, resident, rules
 
 A = ModelName("a")
@@ -149,3 +150,22 @@ def test_a_life_that_has_left_cannot_be_looked_up_by_mistake():
     gone = resident("a", gib=8)
     with pytest.raises(AssertionError, match="has left the table"):
         state_with().current(gone)
+
+
+def test_the_end_of_its_leases_is_known_where_each_has_one():
+    state = state_with(resident("a", gib=8))
+    assert state.leases_end_s(InstanceId("a-1")) is None
+    for number, expires_s in ((1, 20.0), (2, 40.0)):
+        there = state.ledger.resident(A)
+        state.add_lease(replace(lease(number), expires_s=expires_s), there, Ticket(number))
+    assert state.leases_end_s(InstanceId("a-1")) == 40.0
+    state.add_lease(lease(3), state.ledger.resident(A), Ticket(3))
+    assert state.leases_end_s(InstanceId("a-1")) is None
+
+
+def test_what_the_gone_did_not_give_back_is_foreign_at_once():
+    there = resident("a", gib=8)
+    state = state_with(there)
+    state.ledger.observe([gpu(gib=24, used_gib=8)], {})
+    state.forget(there, kept_bytes=8 * GiB)
+    assert state.ledger.foreign_bytes(DeviceId("g0")) == 8 * GiB

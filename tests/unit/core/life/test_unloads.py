@@ -13,6 +13,7 @@ from orchestrator.core.values.messages import (
     Grant,
     Stopped,
     Ticked,
+    UseSeen,
 )
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelName
@@ -94,3 +95,10 @@ def test_death_of_what_is_on_its_way_out_is_no_news(state):
     failure = Failure(reason=FailureReason.EXITED, detail="it ended.")
     assert play.handle(Died(going.instance, failure), now_s=1.0) == []
     assert not play.state.breakers
+
+
+def test_use_of_what_is_on_its_way_out_is_no_use():
+    going = resident("old", gib=20, state=ResidentState.UNLOADING)
+    play = scheduler(gpu(gib=24), going)
+    play.handle(UseSeen(instance=going.instance, busy=True, used=True), now_s=1.0)
+    assert play.state.ledger.resident(going.name) == going
