@@ -84,7 +84,7 @@ class Lives:
     async def _load(self, resident: Resident) -> None:
         await self._journal.until_written(resident.instance)  # first: the write-ahead log
         drivers, note = self._drivers[resident.spec.service], self._note_running(resident)
-        await self._report_load(resident, bring_up(resident, drivers, self._clock, note))
+        await self._report_load(resident, lambda: bring_up(resident, drivers, self._clock, note))
 
     def _note_running(self, resident: Resident) -> Callable[[Running], Coroutine[Any, Any, None]]:
         async def note(running: Running) -> None:
@@ -103,11 +103,11 @@ class Lives:
         return next((r for r, _ in self._last_lives.values() if r.instance == instance), None)
 
     async def _report_load(
-        self, resident: Resident, work: Coroutine[Any, Any, Up | Failure]
+        self, resident: Resident, work: Callable[[], Coroutine[Any, Any, Up | Failure]]
     ) -> None:
         instance = resident.instance
         try:
-            outcome = await work
+            outcome = await work()
         except NotStopped as error:
             self._tell(StopFailed(instance, str(error)))
             return
@@ -205,7 +205,7 @@ class Lives:
             self._watch(resident, running)
         elif resident.state is ResidentState.LOADING:
             self._loads[resident.instance] = self._spawn(
-                self._report_load(resident, self._resumed(resident, running)),
+                self._report_load(resident, lambda: self._resumed(resident, running)),
                 f"resume {resident.instance}",
             )
 

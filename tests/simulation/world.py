@@ -5,6 +5,7 @@ does not: a wire decides by chance.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ START_SLOW_S = 8.0
 STOP_HANG_S = 20.0
 DRIVER_S = (0.005, 0.05, 0.2)  # how long a reading takes on one day or another
 DRIVER_SLOW_S = 3.0
+BEHIND_S = 120.0  # so long what others have started may still matter
 UNANSWERED_S = 5.0  # what a call takes that is given up
 BRING_S = (2.0, 60.0)
 
@@ -91,6 +93,7 @@ class World(FakeWorld):
         self._read_s: dict[DeviceId, float] = {}
         self._decided: dict[InstanceId, dict[DeviceId, float]] = {}  # on which readings
         self._grew_s: dict[DeviceId, float] = {}  # when strangers last took bytes
+        self.behind_s: dict[DeviceId, float] = {}  # when others last started a server there
         for model in "abcdefgh":
             if self.fires(Fault.TAKES_NOTHING):
                 self.fates[ModelName(model)] = replace(self.fate, appetite=(0.0, 0.0))
@@ -167,6 +170,11 @@ class World(FakeWorld):
             if behind or launch.instance not in self.asked_for:
                 del self.complaints[complaints:]
 
+    def start_again(self, instance: InstanceId) -> None:
+        for device, _ in Script.of(self._ended[instance].launch.argv).shares:
+            self.behind_s[device] = self.now_s()
+        super().start_again(instance)
+
     def _check_room(self, launch: Launch, device: DeviceId, size_bytes: int) -> None:
         complaints = len(self.complaints)
         try:
@@ -181,6 +189,9 @@ class World(FakeWorld):
         read_s = self._decided.get(launch.instance, {}).get(device, -1.0)
         if self._grew_s.get(device, -1.0) >= read_s:
             return True
+        late_bytes = self._fixed(device) - self._foreign.get(device, 0)
+        if late_bytes and self.now_s() - self.behind_s.get(device, -math.inf) < BEHIND_S:
+            return True  # of one that was started behind the daemon's back, and has ended since
         if size_bytes > _share(launch, device) or launch.instance not in self.asked_for:
             return True
         return any(
