@@ -35,7 +35,6 @@ NOT_MIRRORED = {
     "conductor/lives.py": "played together with the conductor, in test_conductor.py",
     "core/life/files.py": PLAYED,
     "core/life/releases.py": PLAYED,
-    "core/life/setbacks.py": PLAYED,
     "core/room/question.py": VALUES,
     "core/values/decisions.py": VALUES,
     "core/values/leases.py": VALUES,
