@@ -132,8 +132,9 @@ Wait = Annotated[
             "anyOf": [
                 {"type": "boolean"},
                 {"type": "number", "minimum": 0, "maximum": WAIT_S_MAX},
+                {"type": "null"},
             ],
-            "description": "true: as long as is wise (240 s), false: not at all, or seconds",
+            "description": "true or null: as long as is wise (240 s), false: not at all, or seconds",
         }
     ),
 ]
