@@ -134,7 +134,7 @@ Wait = Annotated[
                 {"type": "number", "minimum": 0, "maximum": WAIT_S_MAX},
                 {"type": "null"},
             ],
-            "description": "true: as long as is wise (240 s), null too; false: not at all; or seconds",
+            "description": "true, null: as long as is wise (240 s); false: not at all; or seconds",
         }
     ),
 ]
