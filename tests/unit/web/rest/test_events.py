@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from orchestrator.conductor.conductor import NOTE_S
 from orchestrator.core.values.decisions import DecisionKind
 from orchestrator.orders import UnloadOrder
 from orchestrator.web.rest.events import PAGES_MAX
@@ -71,6 +72,7 @@ def test_stream_begins_with_a_snapshot_and_goes_on_with_what_happens(unopened):
 
     async def listen():
         async with serving(office, "a") as url:
+            await asyncio.sleep(2 * NOTE_S)  # the load has been noted by then
             said = len(office.desk.history.decisions())
             async with listening(url) as events:
                 (opening,) = await until(events, "snapshot")
