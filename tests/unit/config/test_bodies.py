@@ -9,16 +9,7 @@ from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import ConfigInvalid
-
-SMALL = """
-devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
-services:
-  rehearsal: {engine: fake}
-  files: {engine: xllamacpp, models_dir: models}
-models:
-  chat: {service: rehearsal, vram_mb: 6000, aliases: [talk]}
-  draw: {service: files, file: draw.gguf, vram_mb: 100}
-"""
+from tests.unit.config.small import SMALL
 
 
 @pytest.fixture

@@ -21,16 +21,7 @@ from orchestrator.config.yaml_lines import read_yaml
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import ConfigInvalid
 from orchestrator.gguf.headers import Headers
-
-SMALL = """
-devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
-services:
-  rehearsal: {engine: fake}
-  files: {engine: xllamacpp, models_dir: models}
-models:
-  chat: {service: rehearsal, vram_mb: 6000, aliases: [talk]}
-  draw: {service: files, file: draw.gguf, vram_mb: 100}
-"""
+from tests.unit.config.small import SMALL
 
 
 @pytest.fixture
