@@ -6,6 +6,7 @@ Looks are told to the scheduler as facts. No request ever waits for one (R12).
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from orchestrator.conductor.strange import Strange
 from orchestrator.core.life.scheduler import Scheduler
@@ -195,26 +196,31 @@ class Sensors:
     async def ask_use(self, residents: Sequence[Resident]) -> dict[InstanceId, UseAnswer]:
         """Ask servers that are about to be stopped, all at once, whether they are idle.
 
-        Who waited for a slow one is asked again: of what is idle now, nothing older counts.
+        One that had to wait for the others' answers is asked again: it may be in use by then.
         """
         loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        answers = await self._ask_all(residents, ANSWER_S_MAX)
-        if loop.time() - began_s > ANSWER_AGE_S_MAX:
-            idle = [r for r in residents if answers[r.instance].busy is False]
-            again = await self._ask_all(idle, ANSWER_AGAIN_S_MAX)
-            answers |= {
-                instance: answer for instance, answer in again.items() if answer.busy is not None
-            }
-        return answers
+        answers: dict[InstanceId, UseAnswer] = {}
+        answered_s: dict[InstanceId, float] = {}
 
-    async def _ask_all(
-        self, residents: Sequence[Resident], within_s: float
-    ) -> dict[InstanceId, UseAnswer]:
-        answers = await asyncio.gather(*(self._ask(resident, within_s) for resident in residents))
-        return {
-            resident.instance: answer for resident, answer in zip(residents, answers, strict=True)
-        }
+        async def ask(resident: Resident, within_s: float) -> None:
+            before = answers.get(resident.instance)
+            answer = await self._ask(resident, within_s)
+            if before is None:
+                answers[resident.instance] = answer
+            elif answer.busy is not None:
+                used = before.used or answer.used
+                answers[resident.instance] = replace(answer, used=used)
+            answered_s[resident.instance] = loop.time()
+
+        await asyncio.gather(*(ask(resident, ANSWER_S_MAX) for resident in residents))
+        aged_s = loop.time() - ANSWER_AGE_S_MAX
+        aged = [
+            resident
+            for resident in residents
+            if answers[resident.instance].busy is False and answered_s[resident.instance] < aged_s
+        ]
+        await asyncio.gather(*(ask(resident, ANSWER_AGAIN_S_MAX) for resident in aged))
+        return answers
 
     async def _ask(self, resident: Resident, within_s: float) -> UseAnswer:
         engine = self._drivers[resident.spec.service].engine

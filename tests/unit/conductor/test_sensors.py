@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.conductor.sensors import (
+    ANSWER_S_MAX,
     HURRY_S,
     LOOK_S_MAX,
     LOOK_WAIT_S,
@@ -17,10 +18,10 @@ from orchestrator.core.values.failures import Silence
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import Requested
 from orchestrator.core.values.vram import DeviceId, GiB
-from orchestrator.errors import Unreachable
+from orchestrator.errors import CannotAsk, Unreachable
 from orchestrator.ports import Use
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
-from orchestrator.runtimes.fake.runtime import FakeRuntime
+from orchestrator.runtimes.fake.runtime import SCHEME, FakeRuntime
 from orchestrator.runtimes.fake.script import Fate
 from tests import machine
 from tests.simulation.virtual_time import run
@@ -288,3 +289,115 @@ def test_one_answer_that_is_missed_is_no_silence():
         assert resident(conductor).silent_since_s is not None
 
     play(scene, engine=Counting)
+
+
+# --- the look before a stop ------------------------------------------------------------------------
+
+
+class Asked(FakeWorldEngine):
+    """Servers that take their time to say whether they are in use; each answer in its turn."""
+
+    def __init__(self, there):
+        super().__init__(there)
+        self.answers = {}  # model -> [(after so many seconds, what it says or raises)]
+        self.times = Counter()
+
+    async def use(self, endpoint):
+        model = endpoint.url.removeprefix(SCHEME).rpartition("-")[0]
+        self.times[model] += 1
+        turns = self.answers.get(model, [(0.001, 0)])
+        after_s, said = turns[min(self.times[model], len(turns)) - 1]
+        await asyncio.sleep(after_s)
+        if isinstance(said, Exception):
+            raise said
+        return said if isinstance(said, Use) else Use(busy_slots=said, served_total=None)
+
+
+def ask(answers, *, tells_use=True):
+    """What servers of `a` and `c` say before they are stopped, and how often they were asked."""
+
+    async def played():
+        there = machine.world()
+        engine = Asked(there)
+        engine.tells_use = tells_use
+        third = machine.model("c", gib=8)
+        by = machine.drivers(there, engine)
+        async with (
+            machine.conducting(there, A, third, by=by) as conductor,
+            conductor.lease(A),
+            conductor.lease(third),
+        ):
+            engine.answers = answers
+            engine.times.clear()
+            residents = [resident(conductor), resident(conductor, "c")]
+            told = await conductor.sensors.ask_use(residents)
+            return [told[each.instance] for each in residents], dict(engine.times)
+
+    return run(played())
+
+
+def test_servers_are_asked_together_and_once():
+    told, times = ask({"a": [(0.008, 0)], "c": [(0.008, 1)]})
+    assert [each.busy for each in told] == [False, True]
+    assert times == {"a": 1, "c": 1}
+
+
+def test_a_slow_answer_of_its_own_is_not_asked_again():
+    _, times = ask({"a": [(1.5, 0)], "c": [(1.5, 0)]})
+    assert times == {"a": 1, "c": 1}
+
+
+def test_who_waited_for_another_is_asked_again():
+    """It was idle two seconds ago, and is in use now."""
+    told, times = ask({"a": [(0.001, 0), (0.001, 1)], "c": [(2.0, 0)]})
+    assert [each.busy for each in told] == [True, False]
+    assert times == {"a": 2, "c": 1}
+
+
+def test_what_was_served_before_the_second_question_counts():
+    served = [Use(busy_slots=0, served_total=total) for total in (1.0, 5.0, 5.0)]
+
+    async def played():
+        there = machine.world()
+        engine = Asked(there)
+        third = machine.model("c", gib=8)
+        by = machine.drivers(there, engine)
+        async with (
+            machine.conducting(there, A, third, by=by) as conductor,
+            conductor.lease(A),
+            conductor.lease(third),
+        ):
+            engine.times.clear()
+            engine.answers = {"a": [(0.0, one) for one in served], "c": [(2.0, 0)]}
+            await conductor.sensors.ask_use([resident(conductor)])
+            told = await conductor.sensors.ask_use([resident(conductor), resident(conductor, "c")])
+            return told[resident(conductor).instance]
+
+    answer = run(played())
+    assert (answer.busy, answer.used) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (Unreachable("no server listens"), "no server listens"),
+        (CannotAsk("too many open files"), "too many open files"),
+        (OSError("a strange one"), "the daemon's log says why"),
+    ],
+)
+def test_who_cannot_be_asked_has_not_answered(said, why):
+    told, _ = ask({"a": [(0.001, said)]})
+    assert [each.busy for each in told] == [None, False]
+    assert told[0].unanswered == why
+
+
+def test_who_hangs_is_waited_for_within_a_bound():
+    told, _ = ask({"a": [(1000.0, 0)]})
+    assert told[0].busy is None
+    assert told[0].unanswered == f"no answer within {ANSWER_S_MAX:.1f} s"
+
+
+def test_who_cannot_tell_is_not_asked_and_owes_nothing():
+    told, times = ask({}, tells_use=False)
+    assert [(each.busy, each.unanswered) for each in told] == [(None, ""), (None, "")]
+    assert times == {}
