@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 
 import pytest
@@ -28,7 +29,7 @@ from orchestrator.records import Memory, Page
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.fake.runtime import FakeRuntime
 from orchestrator.runtimes.fake.script import Fate, Mishap
-from tests import machine
+from tests import factories, machine
 from tests.simulation.virtual_time import run
 from tests.standins.memory import MemoryRegistry
 
@@ -338,6 +339,19 @@ def test_a_bug_while_stopping_is_not_taken_for_stopped():
         await machine.until(lambda: resident(conductor) is None)
 
     play(scene, there=world)
+
+
+def test_a_resumed_load_that_is_cancelled_at_once_leaves_nothing_behind():
+    """pytest fails on a coroutine that was made and never awaited."""
+
+    async def scene(conductor, _):
+        loading = factories.resident("a", gib=8, state=ResidentState.LOADING)
+        conductor.lives.know(loading, machine.running(loading.instance))
+        conductor.tell(Recovered((loading,)))
+        conductor.lives.resume(loading)
+
+    play(scene)
+    gc.collect()
 
 
 def test_what_a_load_took_is_learned_and_kept():
