@@ -105,11 +105,7 @@ def _progress_plan(
     state: State, model: ModelName, reservation: Reservation, now_s: float
 ) -> list[Effect]:
     """All victims of a plan go together, once all are idle; or none does, and we plan again."""
-    victims = [
-        resident
-        for instance in reservation.victims
-        if (resident := state.by_instance(instance)) is not None
-    ]
+    victims = _victims(state, reservation)
     newcomer = state.ledger.resident(model)
     assert newcomer is not None, "a reservation has its resident"
     if any(resident.name in state.pinned for resident in victims):
@@ -134,6 +130,12 @@ def _progress_plan(
         ),
         *cancel_reservation(state, newcomer),
     ]
+
+
+def _victims(state: State, reservation: Reservation) -> list[Resident]:
+    """Those that are still there."""
+    found = map(state.by_instance, reservation.victims)
+    return [resident for resident in found if resident is not None]
 
 
 def _ask_or_depart(
@@ -171,10 +173,10 @@ def _progress_settings(state: State, resident: Resident, now_s: float) -> list[E
         return []
     if not resident.in_use:
         return let_go(state, resident, cause, now_s, OTHER_SETTINGS)
-    if cause.drains and now_s < cause.until_s:
+    if cause.until_s is not None and now_s < cause.until_s:
         return []
     left = tuple(reason for reason in resident.leaving if reason != cause)
-    if not cause.drains:
+    if cause.until_s is None:
         state.ledger.put(replace(resident, leaving=left))
         return [_say_in_use(resident.name, [resident])]
     _let_be(state, replace(resident, leaving=left), resident.name, now_s)
@@ -204,18 +206,15 @@ def depart(state: State, model: ModelName, reservation: Reservation, now_s: floa
     """The victims go now. From here on the plan is carried through."""
     reservation.departing = True
     effects: list[Effect] = []
-    for instance in reservation.victims:
-        resident = state.by_instance(instance)
-        if resident is None:
-            continue
-        reservation.waiting_for.add(instance)
+    for resident in _victims(state, reservation):
+        reservation.waiting_for.add(resident.instance)
         if resident.state in SERVING or resident.state is ResidentState.LOADING:  # started again
             why = (
                 resident.why_leaving
                 if resident.state is ResidentState.DRAINING
                 else f"{model} needs the room; {resident.why_leaving or 'it is idle'}"
             )
-            effects += evict(state, resident, now_s, why, asked=True)
+            effects += evict(state, resident, now_s, why, asked=must_be_asked(resident))
     return effects
 
 
@@ -278,11 +277,7 @@ def _let_plan_go(
     now_s: float,
 ) -> list[Effect]:
     """The plan is carried out if all its victims are idle, and would still give way to it."""
-    victims = [
-        resident
-        for instance in reservation.victims
-        if (resident := state.by_instance(instance)) is not None
-    ]
+    victims = _victims(state, reservation)
     serving = [resident for resident in victims if must_be_asked(resident)]
     if not serving or any(resident.instance not in idle for resident in serving):
         return []

@@ -86,7 +86,7 @@ def _replace(state: State, line: Line, resident: Resident, now_s: float) -> list
     if now_s < resident.settled_until_s:
         return []
     if not resident.in_use:
-        cause = ForOtherSettings(now_s, drains=False)
+        cause = ForOtherSettings(until_s=None)
         return let_go(state, resident, cause, now_s, OTHER_SETTINGS)
     asks = line.priority > resident.priority or is_due(state, line, now_s)
     if not asks or resident.resists(resident.name, now_s):

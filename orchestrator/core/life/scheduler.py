@@ -134,7 +134,7 @@ class Scheduler:
             case RulesChanged():
                 return _take_rules(state, event)
             case CatalogueChanged(specs):
-                return _take_catalogue(state, specs)
+                return _take_catalogue(state, specs, now_s)
             case Bringing() | Checked():
                 return files.hear_of_files(state, event, now_s)
             case Recovered():
@@ -250,7 +250,7 @@ def _take_rules(state: State, event: RulesChanged) -> list[Effect]:
     return []
 
 
-def _take_catalogue(state: State, specs: ModelSpecs) -> list[Effect]:
+def _take_catalogue(state: State, specs: ModelSpecs, now_s: float) -> list[Effect]:
     """What runs goes on; a model that changed is started anew when it is next asked for."""
     changed = [
         name
@@ -274,6 +274,7 @@ def _take_catalogue(state: State, specs: ModelSpecs) -> list[Effect]:
                 remedy="GET /models lists what there is.",
             )
             effects += [*grants.deny_line(state, line, refusal), Uncheck(line.model)]
+            effects += grants.abandon_if_unwanted(state, line.model, now_s)
     return effects
 
 
@@ -362,6 +363,7 @@ def _shut_down(state: State, now_s: float, *, stop_residents: bool) -> list[Effe
     state.shutting_down = True
     for line in state.queue.lines():
         effects += grants.deny_line(state, line, grants.shutting_down())
+        effects += grants.abandon_if_unwanted(state, line.model, now_s)
     effects += [Deny(ticket, grants.shutting_down()) for ticket in state.unloads]
     state.unloads.clear()
     if stop_residents:

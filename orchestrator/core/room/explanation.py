@@ -1,6 +1,5 @@
 """Why there is no plan, in words and numbers (R17)."""
 
-import math
 from dataclasses import replace
 
 from orchestrator.core.room.eviction import YIELDS, Yielding, say
@@ -88,7 +87,7 @@ def _retry_after_s(question: Question, possible: Ends) -> float:
     """When it is known, or cannot be sooner; else as often as things change."""
     at_s = possible.earliest_s if possible.known_s is None else possible.known_s
     usual_s = question.rules.min_residency_s or 1.0
-    return max(at_s - question.now_s, 1.0) if question.now_s < at_s < math.inf else usual_s
+    return max(at_s - question.now_s, 1.0) if question.now_s < at_s else usual_s
 
 
 def _never(

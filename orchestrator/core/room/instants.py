@@ -76,10 +76,9 @@ def possible_at(question: Question, ledger: Ledger) -> Ends:
     found = [_free_at(question, ledger, placement) for placement in possible[:PLACEMENTS_MAX]]
     known = [at.known_s for at in found if at.known_s is not None]
     earliest_s = min((at.earliest_s for at in found), default=math.inf)
-    return Ends(
-        question.now_s if len(possible) > PLACEMENTS_MAX else earliest_s,
-        min(known) if known else None,
-    )
+    if len(possible) > PLACEMENTS_MAX or math.isinf(earliest_s):
+        earliest_s = question.now_s  # nothing is ruled out
+    return Ends(earliest_s, min(known) if known else None)
 
 
 def _free_at(question: Question, ledger: Ledger, placement: Placement) -> Ends:

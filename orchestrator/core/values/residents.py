@@ -96,8 +96,7 @@ class ForUnload:
 class ForOtherSettings:
     """Callers wait for the same model with settings that it does not run with."""
 
-    until_s: float
-    drains: bool = True  # False: only if it is idle
+    until_s: float | None  # None: it goes only if it is idle
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.messages import (
     AskUse,
+    CatalogueChanged,
     Checked,
     Deny,
     Died,
@@ -16,8 +17,10 @@ from orchestrator.core.values.messages import (
     Finish,
     Grant,
     PinChanged,
+    Recovered,
     Remember,
     Sampled,
+    ShutdownBegan,
     Ticked,
     UseAnswered,
     UseSeen,
@@ -301,3 +304,35 @@ def test_a_warm_request_meanwhile_waits_for_the_answer():
     assert of(Grant, play.handle(request(2, old), now_s=0.501)) == []
     effects = play.handle(answered(asked(effects), old=True), now_s=0.502)
     assert [each.ticket for each in of(Grant, effects)] == [2], "it stays, and serves"
+
+
+def test_a_shutdown_keeps_it():
+    """Its newcomer's caller was refused: nobody wants its room any more."""
+    play, effects = wanted(resident("old", gib=20))
+    look = asked(effects)
+    play.handle(ShutdownBegan(stop_residents=False), now_s=0.6)
+    assert state_of(play, "new") is None
+    assert evicted(play.handle(answered(look), now_s=0.7)) == []
+    assert state_of(play, "old") is S.READY
+
+
+def test_a_newcomer_that_is_taken_out_of_the_catalogue_gives_its_room_up():
+    play, effects = wanted(resident("old", gib=20))
+    play.handle(CatalogueChanged({}), now_s=0.6)
+    assert evicted(play.handle(answered(asked(effects)), now_s=0.7)) == []
+    assert state_of(play, "old") is S.READY
+
+
+def test_only_who_was_asked_goes_without_waiting_for_the_disk():
+    """A victim that others started again while the plan was made was not asked: it loads."""
+    play, effects = wanted(resident("a", gib=12), resident("b", gib=12))
+    look = asked(effects)
+    (b,) = (each for each in look.residents if each.name == "b")
+    died = Died(b.instance, Failure(reason=FailureReason.EXITED, detail="it ended."))
+    play.handle(died, now_s=0.6)
+    again = replace(b, state=S.LOADING, look=None, leaving=(), unpromised=True)
+    play.handle(Recovered([again]), now_s=0.65)
+    gone = {
+        each.resident.name: each.asked for each in of(Evict, play.handle(answered(look), now_s=0.7))
+    }
+    assert gone == {"a": True, "b": False}
