@@ -21,14 +21,14 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from orchestrator.config.models import NAME
-from orchestrator.config.sections import (
+from orchestrator.config.scalars import (
     CONTEXT_SIZE_MAX,
     MB_MAX,
     PRIORITY_MAX,
     SECONDS_MAX,
     TEXT_CHARS_MAX,
-    CacheType,
 )
+from orchestrator.config.sections import CacheType
 from orchestrator.core.room.planner import Plan
 from orchestrator.core.values.leases import Lease, LeaseId
 from orchestrator.core.values.refusals import Refusal
@@ -103,7 +103,7 @@ NameOfModel = Annotated[Name, Field(json_schema_extra=dict(NAME_RULE))]
 Path = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX)]
 Flag = Annotated[
     bool,
-    BeforeValidator(_null_is_false, json_schema_input_type=bool | None),
+    BeforeValidator(_null_is_false, json_schema_input_type=bool | Literal[0, 1] | None),
 ]
 Priority = Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX), _Number]
 Mb = Annotated[int, Field(ge=1, le=MB_MAX), _Number]
@@ -190,6 +190,8 @@ class LoadOrder:
     cache_type: CacheType | None = None
     """Of keys and values."""
     pin: Flag = False
+    callback_url: Path | None = None
+    """Is told how the load ended, in a POST; must lie under one of `webhooks.callback_urls`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,4 +377,6 @@ class ReloadOutcome:
 
     changed: tuple[str, ...]
     needs_restart: tuple[str, ...]
+    file: str
+    file_changed_s: float | None = None  # wall time; None: it is gone since it was read
     durable: bool = True  # what it changed of pins is on the disk

@@ -5,13 +5,19 @@ to them (OSError, bytes that make no sense) into that. Anything else is a mistak
 conductor logs it, and goes on with what it knows without that answer.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.core.values.failures import Failure, Silence
-from orchestrator.core.values.residents import Endpoint, InstanceId, Placement, ReadyState
+from orchestrator.core.values.residents import (
+    Endpoint,
+    InstanceId,
+    Placement,
+    ReadyState,
+    Resident,
+)
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, Reading
 
@@ -126,6 +132,11 @@ class Runtime(Protocol):
         Unreachable if its end cannot be watched now: it may well run on.
         """
 
+    async def listens(self, handle: Handle) -> bool:
+        """Whether the server itself listens at its endpoint: something else may have been given its
+        port. True where only it can. Raise Unreachable if that is not known.
+        """
+
     async def alive(self, handle: Handle) -> bool:
         """Whether the server of `handle` runs now. Raise Unreachable if that is not known."""
 
@@ -173,6 +184,8 @@ class Use:
 
     busy_slots: int | None
     served_total: float | None  # any counter that grows with every request served
+    # Its own counters and gauges by their names, where it has such: shown, and not understood.
+    figures: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 class Launcher(Protocol):
@@ -211,6 +224,27 @@ class Engine(Launcher, Talker, Protocol):
 
     def classify(self, exit_: Exit, /) -> Failure:
         """Why a server ended, read from its exit and the tail of its log. Pure; never raises."""
+
+
+# --- routes ------------------------------------------------------------------------------------
+
+
+class Routes(Protocol):
+    """Ways to ready servers that requests take without asking: standing grants."""
+
+    def follow(self, residents: Iterable[Resident]) -> None:
+        """Open a way to every resident that may be granted now, and close all other ways.
+
+        At once for requests that pass through this process; `passing` waits for the others.
+        """
+
+    def under_way(self, instance: InstanceId) -> int:
+        """The requests that are on their way at a server, as last heard."""
+
+    async def passing(self, instances: Collection[InstanceId]) -> Mapping[InstanceId, int | None]:
+        """The requests under way at these, counted after every closing has arrived wherever
+        requests pass; None if that cannot be told. Takes a second at most; never raises.
+        """
 
 
 # --- supplies --------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What outlives the daemon, and the registry that keeps it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -105,6 +105,85 @@ class Memory:
     learned: tuple[LearnedRecord, ...]
     pins: Mapping[ModelName, bool]
     last_decision_id: int
+    last_request_id: int = 0
+
+
+class Outcome(StrEnum):
+    """How a request ended."""
+
+    ANSWERED = "answered"  # by its model's server, whatever the status
+    REFUSED = "refused"  # by us: no such model, no room, waited in vain
+    CLIENT_GONE = "client_gone"
+    SERVER_DIED = "server_died"
+    FAILED = "failed"  # anything else that was in the way
+    ENDED = "ended"  # by an operator
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a model's server says it read and wrote. None: it does not say."""
+
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    tokens_per_s: float | None = None  # while it wrote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """The figures of one request, so far. What was asked and what was answered are not kept.
+
+    `wait_s` is all the time before its model could take it; `load_s` is the part of it in which
+    the model was loading. `first_byte_s` counts from the beginning as well.
+    """
+
+    id: int
+    began_at: datetime
+    ended_at: datetime | None  # None: it is under way, and has no outcome either
+    asked: str  # the model by the name that the request had for it
+    model: ModelName | None  # that served it; None: none did
+    instance: InstanceId | None
+    protocol: str
+    path: str
+    client: str
+    owner: str | None
+    streaming: bool
+    priority: int | None
+    wait_s: float
+    load_s: float
+    first_byte_s: float | None
+    why: str  # it waited
+    outcome: Outcome | None
+    status: int | None  # None: there was none before it ended
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPage:
+    """Requests, newest first. What is None is not asked for."""
+
+    before_id: int | None = None
+    model: str | None = None  # as asked for, or as served
+    client: str | None = None
+    owner: str | None = None
+    outcome: Outcome | None = None
+    protocol: str | None = None
+    limit: int
+
+    def of(self, records: Iterable[RequestRecord]) -> tuple[RequestRecord, ...]:
+        held = sorted(filter(self._wants, records), key=lambda one: one.id, reverse=True)
+        return tuple(held[: max(self.limit, 0)])
+
+    def _wants(self, record: RequestRecord) -> bool:
+        return (
+            (self.before_id is None or record.id < self.before_id)
+            and self.model in (None, record.model, record.asked)
+            and self.client in (None, record.client)
+            and self.owner in (None, record.owner)
+            and self.outcome in (None, record.outcome)
+            and self.protocol in (None, record.protocol)
+        )
 
 
 K_contra = TypeVar("K_contra", contravariant=True)
@@ -142,6 +221,7 @@ class Registry(Protocol):
     pins: Records[ModelName, Pin]
     operations: Records[str, Operation]
     decisions: Records[int, DecisionRecord]
+    requests: Records[int, RequestRecord]  # that have ended
 
     async def recall(self) -> Memory:
         """Everything a start needs; asked before anything is written. Raise RegistryFailed."""
@@ -149,13 +229,23 @@ class Registry(Protocol):
     async def page(self, page: Page) -> tuple[DecisionRecord, ...]:
         """Raise RegistryFailed."""
 
+    async def add_requests(self, records: Sequence[RequestRecord]) -> None:
+        """Write them all, or none of them: raise RegistryFailed. It takes as long as the disk does.
+
+        They are new ones; the oldest that are too many for the table go with the same write.
+        """
+
+    async def page_of_requests(self, page: RequestPage) -> tuple[RequestRecord, ...]:
+        """Raise RegistryFailed."""
+
     async def prune(self, *, before: datetime, keep_decisions: int) -> int:
         """Delete what is old or too much; say how many rows.
 
-        Finished operations and decisions go by age and number, what was learned goes by number.
+        Finished operations, decisions and requests go by age and number, what was learned goes by
+        number.
 
-        The newest decision stays whatever its age: ids go on from it after a restart. 0 if
-        the disk refuses.
+        The newest decision and request stay whatever their age: ids go on from them after a
+        restart. 0 if the disk refuses.
         """
 
     async def close(self) -> None:

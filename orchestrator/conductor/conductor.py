@@ -7,8 +7,9 @@ cannot await: whatever happens meanwhile is told afterwards, as an event.
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar, assert_never
 
 from orchestrator.catalogue.learned import Experience
@@ -52,12 +53,14 @@ from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.errors import Defect, Denied
-from orchestrator.ports import Clock, Devices, Drivers, Running
+from orchestrator.ports import Clock, Devices, Drivers, Routes, Running
 from orchestrator.records import Memory, Operation, Registry
 
 log = logging.getLogger("orchestrator")
 
 T = TypeVar("T")
+
+Watcher = Callable[[Event, Sequence[Effect]], None]
 
 NOTE_S = 0.1  # a burst of events is one change to those who watch
 SNAPSHOT_AGE_S_MAX = 0.25  # waiting times in a status are at most so old
@@ -75,6 +78,7 @@ class Conductor:
         clock: Clock,
         tasks: asyncio.TaskGroup,
         experience: Experience,
+        routes: Routes,
     ) -> None:
         self.scheduler = scheduler
         self.drivers = drivers
@@ -83,9 +87,11 @@ class Conductor:
         self.clock = clock
         self._tasks = tasks
         self._experience = experience
+        self._routes = routes
         # Tickets name leases, and leases outlive the daemon: numbers are not used again.
         self._tickets = itertools.count(int(clock() * 1000))
         self._end: Callable[[], None] | None = None
+        self._watchers: list[Watcher] = []
         self.defect: Defect | None = None
         self.running: dict[InstanceId, Running] = {}
         self._preflight = Preflight(drivers, self._spawn, self.tell)
@@ -100,6 +106,7 @@ class Conductor:
             drivers=drivers,
             scheduler=scheduler,
             running=self.running,
+            routes=routes,
             tell=self.tell,
             clock=clock,
             strange=self.strange,
@@ -147,14 +154,19 @@ class Conductor:
         self.tell(Withdrawn(ticket, load_goes_on=True))
 
     @asynccontextmanager
-    async def lease(self, spec: ModelSpec, *, priority: int | None = None) -> AsyncIterator[Grant]:
-        """Hold `spec` ready for the length of the block, loading it first if need be."""
+    async def lease(
+        self, spec: ModelSpec, *, priority: int | None = None, deadline_s: float | None = None
+    ) -> AsyncIterator[Grant]:
+        """Hold `spec` ready for the length of the block, loading it first if need be. Raise Denied;
+        also at the deadline.
+        """
         ticket = self.next_ticket()
         wanted = Requested(
             ticket=ticket,
             spec=spec,
             priority=spec.priority if priority is None else priority,
             hold=LeaseKind.REQUEST,
+            deadline_s=deadline_s,
         )
         try:
             granted = await self.wish(wanted)
@@ -177,7 +189,9 @@ class Conductor:
             and now_s - self._snapshot.now_s < SNAPSHOT_AGE_S_MAX
         )
         if self._snapshot is None or not fresh:
-            self._snapshot = survey(state, now_s)
+            here = (resident.instance for resident in state.ledger.residents)
+            passing = {one: count for one in here if (count := self._routes.under_way(one))}
+            self._snapshot = replace(survey(state, now_s), passing=passing)
         return self._snapshot
 
     # --- events in, effects out ----------------------------------------------------------------
@@ -185,6 +199,10 @@ class Conductor:
     def end_on_defect(self, end: Callable[[], None]) -> None:
         """Have the daemon ended when the scheduler breaks off; without it, that is raised."""
         self._end = end
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have it hear every event with what followed from it, at once and in order."""
+        self._watchers.append(watcher)
 
     def order(self, event: Event) -> None:
         """Tell what a caller wants at once. Raise Denied where it may not have been taken."""
@@ -208,12 +226,19 @@ class Conductor:
             self._unloads.refuse_all(shutting_down())
 
     def _tell(self, event: Event) -> None:
-        version = self.scheduler.state.ledger.version
-        for effect in self.scheduler.handle(event, now_s=self.clock()):
+        ledger = self.scheduler.state.ledger
+        version = ledger.version
+        effects = self.scheduler.handle(event, now_s=self.clock())
+        if ledger.version != version:
+            self._routes.follow(ledger.residents)  # first: a victim is asked with its way closed
+        for effect in effects:
             self._perform(effect)
+        for watcher in self._watchers:
+            with self.strange.noted("watching what happens"):
+                watcher(event, effects)
         if self.scheduler.hurried:
             self.sensors.hasten()
-        if self.scheduler.state.ledger.version != version and self._noting is None:
+        if ledger.version != version and self._noting is None:
             self._noting = asyncio.get_running_loop().call_later(NOTE_S, self._note)
 
     def _note(self) -> None:

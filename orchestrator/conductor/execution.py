@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -21,6 +22,10 @@ T = TypeVar("T")
 POLL_S_MIN = 0.025
 POLL_S_MAX = 0.25
 POLL_FRACTION = 0.01  # of the time waited so far: a long load is polled less often
+# Around the moment at which the last load of it was ready, it is asked more often.
+NEAR = 0.3  # of that load's time, before and after
+POLL_NEAR_S_MIN = 0.005
+POLL_NEAR_FRACTION = 0.002  # of that load's time: some 300 probes at most
 LOG_LOOK_S = 0.5  # of a container it takes some milliseconds; the deadline is minutes
 # A large file from a slow disk loads for as long as it moves; but nothing loads for ever.
 STRETCH_MAX = 10
@@ -33,6 +38,22 @@ LOG_LINES = 40  # of the log in an answer: enough for a stack of allocations tha
 class Up:
     running: Running
     load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When a load should be ready, by the last one of the same model."""
+
+    at_s: float
+    load_s: float  # that it took then
+
+    def pause_s(self, now_s: float) -> float:
+        """The longest pause that does not miss that moment; without end where it has passed."""
+        to_come_s = self.at_s - NEAR * self.load_s - now_s
+        near_s = max(POLL_NEAR_S_MIN, POLL_NEAR_FRACTION * self.load_s)
+        if to_come_s > 0:
+            return max(to_come_s, near_s)
+        return near_s if now_s <= self.at_s + NEAR * self.load_s else math.inf
 
 
 async def look_at(spec: ModelSpec, drivers: Drivers, tell: Tell) -> ModelSpec | Failure:
@@ -102,14 +123,17 @@ async def bring_up(
             transient=True,
         )
     await on_running(running)
-    ready = await wait_until_ready(running, drivers, clock)
+    load_s = resident.spec.load_s
+    ready = await wait_until_ready(running, drivers, clock, Due(began_s + load_s, load_s))
     if ready is not None:
         await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
         return ready
     return Up(running, clock() - began_s)
 
 
-async def wait_until_ready(running: Running, drivers: Drivers, clock: Clock) -> Failure | None:
+async def wait_until_ready(
+    running: Running, drivers: Drivers, clock: Clock, due: Due | None = None
+) -> Failure | None:
     """None when it answers; else why it never will. Its death is noticed at once."""
     ended = asyncio.create_task(until_ended(running, drivers), name="wait for the end")
     began_s = moved_s = clock()
@@ -117,7 +141,7 @@ async def wait_until_ready(running: Running, drivers: Drivers, clock: Clock) -> 
     try:
         while True:
             probe = await drivers.engine.readiness(running.endpoint)
-            if probe.state is ReadyState.READY and not ended.done():
+            if probe.state is ReadyState.READY and await _itself(running, drivers, ended):
                 return None
             if probe.state is ReadyState.BROKEN:
                 tail = await _tail(running.handle, drivers)
@@ -134,11 +158,19 @@ async def wait_until_ready(running: Running, drivers: Drivers, clock: Clock) -> 
             ):
                 return await _too_late(running.handle, drivers, now_s - began_s)
             pause_s = min(max(POLL_S_MIN, POLL_FRACTION * (now_s - began_s)), POLL_S_MAX)
+            if due is not None:
+                pause_s = min(pause_s, due.pause_s(now_s))
             await asyncio.wait({ended}, timeout=pause_s)
             if ended.done():
                 return drivers.engine.classify(await _with_tail(ended.result(), running, drivers))
     finally:
         ended.cancel()
+
+
+async def _itself(running: Running, drivers: Drivers, ended: "asyncio.Task[Exit]") -> bool:
+    """Whether it was the server that answered. One whose port was taken ends by itself."""
+    listens = await _or_else(drivers.runtime.listens(running.handle), otherwise=True)
+    return listens and not ended.done()
 
 
 async def until_ended(running: Running, drivers: Drivers) -> Exit:

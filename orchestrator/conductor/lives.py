@@ -62,6 +62,7 @@ class Lives:
         self._spawn = spawn
         self._loads: dict[InstanceId, asyncio.Task[None]] = {}
         self._watches: dict[InstanceId, asyncio.Task[None]] = {}
+        self._closed = False
         self._last_lives: dict[ModelName, tuple[Resident, Running]] = {}  # whose logs are kept
 
     def write(self, resident: Resident) -> None:
@@ -173,11 +174,14 @@ class Lives:
             self._tell(StopFailed(instance, f"internal error: {error!r}"))
         else:
             self._tell(Stopped(instance))
+            self._sensors.hasten(at_once=True)
 
     # --- what is watched -----------------------------------------------------------------------
 
     def _watch(self, resident: Resident, running: Running) -> None:
         """Notice the death of a ready server at once."""
+        if self._closed:
+            return  # it came up while the daemon ended, which would wait for its death
         state = self._state.by_instance(resident.instance)
         if state is not None and state.state in SERVING:
             self._watches[resident.instance] = self._spawn(
@@ -226,5 +230,6 @@ class Lives:
 
     def close(self) -> None:
         """Leave what runs running; only stop looking at it."""
+        self._closed = True
         for task in (*self._loads.values(), *self._watches.values()):
             task.cancel()

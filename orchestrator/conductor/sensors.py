@@ -22,7 +22,7 @@ from orchestrator.core.values.residents import SERVING, InstanceId, Resident, Us
 from orchestrator.core.values.specs import ServiceName
 from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
 from orchestrator.errors import CannotAsk, Failed, Unreachable
-from orchestrator.ports import Clock, Devices, Drivers, Running, Use
+from orchestrator.ports import Clock, Devices, Drivers, Routes, Running, Use
 
 LOOK_APART_S = 0.02  # one look costs a millisecond, many at once would hold up a status
 LOOK_ROUND_S = 1.0  # all of them have begun by then, however many there are
@@ -36,6 +36,9 @@ ANSWER_AGE_S_MAX = 0.01  # an answer "idle" that had to wait longer for the othe
 ANSWER_AGAIN_S_MAX = 0.5
 HURRY_S = 0.05  # between readings while a wish waits for a device (R3 asks for <= 0.1)
 
+# A resident, and its server's own figures; None: it did not answer.
+Report = Callable[[Resident, Mapping[str, float] | None], None]
+
 
 class Sensors:
     def __init__(
@@ -45,6 +48,7 @@ class Sensors:
         drivers: Mapping[ServiceName, Drivers],
         scheduler: Scheduler,
         running: Mapping[InstanceId, Running],
+        routes: Routes,
         tell: Callable[[Event], None],
         clock: Clock,
         strange: Strange,
@@ -53,29 +57,43 @@ class Sensors:
         self._drivers = drivers
         self._scheduler = scheduler
         self._running = running
+        self._routes = routes
         self._tell = tell
         self._clock = clock
         self._strange = strange
         self._reading = asyncio.Lock()  # readings are taken one after the other
         self._hurry = asyncio.Event()
+        self._pressed = asyncio.Event()
         self._served: dict[InstanceId, float] = {}  # the servers' own counters, as last seen
         self._looks: dict[InstanceId, asyncio.Task[None]] = {}  # at most one at each server
         self._owed: dict[InstanceId, float] = {}  # since when a server owes an answer
         self.held: Mapping[InstanceId, Mapping[DeviceId, int]] = {}
         self.peaks: Mapping[InstanceId, Mapping[DeviceId, int]] = {}  # the most that each held
+        self._report: Report = lambda *_: None
 
-    def hasten(self) -> None:
-        """Read the devices now rather than at the next turn."""
+    def report(self, to: Report) -> None:
+        """Have it hear what servers say of themselves when they are looked at."""
+        self._report = to
+
+    def hasten(self, *, at_once: bool = False) -> None:
+        """Read the devices many times a second from now on. `at_once`: something was just given
+        back, and who waits for it does not wait for a turn.
+        """
         self._hurry.set()
+        if at_once:
+            self._pressed.set()
 
     async def keep_up(self) -> None:
         """Read the devices many times a second while a wish waits for them; else sleep."""
         while True:
             await self._hurry.wait()
+            self._pressed.clear()
             await self.sample()
             if not self._scheduler.hurried:
                 self._hurry.clear()
-            await asyncio.sleep(HURRY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HURRY_S):
+                    await self._pressed.wait()
 
     async def tick(self) -> None:
         """Time has passed, and what we run things on answers or does not."""
@@ -212,6 +230,8 @@ class Sensors:
                 answers[resident.instance] = replace(answer, used=used)
             answered_s[resident.instance] = loop.time()
 
+        instances = [resident.instance for resident in residents]
+        counting = asyncio.create_task(self._routes.passing(instances), name="count requests")
         await asyncio.gather(*(ask(resident, ANSWER_S_MAX) for resident in residents))
         aged_s = loop.time() - ANSWER_AGE_S_MAX
         aged = [
@@ -220,7 +240,11 @@ class Sensors:
             if answers[resident.instance].busy is False and answered_s[resident.instance] < aged_s
         ]
         await asyncio.gather(*(ask(resident, ANSWER_AGAIN_S_MAX) for resident in aged))
-        return answers
+        passing = await counting
+        return {
+            instance: _with_passing(answer, passing.get(instance, 0))
+            for instance, answer in answers.items()
+        }
 
     async def _ask(self, resident: Resident, within_s: float) -> UseAnswer:
         engine = self._drivers[resident.spec.service].engine
@@ -262,12 +286,24 @@ class Sensors:
             return  # that we cannot ask says nothing of it
         except (Unreachable, TimeoutError):
             since_s = self._owed.setdefault(resident.instance, began_s)
+            self._report(resident, None)
             if self._clock() - since_s >= SILENT_S:  # an end is noticed by who watches it
                 self._tell(ServerHeard(resident.instance, since_s))
             return
         if self._owed.pop(resident.instance, None) is not None:
             self._tell(ServerHeard(resident.instance, None))
+        self._report(resident, use.figures)
         used = self._served_since(resident, use)
-        busy = bool(use.busy_slots)
+        busy = bool(use.busy_slots) or self._routes.under_way(resident.instance) > 0
         if used or busy or resident.busy:
             self._tell(UseSeen(instance=resident.instance, busy=busy, used=used))
+
+
+def _with_passing(answer: UseAnswer, passing: int | None) -> UseAnswer:
+    """What a server says of itself, and the requests that are on their way to it."""
+    if passing:
+        return replace(answer, busy=True, unanswered="")
+    if passing is None and answer.busy is not True:
+        said = answer.unanswered or "it cannot be told which requests are on their way to it"
+        return UseAnswer(busy=None, used=answer.used, unanswered=said)
+    return answer

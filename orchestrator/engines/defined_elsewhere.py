@@ -3,16 +3,16 @@
 What is said to them here is only which one it is: their settings and files are their own.
 """
 
-from collections.abc import Awaitable, Callable
-
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.residents import InstanceId, Placement
 from orchestrator.core.values.specs import ModelSpec
+from orchestrator.engines.command import program_engine
+from orchestrator.engines.composed import ComposedEngine
+from orchestrator.engines.premises import Lacking, Premises
 from orchestrator.ports import Launch
 
-Lacking = Callable[[ModelSpec], Awaitable[Failure | None]]  # what the runtime would not find
-
 STOP_GRACE_S = 10.0  # as `docker stop` has it
+ANSWERS = "/"  # asked of a program of which nothing is known
 
 
 class NamedContainerLauncher:
@@ -35,6 +35,13 @@ class NamedContainerLauncher:
     async def check(self, spec: ModelSpec) -> Failure | None:
         """Whether there is such a container."""
         return await self._lacking(spec)
+
+
+def make(premises: Premises) -> ComposedEngine:
+    """Any program in a container that exists."""
+    assert premises.container is not None  # the configuration saw to that
+    launcher = NamedContainerLauncher(premises.container, premises.lacking)
+    return program_engine(launcher, premises, health=ANSWERS)
 
 
 class ExternalLauncher:

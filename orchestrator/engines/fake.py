@@ -6,10 +6,22 @@ from pathlib import Path
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.residents import InstanceId, Placement
 from orchestrator.core.values.specs import FakeBehaviour, ModelSpec
+from orchestrator.engines.composed import ComposedEngine
+from orchestrator.engines.llama.log import classify
+from orchestrator.engines.llama.talker import LlamaTalker
+from orchestrator.engines.premises import Premises
 from orchestrator.engines.python_program import import_path, program
 from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Launch
 
 FAKE_DEVICE_PREFIX = "fake-"  # only these have an account to charge; on the rest it is weightless
+
+
+def make(premises: Premises) -> ComposedEngine:
+    return ComposedEngine(
+        launcher=StandInLauncher(premises.claims_dir),
+        talker=LlamaTalker(premises.http),
+        classify=classify,
+    )
 
 
 class StandInLauncher:

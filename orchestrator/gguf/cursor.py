@@ -21,7 +21,7 @@ HEADER_BYTES_MAX = 512 << 20
 CHUNK_BYTES = 1 << 20
 # ggml allows 64 bytes for the name of a tensor; no key comes near this either.
 NAME_BYTES_MAX = 256
-# Longer strings are chat templates and licences: nothing that a footprint depends on.
+# Longer strings are licences and the like: nothing that is asked of a header.
 STRING_KEPT_BYTES_MAX = 1024
 # Arrays with one number per layer are kept, scores and token types of a vocabulary are not.
 NUMBERS_KEPT_MAX = 1024
@@ -84,10 +84,11 @@ class Cursor:
             raise self.damaged(f"has a name of {length} bytes")
         return self._text(length)
 
-    def value(self) -> Value:
+    def value(self, kept_bytes: int = STRING_KEPT_BYTES_MAX) -> Value:
+        """A string of more than `kept_bytes` is stepped over."""
         (kind,) = self.take(_TYPE)
         if kind == _STRING:
-            return self._string()
+            return self._string(kept_bytes)
         if kind == _ARRAY:
             return self._array()
         return self._number(kind)
@@ -102,9 +103,9 @@ class Cursor:
         (number,) = self.take(layout)
         return number
 
-    def _string(self) -> str | Skipped:
+    def _string(self, kept_bytes: int) -> str | Skipped:
         (length,) = self.take(_LENGTH)
-        if length <= STRING_KEPT_BYTES_MAX:
+        if length <= kept_bytes:
             return self._text(length)
         self._step_over(length)
         return Skipped(length)

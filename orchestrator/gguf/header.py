@@ -10,6 +10,8 @@ from pathlib import Path
 
 from orchestrator.gguf.errors import GgufError
 
+CHAT_TEMPLATE = "tokenizer.chat_template"
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:

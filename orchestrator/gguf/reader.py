@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.gguf.cursor import Cursor
+from orchestrator.gguf.cursor import STRING_KEPT_BYTES_MAX, Cursor
 from orchestrator.gguf.errors import GgufError
-from orchestrator.gguf.header import Header, Part, Tensor, Value
+from orchestrator.gguf.header import CHAT_TEMPLATE, Header, Part, Tensor, Value
 from orchestrator.gguf.quantization import BLOCK_TYPES
 
 log = logging.getLogger("orchestrator")
@@ -31,6 +31,7 @@ KEYS_MAX = 2048
 TENSORS_MAX = 1 << 17
 PARTS_MAX = 1024
 DIMENSIONS_MAX = 4  # ggml's own limit
+TEMPLATE_BYTES_MAX = 64 << 10  # the longest are of some 20 KB; they tell what a chat can carry
 ALIGNMENT_MAX = 1 << 20
 READS_MAX = 2  # of a file that changes meanwhile: whoever copies a model is not done any sooner
 # ggml counts elements in a signed 64-bit integer.
@@ -218,7 +219,8 @@ def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
         key = cursor.name()
         if key in metadata:
             raise cursor.damaged(f"has the key {key[:80]!r} twice")
-        metadata[key] = cursor.value()
+        is_template = key == CHAT_TEMPLATE
+        metadata[key] = cursor.value(TEMPLATE_BYTES_MAX if is_template else STRING_KEPT_BYTES_MAX)
     return metadata
 
 

@@ -50,7 +50,7 @@ class Write:
 @dataclass(slots=True, eq=False)
 class _Job:
     act: Act
-    write: Write | None = None  # None: a reading, performed alone: no write must fail it
+    write: Write | None = None  # None: performed alone: no write must fail it
     answer: asyncio.Future[Any] = field(default_factory=asyncio.Future)
 
 
@@ -120,8 +120,10 @@ class Commits:
                 if all(write.refusal is not None for write in together):
                     break  # the disk has not recovered: the rest would hear the same
 
-    async def read(self, act: Callable[[Session], T]) -> T:
-        """Sees every write that was asked for before. Raise RegistryFailed if the disk fails."""
+    async def alone(self, act: Callable[[Session], T]) -> T:
+        """Perform what reads, or writes what need not be kept: in a transaction of its own, after
+        all that was asked for before. Raise RegistryFailed if the disk fails.
+        """
         if (refusal := self._refusal()) is not None:
             raise RegistryFailed(refusal)
         job = _Job(act)

@@ -56,6 +56,20 @@ MIGRATIONS = (
                 id VARCHAR NOT NULL PRIMARY KEY, began_at VARCHAR NOT NULL)""",
         ),
     ),
+    Migration(
+        3,
+        (
+            """CREATE TABLE requests (
+                id INTEGER NOT NULL PRIMARY KEY, began_at VARCHAR NOT NULL,
+                ended_at VARCHAR NOT NULL, asked VARCHAR NOT NULL, model VARCHAR, instance VARCHAR,
+                protocol VARCHAR NOT NULL, path VARCHAR NOT NULL, client VARCHAR NOT NULL,
+                owner VARCHAR, streaming INTEGER NOT NULL, priority INTEGER, wait_s FLOAT NOT NULL,
+                load_s FLOAT NOT NULL, first_byte_s FLOAT, why VARCHAR NOT NULL,
+                outcome VARCHAR NOT NULL, status INTEGER, tokens_in INTEGER, tokens_out INTEGER,
+                tokens_per_s FLOAT)""",
+            "CREATE INDEX ix_requests_ended_at ON requests (ended_at)",
+        ),
+    ),
 )
 
 _HISTORY = "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, migrated_at VARCHAR NOT NULL)"

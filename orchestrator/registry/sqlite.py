@@ -12,14 +12,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from orchestrator.errors import RegistryFailed
-from orchestrator.records import DecisionRecord, Page
+from orchestrator.records import DecisionRecord, Page, RequestPage, RequestRecord
 from orchestrator.registry import statements
 from orchestrator.registry.commits import WRITE_PATIENCE_S, Act, Commits, Write
 from orchestrator.registry.database import explain, open_database
 from orchestrator.registry.lock import StateLock
 from orchestrator.registry.migrations import MIGRATIONS, Migration
 from orchestrator.registry.runs import mark_run
-from orchestrator.registry.tables import DECISIONS, Table, Tables
+from orchestrator.registry.tables import DECISIONS, REQUESTS, Table, Tables
 
 DATABASE_NAME = "registry.sqlite"
 LOCK_NAME = "lock"
@@ -99,7 +99,17 @@ class SqliteRegistry(Tables):
         return page.of(await self._with_unwritten(DECISIONS, read))
 
     async def last_decision_id(self) -> int:
-        return await self._commits.read(statements.last_decision_id)
+        return await self._commits.alone(statements.last_decision_id)
+
+    async def last_request_id(self) -> int:
+        return await self._commits.alone(statements.last_request_id)
+
+    async def add_requests(self, records: Sequence[RequestRecord]) -> None:
+        await self._commits.alone(partial(statements.add_requests, records=records))
+
+    async def page_of_requests(self, page: RequestPage) -> tuple[RequestRecord, ...]:
+        read = partial(statements.requests, page=page)
+        return page.of(await self._with_unwritten(REQUESTS, read))
 
     async def prune(self, *, before: datetime, keep_decisions: int) -> int:
         """0 also if the disk refused: the next pruning makes up for it, or `retry` before that."""
@@ -134,7 +144,7 @@ class SqliteRegistry(Tables):
         return tuple(value for value in merged.values() if value is not None)
 
     async def _read(self, read: Callable[[Session], tuple[T, statements.Problems]]) -> T:
-        value, problems = await self._commits.read(read)
+        value, problems = await self._commits.alone(read)
         unheard = tuple(problem for problem in problems if problem not in self.problems)
         self.problems = (self.problems + unheard)[:PROBLEMS_MAX]
         return value

@@ -4,17 +4,31 @@ A function that reads gives what could be read together with a sentence per row 
 not: one damaged row must not cost the others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, SQLModel, col, delete, func, or_, select, tuple_, update
 from sqlmodel.sql.expression import SelectOfScalar
 
-from orchestrator.records import DecisionRecord, OperationState, Page
+from orchestrator.records import (
+    DecisionRecord,
+    OperationState,
+    Page,
+    RequestPage,
+    RequestRecord,
+)
 from orchestrator.registry.encoding import Unreadable, instant
-from orchestrator.registry.tables import DECISIONS, DecisionRow, LearnedRow, OperationRow, Table
+from orchestrator.registry.tables import (
+    DECISIONS,
+    REQUESTS,
+    DecisionRow,
+    LearnedRow,
+    OperationRow,
+    RequestRow,
+    Table,
+)
 
 Problems = tuple[str, ...]
 K = TypeVar("K")
@@ -26,6 +40,7 @@ FINISHED_OPERATIONS_KEPT_MAX = 10_000
 # all of them.
 LEARNED_OF_A_MODEL_KEPT_MAX = 32
 LEARNED_KEPT_MAX = 4_096
+REQUESTS_KEPT_MAX = 10_000  # by their ends; about 3 MB
 ORPHANED = (
     "The orchestrator was restarted before this ended. What it had begun is in the status; "
     "asking again joins it."
@@ -40,6 +55,13 @@ def upsert(session: Session, row: SQLModel) -> None:
     rest = {name: value for name, value in fields.items() if name not in keys}
     statement = insert(table).values(**fields)
     session.exec(statement.on_conflict_do_update(index_elements=keys, set_=rest))
+
+
+def insert_all(session: Session, table: Table[K, V], values: Sequence[V]) -> None:
+    """One statement for all of them. What has its key already stays: safe to repeat."""
+    rows = [table.columns_of(value) for value in values]
+    into = insert(SQLModel.metadata.tables[table.name]).on_conflict_do_nothing()
+    session.connection().execute(into, rows)
 
 
 def drop(session: Session, table: Table[K, V], key: K) -> None:
@@ -61,15 +83,33 @@ def last_decision_id(session: Session) -> int:
     return session.exec(select(func.max(DecisionRow.id))).one() or 0
 
 
+def last_request_id(session: Session) -> int:
+    return session.exec(select(func.max(RequestRow.id))).one() or 0
+
+
+def add_requests(session: Session, records: Sequence[RequestRecord]) -> None:
+    insert_all(session, REQUESTS, records)
+    _prune_requests(session)
+
+
 def decisions(session: Session, page: Page) -> tuple[tuple[DecisionRecord, ...], Problems]:
+    return _page(session, DECISIONS, page_statement(page), page.limit)
+
+
+def requests(session: Session, page: RequestPage) -> tuple[tuple[RequestRecord, ...], Problems]:
+    return _page(session, REQUESTS, _requests_statement(page), page.limit)
+
+
+def _page(
+    session: Session, table: Table[K, V], statement: SelectOfScalar[Any], limit: int
+) -> tuple[tuple[V, ...], Problems]:
     """One page, filled up behind rows that cannot be read: a short page means the end."""
-    found: tuple[DecisionRecord, ...] = ()
+    found: tuple[V, ...] = ()
     problems: Problems = ()
-    statement = page_statement(page)
     past = 0
-    while (lacking := page.limit - len(found)) > 0:
+    while (lacking := limit - len(found)) > 0:
         rows = session.exec(statement.offset(past).limit(lacking)).all()
-        read, unread = _read(rows, DECISIONS)
+        read, unread = _read(rows, table)
         found, problems, past = found + read, problems + unread, past + len(rows)
         if len(rows) < lacking:
             break
@@ -86,6 +126,25 @@ def page_statement(page: Page) -> SelectOfScalar[DecisionRow]:
         statement = statement.where(DecisionRow.id > page.after_id)
     at = col(DecisionRow.id)
     return statement.order_by(at.desc() if page.after_id is None else at.asc())
+
+
+def _requests_statement(page: RequestPage) -> SelectOfScalar[RequestRow]:
+    statement = select(RequestRow)
+    equal = (
+        (RequestRow.client, page.client),
+        (RequestRow.owner, page.owner),
+        (RequestRow.outcome, page.outcome),
+        (RequestRow.protocol, page.protocol),
+    )
+    for column, wanted in equal:
+        if wanted is not None:
+            statement = statement.where(col(column) == str(wanted))
+    if page.model is not None:
+        named = (col(RequestRow.model) == page.model, col(RequestRow.asked) == page.model)
+        statement = statement.where(or_(*named))
+    if page.before_id is not None:
+        statement = statement.where(RequestRow.id < page.before_id)
+    return statement.order_by(col(RequestRow.id).desc())
 
 
 def prune(session: Session, before: datetime, keep_decisions: int) -> int:
@@ -106,7 +165,17 @@ def prune(session: Session, before: datetime, keep_decisions: int) -> int:
     ended = session.exec(
         delete(OperationRow).where(or_(finished < limit_at, col(OperationRow.id).in_(surplus)))
     )
-    return decided.rowcount + ended.rowcount + _prune_learned(session)
+    asked = _prune_requests(session, limit_at)
+    return decided.rowcount + ended.rowcount + asked + _prune_learned(session)
+
+
+def _prune_requests(session: Session, before: str = "") -> int:
+    """By their ends, so that one that took an hour is kept; but for the highest number."""
+    at, id_ = col(RequestRow.ended_at), col(RequestRow.id)
+    surplus = select(at).order_by(at.desc()).limit(1).offset(REQUESTS_KEPT_MAX)
+    old = or_(at < before, at <= surplus.scalar_subquery())
+    newest = select(func.max(id_)).scalar_subquery()
+    return session.exec(delete(RequestRow).where(old, id_ < newest)).rowcount
 
 
 def _prune_learned(session: Session) -> int:

@@ -27,6 +27,7 @@ from orchestrator.records import (
     Operation,
     Pin,
     Records,
+    RequestRecord,
     ResidentRecord,
 )
 from orchestrator.registry.encoding import read_json, readable, to_column, to_json
@@ -64,6 +65,9 @@ class Table(Generic[K, V]):
         return str(self.row.__tablename__)
 
     def encode(self, value: V) -> SQLModel:
+        return self.row(**self.columns_of(value))
+
+    def columns_of(self, value: V) -> dict[str, object]:
         columns = (
             self.columns(value)
             if self.columns
@@ -72,7 +76,7 @@ class Table(Generic[K, V]):
         row = {name: to_column(field) for name, field in columns.items()}
         if self.json is not None:
             row[self.json] = to_json(self._adapter, value)
-        return self.row(**row)
+        return row
 
     def decode(self, row: SQLModel) -> V:
         """Raise Unreadable, with the reason in one sentence."""
@@ -174,6 +178,34 @@ class DecisionRow(SQLModel, table=True):
     remedy: str
 
 
+class RequestRow(SQLModel, table=True):
+    """Read by filters of any kind: the table is small, and a look at all of it takes 2 ms."""
+
+    __tablename__ = "requests"
+
+    id: int = Field(primary_key=True)
+    began_at: str
+    ended_at: str = Field(index=True)  # the oldest ends go first
+    asked: str
+    model: str | None
+    instance: str | None
+    protocol: str
+    path: str
+    client: str
+    owner: str | None
+    streaming: int
+    priority: int | None
+    wait_s: float
+    load_s: float
+    first_byte_s: float | None
+    why: str
+    outcome: str
+    status: int | None
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_per_s: float | None
+
+
 LEASES = Table(row=LeaseRow, record=Lease, key=lambda lease: lease.id, json="lease")
 RESIDENTS = Table(
     row=ResidentRow,
@@ -219,6 +251,8 @@ DECISIONS = Table(
     unwritten_max=HISTORY_UNWRITTEN_MAX,
 )
 
+REQUESTS = Table(row=RequestRow, record=RequestRecord, key=lambda record: record.id)
+
 
 class Tables(ABC):
     """What a registry has for every table, made of what one does for any table."""
@@ -231,6 +265,7 @@ class Tables(ABC):
         self.pins: Records[ModelName, Pin] = TableRecords(PINS, self)
         self.operations: Records[str, Operation] = TableRecords(OPERATIONS, self)
         self.decisions: Records[int, DecisionRecord] = TableRecords(DECISIONS, self)
+        self.requests: Records[int, RequestRecord] = TableRecords(REQUESTS, self)
 
     @abstractmethod
     async def change(self, table: Table[K, V], key: K, value: V | None) -> bool:
@@ -246,6 +281,10 @@ class Tables(ABC):
     async def last_decision_id(self) -> int:
         """0 if nothing was decided yet."""
 
+    @abstractmethod
+    async def last_request_id(self) -> int:
+        """0 if nothing was asked yet."""
+
     async def recall(self) -> Memory:
         return Memory(
             residents=await self.residents.all(),
@@ -253,6 +292,7 @@ class Tables(ABC):
             learned=await self.learned.all(),
             pins={pin.model: pin.pinned for pin in await self.pins.all()},
             last_decision_id=await self.last_decision_id(),
+            last_request_id=await self.last_request_id(),
         )
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 
 from orchestrator.core.values.residents import InstanceId
-from orchestrator.ports import Found, Launch, Running
+from orchestrator.ports import Found, Handle, Launch, Running
 
 
 class Unshared:
@@ -16,6 +16,9 @@ class Unshared:
 
     async def already(self, launch: Launch) -> Running | None:  # noqa: ARG002
         return None
+
+    async def listens(self, handle: Handle) -> bool:  # noqa: ARG002
+        return True
 
     def silence(self) -> None:
         return None

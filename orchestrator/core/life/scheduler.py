@@ -270,12 +270,18 @@ def _take_catalogue(state: State, specs: ModelSpecs, now_s: float) -> list[Effec
         if line.model in changed and line.model not in specs and not line.spec.plain_room:
             refusal = Refusal(
                 code=RefusalCode.UNKNOWN_MODEL,
-                detail=f"{line.model} was taken out of the catalogue.",
+                detail=_gone(line.spec),
                 remedy="GET /models lists what there is.",
             )
             effects += [*grants.deny_line(state, line, refusal), Uncheck(line.model)]
             effects += grants.abandon_if_unwanted(state, line.model, now_s)
     return effects
+
+
+def _gone(spec: ModelSpec) -> str:
+    if spec.found:
+        return f"{spec.name} is no model any more: its file {spec.file} is gone."
+    return f"{spec.name} was taken out of the catalogue."
 
 
 def _take_pin(state: State, model: ModelName, spec: ModelSpec | None) -> list[Effect]:

@@ -164,15 +164,18 @@ def _forgive(state: State, now_s: float) -> None:
 def _let_idle_go(state: State, now_s: float) -> list[Effect]:
     effects: list[Effect] = []
     for resident in list(state.ledger.residents):
+        gone = resident.spec.found and resident.name not in state.catalogue
+        ttl_s = 0.0 if gone else resident.ttl_s
         if (
             resident.state is ResidentState.READY
-            and resident.ttl_s is not None
+            and ttl_s is not None
             and not resident.in_use
             and resident.name not in state.pinned
-            and now_s - resident.last_used_s >= resident.ttl_s
+            and now_s - resident.last_used_s >= ttl_s
             and state.queue.line(resident.name) is None
         ):
-            why = f"idle for {now_s - resident.last_used_s:.0f} s (ttl {resident.ttl_s:.0f} s)"
+            why = f"idle for {now_s - resident.last_used_s:.0f} s (ttl {ttl_s:.0f} s)"
+            why = f"its file {resident.spec.file} is gone" if gone else why
             effects += evictions.let_go(state, resident, ForIdleness(), now_s, why)
     return effects
 

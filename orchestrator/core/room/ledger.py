@@ -73,6 +73,11 @@ class Ledger:
     def resident(self, model: ModelName) -> Resident | None:
         return self._residents.get(model)
 
+    def life(self, instance: InstanceId) -> Resident | None:
+        """That one, and no other life of its model."""
+        there = (one for one in self._residents.values() if one.instance == instance)
+        return next(there, None)
+
     def on(self, device: DeviceId) -> Iterable[Resident]:
         return self._on.get(device, {}).values()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.core.values.failures import Breaker, Silence
 from orchestrator.core.values.leases import Lease
-from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.residents import InstanceId, Resident
 from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.core.values.vram import Reading
 
@@ -46,3 +46,5 @@ class Snapshot:
     breakers: Mapping[ModelName, Breaker]
     # its runtime does not answer
     silent: Mapping[ServiceName, Silence] = field(default_factory=dict)
+    # requests on their way by a route, without a lease
+    passing: Mapping[InstanceId, int] = field(default_factory=dict)

@@ -79,6 +79,7 @@ class Serving:
     embeddings: bool = False
     jinja: bool = True
     max_tokens: int | None = None  # the default answer length
+    extra_args: tuple[str, ...] = ()  # the operator's own, after all others
 
     @property
     def total_context(self) -> int:
@@ -92,6 +93,14 @@ class Serving:
         """
         batch = self.ubatch if self.embeddings else self.batch
         return batch, min(self.ubatch, batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What the operator has run for a model of an engine that knows no program of its own."""
+
+    argv: tuple[str, ...]  # may hold ${PORT}, ${HOST} and ${MODEL}
+    env: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +134,14 @@ class ModelSpec:
     settings_ours: bool = True  # False: the one who defined its server chose them, not `serving`
     profile: Profile | None = None
     fake: FakeBehaviour | None = None
+    program: Program | None = None  # what is run, where the operator says it word by word
     url: str | None = None  # where a server that we do not own answers
+    tells_use: bool = True  # whether its server says if it is in use beside what we pass to it
     aliases: tuple[str, ...] = ()
+    concurrency: int | None = None  # requests that it is sent at once; None: as its slots have it
     preload: bool = False
     pinned: bool = False
+    found: bool = False  # its file was there, and nobody wrote it down: it goes with the file
     degrade: tuple[Degrading, ...] = ()  # what may be given up, in this order
     fallbacks: tuple[Fallback, ...] = ()  # what that comes to, each lesser than the one before
     predicted: Footprint | None = None  # believed before anything was learned; None: still is
@@ -181,6 +194,7 @@ class ModelSpec:
             and self.lora == other.lora
             and (self.wanted == other.wanted or not other.settings_ours)
             and self.fake == other.fake
+            and self.program == other.program
             and self.url == other.url
             and self.devices == other.devices
         )

@@ -54,6 +54,7 @@ def server_arguments(
         *_work(spec.serving, flags, physical_cores),
         *_reading(spec.serving, placement, flags),
         *_answering(spec, flags),
+        *spec.serving.extra_args,
     )
 
 

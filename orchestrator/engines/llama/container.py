@@ -1,16 +1,16 @@
 """llama.cpp's server in containers that are made of an image."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.residents import InstanceId, Placement
 from orchestrator.core.values.specs import ModelSpec
-from orchestrator.engines.defined_elsewhere import Lacking
 from orchestrator.engines.llama.argv import device_environment, server_arguments
 from orchestrator.engines.llama.files import FileProblem, broken_file, gguf_problem
 from orchestrator.engines.llama.flags import Flags
+from orchestrator.engines.premises import Lacking
 from orchestrator.ports import Launch
 
 PROGRAM = "llama-server"  # on the image's PATH
@@ -42,13 +42,18 @@ class LlamaImageLauncher:
         self,
         image: str,
         *,
+        program: str = PROGRAM,
         models_dir: Path | None,
         hub_home: Path,
         physical_cores: int,
         lacking: Lacking,
         file_problem: FileProblem = gguf_problem,
+        env: Mapping[str, str] | None = None,
     ) -> None:
+        """`env`: the operator's own, beside what a placement says."""
+        self._env = dict(env or {})
         self._image = image
+        self._program = program
         self._models_dir = models_dir
         self._hub_home = hub_home
         self._physical_cores = physical_cores
@@ -63,8 +68,8 @@ class LlamaImageLauncher:
             instance=instance,
             model=spec.name,
             service=spec.service,
-            argv=(PROGRAM, *arguments),
-            env=device_environment(placement),
+            argv=(self._program, *arguments),
+            env=self._env | device_environment(placement),
             image=self._image,
             mounts=tuple(self._mounts(spec)),
             devices=placement.devices,

@@ -1,8 +1,10 @@
 """Which flags a `llama-server` accepts: llama.cpp renames and removes them between builds."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+_WORD = re.compile(r"-{1,2}[A-Za-z][\w.-]*")
 _ENTRY = re.compile(r"^(-{1,2}[A-Za-z][\w.-]*(?:, +-{1,2}[A-Za-z][\w.-]*)*)( \S)?", re.MULTILINE)
 
 
@@ -19,6 +21,16 @@ class Flags:
     def first(self, *names: str) -> str | None:
         """The first of these spellings that is accepted."""
         return next((name for name in names if name in self.names), None)
+
+    def unknown(self, words: Sequence[str]) -> str | None:
+        """The first that looks like a flag and is none, where no value is expected."""
+        before = ""
+        for word in words:
+            name = word.replace("_", "-") if word.startswith("--") else word
+            if _WORD.fullmatch(name) and name not in self.names and before not in self.valued:
+                return word
+            before = name
+        return None
 
 
 def parse_help(text: str) -> Flags:

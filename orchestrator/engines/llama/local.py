@@ -1,7 +1,7 @@
 """llama.cpp's own `llama-server`, as a binary of this machine."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.core.values.failures import Failure, FailureReason
@@ -26,10 +26,13 @@ class LlamaBinaryLauncher:
         *,
         physical_cores: int,
         file_problem: FileProblem = gguf_problem,
+        env: Mapping[str, str] | None = None,
     ) -> None:
+        """`env`: the operator's own, beside what a placement says."""
         self._candidates = tuple(candidates)
         self._physical_cores = physical_cores
         self._file_problem = file_problem
+        self._env = dict(env or {})
         self._binary: Binary | None = None
 
     async def prepare(self) -> Failure | None:
@@ -59,14 +62,28 @@ class LlamaBinaryLauncher:
             model=spec.name,
             service=spec.service,
             argv=(str(self._binary.path), *arguments),
-            env=device_environment(placement),
+            env=self._env | device_environment(placement),
             devices=placement.devices,
             stop_grace_s=STOP_GRACE_S,
         )
 
     async def check(self, spec: ModelSpec) -> Failure | None:
-        return await self.prepare() or await asyncio.to_thread(
-            broken_file, spec, self._file_problem
+        return (
+            await self.prepare()
+            or self._unknown_argument(spec)
+            or await asyncio.to_thread(broken_file, spec, self._file_problem)
+        )
+
+    def _unknown_argument(self, spec: ModelSpec) -> Failure | None:
+        """The first of the operator's own arguments that this build has no flag for."""
+        assert self._binary is not None, "prepare has found one"
+        flag = self._binary.flags.unknown(spec.serving.extra_args)
+        if flag is None:
+            return None
+        return Failure(
+            reason=FailureReason.ARGUMENTS,
+            detail=f"{self._binary.path} ({self._binary.version}) knows no {flag}.",
+            remedy="Correct extra_args of the model, or install a build that knows it.",
         )
 
 

@@ -5,12 +5,11 @@ None of these requests touches a slot or a counter of the server, so looking is 
 
 import re
 from collections.abc import Mapping
-
-import httpx
+from http import HTTPStatus
 
 from orchestrator.core.values.residents import Endpoint, ReadyState
 from orchestrator.core.values.specs import ModelSpec
-from orchestrator.engines.http import ServerHttp
+from orchestrator.engines.http import NoAnswer, ServerHttp, ToldByServer, TooSlow
 from orchestrator.errors import CannotAsk, Unreachable
 from orchestrator.ports import Readiness, Use
 
@@ -41,15 +40,15 @@ class LlamaTalker:
         """Ask `/health` once. Not listening yet, loading and slow all mean: still starting."""
         try:
             answer = await self._http.get(endpoint, "/health", self._readiness_s_max)
-        except (httpx.HTTPError, CannotAsk) as error:
-            return Readiness(ReadyState.STARTING, f"no answer yet ({type(error).__name__})")
-        if answer.status_code == httpx.codes.OK:
+        except (NoAnswer, CannotAsk) as error:
+            return Readiness(ReadyState.STARTING, f"no answer yet ({error})")
+        if answer.is_ok:
             return Readiness(ReadyState.READY)
-        if answer.is_server_error:
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Readiness(ReadyState.STARTING, _error_message(answer))
         return Readiness(
             ReadyState.BROKEN,
-            f"/health answers {answer.status_code}: this is not a llama.cpp server",
+            f"/health answers {answer.status}: this is not a llama.cpp server",
         )
 
     async def use(self, endpoint: Endpoint) -> Use:
@@ -68,12 +67,14 @@ class LlamaTalker:
             busy = samples.get("requests_processing")
             if busy is None:  # started without its counters
                 busy = _busy_slots(await self._http.get(endpoint, "/slots", self._use_s_max))
-        except httpx.ReadTimeout:
+        except TooSlow:
             return await self._deep_in_a_batch(endpoint)
-        except httpx.HTTPError as error:
+        except NoAnswer as error:
             raise Unreachable(f"{endpoint.url} does not answer: {error}") from error
         return Use(
-            busy_slots=None if busy is None else int(busy), served_total=_served_total(samples)
+            busy_slots=None if busy is None else int(busy),
+            served_total=_served_total(samples),
+            figures=samples,
         )
 
     async def unload(self, endpoint: Endpoint, spec: ModelSpec) -> None:
@@ -86,20 +87,23 @@ class LlamaTalker:
         return Use(busy_slots=1, served_total=None)
 
 
-def _samples(metrics: httpx.Response) -> Mapping[str, float]:
+def _samples(metrics: ToldByServer) -> Mapping[str, float]:
     """The counters, by name; none where the server was started without them."""
-    if metrics.status_code != httpx.codes.OK:
+    if not metrics.is_ok:
         return {}
     return {name: float(value) for name, value in _SAMPLE.findall(metrics.text)}
 
 
-def _busy_slots(slots: httpx.Response) -> int | None:
-    if slots.status_code != httpx.codes.OK:
+def _busy_slots(slots: ToldByServer) -> int | None:
+    if not slots.is_ok:
         return None
     try:
-        return sum(1 for slot in slots.json() if slot.get("is_processing"))
-    except (ValueError, TypeError, AttributeError):
+        said = slots.json()
+    except ValueError:
+        said = None
+    if not isinstance(said, list) or not all(isinstance(slot, dict) for slot in said):
         return None  # not a llama.cpp server's list of slots: it does not tell
+    return sum(bool(slot.get("is_processing")) for slot in said)
 
 
 def _served_total(samples: Mapping[str, float]) -> float | None:
@@ -107,8 +111,11 @@ def _served_total(samples: Mapping[str, float]) -> float | None:
     return sum(counters) if counters else None
 
 
-def _error_message(answer: httpx.Response) -> str:
+def _error_message(answer: ToldByServer) -> str:
     try:
-        return str(answer.json()["error"]["message"])
-    except (ValueError, TypeError, KeyError):
-        return f"/health answers {answer.status_code}"
+        said = answer.json()
+    except ValueError:
+        said = None
+    error = said.get("error") if isinstance(said, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    return f"/health answers {answer.status}" if message is None else str(message)

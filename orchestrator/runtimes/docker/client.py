@@ -12,7 +12,7 @@ from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixH
 from requests.adapters import BaseAdapter
 
 
-class Client(APIClient):
+class DockerClient(APIClient):
     def mount(self, prefix: str | bytes, adapter: BaseAdapter) -> None:
         if isinstance(adapter, UnixHTTPAdapter):
             adapter = _Adapter(f"http+unix://{adapter.socket_path}", adapter.timeout)

@@ -29,7 +29,7 @@ from orchestrator.runtimes.docker.answers import (
     pull_line,
     understood,
 )
-from orchestrator.runtimes.docker.client import Client
+from orchestrator.runtimes.docker.client import DockerClient
 from orchestrator.runtimes.docker.create import Json
 from orchestrator.runtimes.docker.liveness import Liveness
 
@@ -81,7 +81,7 @@ class DockerEngine:
     def __init__(self, url: str, deadlines: Deadlines | None = None) -> None:
         self.url = url
         self.deadlines = deadlines or Deadlines()
-        self._client: Client | None = None
+        self._client: DockerClient | None = None
         self._closed = False
         self._lock = threading.Lock()  # of the two above
         self.liveness = Liveness(f"Docker at {url}")
@@ -160,7 +160,7 @@ class DockerEngine:
         a minute counts as unreachable.
         """
 
-        def do(client: Client) -> None:
+        def do(client: DockerClient) -> None:
             for said in client.pull(image, stream=True, decode=True):
                 hear(pull_line(said))
 
@@ -190,7 +190,9 @@ class DockerEngine:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._drop_client()
 
-    async def _find(self, do: Callable[[Client], Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    async def _find(
+        self, do: Callable[[DockerClient], Mapping[str, Any]]
+    ) -> Mapping[str, Any] | None:
         try:
             return await self._read(do)
         except EngineRefused as refused:
@@ -198,10 +200,10 @@ class DockerEngine:
                 return None
             raise
 
-    async def _read(self, do: Callable[[Client], T]) -> T:
+    async def _read(self, do: Callable[[DockerClient], T]) -> T:
         """A call that changes nothing, so a connection that has gone stale costs a second try."""
 
-        def ask(client: Client) -> T:
+        def ask(client: DockerClient) -> T:
             with self.liveness.awaited():  # it is answered within milliseconds
                 return do(client)
 
@@ -210,7 +212,7 @@ class DockerEngine:
         except _ConnectionLost:
             return await self._call(ask, self.deadlines.call_s)
 
-    async def _call(self, do: Callable[[Client], T], deadline_s: float) -> T:
+    async def _call(self, do: Callable[[DockerClient], T], deadline_s: float) -> T:
         loop = asyncio.get_running_loop()
         answer = loop.run_in_executor(self._threads, self._guarded, do)
         try:
@@ -224,7 +226,7 @@ class DockerEngine:
                 "Look at `docker info` and at the engine's log."
             ) from None
 
-    def _guarded(self, do: Callable[[Client], T]) -> T:
+    def _guarded(self, do: Callable[[DockerClient], T]) -> T:
         """Run in a thread; what the SDK raises becomes one of our own errors here, once."""
         try:
             answer = do(self._connected())
@@ -253,12 +255,12 @@ class DockerEngine:
         self.liveness.came()
         return answer
 
-    def _connected(self) -> Client:
+    def _connected(self) -> DockerClient:
         """The client of all threads. Raise Unreachable after `close`."""
         client = self._client
         if client is None:
             # "auto" negotiates the version: engines are older and newer than the SDK.
-            fresh = Client(self.url, "auto", self._socket_timeout_s())
+            fresh = DockerClient(self.url, "auto", self._socket_timeout_s())
             with self._lock:
                 if self._client is None and not self._closed:
                     self._client = fresh

@@ -55,10 +55,17 @@ class EventListener:
         self._stream: DockerEvents | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stirred = asyncio.Event()
+        self._starts = 0
 
     @property
     def poll_s(self) -> float:
         return POLL_S_LISTENING if self._listening else POLL_S_DEAF
+
+    @property
+    def starts(self) -> int:
+        """Grows with every start, and whenever one may have been missed."""
+        self._ensure_listening()
+        return self._starts
 
     @contextmanager
     def watch(self, container: str) -> Iterator[Watch]:
@@ -120,13 +127,17 @@ class EventListener:
 
     def _set_listening(self, listening: bool) -> None:
         self._listening = listening
-        self._stirred.set()
+        self._stir()
         for watch in self._watches:
             watch.wake()
 
+    def _stir(self) -> None:
+        self._starts += 1
+        self._stirred.set()
+
     def _notice(self, event: ContainerEvent) -> None:
         if event.action == "start":
-            self._stirred.set()
+            self._stir()
         for watch in self._watches:
             if watch.container in (event.container, event.name):
                 if event.action == "die":

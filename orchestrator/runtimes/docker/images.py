@@ -2,7 +2,9 @@
 
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.specs import ModelSpec
+from orchestrator.downloads import Downloads
 from orchestrator.errors import Unreachable
+from orchestrator.hub import Phase, Progress
 from orchestrator.ports import Tell
 from orchestrator.progress import Words, told
 from orchestrator.runtimes.docker.answers import EngineRefused, PullLine
@@ -15,9 +17,12 @@ _MIB = 1 << 20
 class ImageSupply:
     """Keeps `ports.Supply` for one image."""
 
-    def __init__(self, engine: DockerEngine, image: str) -> None:
+    def __init__(
+        self, engine: DockerEngine, image: str, downloads: Downloads | None = None
+    ) -> None:
         self._engine = engine
         self._image = image
+        self._downloads = downloads or Downloads()
 
     async def would_bring(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - the port's
         try:
@@ -43,12 +48,14 @@ class ImageSupply:
     async def _pull(self, tell: Tell) -> None:
         title = f"pulling image {self._image}"
         words, layers = Words(title), Layers()
+        with self._downloads.one(self._image) as arriving:
 
-        def hear(line: PullLine) -> None:
-            layers.hear(line)
-            words.say(title + layers.in_words())
+            def hear(line: PullLine) -> None:
+                layers.hear(line)
+                words.say(title + layers.in_words())
+                arriving.hear(layers.progress)
 
-        await told(self._engine.pull(self._image, hear), words, tell)
+            await told(self._engine.pull(self._image, hear), words, tell)
 
 
 class Layers:
@@ -65,8 +72,14 @@ class Layers:
         elif line.status in ("Download complete", "Pull complete") and line.layer in self._total:
             self._done[line.layer] = self._total[line.layer]
 
-    def in_words(self) -> str:
+    @property
+    def progress(self) -> Progress:
+        """Of the layers whose size is known by now."""
         done, total = sum(self._done.values()), sum(self._total.values())
+        return Progress(phase=Phase.DOWNLOADING, done_bytes=done, total_bytes=total)
+
+    def in_words(self) -> str:
+        done, total = self.progress.done_bytes, self.progress.total_bytes
         return f": {100 * done // total} %, {done // _MIB} of {total // _MIB} MiB" if total else ""
 
 

@@ -21,6 +21,7 @@ from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.errors import Failed, NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
+from orchestrator.runtimes.docker.absent import Absent
 from orchestrator.runtimes.docker.answers import Container, EngineRefused
 from orchestrator.runtimes.docker.create import (
     LABEL_IDENTITY,
@@ -83,6 +84,7 @@ class DockerRuntime:
             lambda: self._engine.open_events({"container": list(self._named)})
         )
         self._named = named or {}
+        self._absent = Absent(self._named_events)
         self.images: dict[str, str] = {}  # name of an image → its id when last looked at
         self._starting: set[InstanceId] = set()  # not running yet, and not a leftover
         self._leftovers = Leftovers(self._engine, self._ours)
@@ -127,6 +129,9 @@ class DockerRuntime:
                 # An event may arrive a moment before the inspection agrees with it.
                 woken = await watch.pause(SETTLE_S if woken else events.poll_s)
 
+    async def listens(self, handle: Handle) -> bool:  # noqa: ARG002 - it has an address of its own
+        return True
+
     async def alive(self, handle: Handle) -> bool:
         seen = await _answer(self._engine.inspect(ContainerRef.of(handle).reference))
         return seen is not None and seen.running
@@ -163,8 +168,15 @@ class DockerRuntime:
     async def already(self, launch: Launch) -> Running | None:
         if launch.container is None:
             return None
+        if self._absent.still(launch.container):
+            return None
+        starts = self._named_events.starts
         seen = await _answer(self._engine.inspect(launch.container))
-        if seen is None or not seen.running:
+        if seen is None:
+            self._absent.note(launch.container, starts)
+            return None
+        self._absent.forget(launch.container)
+        if not seen.running:
             return None
         return self._named_running(launch.container, seen)
 

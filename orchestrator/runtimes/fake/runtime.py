@@ -316,6 +316,9 @@ class FakeRuntime:
         finally:
             server.waiting.remove(waiting)
 
+    async def listens(self, handle: Handle) -> bool:  # noqa: ARG002 - it has an address of its own
+        return True
+
     async def alive(self, handle: Handle) -> bool:
         return self._find(handle) is not None
 

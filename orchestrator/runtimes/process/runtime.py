@@ -8,7 +8,6 @@ every signal goes through a pidfd whose start time was compared (`table.py`).
 import asyncio
 import os
 import signal
-import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from orchestrator.runtimes.process import logs
 from orchestrator.runtimes.process.failures import cannot_be_watched, no_port, unwritable_log
 from orchestrator.runtimes.process.handle import HOST, RUNTIME, ServerRef
 from orchestrator.runtimes.process.logs import ServerLogs
+from orchestrator.runtimes.process.ports import listens, reserved_port
 from orchestrator.runtimes.process.spawn import (
     INHERITED,
     MARK_IDENTITY,
@@ -171,6 +171,16 @@ class ProcessRuntime(Unshared):
             return await self.log_tail(handle, EXIT_LOG_LINES)
         return ()
 
+    async def listens(self, handle: Handle) -> bool:
+        server = ServerRef.of(handle)
+
+        def look() -> bool:
+            if listens((server.pid,), server.port):
+                return True
+            return listens(ProcessTree.of(read_table()).attached(server.pid), server.port)
+
+        return await _told(look, f"who listens on port {server.port}")
+
     async def alive(self, handle: Handle) -> bool:
         server = ServerRef.of(handle)
         try:
@@ -216,9 +226,7 @@ class ProcessRuntime(Unshared):
     def _free_port(self, launch: Launch) -> int:
         for _ in range(2 * PORTS_APART):
             try:
-                with socket.socket() as probe:
-                    probe.bind((HOST, 0))
-                    port: int = probe.getsockname()[1]
+                port = reserved_port(HOST)
             except OSError as error:
                 raise StartFailed(no_port(launch, error)) from error
             if port not in self._ports:

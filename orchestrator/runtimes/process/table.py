@@ -72,7 +72,7 @@ def _stat_fields(pid: int) -> list[bytes] | None:
 
 def read_table() -> Mapping[int, Process]:
     """Every program that runs now. One that starts or ends meanwhile may be missing."""
-    pids = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+    pids = (int(name) for name in os.listdir(PROC) if name.isdigit())  # noqa: PTH208 - as above
     table = {}
     for pid in pids:
         process = read_process(pid)
@@ -130,10 +130,13 @@ def marked(table: Mapping[int, Process], names: Sequence[str]) -> Mapping[int, t
     """
     found = {}
     pids = [process.pid for process in table.values() if not process.ended]
+    least = f"{names[0]}=".encode()
     deadline_s = time.monotonic() + EXEC_S_MAX
     while True:
         blocks = _environments(pids)
         for pid, block in blocks.items():
+            if least not in block:
+                continue
             variables = _environment(block)
             values = tuple(variables[name] for name in names if name in variables)
             if len(values) == len(names):
@@ -149,8 +152,9 @@ def _environments(pids: Iterable[int]) -> Mapping[int, bytes]:
     blocks = {}
     for pid in pids:
         with suppress(OSError):  # it ended meanwhile, or is not ours to look into
-            if (PROC / str(pid)).stat().st_uid == own:
-                blocks[pid] = (PROC / str(pid) / "environ").read_bytes()
+            if os.stat(f"{PROC}/{pid}").st_uid == own:  # noqa: PTH116 - of hundreds, as above
+                with open(f"{PROC}/{pid}/environ", "rb", buffering=0) as environ:  # noqa: PTH123
+                    blocks[pid] = environ.readall()
     return blocks
 
 
