@@ -1,7 +1,9 @@
 """Long work in a thread: what it says is told on the loop, and it ends when nobody wants it."""
 
 import asyncio
-from collections.abc import Awaitable
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from orchestrator.ports import Tell
@@ -44,3 +46,34 @@ async def told(work: Awaitable[T], words: Words, tell: Tell) -> T:
     finally:
         words.wanted = False
         task.cancel()
+
+
+def in_thread(work: Callable[[], T], name: str) -> "asyncio.Future[T]":
+    """Work in a thread of its own: the end of the daemon does not wait for it.
+
+    It may raise Unwanted, which nobody hears.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        with suppress(Unwanted, RuntimeError):  # RuntimeError: the loop is gone, and we with it
+            try:
+                found = work()
+            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                loop.call_soon_threadsafe(_fail, answer, error)
+            else:
+                loop.call_soon_threadsafe(_settle, answer, found)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return answer
+
+
+def _settle(answer: "asyncio.Future[T]", found: T) -> None:
+    if not answer.done():
+        answer.set_result(found)
+
+
+def _fail(answer: "asyncio.Future[T]", error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)

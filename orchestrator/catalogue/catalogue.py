@@ -16,16 +16,19 @@ from orchestrator.catalogue.added import (
     require_all_right,
     write_added,
 )
+from orchestrator.catalogue.found.discovery import Discovery, no_places
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.ordered import named, ordered
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config.bodies import kept_model, parse_model
 from orchestrator.config.loading import Config, configured_model
+from orchestrator.config.paths import last_changed
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Serving
 from orchestrator.errors import Denied, Unpredictable
+from orchestrator.gguf.headers import Headers
 from orchestrator.hub import projector_beside
 from orchestrator.orders import LoadOrder, ReloadOutcome
 
@@ -56,8 +59,10 @@ class Catalogue:
         experience: Experience,
         predictions: Predictions,
         cached: Callable[[str], Path | None],
+        discovery: Discovery | None = None,
     ) -> None:
-        """`cached` says where a model of a hub lies, if it was pulled already.
+        """`cached` says where a model of a hub lies, if it was pulled already; `discovery` finds
+        the models that nobody wrote down.
 
         Raise ConfigInvalid if what was added at run time cannot be read.
         """
@@ -66,9 +71,11 @@ class Catalogue:
         self._experience = experience
         self.predictions = predictions
         self._cached = cached
+        self._discovery = discovery or Discovery(no_places, Headers().of)
         self._added: Mapping[str, Body] = read_added(config.state_dir)
         self._in_force = _InForce(self._compiled(config, self._added))
         self._said: dict[ModelName, Failure] = {}
+        self._found_anew = False
         self._changing = asyncio.Lock()
 
     # --- reading ---------------------------------------------------------------------------------
@@ -93,10 +100,16 @@ class Catalogue:
         lost = [name for name, failure in failed.items() if said.get(name) != failure]
         mended = [name for name in said if name not in failed and name in self.specs]
         return (
-            *(_cannot_be_loaded(name, failed[name]) for name in lost),
+            *(_cannot_be_loaded(self.specs[name], failed[name]) for name in lost),
             *(_can_be_loaded_again(name) for name in mended),
             *self.predictions.news(),
+            *self._discovery.news(),
         )
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What could not be looked at for models, in sentences."""
+        return self._discovery.notes
 
     def named(self, name: str) -> ModelSpec:
         """By name or alias. Raise Denied with the nearest names if there is none."""
@@ -181,7 +194,7 @@ class Catalogue:
                 self.config,
                 name,
                 body,
-                taken=self.specs,
+                taken=self._written,
                 estimate=self.predictions.footprint,
             )
             await self._keep_added({**self._added, name: body})
@@ -190,6 +203,8 @@ class Catalogue:
     async def delete(self, name: ModelName) -> None:
         """Raise Denied for a model of the file: only the file can take it out."""
         async with self._change():
+            if (spec := self.specs.get(name)) is not None and spec.found:
+                raise Denied(_is_found(spec, self._discovery.path_of(name)))
             if name not in self._added:
                 raise Denied(
                     Refusal(
@@ -204,13 +219,44 @@ class Catalogue:
     async def reload(self) -> ReloadOutcome:
         """Read the file again. Raise ConfigInvalid; nothing has changed then."""
         async with self._change():
+            changed_s = await asyncio.to_thread(last_changed, self.config.path)
             config = await asyncio.to_thread(self._load)
+            await asyncio.to_thread(self._discovery.sweep, config.discovery)
             specs = await asyncio.to_thread(self._compiled, config, self._added)
-            require_all_right(specs)
+            require_all_right(_written(specs))
             changed = _changed((self.config, self.specs), (config, specs))
             needs_restart = _needs_restart(self.config, config)
             self.config, self._in_force = config, _InForce(specs)
-        return ReloadOutcome(changed=changed, needs_restart=needs_restart)
+        return ReloadOutcome(
+            changed=changed,
+            needs_restart=needs_restart,
+            file=str(config.path),
+            file_changed_s=changed_s,
+        )
+
+    async def sweep(self) -> bool:
+        """Look for models among the files. Whether the catalogue is another one now.
+
+        Raise Denied where another change does not end.
+        """
+        if not self.config.discovery.on and not self._discovery.finds:
+            return False
+        if self._discovery.rests:
+            return False
+        if await asyncio.to_thread(self._discovery.sweep, self.config.discovery):
+            self._found_anew = True
+        if not self._found_anew:
+            return False
+        async with self._change():
+            before, self._found_anew = self.specs, False
+            found = await asyncio.to_thread(self._found, self.config, self._written)
+            # A model of a hub may have learned of its file meanwhile.
+            self._in_force = _InForce({**self._written, **found})
+        return self.specs != before
+
+    @property
+    def _written(self) -> ModelSpecs:
+        return _written(self.specs)
 
     @asynccontextmanager
     async def _change(self) -> AsyncIterator[None]:
@@ -240,9 +286,15 @@ class Catalogue:
         for name, body in added.items():
             spec = self._kept(config, name, body, specs)
             specs[spec.name] = self._at_hand(spec)
-        return specs
+        return {**specs, **self._found(config, specs)}
+
+    def _found(self, config: Config, written: ModelSpecs) -> ModelSpecs:
+        """What is written goes before what is found: the same name, or the same file."""
+        return self._discovery.beside(config, written, self.predictions.footprint)
 
     def _as_it_is_now(self, name: ModelName) -> ModelSpec:
+        if self.specs[name].found:
+            return self.specs[name]  # the next sweep tells
         body = self._added.get(name)
         return self._at_hand(
             configured_model(self.config, name, self.predictions.footprint)
@@ -268,17 +320,33 @@ class Catalogue:
             return spec  # a load of it is refused with what is wrong
 
 
+def _written(specs: ModelSpecs) -> ModelSpecs:
+    return {name: spec for name, spec in specs.items() if not spec.found}
+
+
+def _is_found(spec: ModelSpec, path: Path | None) -> Refusal:
+    return Refusal(
+        code=RefusalCode.CONFLICT,
+        detail=f"{spec.name} is a model because its file is there: {path}.",
+        remedy="Move the file away, or take its place out of `discovery`.",
+    )
+
+
+def cannot_be_loaded(spec: ModelSpec) -> str:
+    return f"{spec.name} cannot be loaded{'' if spec.found else ' as it is written'}"
+
+
 def located(spec: ModelSpec, file: Path) -> ModelSpec:
     """With the files that lie there: the projector that came with them is used."""
     projector = projector_beside(file) if spec.mmproj is None else None
     return replace(spec, file=str(file), mmproj=str(projector) if projector else spec.mmproj)
 
 
-def _cannot_be_loaded(name: ModelName, failure: Failure) -> Decide:
+def _cannot_be_loaded(spec: ModelSpec, failure: Failure) -> Decide:
     return Decide(
         kind=DecisionKind.CATALOGUE,
-        model=name,
-        text=f"{name} cannot be loaded as it is written: {failure.detail}",
+        model=spec.name,
+        text=f"{cannot_be_loaded(spec)}: {failure.detail}",
         why=failure.reason,
         remedy=failure.remedy,
     )
@@ -317,6 +385,8 @@ def _needs_restart(before: Config, after: Config) -> tuple[str, ...]:
     ]
     if before.server != after.server:
         needs.append("server")
+    if before.edge != after.edge:
+        needs.append("edge")
     if before.state_dir != after.state_dir:
         needs.append("state_dir")
     if (before.devices.source, before.devices.fake, before.devices.sample_interval_s) != (

@@ -5,9 +5,7 @@ fit is refused before anything is downloaded.
 """
 
 import asyncio
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -18,12 +16,13 @@ from orchestrator.config.yaml_lines import show
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import UNKNOWN, Provenance
 from orchestrator.core.values.specs import ModelSpec
+from orchestrator.downloads import Downloads
 from orchestrator.errors import Unpredictable
 from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.header import Header
 from orchestrator.gguf.reader import header_suffices, read_header
 from orchestrator.ports import Tell
-from orchestrator.progress import TELL_S, Unwanted, Words, told
+from orchestrator.progress import TELL_S, Words, in_thread, told
 
 DOWNLOADS_MAX = 2  # at once: more would only share the same line, and end later
 
@@ -43,10 +42,12 @@ class HubSupply:
         access: hub.Access,
         catalogue: Catalogue,
         *,
+        downloads: Downloads | None = None,
         patience: hub.Patience | None = None,
     ) -> None:
         self._access = access
         self._catalogue = catalogue
+        self._downloads = downloads or Downloads()
         self._patience = patience
         self._turns = asyncio.Semaphore(DOWNLOADS_MAX)
 
@@ -133,46 +134,35 @@ class HubSupply:
             await asyncio.sleep(TELL_S)
         access = self._access
         async with self._turns:
-            return await self._in_thread(
-                lambda report: hub.pull(
-                    reference,
-                    home=access.home,
-                    endpoint=access.endpoint,
-                    token=access.token,
-                    progress=report,
-                    patience=self._patience,
-                ),
-                tell,
-                first=f"asking for {reference}",
-            )
+            with self._downloads.one(reference) as arriving:
+                return await self._in_thread(
+                    lambda report: hub.pull(
+                        reference,
+                        home=access.home,
+                        endpoint=access.endpoint,
+                        token=access.token,
+                        progress=both(arriving.hear, report),
+                        patience=self._patience,
+                    ),
+                    tell,
+                    first=f"asking for {reference}",
+                )
 
     async def _in_thread(self, work: Callable[[hub.Report], T], tell: Tell, first: str = "") -> T:
-        """Work in a thread of its own: the end of the daemon does not wait for a download."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
         words = Words(first)
 
-        def run() -> None:
-            with suppress(Unwanted, RuntimeError):  # RuntimeError: the loop is gone, and we with it
-                try:
-                    found = work(lambda progress: words.say(progress.in_words()))
-                except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
-                    loop.call_soon_threadsafe(_fail, answer, error)
-                else:
-                    loop.call_soon_threadsafe(_settle, answer, found)
+        def done() -> T:
+            return work(lambda progress: words.say(progress.in_words()))
 
-        threading.Thread(target=run, name="hub", daemon=True).start()
-        return await told(answer, words, tell)
+        return await told(in_thread(done, "hub"), words, tell)
 
 
-def _settle(answer: "asyncio.Future[T]", found: T) -> None:
-    if not answer.done():
-        answer.set_result(found)
+def both(one: hub.Report, other: hub.Report) -> hub.Report:
+    def report(progress: hub.Progress) -> None:
+        one(progress)
+        other(progress)
 
-
-def _fail(answer: "asyncio.Future[T]", error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)
+    return report
 
 
 def _moved(header: Header, parts: tuple[hub.PeekedFile, ...]) -> Header:

@@ -37,13 +37,22 @@ def fingerprint(spec: ModelSpec, version: str = "", device_type: str = "") -> st
         "file": spec.file,
         "mmproj": spec.mmproj,
         "lora": spec.lora,
-        "serving": asdict(spec.serving),
+        "serving": _serving(spec),
         "fake": asdict(spec.fake) if spec.fake else None,
         "span": spec.span,
         "version": version,
         "device_type": device_type,
+        **({"program": asdict(spec.program)} if spec.program else {}),  # else as ever
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _serving(spec: ModelSpec) -> dict[str, object]:
+    """Without what is not said, so that what was learned before there was such a key is kept."""
+    said: dict[str, object] = asdict(spec.serving)
+    if not spec.serving.extra_args:
+        del said["extra_args"]
+    return said
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.cores import physical_cores
+from orchestrator.config.engines import kind_of
 from orchestrator.config.loading import Config
-from orchestrator.config.models import PLAIN_CACHES, roots_of, settings_home
+from orchestrator.config.models import PLAIN_CACHES
 from orchestrator.config.paths import Misplaced, locate
 from orchestrator.config.profiles import with_profile
-from orchestrator.config.sections import CacheType, EngineName
+from orchestrator.config.sections import CacheType
+from orchestrator.config.services import roots_of, settings_home
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Serving
@@ -85,7 +87,9 @@ def to_estimate(order: EstimateOrder, specs: ModelSpecs, config: Config) -> Mode
 
 def _located(mmproj: str, spec: ModelSpec, config: Config) -> str:
     try:
-        return locate(mmproj, roots_of(config.services[spec.service]))
+        service = config.service(spec.service)
+        assert service is not None, "its model is in the catalogue"
+        return locate(mmproj, roots_of(service))
     except Misplaced as error:
         raise ConfigInvalid((f"mmproj: {error}",)) from error
 
@@ -93,8 +97,10 @@ def _located(mmproj: str, spec: ModelSpec, config: Config) -> str:
 def _of_file(order: EstimateOrder, config: Config) -> ModelSpec:
     services = {
         name: entry
-        for name, entry in config.services.items()
-        if order.service in (None, name) and entry.engine is not EngineName.FAKE
+        for name in config.services
+        if order.service in (None, name)
+        and (entry := config.service(name)) is not None
+        and kind_of(entry).reads_files
     }
     problem = f"service: there is no service {order.service!r} whose engine reads files"
     for name, entry in services.items():

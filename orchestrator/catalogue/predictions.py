@@ -17,6 +17,7 @@ from orchestrator.catalogue.sizing import (
     understood,
     worked_out,
 )
+from orchestrator.config.llama_flags import moving
 from orchestrator.core.learning.degrading import steps
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.footprints import Footprint
@@ -71,7 +72,7 @@ class Predictions:
         """`dry_runs`: the planner of the services that `of_services` does not name. `servers`: what
         the services run whose server is not llama-server.
         """
-        self._headers = headers
+        self.headers = headers
         self._dry_runs = dry_runs
         self._of_services = of_services or {}
         self._servers = servers or {}
@@ -81,7 +82,16 @@ class Predictions:
 
     def expect(self, path: Path, header: Header) -> None:
         """The header of a file that will be downloaded to `path`."""
-        self._headers.expect(path, header)
+        self.headers.expect(path, header)
+
+    def files(self, spec: ModelSpec) -> Files | None:
+        """What the files of a model say of themselves. None where they cannot be read, or it has
+        none that are ours.
+        """
+        try:
+            return None if spec.file is None else self._files(spec, self.headers.of)
+        except Unpredictable:
+            return None
 
     def footprint(self, spec: ModelSpec) -> Footprint | None:
         """What to believe of a model whose own footprint is the declared one, or UNKNOWN.
@@ -91,10 +101,10 @@ class Predictions:
         wrong and where, if the file is at fault and nothing was declared.
         """
         declared = None if spec.footprint.unknown else spec.footprint
-        if spec.file is None:
+        if not _tells(spec):
             return declared
         try:
-            predicted = self._asked(spec, self._files(spec, self._headers.of))
+            predicted = self._asked(spec, self._files(spec, self.headers.of))
         except Unpredictable:
             if declared is None:
                 raise
@@ -124,7 +134,11 @@ class Predictions:
 
     def appraise(self, spec: ModelSpec) -> Appraisal:
         """The estimate in its parts, of a model with a file. Raise Unpredictable."""
-        files = self._files(spec, self._headers.of)
+        if (flag := moving(spec.serving.extra_args)) is not None:
+            raise Unpredictable(
+                ("extra_args",), f"holds {flag}: its file does not tell what it takes"
+            )
+        files = self._files(spec, self.headers.of)
         parts = estimated(files, spec.serving, spec.span, self._planner(spec, files))
         return Appraisal(spec, parts, self._asked(spec, files).footprint)
 
@@ -140,10 +154,10 @@ class Predictions:
 
         `host_room_bytes`: for what stays in host RAM beside them; None: as much as it takes.
         """
-        if spec.file is None:
+        if not _tells(spec):
             return ()
         try:
-            files = self._files(spec, self._headers.of)
+            files = self._files(spec, self.headers.of)
             predicted = self._asked(spec, files).footprint
             planner = self._planner(spec, files)
             settings = settings_of(files, spec.serving, 0 if on_host else spec.span)
@@ -180,7 +194,7 @@ class Predictions:
     def _ladder(self, spec: ModelSpec, base: Predicted) -> Iterator[Fallback]:
         """What the operator's `degrade` list comes to, step by step."""
         assert spec.file is not None, "it was told by its file"
-        layers = len(architecture_of(self._headers.remembered(Path(spec.file))).layers) + 1
+        layers = len(architecture_of(self.headers.remembered(Path(spec.file))).layers) + 1
         serving, given_up, least = spec.serving, dict[str, str](), base.footprint
         for degrading in spec.degrade:
             for step in steps(degrading, spec, serving, layers):
@@ -216,10 +230,10 @@ class Predictions:
 
     def _told(self, spec: ModelSpec) -> Predicted | None:
         """By the files as they were last read, and a planner once. None where they do not tell."""
-        if spec.file is None:
+        if not _tells(spec):
             return None
         try:
-            files = self._files(spec, self._headers.remembered)
+            files = self._files(spec, self.headers.remembered)
             return self._asked(spec, files, once=True)
         except Unpredictable:
             return None
@@ -235,6 +249,11 @@ class Predictions:
             while len(self._known) > PREDICTIONS_MAX:
                 self._known.popitem(last=False)
         return known
+
+
+def _tells(spec: ModelSpec) -> bool:
+    """Whether its files tell what it takes: with some arguments of the operator's they do not."""
+    return spec.file is not None and moving(spec.serving.extra_args) is None
 
 
 def _read(read: Callable[[Path], Header], path: str, *where: str | int) -> Header:

@@ -8,12 +8,8 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from orchestrator.config.loading import (
-    Config,
-    alias_mistakes,
-    shared_mistakes,
-    unknown_service,
-)
+from orchestrator.config.crossings import alias_mistakes, shared_mistakes, unknown_service
+from orchestrator.config.loading import Config
 from orchestrator.config.models import Estimate, build_spec, declared_only, failed_for, name_mistake
 from orchestrator.config.sections import ModelEntry
 from orchestrator.config.validation import Schema, properties_at, schema_of, validate
@@ -23,7 +19,13 @@ from orchestrator.core.values.footprints import UNKNOWN
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.errors import ConfigInvalid
 
-ONLY_IN_FILE = ("url", "auto_download")  # of a model: not for a caller of the API to say
+ONLY_IN_FILE = (
+    "url",
+    "auto_download",
+    "command",
+    "env",
+    "extra_args",
+)  # of a model: not for a caller of the API to say
 
 
 def parse_model(
@@ -104,12 +106,13 @@ def _parsed(
         complaints.append(Mistake(("name",), sentence))
     if entry is None:
         return _Parsed(None, tuple(complaints))
+    entry = replace(entry, service=entry.service or config.home or "")
     crossed = list(alias_mistakes(name, entry.aliases, owners))
     only_in_file = (key for key in ONLY_IN_FILE if body.get(key))
     crossed += [
         Mistake((key,), "can only be set in the configuration file") for key in only_in_file
     ]
-    service = config.services.get(ServiceName(entry.service))
+    service = config.service(entry.service)
     if service is None:
         crossed.append(Mistake(("service",), unknown_service(entry.service, config.services)))
         complaints += [mistake for mistake in crossed if not found.doubts(mistake.where)]

@@ -1,6 +1,6 @@
-"""Variables of the environment in paths of the file: ${NAME}, or ${NAME:-otherwise}.
+"""Variables of the environment in paths and commands: ${NAME}, or ${NAME:-otherwise}.
 
-In paths and nowhere else: where files lie is what differs between a machine and its containers.
+There and nowhere else: where things lie is what differs between a machine and its containers.
 """
 
 import re
@@ -17,3 +17,8 @@ def filled(path: str, environ: Mapping[str, str]) -> str:
 def unset(path: str, environ: Mapping[str, str]) -> list[str]:
     """The variables that have neither a value nor an `otherwise`. An empty value is none."""
     return [name[1] for name in _VARIABLE.finditer(path) if not (environ.get(name[1]) or name[2])]
+
+
+def variables(text: str) -> list[str]:
+    """The names of all that are written in a text, with a value or without."""
+    return [name[1] for name in _VARIABLE.finditer(text)]

@@ -1,38 +1,52 @@
 """One YAML file becomes one frozen Config, once."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
-from orchestrator.config.environment import filled, unset
+from orchestrator.config.allowed import opened
+from orchestrator.config.commands import OURS, resolved
+from orchestrator.config.crossings import (
+    alias_mistakes,
+    device_mistakes,
+    discovery_mistakes,
+    shared_mistakes,
+    unknown_service,
+    unset_mistakes,
+)
+from orchestrator.config.device_section import DeviceSettings
+from orchestrator.config.edge import edge_mistakes, placed_edge
+from orchestrator.config.engines import kind_of, kinds
+from orchestrator.config.environment import filled
 from orchestrator.config.models import (
     Estimate,
     build_spec,
     declared_only,
     failed_for,
     name_mistake,
-    service_mistakes,
 )
+from orchestrator.config.naming import naming_mistakes
 from orchestrator.config.sections import (
-    DeviceSettings,
-    DeviceSource,
+    DiscoverySettings,
     Document,
+    EdgeSettings,
+    GatewaySettings,
     ModelEntry,
     OnShutdown,
+    RuntimeName,
     SchedulingSettings,
     ServerSettings,
     ServiceEntry,
+    WebhookSettings,
 )
-from orchestrator.config.validation import (
-    nearest,
-    schema_of,
-    shown,
-    validate,
-)
+from orchestrator.config.services import Able, home_service, launches_files, service_mistakes
+from orchestrator.config.validation import schema_of, validate
 from orchestrator.config.yaml_lines import (
     FILE_BYTES_MAX,
     KeyPath,
@@ -46,7 +60,8 @@ from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Ser
 from orchestrator.errors import ConfigInvalid
 
 HERE = Path(__file__).parent
-DEFAULT_CONFIG = HERE / "default.yaml"  # what `serve` runs without a file
+DEFAULT_CONFIG = HERE / "default.yaml"  # what `serve` runs without a file: a demonstration
+OWN_CONFIG = HERE / "own.yaml"  # or this: the models that there are
 EXAMPLE_CONFIG = HERE / "example.yaml"
 
 
@@ -56,6 +71,7 @@ class Overrides:
 
     host: str | None = None
     port: int | None = None
+    folders: tuple[Path, ...] = ()  # beside those of the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +80,23 @@ class Config:
 
     path: Path
     server: ServerSettings
+    gateway: GatewaySettings
+    edge: EdgeSettings | None  # its dir is set
+    webhooks: WebhookSettings
     state_dir: Path
     on_shutdown: OnShutdown
     devices: DeviceSettings
+    discovery: DiscoverySettings
     scheduling: SchedulingSettings
     services: Mapping[ServiceName, ServiceEntry]
+    home: ServiceName | None  # of models that name no service
     models: Mapping[ModelName, ModelEntry]
     catalogue: ModelSpecs
+
+    def service(self, name: str) -> ServiceEntry | None:
+        """With all the places that it may read files from."""
+        entry = self.services.get(ServiceName(name))
+        return entry and opened(entry, self.discovery.folders, self.state_dir)
 
 
 def load_config(
@@ -79,12 +105,15 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     overrides: Overrides = Overrides(),
     estimate: Estimate = declared_only,
+    able: Able = launches_files,
     lenient: bool = False,
 ) -> Config:
     """Read, check and resolve everything. Raise ConfigInvalid with every mistake and its place.
 
-    If `lenient`, a model whose files are not what they should be is no mistake: it stands in the
-    catalogue as failed. What is written must be right all the same.
+    If `lenient`, a model whose files are not what they should be is no mistake, nor is an engine
+    that is not here or cannot be used, as of a package that is not installed: what they keep from
+    loading stands in the catalogue as failed. What is written must be right all the same.
+    `able` says whether a service can run files on this machine.
     """
     environ = os.environ if environ is None else environ  # noqa: TID251 - this is config
     written = read_yaml(_read(path))
@@ -93,10 +122,15 @@ def load_config(
     found = validate(adapter, written.content)
     complaints += found.mistakes
     unfilled = found.value or Document()
-    complaints += _unset_mistakes(unfilled, environ)
+    complaints += unset_mistakes(unfilled, environ)
     document = _resolved(unfilled, _home(path), environ)
+    document, home = _housed(document, overrides.folders, able)
     catalogue, crossed, of_files = _catalogue(document, written, estimate)
-    crossed += [*_device_mistakes(document.devices)]
+    crossed += [*device_mistakes(document.devices), *naming_mistakes(document)]
+    crossed += discovery_mistakes(document)
+    crossed += edge_mistakes(document)
+    if not lenient:
+        crossed += _unusable_engines(document.services)
     complaints += [mistake for mistake in crossed if not found.doubts(mistake.where)]
     if complaints or (of_files and not lenient):
         complaints += [mistake for mistakes in of_files.values() for mistake in mistakes]
@@ -110,11 +144,16 @@ def load_config(
             host=server.host if overrides.host is None else overrides.host,
             port=server.port if overrides.port is None else overrides.port,
         ),
+        gateway=document.gateway,
+        edge=document.edge,
+        webhooks=document.webhooks,
         state_dir=Path(document.state_dir),
         on_shutdown=document.on_shutdown,
         devices=document.devices,
+        discovery=document.discovery,
         scheduling=document.scheduling,
         services={ServiceName(name): entry for name, entry in document.services.items()},
+        home=home,
         models={ModelName(name): entry for name, entry in document.models.items()},
         catalogue=catalogue | failed,
     )
@@ -123,7 +162,9 @@ def load_config(
 def configured_model(config: Config, name: ModelName, estimate: Estimate) -> ModelSpec:
     """A model of the file once more, by its files as they are now: as failed, if they are wrong."""
     entry = config.models[name]
-    built = build_spec(name, entry, config.services[ServiceName(entry.service)], estimate)
+    service = config.service(entry.service)
+    assert service is not None, "the configuration was right when it was read"
+    built = build_spec(name, entry, service, estimate)
     wrong = _under(("models", name), built.mistakes)
     return _failed(config.path, built.draft, wrong) if wrong else built.draft
 
@@ -149,7 +190,8 @@ def load_services(
 
 def config_schema() -> dict[str, object]:
     """The JSON Schema of the file, for editors."""
-    schema = schema_of(_document())
+    schema: dict[str, Any] = json.loads(json.dumps(schema_of(_document())))
+    schema["$defs"]["ServiceEntry"]["properties"]["engine"] |= {"enum": list(kinds())}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "VRAM Orchestrator configuration",
@@ -177,18 +219,24 @@ def _read(path: Path) -> bytes:
 def _home(path: Path) -> Path:
     """What relative paths are relative to: the file's folder.
 
-    The embedded default lies inside the package: its paths are relative to the working directory.
+    The embedded ones lie inside the package: their paths are relative to the working directory.
     """
-    return Path.cwd() if path.absolute() == DEFAULT_CONFIG else path.absolute().parent
+    embedded = path.absolute() in (DEFAULT_CONFIG, OWN_CONFIG)
+    return Path.cwd() if embedded else path.absolute().parent
 
 
 def _resolved(document: Document, home: Path, environ: Mapping[str, str]) -> Document:
     def absolute(path: str) -> str:
-        path = filled(path, environ)
+        return placed(filled(path, environ))
+
+    def placed(path: str) -> str:
         user = environ.get("HOME")
         if user and (path == "~" or path.startswith("~/")):
             path = f"{user}{path[1:]}"
         return str(home / path)
+
+    def fill(text: str) -> str:
+        return filled(text, {**environ, **{name: f"${{{name}}}" for name in OURS}})
 
     def settled(entry: ServiceEntry) -> ServiceEntry:
         binary = entry.binary
@@ -197,28 +245,56 @@ def _resolved(document: Document, home: Path, environ: Mapping[str, str]) -> Doc
             models_dir=None if entry.models_dir is None else absolute(entry.models_dir),
             allowed_roots=tuple(absolute(root) for root in entry.allowed_roots),
             # A bare name is looked up on PATH.
-            binary=absolute(binary) if binary is not None and "/" in binary else binary,
+            binary=placed(filled(binary, environ))
+            if binary and "/" in binary and ours(entry)
+            else binary,
             hub_volume=entry.hub_volume and filled(entry.hub_volume, environ),
+            command=resolved(entry.command, fill, placed if ours(entry) else str),
+            env=tuple(fill(line) for line in entry.env),
+        )
+
+    def ours(entry: ServiceEntry | None) -> bool:
+        return entry is not None and entry.runtime is not RuntimeName.DOCKER
+
+    def run(entry: ModelEntry) -> ModelEntry:
+        if entry.command is None and not entry.env:
+            return entry
+        place = placed if ours(document.services.get(entry.service)) else str
+        return replace(
+            entry,
+            command=resolved(entry.command, fill, place),
+            env=tuple(fill(line) for line in entry.env),
         )
 
     return replace(
         document,
+        edge=document.edge and placed_edge(document.edge, document.state_dir, absolute),
         state_dir=absolute(document.state_dir),
+        discovery=replace(
+            document.discovery, folders=tuple(map(absolute, document.discovery.folders))
+        ),
         services={name: settled(entry) for name, entry in document.services.items()},
+        models={name: run(entry) for name, entry in document.models.items()},
     )
 
 
-def _unset_mistakes(document: Document, environ: Mapping[str, str]) -> Iterator[Mistake]:
-    paths: list[tuple[KeyPath, str | None]] = [(("state_dir",), document.state_dir)]
-    for name, entry in document.services.items():
-        here = ("services", name)
-        keys = ("models_dir", "binary", "hub_volume")
-        paths += [((*here, key), getattr(entry, key)) for key in keys]
-        roots = enumerate(entry.allowed_roots)
-        paths += [((*here, "allowed_roots", index), root) for index, root in roots]
-    for where, path in paths:
-        for variable in unset(path or "", environ):
-            yield Mistake(where, f"the environment has no {variable}: set it, or write the path")
+def _housed(
+    document: Document, folders: Iterable[Path], able: Able
+) -> tuple[Document, ServiceName | None]:
+    """With the folders of the command line, and a service for every model that names none."""
+    discovery, services = document.discovery, document.services
+    home = discovery.service or home_service(services, able)
+    added = tuple(str(folder.absolute()) for folder in folders)
+    together = dict.fromkeys((*discovery.folders, *added))
+    housed = replace(
+        document,
+        discovery=replace(discovery, folders=tuple(together)),
+        models={
+            name: replace(entry, service=entry.service or home or "")
+            for name, entry in document.models.items()
+        },
+    )
+    return housed, None if home is None else ServiceName(home)
 
 
 def _catalogue(
@@ -237,8 +313,10 @@ def _catalogue(
     for name, entry in document.models.items():
         if (sentence := name_mistake(name)) is not None:
             mistakes.append(Mistake(("models", name), sentence))
-        if entry.service in document.services:
-            built = build_spec(name, entry, document.services[entry.service], estimate)
+        its = document.services.get(entry.service)
+        if its is not None:
+            service = opened(its, document.discovery.folders, Path(document.state_dir))
+            built = build_spec(name, entry, service, estimate)
             wrong = _under(("models", name), built.mistakes)
             if wrong and built.only_of_files:
                 of_files[built.draft.name] = wrong
@@ -261,43 +339,11 @@ def _catalogue(
     return catalogue, mistakes, of_files
 
 
-def shared_mistakes(spec: ModelSpec, first: ModelSpec, service: ServiceEntry) -> Iterator[Mistake]:
-    """`first` is the first model of that service."""
-    if service.container is not None and first.name != spec.name:
-        sentence = f"{spec.service} is the one container {service.container}, which is {first.name}"
-        yield Mistake(("service",), f"{sentence}: give each model a service of its own")
-
-
-def alias_mistakes(
-    name: str, aliases: tuple[str, ...], owners: Mapping[str, str]
-) -> Iterator[Mistake]:
-    """`owners` says which model a name or an alias leads to already."""
-    for index, alias in enumerate(aliases):
-        if alias == name:
-            yield Mistake(("aliases", index), "is the model's own name: remove it")
-        elif alias in aliases[:index]:
-            yield Mistake(("aliases", index), f"{alias} is here twice")
-        elif alias in owners:
-            what = "the name" if owners[alias] == alias else "an alias"
-            sentence = f"{alias} is already {what} of model {owners[alias]}"
-            yield Mistake(("aliases", index), sentence)
-
-
-def _device_mistakes(devices: DeviceSettings) -> Iterator[Mistake]:
-    is_fake = devices.source is DeviceSource.FAKE
-    if is_fake and not devices.fake:
-        sentence = "needs at least one device with source: fake, such as {name: A, total_mb: 8192}"
-        yield Mistake(("devices", "fake"), sentence)
-    if devices.fake and not is_fake:
-        yield Mistake(("devices", "fake"), "is only for source: fake")
-
-
-def unknown_service(name: str, services: Iterable[str]) -> str:
-    known = sorted(services)
-    guess = nearest(name, known)
-    if guess or not known:
-        return f"{shown(name)} is not a service of this configuration{guess}"
-    return f"{shown(name)} is not a service of this configuration; it has {', '.join(known)}"
+def _unusable_engines(services: Mapping[str, ServiceEntry]) -> Iterator[Mistake]:
+    """A start goes on without them."""
+    for name, entry in services.items():
+        if (problem := kind_of(entry).problem) is not None:
+            yield Mistake(("services", name, "engine"), problem)
 
 
 def _under(where: KeyPath, mistakes: Iterable[Mistake]) -> list[Mistake]:

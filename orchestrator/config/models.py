@@ -1,20 +1,24 @@
-"""From what the operator wrote about services and models to the specs that are scheduled."""
+"""From what the operator wrote about models to the specs that are scheduled."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 from orchestrator.config.cores import physical_cores
-from orchestrator.config.paths import Misplaced, Roots, locate, on_a_hub
+from orchestrator.config.engine_kind import FILE_KEYS, MODEL_KEYS, EngineKind
+from orchestrator.config.engines import kind_of, those_with
+from orchestrator.config.llama_flags import extra_mistakes, moving
+from orchestrator.config.paths import Misplaced, locate, on_a_hub
 from orchestrator.config.profiles import with_profile
-from orchestrator.config.sections import (
-    SECONDS_MAX,
-    CacheType,
-    EngineName,
-    ModelEntry,
-    RuntimeName,
-    ServiceEntry,
+from orchestrator.config.programs import program_mistakes, program_of
+from orchestrator.config.scalars import SECONDS_MAX
+from orchestrator.config.sections import CacheType, ModelEntry, RuntimeName, ServiceEntry
+from orchestrator.config.services import (
+    launched_by_us,
+    launches_files,
+    roots_of,
+    settings_home,
+    tells_use,
 )
 from orchestrator.config.validation import shown
 from orchestrator.config.yaml_lines import Mistake
@@ -34,25 +38,19 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 # What follows /models/ in the API already.
 RESERVED_NAMES = frozenset({"status", "load", "unload", "plan", "estimate", "sse"})
 
-RUNTIMES: Mapping[EngineName, tuple[RuntimeName, ...]] = {
-    EngineName.LLAMA_CPP: (RuntimeName.PROCESS, RuntimeName.DOCKER, RuntimeName.EXTERNAL),
-    EngineName.XLLAMACPP: (RuntimeName.PROCESS,),
-    EngineName.CONTAINER: (RuntimeName.DOCKER,),
-    EngineName.FAKE: (RuntimeName.PROCESS,),
-}
-_FILELESS = frozenset({EngineName.FAKE, EngineName.CONTAINER})
 PLAIN_CACHES = frozenset({CacheType.F32, CacheType.F16, CacheType.BF16})
-_DOCKER_KEYS = (
-    *("image", "auto_pull", "container", "network", "direct", "host", "cdi", "memory_mb"),
-    "hub_volume",
-)
 # What a server is started with. One that is not started by us has these settings elsewhere.
 _SETTINGS = (
     *("profile", "context_size", "slots", "unified_cache", "gpu_layers", "cache_type_k"),
     *("cache_type_v", "batch", "ubatch", "threads", "flash_attention", "load_mode"),
     *("host_cache_mb", "context_checkpoints", "jinja", "embeddings", "max_tokens", "degrade"),
+    "extra_args",
 )
 _DEFAULTS = {field.name: field.default for field in fields(ModelEntry)}
+_ENGINE_REMEDY = (
+    "Install or mend the package that brings the engine, or name another engine, and start the "
+    "daemon again."
+)
 LOAD_S_DEFAULT = 10.0  # until it has been measured
 
 
@@ -73,80 +71,44 @@ def name_mistake(name: str) -> str | None:
     )
 
 
-def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
-    """What does not go together in one service."""
-    runtimes = RUNTIMES.get(entry.engine)
-    if runtimes is None:
-        known = ", ".join(RUNTIMES)
-        sentence = f"{entry.engine} is not supported by this version; it knows {known}"
-        yield Mistake(("engine",), sentence)
-    elif entry.runtime not in runtimes:
-        sentence = f"must be {' or '.join(runtimes)} with engine {entry.engine}"
-        yield Mistake(("runtime",), sentence)
-        return
-    if entry.runtime is RuntimeName.DOCKER:
-        if (entry.image is None) == (entry.container is None):
-            sentence = "docker needs either an image to make containers of or a container, one only"
-            yield Mistake(("image",), sentence)
-        if entry.auto_pull and entry.image is None:
-            yield Mistake(("auto_pull",), "is only for an image that containers are made of")
-        yield from _direct_mistakes(entry)
-    else:
-        for key in _DOCKER_KEYS:
-            if getattr(entry, key):
-                yield Mistake((key,), "is only for runtime docker")
-    if entry.engine is EngineName.CONTAINER and entry.container is None:
-        sentence = "is required with engine container: the name of one that exists"
-        yield Mistake(("container",), sentence)
-    if entry.health and entry.engine is not EngineName.CONTAINER:
-        yield Mistake(("health",), "is only for engine container: of others we know what to ask")
-    if entry.binary and (entry.engine, entry.runtime) != (
-        EngineName.LLAMA_CPP,
-        RuntimeName.PROCESS,
-    ):
-        yield Mistake(("binary",), "is only for engine llama_cpp with runtime process")
-    if entry.url and entry.runtime is not RuntimeName.EXTERNAL and entry.container is None:
-        sentence = "is only for runtime external or a named container: we choose ours"
-        yield Mistake(("url",), sentence)
-
-
-def _direct_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
-    if entry.direct and entry.container is not None:
-        sentence = "is only for containers that we make: publish its port where it is defined"
-        yield Mistake(("direct",), sentence)
-    elif entry.direct and entry.network is not None and entry.host is None:
-        # A daemon that shares a network with containers runs in one: its host name is an id.
-        yield Mistake(("host",), "is required with direct and network: what clients call us")
-    if entry.host is not None and not entry.direct:
-        yield Mistake(("host",), "is only for direct: true")
-
-
 def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake]:
     """What does not go together in one model, files and footprint apart."""
-    if service.engine in _FILELESS:
-        for key in ("file", "mmproj", "lora"):
-            if getattr(entry, key):
-                yield Mistake((key,), f"is not read by engine {service.engine}: remove it")
-    if service.engine is EngineName.FAKE:
-        yield from _fake_mistakes(entry.fake or FakeBehaviour())
-    elif entry.fake is not None:
-        yield Mistake(("fake",), "is only for models of a service with engine fake")
-    elif entry.file is None and _launched_by_us(service):
-        yield Mistake(("file",), f"is required: engine {service.engine} loads a GGUF file")
+    kind = kind_of(service)
+    if entry.file is None and launches_files(service):
+        yield Mistake(("file",), f"is required: engine {kind.name} loads a GGUF file")
+    yield from _key_mistakes(entry, kind, ours=launched_by_us(service))
+    yield from program_mistakes(entry, service)
     if service.runtime is RuntimeName.EXTERNAL:
         if entry.url is None and service.url is None:
             yield Mistake(("url",), "is required here or in the service: the server is not ours")
     elif entry.url is not None:
         yield Mistake(("url",), "is only for models of a service with runtime external")
     yield from _setting_mistakes(entry, settings_home(service))
+    yield from extra_mistakes(entry.extra_args)
     if entry.cache_type_v not in PLAIN_CACHES and not entry.flash_attention:
         yield Mistake(("cache_type_v",), f"{entry.cache_type_v} needs flash_attention: true")
     if entry.batch is not None and entry.ubatch is not None and entry.ubatch > entry.batch:
         yield Mistake(("ubatch",), f"must be at most batch, which is {entry.batch}")
-    if entry.degrade and not (entry.file and _launched_by_us(service)):
+    if entry.degrade and not (entry.file and launched_by_us(service)):
         reason = "needs a GGUF file whose server we start: what may be given up are its settings"
         yield Mistake(("degrade",), reason)
     yield from _alias_mistakes(entry.aliases)
+
+
+def _key_mistakes(entry: ModelEntry, kind: EngineKind, *, ours: bool) -> Iterator[Mistake]:
+    """Of the keys that only some engines know. `ours`: whether we choose the server's settings."""
+    for key in () if kind.reads_files else FILE_KEYS:
+        if getattr(entry, key):
+            yield Mistake((key,), f"is not read by engine {kind.name}: remove it")
+    for key in MODEL_KEYS:
+        if not getattr(entry, key) or key in kind.model_keys:
+            continue
+        if key != "extra_args":
+            yield Mistake((key,), f"is only for models of a service with {those_with(key)}")
+        elif ours:  # else it is a setting that would change nothing
+            yield Mistake((key,), f"is only for {those_with(key)}, whose server takes them")
+    if "fake" in kind.model_keys:
+        yield from _fake_mistakes(entry.fake or FakeBehaviour())
 
 
 def _alias_mistakes(aliases: tuple[str, ...]) -> Iterator[Mistake]:
@@ -161,19 +123,6 @@ def _setting_mistakes(entry: ModelEntry, home: str | None) -> Iterator[Mistake]:
             yield Mistake((key,), f"would change nothing: set it where {home}")
 
 
-def _launched_by_us(service: ServiceEntry) -> bool:
-    return settings_home(service) is None
-
-
-def settings_home(service: ServiceEntry) -> str | None:
-    """Where a server that we do not define has its settings; None if we choose them."""
-    if service.container is not None:
-        return f"container {service.container} is defined (its compose file, or its .env)"
-    if service.runtime is RuntimeName.EXTERNAL:
-        return "the external server is started"
-    return None
-
-
 def _fake_mistakes(fake: FakeBehaviour) -> Iterator[Mistake]:
     for key in ("load_s", "stop_s", "dies_after_s", "peak_mb"):
         number = getattr(fake, key)
@@ -182,13 +131,6 @@ def _fake_mistakes(fake: FakeBehaviour) -> Iterator[Mistake]:
     if fake.tokens_per_s <= 0:
         sentence = f"must be more than 0, not {shown(fake.tokens_per_s)}"
         yield Mistake(("fake", "tokens_per_s"), sentence)
-
-
-def roots_of(service: ServiceEntry) -> Roots:
-    return Roots(
-        models_dir=None if service.models_dir is None else Path(service.models_dir),
-        others=tuple(Path(root) for root in service.allowed_roots),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +147,18 @@ class Built:
 
 def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Estimate) -> Built:
     """The spec of one model, or everything that keeps it from being one."""
+    if (problem := kind_of(service).problem) is not None:
+        draft = replace(_draft(name, entry, service), footprint=_declared(entry) or UNKNOWN)
+        failure = Failure(
+            reason=FailureReason.CONFIGURATION, detail=f"{problem}.", remedy=_ENGINE_REMEDY
+        )
+        return Built(replace(draft, failed=failure), (), only_of_files=True)
     mistakes = list(model_mistakes(entry, service))
     located, of_files = _files(entry, service, mistakes)
     if entry.auto_download and located.hub is None:
         sentence = "needs a file that comes from a hub: file: ORG/REPO:FILE.gguf"
         mistakes.append(Mistake(("auto_download",), sentence))
-    if located.hub is not None and not _launched_by_us(service):
+    if located.hub is not None and not launched_by_us(service):
         mistakes.append(Mistake(("file",), "comes from a hub: only for servers that we start"))
     declared = _declared(entry)
     draft = replace(
@@ -226,6 +174,9 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
     footprint = declared
     if declared is not None and declared.total_bytes == 0:
         mistakes.append(Mistake(("vram_mb",), "must be more than 0 if host_mb is not given"))
+    elif declared is None and (flag := moving(entry.extra_args)) is not None:
+        sentence = f"is required with {flag}: what the model then takes, its file does not tell"
+        mistakes.append(Mistake(("vram_mb",), sentence))
     elif located.hub is not None:
         footprint = declared or UNKNOWN  # until the hub is asked about the file
     elif not of_files:
@@ -273,7 +224,7 @@ def _declared(entry: ModelEntry) -> Footprint | None:
 
 def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
     """Everything but the files and the footprint."""
-    is_fake = service.engine is EngineName.FAKE
+    is_fake = "fake" in kind_of(service).model_keys
     fake = (entry.fake or FakeBehaviour()) if is_fake else None
     load_s = entry.load_seconds or (fake.load_s if fake is not None else None)
     return ModelSpec(
@@ -286,11 +237,14 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
         span=entry.span,
         load_s=LOAD_S_DEFAULT if load_s is None else load_s,
         serving=serving_of(entry),
-        settings_ours=_launched_by_us(service),
+        settings_ours=launched_by_us(service),
         profile=entry.profile,
         fake=fake,
+        program=program_of(entry, service),
+        tells_use=tells_use(service),
         url=entry.url or service.url,
         aliases=entry.aliases,
+        concurrency=entry.concurrency,
         preload=entry.preload,
         pinned=entry.pinned,
         degrade=entry.degrade,
@@ -311,6 +265,7 @@ def serving_of(entry: ModelEntry) -> Serving:
         context_checkpoints=entry.context_checkpoints,
         embeddings=entry.embeddings,
         jinja=entry.jinja,
+        extra_args=entry.extra_args,
     )
     if entry.profile is not None:
         serving = with_profile(serving, entry.profile, physical_cores=physical_cores())
@@ -338,7 +293,7 @@ def _files(
 ) -> tuple[_Located, list[Mistake]]:
     """Where they lie, and which may not be used. What is written wrong joins the `mistakes`."""
     misplaced: list[Mistake] = []
-    if service.engine in _FILELESS:  # what files it names is a mistake already
+    if not kind_of(service).reads_files:  # what files it names is a mistake already
         return _Located(), misplaced
     roots = roots_of(service)
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.hub.failures import PullFailed
-from orchestrator.hub.references import parse
+from orchestrator.hub.references import NAMES, parse
 
 PACKAGE = "package:"  # package:NAME/FILE.gguf is a file inside an installed Python package
 _PACKAGE_FILE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)/(.+\.gguf)")
-_ON_A_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?:.+")
+_ON_A_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?(:.+)?")
+# A repository that says so; what else has a slash is a path.
+_ONLY_ONE = re.compile(r".+[-_]gguf(@[\w./-]+)?", re.IGNORECASE)
 
 
 class Misplaced(Exception):
@@ -32,11 +34,14 @@ class Roots:
 
 
 def on_a_hub(file: str) -> bool:
-    """Whether it is written as a file of a model hub: ORG/REPO:FILE.gguf, ORG/REPO:Q4_K_M.
+    """Whether it is written as a file of a model hub: ORG/REPO:FILE.gguf, ORG/REPO:Q4_K_M,
+    ORG/REPO-GGUF for its only one, or a name that `orchestrator pull` knows.
 
     Raise Misplaced if it is, and no file of a hub can be called so.
     """
-    if not _ON_A_HUB.fullmatch(file):
+    written = _ON_A_HUB.fullmatch(file)
+    named = written is not None and (written[2] or _ONLY_ONE.fullmatch(file))
+    if file not in NAMES and not named:
         return False
     try:
         parse(file)
@@ -57,7 +62,10 @@ def locate(file: str, roots: Roots) -> str:
     path = Path(file)
     if path.is_absolute():
         if not roots.all:
-            raise Misplaced("is absolute: add its folder to the service's allowed_roots")
+            raise Misplaced(
+                "is absolute: add its folder to the service's allowed_roots, or type "
+                f"`orchestrator add {path}`"
+            )
     elif roots.models_dir is None:
         raise Misplaced("is relative: add models_dir to the service")
     else:
@@ -92,3 +100,11 @@ def _inside(path: Path, roots: tuple[Path, ...]) -> str:
         led = "" if real == path else f" (it leads to {real})"
         raise Misplaced(f"lies outside {listed}{led}")
     return str(path)
+
+
+def last_changed(path: Path) -> float | None:
+    """Wall time; None if there is no such file. A mount may show an older one than its editor."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None

@@ -8,8 +8,23 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Field
 
+from orchestrator.config.commands import Command, Variable
+from orchestrator.config.device_section import DeviceSettings
+from orchestrator.config.scalars import (
+    CONTEXT_SIZE_MAX,
+    MB_MAX,
+    PRIORITY_MAX,
+    STRICT,
+    Mb,
+    Port,
+    PositiveSeconds,
+    Seconds,
+    Text,
+    Url,
+    UrlPath,
+)
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import (
     CONTEXT_CHECKPOINTS_DEFAULT,
@@ -18,28 +33,8 @@ from orchestrator.core.values.specs import (
     FakeBehaviour,
     Profile,
 )
-from orchestrator.core.values.vram import DeviceId, DeviceKind, MiB
 
-MB_MAX = 1 << 30  # a pebibyte: more is a slip of the unit
-SECONDS_MAX = 366 * 86400.0
-CONTEXT_SIZE_MAX = 1 << 24  # sixteen times the longest context of any model today
-PRIORITY_MAX = 1_000_000
 BODY_BYTES_DEFAULT = 32 << 20  # a chat with several pictures in it
-TEXT_CHARS_MAX = 4096  # Linux allows no longer path
-
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-# No control characters: they break logs, argument lists and terminals.
-Text = Annotated[
-    str, Field(min_length=1, max_length=TEXT_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")
-]
-Url = Annotated[
-    str, Field(max_length=TEXT_CHARS_MAX, pattern=r"^https?://[A-Za-z0-9\[][^\s\\@#?]*$")
-]
-Mb = Annotated[int, Field(ge=0, le=MB_MAX)]
-Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX)]
-PositiveSeconds = Annotated[float, Field(gt=0, le=SECONDS_MAX)]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class OnShutdown(StrEnum):
@@ -47,26 +42,9 @@ class OnShutdown(StrEnum):
     STOP = "stop"
 
 
-class DeviceSource(StrEnum):
-    AUTO = "auto"
-    NVML = "nvml"
-    HOST = "host"
-    FAKE = "fake"
-
-
 class AbandonedLoad(StrEnum):
     FINISH = "finish"
     CANCEL = "cancel"
-
-
-class EngineName(StrEnum):
-    LLAMA_CPP = "llama_cpp"
-    XLLAMACPP = "xllamacpp"
-    CONTAINER = "container"
-    FAKE = "fake"
-    VLLM = "vllm"
-    OLLAMA = "ollama"
-    COMFYUI = "comfyui"
 
 
 class RuntimeName(StrEnum):
@@ -87,6 +65,12 @@ class CacheType(StrEnum):
     IQ4_NL = "iq4_nl"
 
 
+class Dashboard(StrEnum):
+    OFF = "off"
+    READ_ONLY = "read_only"
+    FULL = "full"
+
+
 class LoadMode(StrEnum):
     NONE = "none"
     MMAP = "mmap"
@@ -97,68 +81,94 @@ class LoadMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     host: Text = "127.0.0.1"
     """The address to listen on. There are no keys yet: whoever reaches it may use it."""
     port: Port = 8000
     """0 takes any free port."""
     allowed_hosts: tuple[Text, ...] = ()
-    """Names besides IP literals, localhost, *.local and bare names by which we may be called."""
+    """Names besides IP literals, localhost, *.local, host.docker.internal and bare names by which
+    we may be called.
+    """
     allowed_origins: tuple[Text, ...] = ()
     """Web origins, such as https://dash.example, that may send changes."""
     body_limit_bytes: Annotated[int, Field(ge=1024, le=1 << 32)] = BODY_BYTES_DEFAULT
+    dashboard: Dashboard = Dashboard.FULL
+    """The page at `/`: full; read_only: browsers may look, and what our pages send changes
+    nothing and asks no model; off: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FakeDeviceEntry:
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+class GatewaySettings:
+    """How requests that name a model find it."""
 
-    name: Text
-    total_mb: Annotated[int, Field(ge=1, le=MB_MAX)]
-    release_lag_s: Seconds = 0.5
-    """How long the bytes of a dead process are still counted."""
-    processes_visible: bool = True
-    """false: as in a container that does not see the host's processes."""
-    kind: DeviceKind = DeviceKind.GPU
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-
-def _one_or_each(budget: object) -> str:
-    return "each" if isinstance(budget, dict) else "all"
-
-
-Budget = Annotated[
-    Annotated[Mb, Tag("all")] | Annotated[dict[str, Mb], Tag("each")],
-    Discriminator(_one_or_each),
-]
+    default_model: Text | None = None
+    """Serves requests that name no model, by name or alias."""
+    tasks: Mapping[str, Text] = field(default_factory=dict)
+    """A model for each kind of work: `quick_nlp: qwen3-0.6b` serves the model name task:quick_nlp;
+    `default` serves every task that is not listed."""
+    chains: Mapping[str, tuple[Text, ...]] = field(default_factory=dict)
+    """Names that stand for several models, the best first: the first that fits serves."""
+    wait_s: PositiveSeconds = 600
+    """How long a request may wait for its model, unless it says less."""
+    heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 5
+    """How often a stream that waits for its model hears a comment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceSettings:
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+class EdgeSettings:
+    """nginx in front of the daemon, as `orchestrator edge` runs it."""
 
-    source: DeviceSource = DeviceSource.AUTO
-    """auto: NVML if its driver answers, else the host's RAM."""
-    headroom_mb: Mb = 512
-    """Bytes of every device that are never planned on."""
-    budget_mb: Budget | None = None
-    """Never use more of a device than this: one number, or one for each device id or name."""
-    sample_interval_s: Annotated[float, Field(ge=0.05, le=60)] = 0.5
-    """How often the devices are read."""
-    fake: tuple[FakeDeviceEntry, ...] = ()
-    """The pretended devices of `source: fake`; their ids are fake-0, fake-1, ..."""
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    def budget_bytes(self, device: DeviceId, name: str) -> int | None:
-        """The most that may be used of the device; None: all of it."""
-        budget = self.budget_mb
-        if isinstance(budget, dict):
-            budget = budget.get(device, budget.get(name))
-        return None if budget is None else budget * MiB
+    host: Text = "127.0.0.1"
+    """The address to listen on. There are no keys yet: whoever reaches it may use it."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Processes of nginx; null: one for each core, four at most."""
+    dir: Text | None = None
+    """Its configuration, sockets and figures; null: the folder `edge` of state_dir."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookSettings:
+    """Who is told of what goes wrong, and of loads that have ended, without asking."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    urls: tuple[Url, ...] = ()
+    """Hear of a model that is stuck or refused, a device that is lost, a bound that is broken."""
+    callback_urls: tuple[Url, ...] = ()
+    """What a load's `callback_url` must begin with: a host, a port, a path of yours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoverySettings:
+    """Which model files are models although nobody wrote them down."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    folders: tuple[Text, ...] = ()
+    """Every GGUF under these is a model, named after its file; `serve DIR` adds to them."""
+    hugging_face: bool = False
+    """Those in the Hugging Face cache (HF_HOME) too."""
+    ollama: bool = False
+    """Those that Ollama has pulled (OLLAMA_MODELS) too."""
+    service: Text | None = None
+    """Runs them, and models that name no service; else the first service that runs GGUF files on
+    this machine."""
+
+    @property
+    def on(self) -> bool:
+        return bool(self.folders) or self.hugging_face or self.ollama
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulingSettings:
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     patience_s: Seconds = 60
     """Or ten times the load time, if that is more: then residents in the way must drain."""
@@ -213,9 +223,9 @@ class SchedulingSettings:
 class ServiceEntry:
     """How the models of one service are run, and by what."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    engine: EngineName
+    engine: Text
     runtime: RuntimeName = RuntimeName.PROCESS
     image: Text | None = None
     """docker: what containers are made of."""
@@ -244,20 +254,33 @@ class ServiceEntry:
     allowed_roots: tuple[Text, ...] = ()
     """Other folders that files may lie in."""
     binary: Text | None = None
-    """process: the llama-server to run, as a path or a name on PATH."""
+    """engine llama_cpp: the llama-server to run, as a path or a name on PATH (or in the image)."""
     url: Url | None = None
     """external, or a named container: where the server answers."""
-    health: Annotated[str, Field(max_length=TEXT_CHARS_MAX, pattern=r"^/[^\s\\@#]*$")] | None = None
-    """engine container: the path that answers below 500 once it is ready; / if not given."""
+    command: Command | None = None
+    """engine command: what is run, as a list, or a line that is split as a shell would, for models
+    without a command of their own. ${PORT}, ${HOST} and ${MODEL} are filled in at each start."""
+    env: tuple[Variable, ...] = ()
+    """engines command and llama_cpp: NAME=value, beside PATH, HOME, the language and CUDA's own."""
+    health: UrlPath | None = None
+    """engines command and container: the path that answers below 500 once it is ready; /health of
+    a command, / of a container, if not given."""
+    metrics: UrlPath | None = None
+    """engines command and container: the path that tells whether it is in use: metrics as
+    Prometheus reads them, or JSON. Without it only its clients' leases and requests are seen."""
+    busy: tuple[Text, ...] = ()
+    """The names there that say so: gauges above 0, counters that grow; of JSON, keys with dots.
+    None given: those of llama.cpp, vLLM, SGLang and TGI."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
     """What the operator wrote about one model. What is None is the profile's, or the default."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    service: Text
+    service: Text = ""
+    """May be left out where there is one, or `discovery` has one."""
     file: Text | None = None
     """Under the service's models_dir, absolute in an allowed root, package:NAME/FILE.gguf, or of a
     model hub: ORG/REPO:FILE.gguf or ORG/REPO:Q4_K_M, with its parts and its projector."""
@@ -289,6 +312,9 @@ class ModelEntry:
     embeddings: bool = False
     max_tokens: Annotated[int, Field(ge=1, le=CONTEXT_SIZE_MAX)] | None = None
     """How long an answer is if the request does not say."""
+    extra_args: tuple[Text, ...] = ()
+    """engine llama_cpp: more arguments of llama-server. What a key says is refused here; what moves
+    bytes (--n-cpu-moe, --override-tensor, a draft model) needs `vram_mb`, which then counts."""
     profile: Profile | None = None
     """A named set of threads, batch, context_size and max_tokens; keys given here win over it."""
     priority: Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX)] = PRIORITY_DEFAULT
@@ -300,6 +326,9 @@ class ModelEntry:
     ttl_seconds: Seconds | None = None
     """Idle seconds after which it leaves by itself; null: it stays."""
     aliases: tuple[Text, ...] = ()
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """How many requests it is sent at once, the others wait in order; null: as many as its slots,
+    where they are ours to choose, else any number."""
     devices: tuple[Text, ...] = ()
     """Ids or names of the devices it may use; none given: any."""
     span: Annotated[int, Field(ge=1, le=64)] = 1
@@ -308,6 +337,10 @@ class ModelEntry:
     """Load it when the daemon starts."""
     pinned: bool = False
     """It leaves only by force or its own unload."""
+    command: Command | None = None
+    """engine command: what is run for this model, in place of the service's command."""
+    env: tuple[Variable, ...] = ()
+    """engine command: beside the service's env, and winning over it."""
     fake: FakeBehaviour | None = None
     """How the stand-in of `engine: fake` behaves."""
     url: Url | None = None
@@ -322,14 +355,18 @@ class ModelEntry:
 class Document:
     """The whole file."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    edge: EdgeSettings | None = None
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     state_dir: Text = "state"
     """The registry and the logs of model servers."""
     on_shutdown: OnShutdown = OnShutdown.KEEP
     """keep: models outlive the daemon and are adopted; stop: they end with it."""
     devices: DeviceSettings = field(default_factory=DeviceSettings)
+    discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     scheduling: SchedulingSettings = field(default_factory=SchedulingSettings)
     services: Mapping[str, ServiceEntry] = field(default_factory=dict)
     models: Mapping[str, ModelEntry] = field(default_factory=dict)

@@ -8,11 +8,12 @@ import asyncio
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 
 from orchestrator.catalogue.added import Body
 from orchestrator.catalogue.catalogue import Catalogue
-from orchestrator.catalogue.sizing import Appraisal
+from orchestrator.catalogue.sizing import Appraisal, Files
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
 from orchestrator.conductor.journal import Promise, of_lease, of_pin
@@ -21,6 +22,7 @@ from orchestrator.core.life.outages import reason
 from orchestrator.core.values.leases import LeaseId, LeaseKind
 from orchestrator.core.values.messages import (
     CatalogueChanged,
+    Grant,
     PinChanged,
     Released,
     Renewed,
@@ -32,8 +34,12 @@ from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import PRIORITY_DEFAULT, ModelName, ModelSpec, room_spec
 from orchestrator.core.values.vram import MiB
+from orchestrator.desk.activity import Activity
+from orchestrator.desk.holds import Holds, ModelHold
 from orchestrator.desk.loads import Operations
 from orchestrator.desk.previews import Previews
+from orchestrator.desk.requests import RequestHistory
+from orchestrator.downloads import Downloads
 from orchestrator.errors import Denied, RegistryFailed
 from orchestrator.orders import (
     ChangeOutcome,
@@ -64,13 +70,19 @@ class Desk:
         catalogue: Catalogue,
         problems: Callable[[], tuple[str, ...]],
         fake_devices: ChangeableDevices | None = None,
+        downloads: Downloads | None = None,
     ) -> None:
         self._conductor = conductor
         self._catalogue = catalogue
         self._problems = problems
         self._fake_devices = fake_devices
+        self.downloads = downloads or Downloads(conductor.clock)
         self._operations = Operations(conductor)
         self._previews = Previews(conductor, catalogue)
+        self.unused_files = self._previews.unused_files
+        self._holds = Holds(conductor, catalogue, self._previews)
+        self.activity = Activity(conductor.clock)
+        self.requests = RequestHistory(self.activity, conductor.registry)
 
     # --- what is ---------------------------------------------------------------------------------
 
@@ -96,6 +108,10 @@ class Desk:
         """Devices that do what they are told; only with `devices.source: fake`."""
         return self._fake_devices
 
+    def files(self, spec: ModelSpec) -> Files | None:
+        """The headers of a model's files; None where it has none that can be read. Blocking."""
+        return self._catalogue.predictions.files(spec)
+
     def snapshot(self) -> Snapshot:
         """From memory, at once."""
         return self._conductor.snapshot()
@@ -118,7 +134,7 @@ class Desk:
         """What is amiss, although it does part of its work."""
         failed = ((s.name, s.failed) for s in self._catalogue.specs.values() if s.failed)
         cannot = (f"{name} cannot be loaded: {failure.detail}" for name, failure in failed)
-        return (*self._silences(), *cannot)
+        return (*self._silences(), *cannot, *self._catalogue.doubts)
 
     def _silences(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(map(reason, self.snapshot().silent.values())))
@@ -128,6 +144,10 @@ class Desk:
     async def begin_load(self, order: LoadOrder) -> Operation:
         """Register the wish. Raise Denied at once where no waiting is needed to know."""
         return self._operations.begin(await self._previews.startable(order), order)
+
+    def watch_loads(self, ended: Callable[[Operation, LoadOrder], None]) -> None:
+        """Have it hear of every load that has ended, with what was ordered."""
+        self._operations.ended = ended
 
     async def load_outcome(self, operation_id: str, timeout_s: float) -> LoadOutcome:
         """Raise Denied, with what would fit instead, or TimeoutError: the load goes on then.
@@ -203,6 +223,29 @@ class Desk:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
         return await self._previews.estimate(order)
 
+    # --- requests --------------------------------------------------------------------------------
+
+    def held(self, hold: ModelHold) -> AbstractAsyncContextManager[Grant]:
+        """A model, ready for the length of the block. Raise Denied, also after `wait_s`."""
+        return self._holds.held(hold)
+
+    def stays(self, model: ModelName, ttl_s: float) -> None:
+        """From now on a model that is ready leaves by itself after so many idle seconds."""
+        self._holds.stays(model, ttl_s)
+
+    async def fits(self, model: ModelName) -> bool:
+        """Whether a load of it could begin now, or would join one, whoever had to leave."""
+        try:
+            return (await self._previews.of(LoadOrder(model=model))).refusal is None
+        except Denied:
+            return False
+
+    def waits_for(self, model: ModelName) -> str:
+        """What a request for the model waits for, in words."""
+        snapshot = self.snapshot()
+        waiting = next((line for line in snapshot.queue if line.model == model), None)
+        return "its turn" if waiting is None else waiting.waits_for
+
     # --- leases ----------------------------------------------------------------------------------
 
     async def lease_room(self, order: RoomOrder) -> RoomOutcome:
@@ -273,7 +316,8 @@ class Desk:
     async def delete_model(self, name: str) -> bool:
         """Raise Denied while it is resident: unload it first. False: its pin may come back."""
         spec = self._catalogue.named(name)
-        if self._conductor.scheduler.state.ledger.resident(spec.name) is not None:
+        there = self._conductor.scheduler.state.ledger.resident(spec.name)
+        if there is not None and not spec.found:  # of one that is found, the catalogue says why not
             raise Denied(
                 Refusal(
                     code=RefusalCode.CONFLICT,
@@ -293,6 +337,13 @@ class Desk:
         self._conductor.order(CatalogueChanged(self._catalogue.specs))
         self.say_news()
         return replace(outcome, durable=await self._kept(*map(of_pin, names)))
+
+    async def sweep(self) -> None:
+        """Take in the models whose files came, let those go whose files went."""
+        with suppress(Denied):  # another change does not end: the next sweep
+            if await self._catalogue.sweep():
+                self._conductor.order(CatalogueChanged(self._catalogue.specs))
+            self.say_news()
 
     def say_news(self) -> None:
         """What the catalogue's files have to say about what was declared, once."""

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -42,6 +43,7 @@ class Operations:
         self._conductor = conductor
         self._known: dict[str, Loading] = {}  # under way, and so many that have ended
         self._ended: deque[str] = deque()
+        self.ended: Callable[[Operation, LoadOrder], None] = lambda *_: None
 
     def begin(self, spec: ModelSpec, order: LoadOrder) -> Operation:
         ticket = self._conductor.next_ticket()
@@ -151,6 +153,7 @@ class Operations:
             detail=str(error or ""),
         )
         self._conductor.write_operation(loading.operation)
+        self.ended(loading.operation, loading.order)
         self._ended.append(loading.operation.id)
         if len(self._ended) > OPERATIONS_MAX:
             del self._known[self._ended.popleft()]

@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import replace
 
-from orchestrator.catalogue.catalogue import Catalogue
+from orchestrator.catalogue.catalogue import Catalogue, cannot_be_loaded
+from orchestrator.catalogue.found.unused import UnusedFile, unused_files
 from orchestrator.catalogue.ordered import to_estimate
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
@@ -30,6 +31,7 @@ from orchestrator.orders import EstimateOrder, LoadOrder, Preview
 class Previews:
     def __init__(self, conductor: Conductor, catalogue: Catalogue) -> None:
         self._conductor = conductor
+        self._looking = asyncio.Lock()
         self._catalogue = catalogue
 
     async def startable(self, order: LoadOrder) -> ModelSpec:
@@ -65,7 +67,7 @@ class Previews:
         raise Denied(
             Refusal(
                 code=RefusalCode.LOAD_FAILED,
-                detail=f"{spec.name} cannot be loaded as it is written: {failure.detail}",
+                detail=f"{cannot_be_loaded(spec)}: {failure.detail}",
                 remedy=failure.remedy,
                 failure=failure,
             )
@@ -203,6 +205,12 @@ class Previews:
             return await asyncio.to_thread(self._catalogue.predictions.appraise, spec)
         except Unpredictable as error:
             raise ConfigInvalid((f"{show(error.where)}: {error}",)) from error
+
+    async def unused_files(self) -> tuple[UnusedFile, ...]:
+        """Files of which no model is made yet. One look at a time, whoever asks."""
+        catalogue = self._catalogue
+        async with self._looking:
+            return await asyncio.to_thread(unused_files, catalogue.config, catalogue.specs)
 
     async def _find_size(self, spec: ModelSpec) -> Refusal | None:
         """Have the catalogue know what a model of a hub takes, or say why that is not to be had."""

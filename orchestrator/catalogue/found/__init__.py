@@ -1,0 +1,1 @@
+"""Models that are found among the files of this machine: what a sweep saw, and what follows."""
