@@ -5,6 +5,11 @@
 # told it before there is one: ORCHESTRATOR_IDENTITY is written into the state directory once.
 set -eu
 
+if [ -n "${CONFIGURATION_FILE:-}" ]; then
+    echo "container-start: ORCHESTRATOR_CONFIG=$CONFIGURATION_FILE in .env is not read any more: put the file into" \
+        "a folder, as orchestrator.yaml, and name that: ORCHESTRATOR_CONFIG_DIR=./config" >&2
+    exit 2
+fi
 identity=${ORCHESTRATOR_IDENTITY:-}
 file=${STATE_DIR:-/var/lib/orchestrator}/identity
 if [ -n "$identity" ]; then

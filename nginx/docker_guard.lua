@@ -17,7 +17,8 @@ local EVENTS = { die = true, oom = true, destroy = true, start = true }
 local settings, create_shape
 
 local function refuse(why, status)
-    ngx.log(ngx.WARN, "refused ", ngx.req.get_method(), " ", ngx.var.request_uri, ": ", why)
+    -- What is not there is an answer, and no attempt at anything.
+    ngx.log(status == 404 and ngx.INFO or ngx.WARN, "refused ", ngx.req.get_method(), " ", ngx.var.request_uri, ": ", why)
     ngx.status = status or 403
     ngx.header["Content-Type"] = "application/json"
     ngx.say('{"message":' .. json.quote("docker-guard: " .. why) .. "}")

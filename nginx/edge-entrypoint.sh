@@ -6,12 +6,16 @@
 #
 # What others need to trust it is put into $EDGE_CA_DIR (default /var/lib/edge-ca), without the key:
 # ca.pem of $EDGE_TLS_DIR if there is one, else the certificate itself.
+#
+# $EDGE_SIDE_DIR (default /run/orchestrator-edge) is shared with the orchestrator: their sockets, and the
+# figures of what was carried. Nobody else may enter it.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${EDGE_TLS_DIR:-/var/lib/edge}
 made=$dir/made-here
 public=${EDGE_CA_DIR:-/var/lib/edge-ca}
+side=${EDGE_SIDE_DIR:-/run/orchestrator-edge}
 
 if [ ! -s "$dir/cert.pem" ] || { [ -e "$made" ] && ! openssl x509 -in "$dir/cert.pem" -noout -checkend 2592000 >/dev/null; }; then
     # Beside its place and then moved: a half-written key is never served.
@@ -46,4 +50,9 @@ if [ -d "$public" ]; then
     chmod 644 "$public/ca.pem.new"
     mv "$public/ca.pem.new" "$public/ca.pem"
 fi
+# Of an nginx that was killed: another would not start over it. The orchestrator reads the figures and cuts them.
+(umask 0 && rm -f "$side/control.sock" && : >>"$side/figures.log") || {
+    echo "edge: user $(id -u) may not write in $side: is it shared with the orchestrator, as in compose.yaml?" >&2
+    exit 1
+}
 exec nginx -e stderr -p "$here" -c "${EDGE_CONF:-$here/nginx.conf}"

@@ -13,7 +13,10 @@ local UNCOUNTED = { ["/models/plan"] = true, ["/models/estimate"] = true }
 local RELAYED = { "^/v1/", "^/upstream/" }
 local OWN_SITES = { ["same-origin"] = true, ["none"] = true }
 
-local requests_max, window_s, allowed_origins
+-- Figures that no daemon takes over: some 200 000 requests, and how often that is looked at.
+local FIGURES_BYTES_MAX, FIGURES_LOOK_S = 67108864, 60
+
+local requests_max, window_s, allowed_origins, figures
 
 local function whole(getenv, name, default)
     local text = getenv(name)
@@ -41,9 +44,35 @@ function M.configure(getenv)
     if window_s <= 0 then
         error("RATE_LIMIT_WINDOW must be more than 0 ms")
     end
+    figures = given(getenv, "EDGE_SIDE_DIR", "/run/orchestrator-edge") .. "/figures.log"
     allowed_origins = {}
     for origin in string.gmatch(given(getenv, "EDGE_ALLOWED_ORIGINS", ""), "[^,%s]+") do
         allowed_origins[string.lower(origin)] = true
+    end
+end
+
+-- nginx appends to the file: it goes on at its beginning.
+local function bound_figures()
+    local file = io.open(figures, "r")
+    if file == nil then
+        return
+    end
+    local size = file:seek("end")
+    file:close()
+    if size > FIGURES_BYTES_MAX then
+        ngx.log(ngx.WARN, "figures of requests were dropped: no orchestrator has read them")
+        file = io.open(figures, "w")
+        if file ~= nil then
+            file:close()
+        end
+    end
+end
+
+-- In a worker, at its start.
+function M.begin()
+    if ngx.worker.id() == 0 then
+        ngx.timer.at(0, bound_figures)
+        ngx.timer.every(FIGURES_LOOK_S, bound_figures)
     end
 end
 

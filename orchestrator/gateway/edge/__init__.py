@@ -1,0 +1,1 @@
+"""nginx in front of the daemon: it carries requests for models that are ready."""

@@ -1,0 +1,121 @@
+"""What nginx is told at its start: its configuration, from templates. Pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.gateway.fitness import TEXT_TASKS
+from orchestrator.gateway.mishaps import broken, ended_by_operator
+from orchestrator.gateway.paths import IN_A_SLOT, POSTS, Call, NamedIn, Task
+from orchestrator.gateway.protocols import event_of
+from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, encode, error_body
+
+PARTS = Path(__file__).parent  # what the configuration includes
+TEMPLATE = PARTS / "nginx.conf.template"
+LOCATION = "warm_location.conf"
+# In words that are made here once and said there often.
+MODEL, PATH = "@model@", "@path@"
+# Answers whose ids can be asked on with: the relay remembers which model made them.
+REMEMBERED = frozenset({Task.RESPONSES})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where nginx runs, and what it finds there."""
+
+    directory: Path
+    host: str
+    port: int
+    workers: int
+    connections: int  # of one worker, to clients and servers together
+    files: int  # descriptors of one worker
+    user: str | None  # whose the workers are; None: of whoever starts it
+    modules: Path  # of nginx
+    lua_c: Path  # libraries of Lua: cjson
+    body_bytes_max: int
+
+
+def files(at: Surroundings) -> Mapping[str, str]:
+    """By name, what has to lie in its folder."""
+    listen = f"[{at.host}]:{at.port}" if ":" in at.host else f"{at.host}:{at.port}"
+    said = {
+        "USER": f"user {at.user};" if at.user else "",
+        "WORKERS": str(at.workers),
+        "FILES": str(at.files),
+        "CONNECTIONS": str(at.connections),
+        "HERE": str(at.directory),
+        "PARTS": str(PARTS),
+        "MODULES": str(at.modules),
+        "LUA_C": str(at.lua_c),
+        "LISTEN": listen,
+    }
+    text = TEMPLATE.read_text()
+    for name, value in said.items():
+        text = text.replace(f"@{name}@", value)
+    return {
+        "nginx.conf": text,
+        "warm.conf": _locations(at.body_bytes_max),
+        "told.json": json.dumps(told(), indent=1),
+    }
+
+
+def for_compose() -> Mapping[str, str]:
+    """By name, what the nginx of the compose stack has beside its own configuration.
+
+    How long a body may be is said there by the server around these locations, and by the daemon.
+    """
+    locations = "".join(
+        f"location = {path} {{ include warm/{LOCATION}; include warm_errors.conf; }}\n"
+        for path in warm_calls()
+    )
+    return {
+        "warm_locations.conf": f"# Generated: make references\n\n{locations}",
+        "told.json": json.dumps(told(), indent=1) + "\n",
+    }
+
+
+def warm_calls() -> Mapping[str, Call]:
+    """Those that nginx can carry, by their paths: the model is a member of a JSON object."""
+    return {
+        path: call
+        for path, call in POSTS.items()
+        if call.named_in is NamedIn.BODY and call.task not in REMEMBERED
+    }
+
+
+def told() -> Mapping[str, object]:
+    """What nginx says and knows about requests."""
+    return {
+        "calls": {
+            path: {
+                "talks": call.task in TEXT_TASKS,
+                "embeds": call.task is Task.EMBEDDINGS,
+                "counts": call.task in IN_A_SLOT,
+                "protocol": str(call.protocol),
+                "broken": _event(broken(MODEL), call),
+                "ended": _event(ended_by_operator(), call),
+            }
+            for path, call in warm_calls().items()
+        },
+        "unavailable": encode(error_body(_unavailable(), PATH)).decode(),
+    }
+
+
+def _locations(body_bytes_max: int) -> str:
+    limit = f"client_max_body_size {body_bytes_max};"
+    include = f"include {PARTS}/{LOCATION};"
+    lines = (f"location = {path} {{ {limit} {include} }}\n" for path in warm_calls())
+    return "".join(lines)
+
+
+def _event(answer: ErrorAnswer, call: Call) -> str:
+    return event_of(answer, call, PATH).decode()
+
+
+def _unavailable() -> ErrorAnswer:
+    return ErrorAnswer(
+        code=WebCode.UNAVAILABLE,
+        detail="The daemon does not answer; models that are ready are served without it.",
+        remedy="Is it running? `orchestrator status` says; start it with `orchestrator serve`.",
+    )

@@ -1,0 +1,27 @@
+"""What goes wrong on the way of a request, as its client is told."""
+
+from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode
+
+
+def broken(model: str) -> ErrorAnswer:
+    return ErrorAnswer(
+        code=WebCode.SERVER_FAILED,
+        detail=f"The server of {model} ended in the middle of its answer.",
+        remedy="Ask again: it is started anew. GET /models/NAME/logs has its last words.",
+    )
+
+
+def our_mistake() -> ErrorAnswer:
+    return ErrorAnswer(
+        code=WebCode.INTERNAL,
+        detail="The daemon made a mistake.",
+        remedy="Its log has the details. Models that run are not affected.",
+    )
+
+
+def ended_by_operator() -> ErrorAnswer:
+    return ErrorAnswer(
+        code=WebCode.ENDED,
+        detail="An operator has ended this request.",
+        remedy="Ask again if that was not meant.",
+    )

@@ -1,0 +1,98 @@
+"""Carries requests to the models that they name, and their answers back, byte for byte.
+
+Raw ASGI, over the connections of our own server: no middleware stands on this path, and a caller
+that hangs up is noticed by its connection.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable
+
+from starlette.types import Receive, Scope, Send
+
+from orchestrator.core.values.specs import ModelSpec
+from orchestrator.desk.desk import Desk
+from orchestrator.errors import Denied
+from orchestrator.gateway.asked import Asked
+from orchestrator.gateway.client_request import ClientRequest
+from orchestrator.gateway.exchange import Beat, Broken, Exchanges
+from orchestrator.gateway.fitness import objection
+from orchestrator.gateway.lookup import look_up
+from orchestrator.gateway.mishaps import broken, our_mistake
+from orchestrator.gateway.paths import FoundCall, Task
+from orchestrator.records import Outcome
+from orchestrator.web.guard import READING_METHODS
+from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, error_of
+
+log = logging.getLogger("orchestrator")
+
+
+class Relay:
+    def __init__(self, desk: Desk, exchanges: Exchanges) -> None:
+        self._desk = desk
+        self._exchanges = exchanges
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, found: FoundCall) -> None:
+        """Answer one request. Never raises, but is cancelled by the server's end."""
+        request = ClientRequest(self._desk, scope, receive, send, found)
+        await carried_out(request, self._answer(request))
+
+    async def _answer(self, request: ClientRequest) -> None:
+        body = await request.body()
+        asked = request.understood(body if isinstance(body, bytes) else b"")
+        if asked.call.task is Task.LOOKUP:
+            assert isinstance(body, bytes)
+            await request.tell(await look_up(self._exchanges, asked, body))
+            return
+        if request.wants_tunnel:
+            async with self._exchanges.passage(asked, request.run) as passage:
+                await request.tunnel(asked, passage)
+            return
+        specs = self._possible(asked, body)
+        beat = None
+        if asked.streams:
+            beat = Beat(self._desk.config.gateway.heartbeat_s, request.comment)
+        async with await self._exchanges.ask(asked, body, request.run, beat, specs) as answer:
+            await request.pass_on(answer, self._exchanges)
+
+    def _possible(self, asked: Asked, body: bytes | AsyncIterator[bytes]) -> tuple[ModelSpec, ...]:
+        """The models that may serve it, looked at before anything is loaded. Raise Answered."""
+        specs = self._exchanges.candidates(asked)
+        if isinstance(body, bytes):
+            wrong = [objection(spec, asked, body) for spec in specs]
+            if all(wrong) and wrong[0] is not None:
+                raise Answered(wrong[0])
+        if asked.method in READING_METHODS and self._exchanges.routes.find(specs[0].name) is None:
+            raise Answered(_not_loaded(specs[0].name))
+        return specs
+
+
+async def carried_out(request: ClientRequest, work: Awaitable[None]) -> None:
+    """The work of one request, and whatever goes wrong with it said to its client.
+
+    Never raises, but is cancelled by the server's end.
+    """
+    try:
+        await work
+    except Answered as error:
+        await request.refuse(error.answer, Outcome.REFUSED)
+    except Denied as denied:
+        await request.refuse(error_of(denied.refusal), Outcome.REFUSED)
+    except Broken:
+        await request.refuse(broken(request.run.model or request.run.asked), Outcome.SERVER_DIED)
+    except asyncio.CancelledError:
+        await request.cancelled()
+    except Exception:
+        log.exception("%s", request.run.path)
+        await request.refuse(our_mistake(), Outcome.FAILED)
+    finally:
+        request.end()
+
+
+def _not_loaded(model: str) -> ErrorAnswer:
+    return ErrorAnswer(
+        code=WebCode.NOT_READY,
+        detail=f"{model} is not loaded, and no GET loads a model: any web page could send it.",
+        remedy=f'POST /models/load {{"model": "{model}"}}, and ask again.',
+        headers={"X-Model": model},
+    )
