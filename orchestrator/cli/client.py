@@ -86,6 +86,20 @@ class Remote:
                 if line.startswith(b"data:"):
                     yield self._parsed(line.removeprefix(b"data:").decode("utf-8", "replace"))
 
+    def streamed(self, path: str, body: Mapping[str, object]) -> Iterator[Json]:
+        """What comes in answer, line by line, as server-sent events or as JSON in lines.
+
+        Ends with the connection. Raise RefusedByDaemon or NotReached.
+        """
+        headers = {"Accept": "text/event-stream, application/x-ndjson"}
+        with self._sent("POST", path, body, headers, EVENTS_S) as response:
+            if response.status != 200:
+                self._understood(response.status, response.read().decode("utf-8", "replace"))
+            while line := response.readline(LINE_BYTES_MAX):
+                said = line.removeprefix(b"data:").strip()
+                if said.startswith(b"{"):
+                    yield self._parsed(said.decode("utf-8", "replace"))
+
     @contextmanager
     def _sent(
         self,
@@ -122,7 +136,7 @@ class Remote:
         if isinstance(error, ConnectionRefusedError):
             return NotReached(
                 f"No daemon answers at {self.url}.",
-                "Start one with `orchestrator serve --config FILE`, or set ORCHESTRATOR_URL.",
+                "Start one with `orchestrator serve`, or set ORCHESTRATOR_URL.",
             )
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return NotReached(

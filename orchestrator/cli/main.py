@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import commands
+from orchestrator.cli import adding, chatting, commands, completion, edge, serving, watching
+from orchestrator.cli.agents import command as agents
 from orchestrator.cli.client import (
     URL_DEFAULT,
     Answer,
@@ -24,19 +25,24 @@ from orchestrator.cli.client import (
     Remote,
     UrlInvalid,
 )
-from orchestrator.cli.commands import DONE, FAILED, show
+from orchestrator.cli.commands import DONE, FAILED, MISUSED, show
+from orchestrator.cli.connect import arguments as connect
+from orchestrator.cli.importing import arguments as making
+from orchestrator.cli.installed import SayVersion, version
 from orchestrator.cli.render import error_lines, estimate_lines, findings_lines
 from orchestrator.cli.screen import complain, plain, say, say_exactly
+from orchestrator.cli.service import arguments as service
+from orchestrator.cli.words import WordParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from orchestrator.cli.client import Json
 
-MISUSED = 2
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
 URL, API_KEY = "ORCHESTRATOR_URL", "ORCHESTRATOR_API_KEY"
 LINES_DEFAULT = 100
+OUTCOMES = ("answered", "refused", "client_gone", "server_died", "failed", "ended")
 PROFILES = ("fast", "balanced", "quality", "memory", "batch")
 
 
@@ -56,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 # --- words for a running daemon --------------------------------------------------------------
+
+
+def _status_of(remote: Remote, words: argparse.Namespace) -> int:
+    """`--json` shows what the API says, which is asked for again and again."""
+    if words.watch and not words.json:
+        return watching.status(remote)
+    return commands.status(remote, words)
 
 
 def _asking(
@@ -132,6 +145,19 @@ def _events(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--follow", "-f", action="store_true", help="as they happen, until Ctrl-C")
     parser.add_argument("--lines", type=int, default=LINES_DEFAULT, metavar="N")
     parser.add_argument("--model", metavar="NAME", help="only what concerns this model")
+
+
+def _requests(parser: argparse.ArgumentParser) -> None:
+    _status(parser)
+    parser.add_argument("--lines", type=int, default=LINES_DEFAULT, metavar="N")
+    parser.add_argument("--model", metavar="NAME", help="only what names this model")
+    parser.add_argument("--client", metavar="ADDRESS", help="only from this address")
+    parser.add_argument("--owner", help="only of this owner")
+    parser.add_argument("--outcome", choices=OUTCOMES, help="only what ended so")
+
+
+def _cancel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", type=int, metavar="ID", help="as `requests` shows it")
 
 
 def _seconds(text: str) -> float:
@@ -211,38 +237,6 @@ def estimate(words: argparse.Namespace) -> int:
     return DONE
 
 
-def _serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="else the embedded default")
-    parser.add_argument("--host", help="instead of server.host")
-    parser.add_argument("--port", type=_port, help="instead of server.port; 0: any free one")
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError("a port is 0 to 65535")
-    return port
-
-
-def serve(words: argparse.Namespace) -> int:
-    from orchestrator.config.loading import DEFAULT_CONFIG, Overrides
-    from orchestrator.daemon.serve import serve as run_daemon
-    from orchestrator.errors import ConfigInvalid, OrchestratorError
-
-    try:
-        run_daemon(words.config or DEFAULT_CONFIG, Overrides(host=words.host, port=words.port))
-    except ConfigInvalid as error:
-        complain(*error.mistakes)
-        return MISUSED
-    except OrchestratorError as error:
-        complain(str(error))
-        return FAILED
-    except OSError as error:
-        complain(f"The daemon cannot start: {error}.", "`orchestrator doctor` says what is wrong.")
-        return FAILED
-    return DONE
-
-
 def _config(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="check|schema|example")
     check = kinds.add_parser("check", help="say everything that is wrong with a file")
@@ -282,20 +276,29 @@ def config(words: argparse.Namespace) -> int:
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="else the embedded default")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="else ORCHESTRATOR_CONFIG, else the embedded one",
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def doctor(words: argparse.Namespace) -> int:
     from orchestrator.catalogue.predictions import Predictions
     from orchestrator.cli.doctor import examine, needs_help
-    from orchestrator.config.loading import DEFAULT_CONFIG, load_config
+    from orchestrator.config.embedded import chosen
+    from orchestrator.config.loading import load_config
     from orchestrator.errors import ConfigInvalid
     from orchestrator.gguf.headers import Headers
 
     try:
+        # One model that cannot be loaded is a finding, and no reason to look at nothing.
         checked = load_config(
-            words.config or DEFAULT_CONFIG, estimate=Predictions(Headers()).footprint
+            chosen(words.config),
+            estimate=Predictions(Headers()).footprint,
+            lenient=True,
         )
     except ConfigInvalid as error:
         complain(*error.mistakes)
@@ -308,23 +311,15 @@ def doctor(words: argparse.Namespace) -> int:
     return FAILED if needs_help(findings) else DONE
 
 
-def version(words: argparse.Namespace) -> int:  # noqa: ARG001 - called like every word
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as version_of
-
-    try:
-        installed = version_of("vram-orchestrator")
-    except PackageNotFoundError:
-        installed = "from a source tree, not installed"
-    say(f"orchestrator {installed} (Python {sys.version.split()[0]})")
-    return DONE
-
-
 # --- the table -------------------------------------------------------------------------------
 
 
 def _nothing(parser: argparse.ArgumentParser) -> None:
     """The word takes no arguments."""
+
+
+def _complete(words: argparse.Namespace) -> int:
+    return completion.run_with(parser)(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,34 +331,53 @@ class Word:
 
 
 WITHOUT_DAEMON = (
-    Word("serve", "run the daemon", _serve, serve),
+    Word("serve", "run the daemon", serving.arguments, serving.run),
+    Word("edge", "run nginx in front of the daemon", edge.arguments, edge.run),
     Word("estimate", "what a model file would take, told from its header", _estimate, estimate),
     Word("pull", "download a model into the Hugging Face cache", _pull, pull),
     Word("doctor", "say what this machine has and what is missing", _doctor, doctor),
+    Word("connect", "settings that lead a client to the daemon", connect.arguments, connect.run),
+    Word("service", "keep the daemon running", service.arguments(serving.arguments), service.run),
     Word("config", "check a configuration, print its schema or an example", _config, config),
+    Word(*making.INIT),
+    Word(*making.IMPORT),
+    Word(
+        "completion", "print what completes these words in a shell", completion.arguments, _complete
+    ),
     Word("version", "print the version", _nothing, version),
 )
 FOR_DAEMON = (
-    Word("status", "what is loaded, and how much room there is", _status, _asking(commands.status)),
-    Word("models", "the catalogue", _nothing, _asking(commands.models)),
+    Word("status", "what is loaded, and how much room there is", _status, _asking(_status_of)),
+    Word("list", "the models that there are", _nothing, _asking(commands.models)),
+    Word("models", "the same as list", _nothing, _asking(commands.models)),
+    Word("ps", "what is loaded", _status, _asking(commands.ps)),
+    Word("run", "load a model and chat with it", chatting.arguments, _asking(chatting.run)),
+    Word("chat", "the same as run", chatting.arguments, _asking(chatting.run)),
+    Word("stop", "let a model go", _unload, _asking(commands.unload)),
+    Word("add", "add a file or a model of a hub", adding.add_arguments, _asking(adding.add)),
+    Word("remove", "take a model out again", adding.remove_arguments, _asking(adding.remove)),
     Word("load", "have a model ready", _load, _asking(commands.load)),
-    Word("unload", "let a model go", _unload, _asking(commands.unload)),
+    Word("unload", "the same as stop", _unload, _asking(commands.unload)),
     Word("plan", "what a load would do; exit code 1 if refused", _order, _asking(commands.plan)),
     Word("leases", "who keeps what", _nothing, _asking(commands.leases)),
     Word("logs", "the last lines of a model server's log", _logs, _asking(commands.logs)),
     Word("events", "what was decided, and why", _events, _asking(commands.events)),
+    Word("requests", "requests now and before", _requests, _asking(commands.requests)),
+    Word("cancel", "end a request that is under way", _cancel, _asking(commands.cancel)),
     Word("pin", "keep a model from being evicted", _name, _asking(commands.pin)),
     Word("unpin", "let a model be evicted again", _name, _asking(commands.unpin)),
+    Word("mcp", "serve these orders to agents, as tools", agents.arguments, _asking(agents.run)),
     Word("reload", "have the configuration read again", _nothing, _asking(commands.reload)),
 )
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = WordParser(
         prog="orchestrator",
         description="Decides which models live in VRAM, and makes it so.",
         epilog=f"{URL} and {API_KEY} say which daemon is asked (default {URL_DEFAULT}).",
     )
+    parser.add_argument("--version", action=SayVersion, nargs=0, help="print the version")
     words = parser.add_subparsers(required=True, metavar="WORD", title="words")
     for word in (*WITHOUT_DAEMON, *FOR_DAEMON):
         added = words.add_parser(word.name, help=word.help, description=word.help)

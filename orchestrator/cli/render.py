@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.remedies import in_terminal
 from orchestrator.cli.screen import table
 from orchestrator.core.values.vram import is_cuda
 
@@ -34,7 +35,14 @@ if TYPE_CHECKING:  # the shapes of the answers: the command line starts without 
 UNKNOWN = "?"
 NOTHING = "-"
 LOG_LINES_SHOWN_MAX = 20  # of a server that failed: the cause is among the last ones
-UNDURABLE = "The disk has not taken it: a restart may undo it. GET /health/ready says why."
+UNDURABLE = "The disk has not taken it: a restart may undo it. `orchestrator doctor` says why."
+
+NO_MODELS = (
+    "There is no model yet. One of these brings one:",
+    "  orchestrator add FILE.gguf",
+    "  orchestrator add ORG/REPO:Q4_K_M",
+    "  orchestrator serve DIR    (every GGUF under it)",
+)
 
 
 def size(mb: int | None) -> str:
@@ -66,17 +74,8 @@ def joined(words: Iterable[str]) -> str:
 
 
 def status_lines(status: Status) -> list[Part]:
-    now = _instant(status["now"])
     lines: list[Part] = [line for device in status["devices"] for line in _device(device)]
-    lines.append("")
-    if status["loaded_models"]:
-        models = list(status["loaded_models"].values())
-        head = ("MODEL", "STATE", "VRAM", "KNOWN AS", "PRIORITY", "IN USE", "IDLE", "DEVICES")
-        rows = (_loaded(model, now) for model in models)
-        lines.append(table((*head, "ENDPOINT"), rows, right="VRAM PRIORITY IDLE"))
-        lines += [line for model in models for line in _reservations(model)]
-    else:
-        lines.append("No model is loaded.")
+    lines += ["", *ps_lines(status)]
     if status["leases"]:
         lines += ["", *room_lines({"leases": status["leases"]})]
     if status["queue"]:
@@ -144,6 +143,17 @@ def _waiter(waiter: Waiter) -> Sequence[str]:
     )
 
 
+def ps_lines(status: Status) -> list[Part]:
+    """What is loaded, and no more."""
+    if not status["loaded_models"]:
+        return ["No model is loaded."]
+    models = list(status["loaded_models"].values())
+    head = ("MODEL", "STATE", "VRAM", "KNOWN AS", "PRIORITY", "IN USE", "IDLE", "DEVICES")
+    rows = (_loaded(model, _instant(status["now"])) for model in models)
+    reservations = [line for model in models for line in _reservations(model)]
+    return [table((*head, "ENDPOINT"), rows, right="VRAM PRIORITY IDLE"), *reservations]
+
+
 def waiting_words(status: Status, model: str) -> str:
     """What a caller of the model waits for; empty if nothing is known."""
     for waiter in status["queue"]:
@@ -167,7 +177,7 @@ def _state(model: CatalogueEntry) -> str:
 
 def models_lines(catalogue: ModelList) -> list[Part]:
     if not catalogue["data"]:
-        return ["The catalogue is empty: add models to the configuration."]
+        return list(NO_MODELS)
     rows = (
         (
             model["id"],
@@ -227,7 +237,7 @@ def decision_line(decision: Decision) -> str:
     if decision["why"] and decision["why"] not in text:
         text += f" ({decision['why']})"
     if decision["remedy"]:
-        text += f" {decision['remedy']}"
+        text += f" {in_terminal(decision['remedy'])}"
     return f"{at}  {decision['kind']:<9} {text}"
 
 
@@ -276,7 +286,7 @@ def plan_lines(answer: PlanAnswer) -> list[str]:
         return [f"{name} is loaded already."]
     refusal = answer["refusal"]
     if refusal is not None:
-        words = (refusal["detail"], refusal["remedy"])
+        words = (refusal["detail"], in_terminal(refusal["remedy"]))
         lines = [f"{name} would be refused ({refusal['code']}): needs {need}."]
         return lines + [word for word in words if word]
     shares = (
@@ -321,10 +331,14 @@ def estimate_lines(told: Mapping[str, object]) -> list[Part]:
 
 
 def findings_lines(findings: Iterable[Finding]) -> list[Part]:
-    """Of `orchestrator doctor`: one row for every thing that it looked at."""
+    """Of `orchestrator doctor`: one row for every thing that it looked at, its remedy below it."""
     rows = (
-        (found.verdict, found.what, " — ".join(filter(None, (found.detail, found.remedy))))
+        row
         for found in findings
+        for row in (
+            (found.verdict, found.what, found.detail),
+            *((("", "", f"→ {found.remedy}"),) if found.remedy else ()),
+        )
     )
     return [table(("", "", ""), rows)]
 
@@ -336,6 +350,9 @@ def pinned_lines(answer: Pinned) -> list[str]:
 def reloaded_lines(answer: Reloaded) -> list[str]:
     changed = answer["changed"]
     lines = [f"Changed: {joined(changed)}." if changed else "Nothing has changed."]
+    if changed_at := answer.get("file_changed_at"):
+        at = f"{_instant(changed_at).astimezone():%Y-%m-%d %H:%M:%S}"
+        lines.append(f"{answer['file']} was last changed at {at}.")
     if answer["restart_needed"]:
         lines.append(f"Needs a restart of the daemon: {joined(answer['restart_needed'])}.")
     return lines
@@ -356,7 +373,7 @@ def error_lines(body: Mapping[str, object]) -> list[str]:
         lines.append("The last lines of its log:")
         lines += [f"  {line}" for line in log_tail[-LOG_LINES_SHOWN_MAX:]]
     if remedy := body.get("remedy"):
-        lines.append(str(remedy))
+        lines.append(in_terminal(str(remedy)))
     return lines
 
 

@@ -41,6 +41,11 @@ def _write(text: str) -> None:
     sys.stdout.flush()  # also where it goes into a pipe: its reader may be following
 
 
+def say_piece(text: str) -> None:
+    """A piece of a text that is still being written: its lines are its own."""
+    _write("\n".join(map(plain, text.split("\n"))))
+
+
 def complain(*texts: str) -> None:
     lines = (line for text in texts for line in text.split("\n") if line)
     sys.stderr.write("".join(f"{plain(line)}\n" for line in lines))

@@ -67,9 +67,17 @@ class HttpServer(uvicorn.Server):
     """uvicorn without its signal handlers (the daemon has its own), and with an end of its own."""
 
     def __init__(
-        self, app: ASGIApp, *, connections_max: int = BACKLOG, refusal: bytes = b""
+        self,
+        app: ASGIApp,
+        *,
+        connections_max: int = BACKLOG,
+        refusal: bytes = b"",
+        edge: socket.socket | None = None,
     ) -> None:
-        """A connection beyond `connections_max` hears the `refusal`, a whole HTTP response."""
+        """A connection beyond `connections_max` hears the `refusal`, a whole HTTP response. `edge`
+        is where our own nginx asks, a socket that listens.
+        """
+        self._edge = edge
         super().__init__(
             uvicorn.Config(
                 app,
@@ -78,10 +86,25 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                proxy_headers=False,  # believed only from an edge of ours, and there is none yet
+                proxy_headers=False,  # web/behind_edge.py believes our own edge, and nobody else
                 server_header=False,
                 backlog=BACKLOG,
             )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._edge is None:
+            return
+        loop = asyncio.get_running_loop()
+        self.servers.append(
+            await loop.create_unix_server(self._connection, sock=self._edge, backlog=BACKLOG)
+        )
+
+    def _connection(self) -> asyncio.Protocol:
+        protocol = self.config.http_protocol_class
+        return protocol(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
 
     @contextmanager

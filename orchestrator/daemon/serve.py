@@ -8,7 +8,6 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -33,13 +32,18 @@ from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.daemon.adoption import adopt, recover, take_back
-from orchestrator.daemon.descriptors import budget, raise_limit
+from orchestrator.daemon.descriptors import raise_limit
+from orchestrator.daemon.edge_socket import edge_socket
+from orchestrator.daemon.finding import SWEEP_S, first_sweep, greeting, make_discovery, runs_here
+from orchestrator.daemon.first_steps import first_steps, reached_at
 from orchestrator.daemon.http_server import BACKLOG, HttpServer
+from orchestrator.daemon.served import Served
+from orchestrator.daemon.server_versions import ServerVersions
+from orchestrator.daemon.signals import handle_signals
+from orchestrator.daemon.supervisor import Supervisor
 from orchestrator.daemon.timers import Job, Periodic
 from orchestrator.daemon.wiring import (
-    VERSION,
     Runtimes,
-    ServerVersions,
     hub_access,
     make_devices,
     make_drivers,
@@ -47,15 +51,12 @@ from orchestrator.daemon.wiring import (
 )
 from orchestrator.desk.desk import Desk
 from orchestrator.engines.http import ServerHttp
-from orchestrator.errors import ConfigInvalid
+from orchestrator.gateway.routes import RouteTable
 from orchestrator.hub import cached
 from orchestrator.orders import LoadOrder
 from orchestrator.ports import Clock, Runtime
 from orchestrator.records import Memory
 from orchestrator.registry.sqlite import SqliteRegistry
-from orchestrator.web.app import create_app
-from orchestrator.web.live.places import too_many_connections
-from orchestrator.web.wire.error_answers import raw_answer
 
 log = logging.getLogger("orchestrator")
 
@@ -64,10 +65,13 @@ ADOPT_S = 2.0  # a container that was not started by us is a resident so long af
 LOOK_SOON_S = 0.1  # after a container was started: the engine may say so before it is up
 USE_LOOK_S = 2.0  # a direct request counts as use at the latest so long after it began
 PRUNE_S = 3600.0
+KEEP_REQUESTS_S = 1.0  # what a kill loses of the figures of requests
+KEEP_REQUESTS_S_MAX = 2.0  # at the end, for the last of them
 TRIM_LOGS_S = 60.0  # a server that writes a megabyte a second is cut back before it fills a disk
 KEEP_DAYS = 30
 KEEP_DECISIONS = 20_000  # about 10 MB of sentences
 STOP_ALL_S = 120.0  # how long `on_shutdown: stop` waits for models to leave
+END_S = 30.0  # for the rest of an end, most of which takes milliseconds
 
 
 def steady_clock() -> Clock:
@@ -100,28 +104,62 @@ def serve(path: Path, overrides: Overrides | None = None) -> None:
     predictions = make_predictions(load_services(path))
 
     def load(*, lenient: bool = False) -> Config:
-        return load_config(path, overrides=chosen, estimate=predictions.footprint, lenient=lenient)
+        return load_config(
+            path,
+            overrides=chosen,
+            estimate=predictions.footprint,
+            able=runs_here,
+            lenient=lenient,
+        )
 
     config = load(lenient=True)  # one model whose file is gone does not keep the others down
     _set_up_logging()
+    supervisor = Supervisor.taken_from(os.environ)  # noqa: TID251 - systemd's words, not settings
     inherited = raise_limit()
     if os.environ.get("ORCHESTRATOR_API_KEY"):  # noqa: TID251 - said, not used
         log.warning("ORCHESTRATOR_API_KEY is set, but this version checks no keys")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(config, load, predictions, inherited))
+        runner.run(run(config, load, predictions, inherited, supervisor))
 
 
 async def run(
-    config: Config, load: Callable[[], Config], predictions: Predictions, descriptors: int
+    config: Config,
+    load: Callable[[], Config],
+    predictions: Predictions,
+    descriptors: int,
+    supervisor: Supervisor,
 ) -> None:
+    takes_s = STOP_ALL_S + END_S if config.on_shutdown is OnShutdown.STOP else None
+
     async with running(config, load, predictions, descriptors) as daemon:
-        _handle_signals(daemon)
+
+        def end() -> None:
+            # Waiting callers are refused now, while their connections are open.
+            daemon.conductor.tell(ShutdownBegan(stop_residents=False))
+            daemon.end()
+            supervisor.stopping(takes_s)
+
+        host, port = daemon.listener.getsockname()[:2]
+        status = f"listening on http://{host}:{port}"
+        handle_signals(end, daemon.desk, supervisor, status)
         gc.freeze()  # what the start made stays: a collection that visits it takes 50 ms
         gc.enable()
-        log.info("listening on http://%s:%d", *daemon.listener.getsockname()[:2])
-        await daemon.server.serve([daemon.listener])
+        log.info("%s", status)
+        for line in greeting(config, daemon.desk.catalogue, runs_here):
+            log.info("%s", line)
+        _say_what_is_next(reached_at(host, port), daemon.desk)
+        supervisor.ready(status)
+        async with supervisor.watching():
+            await daemon.server.serve([daemon.listener])
     if daemon.conductor.defect is not None:
         raise daemon.conductor.defect
+
+
+def _say_what_is_next(url: str, desk: Desk) -> None:
+    """To a person: a log that is kept has no use for it."""
+    if sys.stderr.isatty():
+        models = [spec.name for spec in desk.catalogue.values() if spec.failed is None]
+        sys.stderr.write("".join(f"{line}\n" for line in first_steps(url, models)))
 
 
 def _listener(server: ServerSettings) -> socket.socket:
@@ -167,19 +205,17 @@ async def _put_together(
     predictions: Predictions,
     runtimes: Runtimes,
 ) -> AsyncIterator[Daemon]:
-    clock = steady_clock()
-    memory = await registry.recall()
+    clock, memory = steady_clock(), await registry.recall()
     devices, fake = await make_devices(config, clock)
-    http = ServerHttp()
-    ledger = Ledger()
+    http, ledger = ServerHttp(), Ledger()
     versions = ServerVersions(config, runtimes)
     experience = _experience(versions, memory, ledger)
-    catalogue = _catalogue(config, load, experience, predictions)
+    catalogue = await _catalogue(config, load, experience, predictions)
     history = History(epoch=uuid.uuid4().hex[:8])
+    routes = RouteTable()
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(devices.close)
-        stack.push_async_callback(http.close)
-        stack.push_async_callback(runtimes.close)
+        for part in (devices, http, runtimes):
+            stack.push_async_callback(part.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         conductor = Conductor(
             scheduler=Scheduler(catalogue.specs, ledger, config.scheduling.rules),
@@ -190,24 +226,26 @@ async def _put_together(
             clock=clock,
             tasks=tasks,
             experience=experience,
+            routes=routes,
         )
         desk = Desk(
             conductor=conductor,
             catalogue=catalogue,
             problems=lambda: (registry.problem,) if registry.problem else (),
             fake_devices=fake,
+            downloads=runtimes.downloads,
         )
-        desk.apply_rules()
+        asked_at = stack.enter_context(edge_socket(config.edge))
+        served = Served(conductor, desk, routes, asked_at)
+        stack.push_async_callback(served.close)
         broken = asyncio.Event()
         conductor.end_on_defect(broken.set)
-        conductor.start_from(memory)
-        _say_problems(conductor, registry)
-        desk.say_news()
+        _go_on_from(memory, conductor, desk, registry)
         await _take_over(conductor, memory, catalogue, versions)
-        daemon = Daemon(conductor, desk, _server(desk), listener)
+        daemon = Daemon(conductor, desk, served.server, listener)
         ending = tasks.create_task(_end_when(broken, daemon), name="end on a defect")
-        background = [ending, *_begin_looking(conductor, catalogue, tasks)]
-        periodic = Periodic(*_jobs(catalogue, conductor, registry, runtimes))
+        background = [ending, *_begin_looking(conductor, catalogue, served, tasks)]
+        periodic = Periodic(*_jobs(catalogue, conductor, desk, registry, runtimes))
         periodic.start()
         await _preload(desk)
         try:
@@ -215,9 +253,20 @@ async def _put_together(
         finally:
             await _end(config, conductor, history)
             periodic.stop()
+            await _keep_requests(desk)
             for task in background:
                 task.cancel()
             conductor.close()
+
+
+def _go_on_from(memory: Memory, conductor: Conductor, desk: Desk, registry: SqliteRegistry) -> None:
+    """Number on from the last life, under the rules of now, and say what is amiss."""
+    desk.activity.go_on_after(memory.last_request_id)
+    desk.apply_rules()
+    conductor.start_from(memory)
+    for problem in registry.problems:
+        conductor.say(Decide(kind=DecisionKind.DEVICE, text=problem, remedy="See the log."))
+    desk.say_news()
 
 
 async def _take_over(
@@ -231,11 +280,12 @@ async def _take_over(
 
 
 def _begin_looking(
-    conductor: Conductor, catalogue: Catalogue, tasks: asyncio.TaskGroup
+    conductor: Conductor, catalogue: Catalogue, served: Served, tasks: asyncio.TaskGroup
 ) -> list[asyncio.Task[None]]:
     runtimes = {drivers.runtime for drivers in conductor.drivers.values()}
     return [
         tasks.create_task(conductor.sensors.keep_up(), name="keep up"),
+        *([tasks.create_task(served.edge.keep_up(), name="edge")] if served.edge else ()),
         *(
             tasks.create_task(_take_back(conductor, catalogue, runtime), name=runtime.name)
             for runtime in runtimes
@@ -265,6 +315,13 @@ async def _end_when(broken: asyncio.Event, daemon: Daemon) -> None:
     daemon.end()
 
 
+async def _keep_requests(desk: Desk) -> None:
+    """The figures of the last second, if the disk takes them soon."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(KEEP_REQUESTS_S_MAX):
+            await desk.requests.keep()
+
+
 async def _end(config: Config, conductor: Conductor, history: History) -> None:
     stops = config.on_shutdown is OnShutdown.STOP and conductor.defect is None
     conductor.tell(ShutdownBegan(stop_residents=stops))
@@ -284,26 +341,28 @@ def _experience(versions: ServerVersions, memory: Memory, ledger: Ledger) -> Exp
     )
 
 
-def _catalogue(
+async def _catalogue(
     config: Config, load: Callable[[], Config], experience: Experience, predictions: Predictions
 ) -> Catalogue:
     home = hub_access().home
-    return Catalogue(
+    catalogue = Catalogue(
         config=config,
         load=load,
         experience=experience,
         predictions=predictions,
         cached=lambda reference: cached(reference, home=home),
+        discovery=make_discovery(predictions.headers),
     )
-
-
-def _say_problems(conductor: Conductor, registry: SqliteRegistry) -> None:
-    for problem in registry.problems:
-        conductor.say(Decide(kind=DecisionKind.DEVICE, text=problem, remedy="See the log."))
+    await first_sweep(catalogue)
+    return catalogue
 
 
 def _jobs(
-    catalogue: Catalogue, conductor: Conductor, registry: SqliteRegistry, runtimes: Runtimes
+    catalogue: Catalogue,
+    conductor: Conductor,
+    desk: Desk,
+    registry: SqliteRegistry,
+    runtimes: Runtimes,
 ) -> Iterator[Job]:
     async def prune() -> None:
         before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
@@ -316,8 +375,10 @@ def _jobs(
     yield Job("tick", TICK_S, conductor.sensors.tick)
     if any(drivers.shared for drivers in conductor.drivers.values()):
         yield Job("adopt", ADOPT_S, adopt_named)
+    yield Job("sweep", SWEEP_S, desk.sweep)
     yield Job("look at use", USE_LOOK_S, conductor.sensors.look_at_use)
     yield Job("retry writes", TICK_S, registry.retry)
+    yield Job("keep requests", KEEP_REQUESTS_S, desk.requests.keep)
     yield Job("prune", PRUNE_S, prune)
     yield Job("trim logs", TRIM_LOGS_S, runtimes.trim_logs)
 
@@ -326,37 +387,6 @@ async def _preload(desk: Desk) -> None:
     for spec in desk.catalogue.values():
         if spec.preload and spec.failed is None:
             await desk.begin_load(LoadOrder(model=spec.name))
-
-
-def _server(desk: Desk) -> HttpServer:
-    room = budget()
-    return HttpServer(
-        create_app(desk, VERSION, waiting_max=room.waiting),
-        connections_max=room.connections,
-        refusal=raw_answer(too_many_connections(room.connections)),
-    )
-
-
-def _handle_signals(daemon: Daemon) -> None:
-    loop = asyncio.get_running_loop()
-
-    def end() -> None:
-        # Waiting callers are refused now, while their connections are open.
-        daemon.conductor.tell(ShutdownBegan(stop_residents=False))
-        daemon.end()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_reload(daemon.desk)))
-
-
-async def _reload(desk: Desk) -> None:
-    try:
-        outcome = await desk.reload()
-    except ConfigInvalid as error:
-        log.error("the configuration was not reloaded, nothing has changed:\n%s", error)  # noqa: TRY400
-    else:
-        log.info("reloaded; changed: %s", ", ".join(outcome.changed) or "nothing")
 
 
 def _set_up_logging() -> None:

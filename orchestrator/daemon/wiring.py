@@ -5,7 +5,6 @@ Docker's drivers are imported where a service uses them: the SDK takes a tenth o
 
 # ruff: noqa: PLC0415 - see above
 
-import asyncio
 import logging
 import os
 import shutil
@@ -13,18 +12,21 @@ import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, assert_never, cast
 
 from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.hub_supply import HubSupply
 from orchestrator.catalogue.predictions import Predictions
 from orchestrator.catalogue.sizing import IN_PYTHON
 from orchestrator.config.cores import physical_cores
+from orchestrator.config.device_section import DeviceSource
+from orchestrator.config.engines import KINDS, kind_of
 from orchestrator.config.loading import Config
-from orchestrator.config.sections import DeviceSource, EngineName, RuntimeName, ServiceEntry
+from orchestrator.config.programs import environment_of
+from orchestrator.config.sections import RuntimeName, ServiceEntry
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.vram import MiB
@@ -33,26 +35,18 @@ from orchestrator.devices.host import HostDevices
 from orchestrator.devices.machine import Machine, detect
 from orchestrator.devices.nvml import NvmlDevices, ask_driver
 from orchestrator.devices.nvml_driver import Trouble
-from orchestrator.engines.composed import ComposedEngine
-from orchestrator.engines.defined_elsewhere import ExternalLauncher, Lacking, NamedContainerLauncher
-from orchestrator.engines.fake import StandInLauncher
-from orchestrator.engines.health_path import HealthPathTalker
+from orchestrator.downloads import Downloads
 from orchestrator.engines.http import ServerHttp
 from orchestrator.engines.llama.binary import candidates
-from orchestrator.engines.llama.container import LlamaImageLauncher
 from orchestrator.engines.llama.files import gguf_problem
-from orchestrator.engines.llama.local import LlamaBinaryLauncher
-from orchestrator.engines.llama.log import classify
-from orchestrator.engines.llama.router import LlamaRouterTalker
-from orchestrator.engines.llama.talker import LlamaTalker
-from orchestrator.engines.xllamacpp.launcher import XLlamaCppLauncher
-from orchestrator.errors import ConfigInvalid, Failed
+from orchestrator.engines.premises import Lacking, Maker, Premises, nothing_lacking
+from orchestrator.engines.unmade import UnmadeEngine
 from orchestrator.gguf.dry_run import DryRuns, find_planner
 from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.headers import Headers
 from orchestrator.gguf.soundness import damage
 from orchestrator.hub import Access, access_from
-from orchestrator.ports import Clock, Devices, Drivers, Engine, Launcher, Runtime, Supply, Talker
+from orchestrator.ports import Clock, Devices, Drivers, Engine, Runtime, Supply
 from orchestrator.runtimes.docker.create import ContainerSettings, ModelsDir, models_dir
 from orchestrator.runtimes.external import ExternalRuntime
 from orchestrator.runtimes.process.runtime import ProcessRuntime
@@ -66,7 +60,6 @@ log = logging.getLogger("orchestrator")
 VERSION = version("vram-orchestrator")
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
 CLAIMS_DIR = "fake-devices"
-IMAGES_S_MAX = 2.0  # Docker answers within some 20 ms; a start does not wait for one that hangs
 
 
 async def make_devices(config: Config, clock: Clock) -> tuple[Devices, FakeDevices | None]:
@@ -103,7 +96,7 @@ async def nvidia_driver() -> str | Trouble:
 def make_drivers(
     config: Config, http: ServerHttp, runtimes: "Runtimes", catalogue: Catalogue
 ) -> dict[ServiceName, Drivers]:
-    hub = HubSupply(hub_access(), catalogue)
+    hub = HubSupply(hub_access(), catalogue, downloads=runtimes.downloads)
     return {
         name: Drivers(
             engine=_make_engine(entry, config, http, runtimes),
@@ -120,54 +113,67 @@ def make_drivers(
 def _make_engine(
     entry: ServiceEntry, config: Config, http: ServerHttp, runtimes: "Runtimes"
 ) -> Engine:
-    return ComposedEngine(
-        launcher=_make_launcher(entry, config, runtimes),
-        talker=_make_talker(entry, http),
-        classify=partial(classify, memory_mb=entry.memory_mb),
+    """One of another package that cannot be made stands in its place, and says why."""
+    kind = kind_of(entry)
+    problem = kind.problem
+    if problem is None:
+        premises = _premises(entry, config, http, runtimes)
+        try:
+            engine = cast("Maker", resolve_name(kind.maker))(premises)
+            _ = engine.tells_use  # what is no engine has none
+        except Exception as error:
+            if kind.name in KINDS:  # a mistake of ours
+                raise
+            problem = f"engine {kind.name} cannot be made: {type(error).__name__}: {error}"
+            log.debug("%s", problem, exc_info=True)
+        else:
+            return engine
+    log.error("%s; its models cannot be loaded", problem)
+    return UnmadeEngine(problem, external=entry.runtime is RuntimeName.EXTERNAL)
+
+
+def _premises(
+    entry: ServiceEntry, config: Config, http: ServerHttp, runtimes: "Runtimes"
+) -> Premises:
+    in_docker = entry.runtime is RuntimeName.DOCKER
+    return Premises(
+        http=http,
+        external=entry.runtime is RuntimeName.EXTERNAL,
+        container=entry.container,
+        image=entry.image,
+        lacking=_lacking(entry, runtimes) if in_docker else nothing_lacking,
+        program=entry.binary,
+        programs=programs_of(entry),
+        search_path=_search_path(),
+        models_dir=None if entry.models_dir is None else Path(entry.models_dir),
+        hub_home=hub_access().home,
+        file_problem=_file_problem,
+        env=environment_of(entry.env),
+        health=entry.health,
+        metrics=entry.metrics,
+        busy=entry.busy,
+        memory_mb=entry.memory_mb,
+        physical_cores=physical_cores(),
+        claims_dir=(
+            config.state_dir / CLAIMS_DIR if config.devices.source is DeviceSource.FAKE else None
+        ),
     )
 
 
-def _make_launcher(entry: ServiceEntry, config: Config, runtimes: "Runtimes") -> Launcher:
-    if entry.container is not None:
-        return NamedContainerLauncher(entry.container, _lacking(entry, runtimes))
-    match entry.engine, entry.runtime:
-        case EngineName.FAKE, _:
-            is_fake = config.devices.source is DeviceSource.FAKE
-            return StandInLauncher(config.state_dir / CLAIMS_DIR if is_fake else None)
-        case EngineName.XLLAMACPP, _:
-            return XLlamaCppLauncher(physical_cores=physical_cores(), file_problem=_file_problem)
-        case EngineName.LLAMA_CPP, RuntimeName.EXTERNAL:
-            return ExternalLauncher()
-        case EngineName.LLAMA_CPP, RuntimeName.DOCKER:
-            assert entry.image is not None  # the configuration saw to that
-            return LlamaImageLauncher(
-                entry.image,
-                models_dir=None if entry.models_dir is None else Path(entry.models_dir),
-                hub_home=hub_access().home,
-                physical_cores=physical_cores(),
-                lacking=_lacking(entry, runtimes),
-                file_problem=_file_problem,
-            )
-        case EngineName.LLAMA_CPP, RuntimeName.PROCESS:
-            return LlamaBinaryLauncher(
-                _llama_servers(entry), physical_cores=physical_cores(), file_problem=_file_problem
-            )
-        case _:
-            raise ConfigInvalid((f"engine {entry.engine} is not supported by this version",))
+def _search_path() -> str:
+    return os.environ.get("PATH", os.defpath)  # noqa: TID251 - where programs are looked for
 
 
-def _make_talker(entry: ServiceEntry, http: ServerHttp) -> Talker:
-    if entry.engine is EngineName.CONTAINER:
-        return HealthPathTalker(http, entry.health or "/")
-    return LlamaRouterTalker(http) if entry.runtime is RuntimeName.EXTERNAL else LlamaTalker(http)
-
-
-def _llama_servers(entry: ServiceEntry) -> tuple[Path, ...]:
-    search_path = os.environ.get("PATH")  # noqa: TID251 - where programs are looked for
+def programs_of(entry: ServiceEntry) -> tuple[Path, ...]:
+    """What it runs as a process of this machine, the best first; nothing if it runs none."""
+    program = kind_of(entry).program
+    if program is None or entry.runtime is not RuntimeName.PROCESS:
+        return ()
+    search_path = _search_path()
     binary = None
     if entry.binary:
         binary = Path(shutil.which(entry.binary, path=search_path) or entry.binary)
-    return tuple(candidates(binary, search_path))
+    return candidates(binary, search_path, program)
 
 
 def _lacking(entry: ServiceEntry, runtimes: "Runtimes") -> Lacking:
@@ -201,17 +207,16 @@ def make_predictions(services: Mapping[str, ServiceEntry]) -> Predictions:
         return None
 
     launched = {
-        ServiceName(name): beside(_llama_servers(entry))
+        ServiceName(name): beside(programs_of(entry))
         for name, entry in services.items()
-        if (entry.engine, entry.runtime) == (EngineName.LLAMA_CPP, RuntimeName.PROCESS)
+        if kind_of(entry).program is not None and entry.runtime is RuntimeName.PROCESS
     }
-    search_path = os.environ.get("PATH")  # noqa: TID251 - where programs are looked for
-    on_path = shutil.which("llama-server", path=search_path)
+    on_path = shutil.which("llama-server", path=_search_path())
     others = beside((Path(on_path),)) if on_path is not None else None
     in_python = {
         ServiceName(name): IN_PYTHON
         for name, entry in services.items()
-        if entry.engine is EngineName.XLLAMACPP
+        if kind_of(entry).package is not None
     }
     return Predictions(Headers(), dry_runs=others, of_services=launched, servers=in_python)
 
@@ -221,57 +226,6 @@ def _dry_runs(directory: Path) -> DryRuns | None:
     with suppress(GgufError):  # it does not run on this machine: the header must do
         return DryRuns(find_planner(directory, pretend_gpus=pretends))
     return None
-
-
-class ServerVersions(Mapping[ServiceName, str]):
-    """Which version of its server a service runs: measurements are believed for that one only.
-
-    An image that is built anew keeps its tag, so its id is the version. Docker is asked for it at
-    the start and before every load; until it has answered, the tag is.
-    """
-
-    def __init__(self, config: Config, runtimes: "Runtimes") -> None:
-        self._plain = {name: _server_version(entry) for name, entry in config.services.items()}
-        self._images = {
-            name: (runtimes.docker(entry), entry.image)
-            for name, entry in config.services.items()
-            if entry.runtime is RuntimeName.DOCKER and entry.image and entry.container is None
-        }
-
-    def __getitem__(self, service: ServiceName) -> str:
-        if service in self._images:
-            runtime, image = self._images[service]
-            return runtime.images.get(image, image)
-        return self._plain[service]
-
-    def __iter__(self) -> Iterator[ServiceName]:
-        return iter(self._plain)
-
-    def __len__(self) -> int:
-        return len(self._plain)
-
-    async def look(self) -> None:
-        """Ask Docker for the ids, for a short time: it is asked again before a load."""
-
-        async def ask(runtime: "DockerRuntime", image: str) -> None:
-            with suppress(Failed):
-                await runtime.look_at_image(image)
-
-        with suppress(TimeoutError):
-            async with asyncio.timeout(IMAGES_S_MAX):
-                await asyncio.gather(*(ask(*image) for image in self._images.values()))
-
-
-def _server_version(entry: ServiceEntry) -> str:
-    if entry.engine is EngineName.XLLAMACPP:
-        with suppress(PackageNotFoundError):
-            return version("xllamacpp")
-    if entry.engine is EngineName.LLAMA_CPP and entry.runtime is RuntimeName.PROCESS:
-        for path in _llama_servers(entry):
-            with suppress(OSError):
-                seen = path.stat()
-                return f"{path}:{seen.st_size}:{seen.st_mtime_ns}"
-    return entry.image or entry.container or ""
 
 
 class Runtimes:
@@ -285,6 +239,7 @@ class Runtimes:
         self._external: ExternalRuntime | None = None
         self._docker: dict[ServiceEntry, DockerRuntime] = {}  # settings differ by service
         self._images: list[ImageSupply] = []
+        self.downloads = Downloads()  # whatever is brought, for whichever service
 
     async def close(self) -> None:
         """Stop watching. What runs goes on."""
@@ -300,7 +255,7 @@ class Runtimes:
             from orchestrator.runtimes.docker.engine import DockerEngine
             from orchestrator.runtimes.docker.images import ImageSupply
 
-            supply = ImageSupply(DockerEngine(docker_url()), entry.image)
+            supply = ImageSupply(DockerEngine(docker_url()), entry.image, self.downloads)
             self._images.append(supply)
             yield supply
 

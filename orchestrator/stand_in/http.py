@@ -12,7 +12,13 @@ from dataclasses import dataclass
 HEAD_BYTES_MAX = 64 << 10
 BODY_BYTES_MAX = 64 << 20  # a chat with pictures inside, as base64
 IDLE_S_MAX = 120.0  # a kept connection on which nothing comes any more
-PHRASES = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavailable"}
+PHRASES = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 
 
 class ClientGone(Exception):
@@ -43,6 +49,7 @@ class Connection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(IDLE_S_MAX)
         self._input = client.makefile("rb")
+        self._bodiless = False  # what is asked with HEAD is answered without a body
 
     def close(self) -> None:
         self._input.close()
@@ -61,7 +68,7 @@ class Connection:
             f"HTTP/1.1 {status} {PHRASES[status]}\r\nServer: llama.cpp\r\n"
             f"Content-Type: {content_type}; charset=utf-8\r\n"
             f"Content-Length: {len(data)}\r\n\r\n".encode()
-            + data
+            + (b"" if self._bodiless else data)
         )
 
     def begin_stream(self) -> None:
@@ -106,6 +113,7 @@ class Connection:
         words = self._line(HEAD_BYTES_MAX).split(" ")
         if len(words) != 3:
             raise BadRequest("not an HTTP request")
+        self._bodiless = words[0] == "HEAD"
         headers = {}
         room = HEAD_BYTES_MAX
         while line := self._line(room):

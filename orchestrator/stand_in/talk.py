@@ -5,6 +5,7 @@ who answered whom. It is sent one token at a time, and stops when the client lea
 """
 
 import json
+import math
 import os
 import threading
 import time
@@ -14,12 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.stand_in.answers import AnswerForm, ToolCall, thought, tool_call
 from orchestrator.stand_in.http import Connection, Request
 
 TOKENS_DEFAULT = 16  # where neither the request nor the server says how long
 TOKENS_MAX = 1_000_000  # the longest answer that can be asked for: hours
 SLOT_POLL_S = 0.02  # how soon a waiting request gets a slot that has come free
 EMBEDDING_LENGTH = 8
+TOO_LARGE = "input ({} tokens) is too large to process. increase the physical batch size"
 
 Json = dict[str, Any]
 
@@ -73,34 +76,71 @@ class Talk:
             case "GET", "/v1/models" | "/models":
                 connection.answer(200, self._models())
             case "POST", "/v1/chat/completions":
-                order = _parse(request.body)
-                self._say(connection, order, _last_message(order), is_chat=True)
+                self._chat(connection, _parse(request.body))
             case "POST", "/v1/completions":
                 order = _parse(request.body)
-                self._say(connection, order, _text(order.get("prompt", "")), is_chat=False)
+                self._say(connection, order, _text(order.get("prompt", "")))
+            case "POST", "/infill":
+                order = _parse(request.body)
+                said = f"{order.get('input_prefix', '')}…{order.get('input_suffix', '')}"
+                self._say(connection, order, said, is_native=True)
             case "POST", "/v1/embeddings":
                 self._embed(connection, _parse(request.body))
+            case "POST", "/apply-template":
+                connection.answer(200, {"prompt": _prompt(_parse(request.body))})
+            case "POST", "/tokenize":
+                words = _words(_parse(request.body).get("content", ""))
+                connection.answer(200, {"tokens": words})
             case _:
                 raise RequestRefused(404, "not_found_error", "File Not Found")
 
-    def _say(self, connection: Connection, order: Json, said: str, *, is_chat: bool) -> None:
+    def _chat(self, connection: Connection, order: Json) -> None:
+        said = _last_message(order)
+        self._say(connection, order, said, is_chat=True, call=tool_call(order, said))
+
+    def _say(
+        self,
+        connection: Connection,
+        order: Json,
+        said: str,
+        *,
+        is_chat: bool = False,
+        is_native: bool = False,
+        call: ToolCall | None = None,
+    ) -> None:
         count = self._token_count(order)
         text = f"This is {self._model} (pid {os.getpid()}). You said: {said}"
-        answer = _Answer(_origin(self._model), is_chat, len(said.split()), count)
         with self._slot(connection):
+            answer = AnswerForm(
+                model=self._model,
+                is_chat=is_chat,
+                is_native=is_native,
+                prompt_tokens=len(said.split()),
+                predicted_tokens=count,
+                began_s=time.monotonic(),
+                thought=thought(order) if is_chat else "",
+                call=call,
+            )
             self._count(prompt=answer.prompt_tokens)
             if order.get("stream") is True:
-                connection.begin_stream()
-                for token in self._tokens(connection, text, count):
-                    connection.send_event(answer.chunk(token))
-                options = order.get("stream_options")
-                wants_usage = isinstance(options, dict) and options.get("include_usage") is True
-                connection.send_event(answer.last_chunk(with_usage=wants_usage))
-                connection.send_event("[DONE]")
-                connection.end_stream()
+                self._stream(connection, order, answer, text)
                 return
             whole = "".join(self._tokens(connection, text, count))
         connection.answer(200, answer.whole(whole))
+
+    def _stream(self, connection: Connection, order: Json, answer: AnswerForm, text: str) -> None:
+        connection.begin_stream()
+        for chunk in answer.first_chunks():
+            connection.send_event(chunk)
+        for token in self._tokens(connection, text, answer.predicted_tokens):
+            if answer.call is None:
+                connection.send_event(answer.chunk(token))
+        options = order.get("stream_options")
+        wants_usage = isinstance(options, dict) and options.get("include_usage") is True
+        connection.send_event(answer.last_chunk(with_usage=wants_usage))
+        if not answer.is_native:
+            connection.send_event("[DONE]")
+        connection.end_stream()
 
     def _tokens(self, connection: Connection, text: str, count: int) -> Iterator[str]:
         """The text in `count` pieces, each at its time; words run out or come in one piece."""
@@ -115,13 +155,16 @@ class Talk:
 
     def _embed(self, connection: Connection, order: Json) -> None:
         texts = order.get("input", "")
-        inputs = [_text(text) for text in texts] if isinstance(texts, list) else [_text(texts)]
-        tokens = sum(len(text.split()) for text in inputs)
+        inputs = [_words(text) for text in (texts if isinstance(texts, list) else [texts])]
+        longest = max(map(len, inputs), default=0)
+        if longest > self._context:
+            raise RequestRefused(500, "server_error", TOO_LARGE.format(longest))
+        tokens = sum(map(len, inputs))
         with self._slot(connection):
             self._count(prompt=tokens)
         data = [
-            {"object": "embedding", "index": index, "embedding": _embedding(text)}
-            for index, text in enumerate(inputs)
+            {"object": "embedding", "index": index, "embedding": _embedding(words)}
+            for index, words in enumerate(inputs)
         ]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         connection.answer(
@@ -194,50 +237,6 @@ class Talk:
         return {"object": "list", "data": [entry]}
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """An answer in the shape of a chat or of a plain completion, whole or in chunks."""
-
-    origin: Json
-    is_chat: bool
-    prompt_tokens: int
-    predicted_tokens: int
-
-    def whole(self, text: str) -> Json:
-        said: Json = {"message": {"role": "assistant", "content": text}}
-        return self._frame("", said if self.is_chat else {"text": text}, "stop") | self._usage()
-
-    def chunk(self, text: str) -> Json:
-        said: Json = {"delta": {"role": "assistant", "content": text}}
-        return self._frame(".chunk", said if self.is_chat else {"text": text}, None)
-
-    def last_chunk(self, *, with_usage: bool) -> Json:
-        frame = self._frame(".chunk", {"delta": {}} if self.is_chat else {"text": ""}, "stop")
-        return frame | self._usage() if with_usage else frame
-
-    def _frame(self, chunk: str, said: Json, finish_reason: str | None) -> Json:
-        kind = f"chat.completion{chunk}" if self.is_chat else "text_completion"
-        choice = {"index": 0, "finish_reason": finish_reason, **said}
-        return {"object": kind, **self.origin, "choices": [choice]}
-
-    def _usage(self) -> Json:
-        usage = {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.predicted_tokens,
-            "total_tokens": self.prompt_tokens + self.predicted_tokens,
-        }
-        return {"usage": usage}
-
-
-def _origin(model: str) -> Json:
-    """The same in every chunk of one answer."""
-    return {
-        "id": f"cmpl-{os.getpid()}-{time.monotonic_ns()}",
-        "model": model,
-        "created": int(time.time()),
-    }
-
-
 def _parse(body: bytes) -> Json:
     try:
         order = json.loads(body)
@@ -250,13 +249,34 @@ def _parse(body: bytes) -> Json:
     return order
 
 
-def _last_message(order: Json) -> str:
+def _messages(order: Json) -> list[Json]:
     messages = order.get("messages")
-    if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
+    if not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):
+        messages = []
+    if not messages:
         raise RequestRefused(
             400, "invalid_request_error", "'messages' must hold at least one message"
         )
-    return _text(messages[-1].get("content", ""))
+    return messages
+
+
+def _last_message(order: Json) -> str:
+    return _text(_messages(order)[-1].get("content", ""))
+
+
+def _prompt(order: Json) -> str:
+    """Every message on a line of its own, its role in front."""
+    return "\n".join(
+        f"<{message.get('role')}> {_text(message.get('content', ''))}"
+        for message in _messages(order)
+    )
+
+
+def _words(text: object) -> list[int]:
+    """A word is a token; tokens may come as they are."""
+    if isinstance(text, list) and all(isinstance(token, int) for token in text):
+        return text
+    return [zlib.crc32(word.encode()) & 0xFFFF for word in _text(text).split()]
 
 
 def _text(content: object) -> str:
@@ -264,12 +284,20 @@ def _text(content: object) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return " ".join(str(part.get("text", "")) for part in content)
+        return " ".join(_part(part) for part in content)
     return json.dumps(content)
 
 
-def _embedding(text: str) -> list[float]:
-    """The same words, the same vector."""
-    return [
-        zlib.crc32(f"{index}:{text}".encode()) / 0xFFFFFFFF for index in range(EMBEDDING_LENGTH)
-    ]
+def _part(part: Json) -> str:
+    """A picture is as good as what it claims to be."""
+    picture = part.get("image_url")
+    if isinstance(picture, dict):
+        return f"[{str(picture.get('url', '')).partition(';')[0].removeprefix('data:')}]"
+    return str(part.get("text", ""))
+
+
+def _embedding(words: list[int]) -> list[float]:
+    """The same words, the same vector, of length one."""
+    vector = [zlib.crc32(f"{index}:{words}".encode()) for index in range(EMBEDDING_LENGTH)]
+    length = math.hypot(*vector)
+    return [number / length for number in vector]

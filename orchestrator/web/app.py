@@ -5,14 +5,16 @@ Starting and stopping what stands behind it is the daemon's business.
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from orchestrator.config.sections import ServerSettings
+from orchestrator.config.sections import Dashboard, ServerSettings
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
 from orchestrator.web.ending import Ending
@@ -20,7 +22,17 @@ from orchestrator.web.guard import Admission, Guard
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
 from orchestrator.web.live.places import Places
-from orchestrator.web.rest import admin, compat, docs, events, leases, models
+from orchestrator.web.rest import (
+    admin,
+    compat,
+    dashboard,
+    docs,
+    events,
+    leases,
+    metrics,
+    models,
+    requests,
+)
 from orchestrator.web.rest.mistakes import error_of_config, error_of_validation
 from orchestrator.web.wire.error_answers import (
     Answered,
@@ -39,14 +51,36 @@ Which models live in VRAM, and makes it so. Sizes in fields that end in `_mb` ar
 refuse unknown fields; numbers may be sent as strings.
 """
 
-TAGS = ("models", "leases", "daemon", "events", "for other tools")  # in the order of the page
+TAGS = (
+    "models",
+    "leases",
+    "requests",
+    "daemon",
+    "events",
+    "for other tools",
+)  # in the order of the page
 
 
 WAITING_MAX = 10_000  # callers at once, where the limit of open files is no matter
 
 
-def create_app(desk: Desk, version: str = "0.1.0", *, waiting_max: int = WAITING_MAX) -> FastAPI:
-    """The application. It holds no state of the daemon: every answer comes from the desk."""
+async def _no_figures() -> bytes:
+    return b""
+
+
+def create_app(
+    desk: Desk,
+    version: str = "0.1.0",
+    *,
+    waiting_max: int = WAITING_MAX,
+    beside: Callable[[], Mapping[str, Any]] = dict,
+    figures: Callable[[], Awaitable[bytes]] = _no_figures,
+) -> FastAPI:
+    """The application. It holds no state of the daemon: every answer comes from the desk.
+
+    `beside` are paths that others answer, for the OpenAPI document; `figures` is what Prometheus
+    reads.
+    """
     app = FastAPI(
         title="VRAM Orchestrator",
         version=version,
@@ -59,21 +93,27 @@ def create_app(desk: Desk, version: str = "0.1.0", *, waiting_max: int = WAITING
     )
     board = Board(desk)
     app.state.desk = desk
+    app.state.beside = beside
+    app.state.figures = figures
     app.state.board = board
     places = Places(waiting_max)
     app.state.places = places
     app.state.feed = Feed(desk, board, places)
-    own_name = socket.gethostname().lower()
-    app.add_middleware(Guard, admission=lambda: _admission(desk.config.server, own_name))
-    app.add_middleware(Ending)  # the outer one
     # compat first: /models/sse and the refused GETs are not names of models.
-    routers = [compat.router, models.router, leases.router, events.router, admin.router]
+    routers = [compat.router, models.router, leases.router]
+    routers += [requests.router, events.router, admin.router, metrics.router]
     if desk.fake_devices is not None:
         routers.append(admin.fake_router)
-    routers.append(docs.router)
+    routers += [docs.router, dashboard.router]
     for router in routers:
         app.include_router(router)
     table = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    app.add_middleware(
+        Guard,
+        admission=lambda: admission_to(desk.config.server),
+        exists=lambda path: any(route.path_regex.match(path) for route in table),
+    )
+    app.add_middleware(Ending)  # the outer one
     _explain_errors(app, table)
     # FastAPI puts off most of its work until the first request, which would wait for that, and
     # so would all that are served beside it.
@@ -82,10 +122,24 @@ def create_app(desk: Desk, version: str = "0.1.0", *, waiting_max: int = WAITING
     return app
 
 
-def _admission(server: ServerSettings, own_name: str) -> Admission:
+# By these, containers reach the machine that they run on. No public DNS has them.
+OF_CONTAINERS = ("host.docker.internal", "host.containers.internal")
+
+
+@cache
+def _own_name() -> str:
+    return socket.gethostname().lower()
+
+
+@lru_cache(maxsize=2)  # asked with every request
+def admission_to(server: ServerSettings) -> Admission:
+    """Whom the operator lets in."""
     return Admission(
-        allowed_hosts=frozenset((own_name, *map(str.lower, server.allowed_hosts))),
+        allowed_hosts=frozenset(
+            (_own_name(), *OF_CONTAINERS, *map(str.lower, server.allowed_hosts))
+        ),
         allowed_origins=frozenset(map(str.lower, server.allowed_origins)),
+        own_pages=server.dashboard is not Dashboard.READ_ONLY,
         relayed_bytes_max=server.body_limit_bytes,
     )
 

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from orchestrator.web.outlet import Outlet
 from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, encode, error_body
 
 log = logging.getLogger("orchestrator")
@@ -80,9 +81,10 @@ class _Flow(FlowControl):
     def __init__(self, connection: "HttpConnection") -> None:
         super().__init__(connection.transport)
         self._connection = connection
+        self.held = False  # an answer is complete, and what waits behind it not begun yet
 
     def resume_reading(self) -> None:
-        if self.read_paused and not self._connection.pipeline:
+        if self.read_paused and not self._connection.pipeline and not self.held:
             self.read_paused = False
             self._connection.read_on()
             if not self.read_paused and not self._transport.is_closing():
@@ -104,6 +106,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
+        self.from_edge = False  # it came over the socket of our own nginx
         self._unread = bytearray()
         self._head_bytes = 0  # of the request that is read now
         self._uncalled_bytes = 0  # fed to the parser since it said something
@@ -120,7 +123,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        peer = transport.get_extra_info("socket")
+        self.from_edge = peer is not None and peer.family == socket.AF_UNIX
         self.flow = self._flow = _Flow(self)
+        self._outlet = Outlet(transport, self.loop)
         self._expect_within(SILENCE_S)
 
     def data_received(self, data: bytes) -> None:
@@ -242,6 +248,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
+        self._outlet.flush()
         if not (self._awaits_body and self.cycle.response_started):
             body = encode(error_body(answer, ""))
             headers = [
@@ -252,16 +259,19 @@ class HttpConnection(HttpToolsProtocol):
             ]
             head = b"".join(b"%b: %b\r\n" % header for header in headers)
             self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status], head, body))
-        self._give_up_request()
+        self.give_up_request()
         self.transport.write_eof()
         self._flow.drop()
         self._deadline = self.loop.call_later(REFUSED_S, self.transport.close)
 
-    def _give_up_request(self) -> None:
-        """An application that waits for the rest of a body waits in vain."""
+    def give_up_request(self) -> None:
+        """Nobody hears the answer, and an application that waits for the rest of a body waits in
+        vain: what it still says is dropped.
+        """
         running = self._running
         if running is not None and not running.response_complete:
             running.disconnected = True
+            running.waiting_for_100_continue = False  # it would be written behind the end
             running.message_event.set()
 
     def on_response_complete(self) -> None:
@@ -269,12 +279,16 @@ class HttpConnection(HttpToolsProtocol):
         if self._refusal is not None and not self.pipeline:
             self._say_refusal(self._refusal)
             return
+        self._flow.held = True  # read on now, a request would begin, and one queued behind it too
         super().on_response_complete()
+        self._flow.held = False
+        self._flow.resume_reading()
         if self._busy():
             self._unset_keepalive_if_required()  # what was sent ahead is under way
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        cycle.transport = self._outlet  # type: ignore[assignment]
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -294,6 +308,13 @@ class HttpConnection(HttpToolsProtocol):
             self._answered_s = None
             self._unheard.append(act)
 
+    def when_gone(self, act: Act) -> None:
+        """Do it once if the caller hangs up before this answer is complete, or has done so."""
+        self._answered_s = None
+        self._unheard.append(act)
+        if self.transport.is_closing():  # its end came with its request
+            self._do_unheard()
+
     def eof_received(self) -> None:
         if self._answered_s is None or self._crosses():
             self._do_unheard()
@@ -305,12 +326,11 @@ class HttpConnection(HttpToolsProtocol):
             self._do_unheard()
         self._unheard.clear()
         self.pipeline.clear()
-        self._give_up_request()
+        self.give_up_request()
         super().connection_lost(exc)
 
     def _do_unheard(self) -> None:
-        answered_s = self._answered_s
-        if answered_s is None or self.loop.time() - answered_s <= HEARD_AFTER_S:
+        if self._answered_s is None or self.loop.time() - self._answered_s <= HEARD_AFTER_S:
             for act in self._unheard:
                 self.loop.call_soon(act)
         self._unheard.clear()
@@ -320,17 +340,16 @@ class HttpConnection(HttpToolsProtocol):
         with self._socket() as peer:
             try:
                 return peer.recv(1, _PEEK) == b""
-            except BlockingIOError:
-                return False
-            except OSError:
-                return True
+            except OSError as error:
+                return not isinstance(error, BlockingIOError)
 
     def _crosses(self) -> bool:
         """Whether the end that was received was sent before our answer arrived there."""
         with self._socket() as peer:
+            if self.from_edge:
+                return False  # nothing crosses on one machine
             state = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-            unacknowledged = fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4))
-            return state == _TCP_CLOSED or any(unacknowledged)
+            return state == _TCP_CLOSED or any(fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4)))
 
     @contextmanager
     def _socket(self) -> Iterator[socket.socket]:

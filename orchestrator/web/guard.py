@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,11 +17,27 @@ from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, 
 
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})
+# Orders that only say what would be: a page that may change nothing may send them too.
+QUESTIONS = frozenset({"/models/plan", "/models/estimate"})
 # A name as DNS and compose allow it, with an underscore because compose does.
 HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 ORDER_BYTES_MAX = 1 << 20  # an order is a few hundred bytes; a whole model entry a few thousand
-RELAYED = ("/v1/", "/upstream/")  # bodies meant for a model server: pictures, long texts
+JSON_ALONE = frozenset({"application/json"})
 PORT = re.compile(r"[0-9]{1,5}")
+HOST_CHARS_MAX = 260  # the longest name of DNS, with a port
+HOSTS_KEPT_MAX = 256  # that callers have sent lately
+JUDGED = frozenset(
+    {
+        b"host",
+        b"origin",
+        b"sec-fetch-site",
+        b"content-type",
+        b"content-length",
+        b"transfer-encoding",
+    }
+)
+
+Said = dict[bytes, list[str]]  # what a request says in the headers that are judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,45 +46,54 @@ class Admission:
 
     allowed_hosts: frozenset[str] = field(default_factory=frozenset)  # lower case, no port
     allowed_origins: frozenset[str] = field(default_factory=frozenset)  # lower case
+    own_pages: bool = True  # whether pages of this daemon may change anything
     relayed_bytes_max: int = 32 << 20
 
 
 class Guard:
     """Middleware round the whole application; `admission` is asked anew for every request."""
 
-    def __init__(self, app: ASGIApp, admission: Callable[[], Admission]) -> None:
+    def __init__(
+        self, app: ASGIApp, admission: Callable[[], Admission], exists: Callable[[str], bool]
+    ) -> None:
+        """`exists` knows the paths: of one that is not there, the type of a body is no matter."""
         self._app = app
         self._admission = admission
+        self._exists = exists
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         admission = self._admission()
-        error = judge(scope, admission)
+        bytes_max = min(admission.relayed_bytes_max, ORDER_BYTES_MAX)
+        types = JSON_ALONE if self._exists(scope["path"]) else None
+        error = judge(scope, admission, bytes_max, types)
         if error is not None:
             await respond(error, scope)(scope, receive, send)
             return
-        await self._app(scope, _counted(receive, body_bytes_max(scope, admission)), send)
+        await self._app(scope, counted(receive, bytes_max), send)
 
 
-def judge(scope: Scope, admission: Admission) -> ErrorAnswer | None:
-    """The reason to turn this request away, or None."""
-    headers = scope["headers"]
-    hosts = _values(headers, b"host")
-    error = _judge_host(hosts, admission) or _judge_length(
-        headers, body_bytes_max(scope, admission)
-    )
+def judge(
+    scope: Scope,
+    admission: Admission,
+    bytes_max: int,
+    types: frozenset[str] | None = JSON_ALONE,
+) -> ErrorAnswer | None:
+    """The reason to turn this request away, or None. `types` are those that its body may have;
+    None: any.
+    """
+    said = _judged_headers(scope["headers"])
+    hosts = said.get(b"host", [])
+    error = _judge_host(hosts, admission) or _judge_length(said, bytes_max)
     if error is not None or scope["method"] in READING_METHODS:
         return error
     own = f"{scope['scheme']}://{hosts[0]}".lower()
-    return _judge_origin(headers, own, admission) or _judge_type(headers)
-
-
-def body_bytes_max(scope: Scope, admission: Admission) -> int:
-    relayed = scope["path"].startswith(RELAYED)
-    limit = admission.relayed_bytes_max
-    return limit if relayed else min(limit, ORDER_BYTES_MAX)
+    error = _judge_origin(said, own, admission)
+    if error is None and not admission.own_pages and scope["path"] not in QUESTIONS:
+        error = _judge_own_page(said, own)
+    return error if error is not None or types is None else _judge_type(said, types)
 
 
 def host_name(host: str) -> str | None:
@@ -101,9 +127,9 @@ def _is_address(name: str) -> bool:
 
 def _judge_host(hosts: list[str], admission: Admission) -> ErrorAnswer | None:
     host = hosts[0] if len(hosts) == 1 else ""
-    name = host_name(host)
-    if name and host_allowed(name, admission.allowed_hosts):
+    if len(host) <= HOST_CHARS_MAX and _answers_to(host, admission.allowed_hosts):
         return None
+    name = host_name(host)
     told = f"'{clip(host)}'" if host else "missing, empty or given twice"
     return ErrorAnswer(
         code=WebCode.BAD_HOST,
@@ -114,17 +140,22 @@ def _judge_host(hosts: list[str], admission: Admission) -> ErrorAnswer | None:
     )
 
 
-def _judge_length(headers: list[tuple[bytes, bytes]], limit: int) -> ErrorAnswer | None:
-    for length in _values(headers, b"content-length"):
+@lru_cache(maxsize=HOSTS_KEPT_MAX)
+def _answers_to(host: str, allowed_hosts: frozenset[str]) -> bool:
+    """Remembered: most callers of a daemon call it by the same few names."""
+    name = host_name(host)
+    return name is not None and host_allowed(name, allowed_hosts)
+
+
+def _judge_length(said: Said, limit: int) -> ErrorAnswer | None:
+    for length in said.get(b"content-length", ()):
         if not length.isdecimal() or len(length) > 18 or int(length) > limit:
             return _too_large(limit)
     return None
 
 
-def _judge_origin(
-    headers: list[tuple[bytes, bytes]], own: str, admission: Admission
-) -> ErrorAnswer | None:
-    for origin in _values(headers, b"origin"):
+def _judge_origin(said: Said, own: str, admission: Admission) -> ErrorAnswer | None:
+    for origin in said.get(b"origin", ()):
         if origin.lower() != own and origin.lower() not in admission.allowed_origins:
             return ErrorAnswer(
                 code=WebCode.BAD_ORIGIN,
@@ -132,7 +163,7 @@ def _judge_origin(
                 remedy="If it is your own edge or page, add it: "
                 f"server.allowed_origins: ['{clip(origin)}']",
             )
-    for site in _values(headers, b"sec-fetch-site"):
+    for site in said.get(b"sec-fetch-site", ()):
         if site.lower() not in OWN_SITES:
             return ErrorAnswer(
                 code=WebCode.BAD_ORIGIN,
@@ -142,14 +173,26 @@ def _judge_origin(
     return None
 
 
-def _judge_type(headers: list[tuple[bytes, bytes]]) -> ErrorAnswer | None:
-    types = _values(headers, b"content-type")
-    chunked = bool(_values(headers, b"transfer-encoding"))
-    empty = not chunked and all(n == "0" for n in _values(headers, b"content-length"))
+def _judge_own_page(said: Said, own: str) -> ErrorAnswer | None:
+    """A browser says one of both; a program neither."""
+    of_ours = own in (origin.lower() for origin in said.get(b"origin", ()))
+    if not of_ours and b"sec-fetch-site" not in said:
+        return None
+    return ErrorAnswer(
+        code=WebCode.READ_ONLY,
+        detail="Pages of this daemon may only look (server.dashboard: read_only).",
+        remedy="Use the command line or the API, or set server.dashboard: full.",
+    )
+
+
+def _judge_type(said: Said, allowed: frozenset[str]) -> ErrorAnswer | None:
+    types = said.get(b"content-type", [])
+    chunked = b"transfer-encoding" in said
+    empty = not chunked and all(n == "0" for n in said.get(b"content-length", ()))
     if not types and empty:
         return None
     names = [value.partition(";")[0].strip(" \t").lower() for value in types]
-    if names == ["application/json"]:
+    if len(names) == 1 and names[0] in allowed:
         return None
     return ErrorAnswer(
         code=WebCode.NOT_JSON,
@@ -169,7 +212,7 @@ def _too_large(body_bytes_max: int) -> ErrorAnswer:
     )
 
 
-def _counted(receive: Receive, body_bytes_max: int) -> Receive:
+def counted(receive: Receive, body_bytes_max: int) -> Receive:
     """A body without a declared length is cut off where the limit is passed."""
     received = 0
 
@@ -185,6 +228,10 @@ def _counted(receive: Receive, body_bytes_max: int) -> Receive:
     return receive_counted
 
 
-def _values(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
+def _judged_headers(headers: list[tuple[bytes, bytes]]) -> Said:
     """As text, without the space that HTTP allows around a value: no other white space is empty."""
-    return [value.strip(b" \t").decode("latin-1") for name, value in headers if name == wanted]
+    said: dict[bytes, list[str]] = {}
+    for name, value in headers:
+        if name in JUDGED:
+            said.setdefault(name, []).append(value.strip(b" \t").decode("latin-1"))
+    return said

@@ -1,12 +1,18 @@
-"""What is polled, encoded once for all who poll: the status and the list of models."""
+"""What many ask for, encoded once for all of them: the status, the models, the requests."""
 
+from itertools import islice
+
+from orchestrator.desk.activity import record
 from orchestrator.desk.desk import Desk
-from orchestrator.web.wire import shaping
+from orchestrator.web.wire import happenings, shaping
 from orchestrator.web.wire.error_answers import encode
 from orchestrator.web.wire.models import Shelf
 
-# An unchanged state is only encoded anew for its clock: `now`, waiting times, temperatures.
+# An unchanged state is only encoded anew for its clock (`now`, waiting times, temperatures) and for
+# downloads.
 BODY_AGE_S_MAX = 0.1
+RUNNING_TOLD_MAX = 50  # as many as a person can take in; `running_total` counts all
+ENDED_TOLD_MAX = 20
 
 
 class Board:
@@ -17,6 +23,7 @@ class Board:
         self._shelf = Shelf()
         self._status: tuple[int, float, bytes] | None = None
         self._models: tuple[int, int, bytes] | None = None
+        self._requests: tuple[int, bytes] | None = None
 
     def status(self) -> bytes:
         snapshot = self._desk.snapshot()
@@ -27,7 +34,7 @@ class Board:
             and self._desk.clock() - kept[1] < BODY_AGE_S_MAX
         ):
             return kept[2]
-        body = encode(shaping.status(snapshot))
+        body = encode(shaping.status(snapshot, self._desk.downloads.all()))
         self._status = snapshot.version, snapshot.now_s, body
         return body
 
@@ -39,3 +46,23 @@ class Board:
             body = self._shelf.listing(self._desk.catalogue, snapshot)
             self._models = snapshot.version, second, body
         return self._models[2]
+
+    def requests(self) -> bytes:
+        """The newest that are under way, and the last that have ended, newest first."""
+        activity = self._desk.activity
+        if self._requests is None or self._requests[0] != activity.version:
+            version, now_s = activity.version, self._desk.clock()
+            running, recent = activity.running, activity.recent
+            told = {
+                "running": [
+                    happenings.request(record(run), now_s)
+                    for run in islice(reversed(running), RUNNING_TOLD_MAX)
+                ],
+                "running_total": len(running),
+                "ended": [
+                    happenings.request(record(run), now_s)
+                    for run in islice(reversed(recent), ENDED_TOLD_MAX)
+                ],
+            }
+            self._requests = version, encode(told)
+        return self._requests[1]

@@ -2,15 +2,17 @@
 
 A listener first gets a snapshot, then what changes. One that is slow is given a new snapshot in
 place of what it missed; the others do not wait for it. Events are unnamed and carry their type
-inside, because n8n hears no others.
+inside, because n8n hears no others. Requests of clients are told only to listeners that want
+them: a workflow that runs with every event would run with every request.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
+from functools import partial
 
 from orchestrator.conductor.history import (
     Change,
@@ -22,6 +24,8 @@ from orchestrator.conductor.history import (
     Subscription,
 )
 from orchestrator.core.life.grants import shutting_down
+from orchestrator.core.values.failures import Breaker
+from orchestrator.core.values.specs import ModelName
 from orchestrator.desk.desk import Desk
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.places import Places
@@ -34,12 +38,17 @@ log = logging.getLogger(__name__)
 LISTENERS_MAX = 64  # a few dashboards and workflows; a listener costs a socket and a queue
 FRAMES_MAX = 64  # a listener may be behind: some seconds of a very busy machine
 STATUS_PERIOD_S = 0.25  # people do not read faster
+DOWNLOADS_PERIOD_S = 1.0  # while something is brought, which changes nothing of the state
 PING_PERIOD_S = 15.0  # below the 30 to 60 s after which proxies cut a silent connection
 SNAPSHOT_DECISIONS_MAX = 50
 SNAPSHOT_SPANS_MAX = 200
 LISTENERS_RETRY_S = 30.0
 
 PING = b": ping\n\n"
+CATALOGUE = b'data: {"type":"catalogue"}\n\n'
+
+
+CatalogueSeen = tuple[object, Mapping[ModelName, Breaker], Collection[ModelName]]
 
 
 class Dialect(StrEnum):
@@ -123,6 +132,12 @@ class Feed:
         self._status_timer: asyncio.TimerHandle | None = None
         self._status_sent_s = float("-inf")
         self._router_told: Mapping[str, str] = {}
+        self._watchers: set[Listener] = set()  # those of ours who want requests too
+        self._requests_timer: asyncio.TimerHandle | None = None
+        self._requests_told = -1
+        self._catalogue_told: CatalogueSeen = (None, {}, ())
+        self._downloads_timer: asyncio.TimerHandle | None = None
+        self._downloads_told = False
 
     @property
     def listeners(self) -> int:
@@ -130,9 +145,16 @@ class Feed:
 
     @contextmanager
     def admit(
-        self, dialect: Dialect = Dialect.OURS, last_event_id: str | None = None
+        self,
+        dialect: Dialect = Dialect.OURS,
+        last_event_id: str | None = None,
+        *,
+        requests: bool = False,
     ) -> Iterator[Listener]:
-        """A place among the listeners. Raise Answered if there is none left."""
+        """A place among the listeners. Raise Answered if there is none left.
+
+        `requests`: those of clients are told too, in our dialect.
+        """
         if self.listeners >= LISTENERS_MAX:
             raise Answered(
                 ErrorAnswer(
@@ -143,29 +165,38 @@ class Feed:
                 )
             )
         with self._places.one():
-            yield from self._admitted(dialect, last_event_id)
+            yield from self._admitted(dialect, last_event_id, requests=requests)
 
-    def _admitted(self, dialect: Dialect, last_event_id: str | None) -> Iterator[Listener]:
-        first = self._first_of_ours if dialect is Dialect.OURS else self._first_of_router
-        listener = Listener(first)
+    def _admitted(
+        self, dialect: Dialect, last_event_id: str | None, *, requests: bool
+    ) -> Iterator[Listener]:
+        ours = partial(self._first_of_ours, requests=requests)
+        listener = Listener(ours if dialect is Dialect.OURS else self._first_of_router)
         missed = self._missed(last_event_id) if dialect is Dialect.OURS else None
         if missed is not None:
             frames = [self._frame(change) for change in missed]
-            listener.catch_up(self._desk.history.sequence, [*frames, self._status_frame()])
+            frames += [self._status_frame(), CATALOGUE]
+            frames += [self._requests_frame()] if requests else []
+            listener.catch_up(self._desk.history.sequence, frames)
         if not self._listeners[Dialect.ROUTER]:
             self._router_told = self._router_statuses()
         self._listeners[dialect].add(listener)
         self._start_reading()
+        if requests:
+            self._watch(listener)
         try:
             yield listener
         finally:
             self._listeners[dialect].discard(listener)
+            self._unwatch(listener)
             self._stop_reading_unless_heard()
 
     def _start_reading(self) -> None:
         if self._reading is None:
+            self._catalogue_told = self._catalogue_now()
             changes = self._attention.enter_context(self._desk.history.subscribe())
             self._reading = asyncio.create_task(self._read(changes), name="event feed")
+            self._look_at_downloads()
 
     def _stop_reading_unless_heard(self) -> None:
         if any(self._listeners.values()):
@@ -174,9 +205,43 @@ class Feed:
         if self._status_timer is not None:
             self._status_timer.cancel()
             self._status_timer = None
+        if self._downloads_timer is not None:
+            self._downloads_timer.cancel()
+            self._downloads_timer = None
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
+
+    def _look_at_downloads(self) -> None:
+        """Once more after the last one: that it has ended is told too."""
+        loop = asyncio.get_running_loop()
+        self._downloads_timer = loop.call_later(DOWNLOADS_PERIOD_S, self._look_at_downloads)
+        before, self._downloads_told = self._downloads_told, bool(self._desk.downloads.all())
+        if before or self._downloads_told:
+            self._status_is_due()
+
+    def _watch(self, listener: Listener) -> None:
+        self._watchers.add(listener)
+        if self._requests_timer is None:
+            self._requests_told = self._desk.activity.version
+            self._look_at_requests()
+
+    def _unwatch(self, listener: Listener) -> None:
+        self._watchers.discard(listener)
+        if not self._watchers and self._requests_timer is not None:
+            self._requests_timer.cancel()
+            self._requests_timer = None
+
+    def _look_at_requests(self) -> None:
+        """A number is looked at: what carries requests tells nobody, it has no time to."""
+        loop = asyncio.get_running_loop()
+        self._requests_timer = loop.call_later(STATUS_PERIOD_S, self._look_at_requests)
+        if (version := self._desk.activity.version) == self._requests_told:
+            return
+        self._requests_told = version
+        frame = self._requests_frame()
+        for listener in self._watchers:
+            listener.hear(frame)
 
     async def _read(self, changes: Subscription) -> None:
         try:
@@ -212,9 +277,13 @@ class Feed:
     def _send_status(self) -> None:
         self._status_timer = None
         self._status_sent_s = asyncio.get_running_loop().time()
-        frame = self._status_frame()
+        frames = [self._status_frame()]
+        if not _same_catalogue(now := self._catalogue_now(), self._catalogue_told):
+            self._catalogue_told = now
+            frames.append(CATALOGUE)
         for listener in self._listeners[Dialect.OURS]:
-            listener.hear(frame)
+            for frame in frames:
+                listener.hear(frame)
         if self._listeners[Dialect.ROUTER]:
             self._tell_router_listeners()
 
@@ -240,18 +309,31 @@ class Feed:
         statuses = self._router_statuses()
         return 0, [_router_frame(name, status) for name, status in statuses.items()]
 
-    def _first_of_ours(self) -> tuple[int, list[bytes]]:
+    def _catalogue_now(self) -> CatalogueSeen:
+        """What GET /models tells besides the states of residents."""
+        snapshot = self._desk.snapshot()
+        return self._desk.catalogue, snapshot.breakers, snapshot.pinned
+
+    def _first_of_ours(self, *, requests: bool) -> tuple[int, list[bytes]]:
         history = self._desk.history
         decisions = [
             happenings.decision(record) for record in history.decisions()[-SNAPSHOT_DECISIONS_MAX:]
         ]
         spans = [happenings.span(span) for span in history.spans()[-SNAPSHOT_SPANS_MAX:]]
         past = encode({"decisions": decisions, "spans": spans})
-        body = b'{"type":"snapshot","status":' + self._board.status() + b"," + past[1:]
-        return history.sequence, [_event(body, f"{history.epoch}-{history.sequence}")]
+        body = b'{"type":"snapshot",' + self._state() + b"," + past[1:]
+        frames = [_event(body, f"{history.epoch}-{history.sequence}")]
+        return history.sequence, frames + ([self._requests_frame()] if requests else [])
+
+    def _state(self) -> bytes:
+        reasons = encode({"reasons": [*self._desk.degraded(), *self._desk.doubts()]})
+        return b'"status":' + self._board.status() + b"," + reasons[1:-1]
 
     def _status_frame(self) -> bytes:
-        return _event(b'{"type":"status","status":' + self._board.status() + b"}")
+        return _event(b'{"type":"status",' + self._state() + b"}")
+
+    def _requests_frame(self) -> bytes:
+        return _event(b'{"type":"requests",' + self._board.requests()[1:])
 
     def _frame(self, change: Numbered) -> bytes:
         match change:
@@ -268,6 +350,11 @@ class Feed:
             return None
         missed = self._desk.history.since(int(sequence))
         return missed if missed is not None and len(missed) < FRAMES_MAX else None
+
+
+def _same_catalogue(one: CatalogueSeen, other: CatalogueSeen) -> bool:
+    """The catalogue itself is the same mapping until something of it changes."""
+    return one[0] is other[0] and one[1:] == other[1:]
 
 
 def _goodbye() -> bytes:

@@ -11,10 +11,11 @@ from orchestrator.records import OperationState
 from orchestrator.web.rest.docs import EVERY_WRITE, answers
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import DeskOf, IdPath, answer, encoded, kept, not_found
-from orchestrator.web.wire import examples, shapes, shaping
+from orchestrator.web.wire import examples, health_shapes, shapes, shaping
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, encode
+from orchestrator.web.wire.instants import instant_or_none
 
-HEALTHY: shapes.HealthAnswer = {"status": "healthy", "service": "model-orchestrator"}
+HEALTHY: health_shapes.HealthAnswer = {"status": "healthy", "service": "model-orchestrator"}
 HEALTHY_BODY = encode(HEALTHY)
 UNFINISHED = frozenset({OperationState.QUEUED, OperationState.LOADING})
 
@@ -25,7 +26,7 @@ fake_router = APIRouter(tags=["daemon"], route_class=JsonRoute)
 @router.get(
     "/health",
     summary="The daemon runs",
-    responses=answers(shapes.HealthAnswer, HEALTHY),
+    responses=answers(health_shapes.HealthAnswer, HEALTHY),
 )
 async def health() -> Response:
     return encoded(HEALTHY_BODY)
@@ -34,7 +35,7 @@ async def health() -> Response:
 @router.get(
     "/health/ready",
     summary="The daemon can do its work",
-    responses=answers(shapes.Ready, {"status": "ready", "reasons": []}, 503),
+    responses=answers(health_shapes.Ready, {"status": "ready", "reasons": []}, 503),
 )
 async def ready(desk: DeskOf) -> Response:
     """503 with `reasons` where work should not be sent here now."""
@@ -56,7 +57,13 @@ async def ready(desk: DeskOf) -> Response:
     summary="Read the configuration again",
     responses=answers(
         shapes.Reloaded,
-        {"success": True, "changed": ["models.qwen3-vl-30b"], "restart_needed": []},
+        {
+            "success": True,
+            "changed": ["models.qwen3-vl-30b"],
+            "restart_needed": [],
+            "file": "/etc/orchestrator/orchestrator.yaml",
+            "file_changed_at": "2026-01-15T16:36:35.000Z",
+        },
         *EVERY_WRITE,
     ),
 )
@@ -68,9 +75,29 @@ async def reload(desk: DeskOf) -> Response:
             "success": True,
             "changed": list(outcome.changed),
             "restart_needed": list(outcome.needs_restart),
+            "file": str(outcome.file),
+            "file_changed_at": instant_or_none(outcome.file_changed_s),
         },
         outcome.durable,
     )
+
+
+@router.get(
+    "/admin/daemon",
+    summary="What this daemon runs by",
+    responses=answers(shapes.Itself, examples.ITSELF),
+)
+async def itself(desk: DeskOf) -> Response:
+    """Where it reads and writes, and the engines of its services: what `orchestrator add` asks."""
+    config = desk.config
+    told: shapes.Itself = {
+        "config": str(config.path),
+        "state_dir": str(config.state_dir),
+        "folders": list(config.discovery.folders),
+        "services": {name: entry.engine for name, entry in config.services.items()},
+        "service": config.home,
+    }
+    return answer(told)
 
 
 @router.get(

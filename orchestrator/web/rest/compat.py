@@ -1,4 +1,4 @@
-"""Routes of tools that exist: llama.cpp's router, llama-swap, Ollama.
+"""Routes of tools that exist: llama.cpp's router, llama-swap.
 
 Their dashboards and scripts work unchanged, except where they change state by GET: any web page
 could do that, so it is refused with a hint.
@@ -24,7 +24,6 @@ from orchestrator.web.wire import examples, shaping
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip
 
 UNLOAD_WAIT_S = 30.0  # llama-swap's callers expect an answer at once; a drain is cut short here
-FOR_EVER = "9999-12-31T23:59:59Z"  # Ollama's clients parse a date where nothing expires
 SWAP_STATE: Mapping[str, str] = {
     "loading": "starting",
     "loaded": "ready",
@@ -53,29 +52,6 @@ def _running(resident: Resident) -> dict[str, object]:
         "ttl": int(resident.ttl_s or 0),
         "name": resident.name,
         "description": "",
-    }
-
-
-def _ollama(resident: Resident) -> dict[str, object]:
-    held_bytes = resident.placement.total_bytes
-    serving = shaping.serving_of(resident.spec)
-    context = {"context_length": serving["context_size"]} if serving is not None else {}
-    return {
-        "name": resident.name,
-        "model": resident.name,
-        "size": held_bytes,
-        "digest": "",
-        "details": {
-            "parent_model": "",
-            "format": "gguf",
-            "family": "",
-            "families": None,
-            "parameter_size": "",
-            "quantization_level": "",
-        },
-        "expires_at": shaping.expiry(resident) or FOR_EVER,
-        "size_vram": held_bytes,
-        **context,
     }
 
 
@@ -132,17 +108,6 @@ async def unload_all(request: Request, desk: DeskOf) -> Response:
 async def unload_one(name: ModelTail, request: Request, desk: DeskOf) -> Response:
     await unless_gone(request, desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S)))
     return answer({"msg": "ok"})
-
-
-@router.get(
-    "/api/ps",
-    summary="Ollama: what is loaded",
-    responses=answers(dict[str, Any], {"models": [_ollama(examples.RESIDENT)]}),
-)
-async def ollama_ps(desk: DeskOf) -> Response:
-    snapshot = desk.snapshot()
-    residents = shaping.residents_by_name(snapshot).values()
-    return answer({"models": [_ollama(resident) for resident in residents]})
 
 
 async def refuse_get(request: Request) -> Response:

@@ -29,12 +29,15 @@ def wants_stream(request: Request) -> bool:
     return "text/event-stream" in request.headers.get("accept", "").lower()
 
 
-async def _listening(request: Request, feed: FeedOf) -> AsyncIterator[Listener | None]:
+async def _listening(
+    request: Request, feed: FeedOf, requests: bool = False
+) -> AsyncIterator[Listener | None]:
     """A place in the feed, given back at the request's own end, however it ends."""
     if not wants_stream(request):
         yield None
         return
-    with feed.admit(last_event_id=request.headers.get("last-event-id")) as listener:
+    position = request.headers.get("last-event-id")
+    with feed.admit(last_event_id=position, requests=requests) as listener:
         yield listener
 
 
@@ -71,10 +74,12 @@ async def events(
 ) -> Response:
     """As JSON: newest first, or with `after` the oldest after it first.
 
-    As a stream: unnamed events whose JSON has a `type`: `snapshot` (`status`, `decisions`,
-    `spans`) first, then `status` (at most 4 a second), `decision` and `span` as they come,
-    and `end` (`code`, `detail`, `remedy`, `retry_after_seconds`) when the daemon stops. A client
-    that reconnects with `Last-Event-ID` gets what it missed in place of the snapshot.
+    As a stream: unnamed events whose JSON has a `type`: `snapshot` (`status`, `reasons`,
+    `decisions`, `spans`) first, then `status` (with `reasons`, at most 4 a second), `decision` and
+    `span` as they come, `catalogue` when GET /models has other models or settings to tell, and
+    `end` (`code`, `detail`, `remedy`, `retry_after_seconds`) when the daemon stops. With
+    `requests=true` also `requests` (`running`, `running_total`, `ended`), at most 4 a second. A
+    client that reconnects with `Last-Event-ID` gets what it missed in place of the snapshot.
     """
     if listener is not None:
         return EventStream(listener.frames())

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from orchestrator.catalogue.ordered import named
+from orchestrator.config.webhooks import may_call_back
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import Denied
 from orchestrator.orders import EstimateOrder, LoadOrder, LoadOutcome, UnloadOrder
@@ -26,8 +27,21 @@ from orchestrator.web.rest.responses import (
     unless_gone,
 )
 from orchestrator.web.wire import examples, shapes, shaping
-from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, error_of, respond
-from orchestrator.web.wire.models import model_answer
+from orchestrator.web.wire.error_answers import (
+    Answered,
+    ErrorAnswer,
+    WebCode,
+    clip,
+    error_of,
+    respond,
+)
+from orchestrator.web.wire.models import (
+    FileList,
+    file_list,
+    model_answer,
+    other_names,
+    with_other_names,
+)
 
 LOG_LINES_MAX = 1000
 DEADLINE_RETRY_S = (1.0, 60.0)  # a retry joins the load and waits again: soon is fine
@@ -65,6 +79,7 @@ async def load(
     A model whose file is on a hub (`auto_download`) is brought first; `queue[]` of the status says
     how far it is, and no model leaves before it is here.
     """
+    _may_call_back(desk, order)
     asynchronous = "respond-async" in (prefer or "").lower()
     if asynchronous or order.wait_s == 0:
         pending = await desk.begin_load(order)
@@ -134,12 +149,36 @@ async def models(board: BoardOf) -> Response:
 
 
 @router.get(
+    "/files",
+    summary="Files that could be models",
+    responses=answers(FileList, examples.FILES),
+)
+async def files(desk: DeskOf) -> Response:
+    """GGUF files under the `models_dir` of services that no model is made of: at most a hundred.
+
+    `POST /models/estimate` says what one would take, `PUT /models/{name}` makes a model of it.
+    """
+    return answer(file_list(await desk.unused_files()))
+
+
+@router.get(
     "/v1/models",
     summary="The catalogue, for OpenAI clients",
-    responses=answers(shapes.ModelList, examples.CATALOGUE),
+    responses=answers(shapes.NameList, examples.CATALOGUE),
 )
-async def openai_models(board: BoardOf) -> Response:
-    return encoded(board.models())
+async def openai_models(board: BoardOf, desk: DeskOf) -> Response:
+    """And behind it the names of tasks and chains, which stand for models."""
+    return encoded(with_other_names(board.models(), desk.config.gateway))
+
+
+@router.get(
+    "/v1/models/{name}",
+    summary="One model, for OpenAI clients",
+    responses=answers(shapes.ModelAnswer | shapes.OtherName, examples.MODEL, 404, 422),
+)
+async def openai_model(name: ModelPath, desk: DeskOf) -> Response:
+    other = other_names(desk.config.gateway).get(name)
+    return await model(name, desk) if other is None else answer(other)
 
 
 @router.get(
@@ -233,14 +272,30 @@ def _loaded(desk: Desk, outcome: LoadOutcome) -> Response:
     return kept(shaping.load_answer(outcome, host), outcome.durable)
 
 
+def _may_call_back(desk: Desk, order: LoadOrder) -> None:
+    """Raise Answered: where it may not, no load begins."""
+    url = order.callback_url
+    if url is not None and not may_call_back(desk.config.webhooks, url):
+        raise Answered(
+            ErrorAnswer(
+                code=WebCode.CALLBACK_REFUSED,
+                detail=f"callback_url {clip(url)} is not among those that may be called.",
+                remedy="The operator lists them in webhooks.callback_urls of the configuration.",
+            )
+        )
+
+
 def _deadline(desk: Desk, operation_id: str, wait_s: float) -> ErrorAnswer:
     pending, eta_s = desk.load_progress(operation_id)
     soonest_s, latest_s = DEADLINE_RETRY_S
     progress = shaping.accepted(pending, eta_s)
+    waits_for = desk.waits_for(pending.model)
     return ErrorAnswer(
         code=WebCode.LOAD_DEADLINE,
-        detail=f"{pending.model} is not ready after {wait_s:g} s; the load goes on.",
+        detail=f"{pending.model} is not ready after {wait_s:g} s; the load goes on. It waits for: "
+        f"{waits_for.removesuffix('.')}.",
         remedy=f"Send the same request again to join it, or look at {progress['status_url']}.",
         retry_after_s=min(max(eta_s or soonest_s, soonest_s), latest_s),
-        members={key: progress[key] for key in ("operation_id", "status_url", "eta_seconds")},
+        members={key: progress[key] for key in ("operation_id", "status_url", "eta_seconds")}
+        | {"waits_for": waits_for},
     )

@@ -44,7 +44,7 @@ class JsonRoute(APIRoute):
         return handle
 
 
-def parse(text: str) -> object:
+def parse(text: str, *, depth_max: int = DEPTH_MAX) -> object:
     """Raise JSONDecodeError for what is not sensible JSON."""
 
     def refuse_constant(name: str) -> float:
@@ -64,7 +64,7 @@ def parse(text: str) -> object:
         raise json.JSONDecodeError("number too long", text, 0) from error
     except RecursionError as error:
         raise json.JSONDecodeError("nested too deeply", text, 0) from error
-    if text.count("[") + text.count("{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+    if text.count("[") + text.count("{") > depth_max and _depth(value) > depth_max:
         raise json.JSONDecodeError("nested too deeply", text, 0)
     return value
 

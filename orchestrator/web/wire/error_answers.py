@@ -30,6 +30,8 @@ class WebCode(StrEnum):
     RATE_LIMITED = "rate_limited"
     BAD_HOST = "bad_host"
     BAD_ORIGIN = "bad_origin"
+    READ_ONLY = "read_only"
+    CALLBACK_REFUSED = "callback_refused"
     NOT_JSON = "not_json"
     TOO_LARGE = "too_large"
     BAD_REQUEST = "bad_request"
@@ -42,6 +44,9 @@ class WebCode(StrEnum):
     TOO_MANY_LISTENERS = "too_many_listeners"
     TOO_MANY_CALLERS = "too_many_callers"
     UNAVAILABLE = "unavailable"
+    SERVER_FAILED = "server_failed"
+    ENDED = "ended"
+    CANNOT = "cannot"
     INTERNAL = "internal"
 
 
@@ -74,9 +79,14 @@ MEANINGS: Mapping[str, Meaning] = {
     _W.TOO_MANY_CALLERS: Meaning(503, "Too many callers"),
     _W.UNAVAILABLE: Meaning(503, "Unavailable"),
     _R.LOAD_FAILED: Meaning(502, "Load failed"),
+    _W.SERVER_FAILED: Meaning(502, "Server failed"),
+    _W.ENDED: Meaning(503, "Ended by an operator"),
+    _W.CANNOT: Meaning(400, "Beyond the model"),
     _W.RATE_LIMITED: Meaning(429, "Too many requests"),
     _W.BAD_HOST: Meaning(421, "Host not allowed"),
     _W.BAD_ORIGIN: Meaning(403, "Origin not allowed"),
+    _W.READ_ONLY: Meaning(403, "Only looking is allowed"),
+    _W.CALLBACK_REFUSED: Meaning(403, "Callback not allowed"),
     _W.NOT_JSON: Meaning(415, "Not JSON"),
     _W.TOO_LARGE: Meaning(413, "Body too large"),
     _W.BAD_REQUEST: Meaning(400, "Bad request"),
@@ -177,7 +187,7 @@ def error_body(answer: ErrorAnswer, path: str) -> dict[str, object]:
         **answer.members,
     }
     if status in (429, 503):
-        body["retry_after_seconds"] = _retry_after_s(answer)
+        body["retry_after_seconds"] = retry_after_s(answer)
     body["error"] = {
         "message": f"{answer.detail} {answer.remedy}".strip(),
         "type": _openai_type(status),
@@ -187,7 +197,7 @@ def error_body(answer: ErrorAnswer, path: str) -> dict[str, object]:
     return body
 
 
-def _retry_after_s(answer: ErrorAnswer) -> int:
+def retry_after_s(answer: ErrorAnswer) -> int:
     wait_s = RETRY_AFTER_S_DEFAULT if answer.retry_after_s is None else answer.retry_after_s
     return max(1, math.ceil(wait_s))
 
@@ -215,7 +225,7 @@ def raw_answer(answer: ErrorAnswer) -> bytes:
     status, title = MEANINGS[answer.code]
     head = (
         f"HTTP/1.1 {status} {title}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nRetry-After: {_retry_after_s(answer)}\r\n"
+        f"Content-Length: {len(body)}\r\nRetry-After: {retry_after_s(answer)}\r\n"
         "Connection: close\r\n\r\n"
     )
     return head.encode() + body

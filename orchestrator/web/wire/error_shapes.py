@@ -32,6 +32,7 @@ class ErrorBody(TypedDict):
     blockers: NotRequired[list[dict[str, object]]]
     retry_after_seconds: NotRequired[int]
     operation_id: NotRequired[str]
+    waits_for: NotRequired[str]
     suggestions: NotRequired[list[Suggestion]]
     cause: NotRequired[str]
     short_of: NotRequired[str]

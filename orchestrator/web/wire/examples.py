@@ -25,10 +25,18 @@ from orchestrator.core.values.snapshot import DeviceAccount, Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName, Serving, room_spec
 from orchestrator.core.values.tickets import Ticket, UnloadStatus
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, DeviceState, MiB, Reading
+from orchestrator.downloads import Download
 from orchestrator.gguf.footprint import Estimate, Method, Share
+from orchestrator.hub import Phase
 from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
-from orchestrator.records import DecisionRecord, Operation, OperationState
-from orchestrator.web.wire import happenings, instants, models, shapes, shaping
+from orchestrator.records import (
+    DecisionRecord,
+    Operation,
+    OperationState,
+    Outcome,
+    RequestRecord,
+)
+from orchestrator.web.wire import happenings, instants, models, request_shapes, shapes, shaping
 from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_body, error_of
 
 # --- the sample ----------------------------------------------------------------------------------
@@ -133,7 +141,29 @@ _LOADING = Operation(
 
 # --- answers -------------------------------------------------------------------------------------
 
-STATUS = shaping.status(SNAPSHOT)
+_DOWNLOAD = Download(
+    source="org/Ovi-GGUF:Q8_0",
+    file="Ovi-Q8_0.gguf",
+    phase=Phase.DOWNLOADING,
+    started_s=LOADED_S,
+    done_bytes=5_400_000_000,
+    total_bytes=23_600_000_000,
+    rate=92_000_000.0,
+)
+FILES: models.FileList = {
+    "files": [
+        {"file": "/srv/models/gemma-3-4b-Q4_K_M.gguf", "service": "local", "size_mb": 2374},
+    ]
+}
+STATUS = shaping.status(SNAPSHOT, [_DOWNLOAD])
+ITSELF: shapes.Itself = {
+    "config": "/etc/vram-orchestrator/orchestrator.yaml",
+    "state_dir": "/var/lib/vram-orchestrator",
+    "folders": ["/srv/models"],
+    "services": {"local": "llama_cpp"},
+    "service": "local",
+}
+
 DEVICES: shapes.DeviceList = {"devices": STATUS["devices"]}
 LOADED = shaping.load_answer(
     LoadOutcome(
@@ -200,6 +230,52 @@ EVENTS: shapes.Events = {
     "events": [happenings.decision(DecisionRecord(id=42, at=LOADED_AT, decision=_EVICTED))],
     "next_before": 42,
 }
+_ANSWERED = RequestRecord(
+    id=4711,
+    began_at=LOADED_AT - timedelta(seconds=16.8),
+    ended_at=LOADED_AT + timedelta(seconds=2.4),
+    asked="qwen",
+    model=_QWEN.name,
+    instance=RESIDENT.instance,
+    protocol="openai",
+    path="/v1/chat/completions",
+    client="192.168.1.20",
+    owner="n8n",
+    streaming=True,
+    priority=None,
+    wait_s=16.8,
+    load_s=14.2,
+    first_byte_s=16.95,
+    why="ovi leaves for it, then it loads.",
+    outcome=Outcome.ANSWERED,
+    status=200,
+    tokens_in=412,
+    tokens_out=187,
+    tokens_per_s=82.6,
+)
+_WRITING = replace(
+    _ANSWERED,
+    id=4712,
+    began_at=LOADED_AT + timedelta(seconds=70),
+    ended_at=None,
+    wait_s=0.0,
+    load_s=0.0,
+    first_byte_s=0.12,
+    why="",
+    outcome=None,
+    tokens_in=None,
+    tokens_out=None,
+    tokens_per_s=None,
+)
+REQUEST = happenings.request(_ANSWERED, NOW_S)
+REQUESTS: request_shapes.RequestList = {
+    "running": [happenings.request(_WRITING, NOW_S)],
+    "running_total": 1,
+    "ended": [REQUEST],
+    "next_before": None,
+    "not_kept": 0,
+}
+CANCELLED: request_shapes.Cancelled = {"id": 4712, "status": "ending"}
 
 # --- errors --------------------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 from orchestrator.conductor.history import Span
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.vram import to_mb
-from orchestrator.records import DecisionRecord
-from orchestrator.web.wire import shapes
+from orchestrator.downloads import Download
+from orchestrator.records import DecisionRecord, RequestRecord
+from orchestrator.web.wire import request_shapes, shapes
 from orchestrator.web.wire.error_answers import error_body, error_of
 from orchestrator.web.wire.instants import instant, instant_or_none, moment
 
@@ -35,7 +36,57 @@ def span(value: Span) -> shapes.SpanShape:
     }
 
 
+def request(record: RequestRecord, now_s: float) -> request_shapes.RequestFigures:
+    began_s = record.began_at.timestamp()
+    until_s = now_s if record.ended_at is None else record.ended_at.timestamp()
+    return {
+        "id": record.id,
+        "asked": record.asked,
+        "model": record.model,
+        "protocol": record.protocol,
+        "path": record.path,
+        "client": record.client,
+        "owner": record.owner,
+        "streaming": record.streaming,
+        "priority": record.priority,
+        "began_at": instant(began_s),
+        "ended_at": None if record.ended_at is None else moment(record.ended_at),
+        "total_seconds": _seconds(until_s - began_s),
+        "wait_seconds": _seconds(record.wait_s),
+        "load_seconds": _seconds(record.load_s),
+        "first_byte_seconds": (
+            None if record.first_byte_s is None else _seconds(record.first_byte_s)
+        ),
+        "why": record.why,
+        "outcome": record.outcome,
+        "status": record.status,
+        "tokens_in": record.tokens_in,
+        "tokens_out": record.tokens_out,
+        "tokens_per_second": (
+            None if record.tokens_per_s is None else round(record.tokens_per_s, 1)
+        ),
+    }
+
+
+def _seconds(exact: float) -> float:
+    """To the millisecond. Never below 0: the edge's clock may differ from ours by some of them."""
+    return round(max(exact, 0.0), 3)
+
+
 def refusal(value: Refusal) -> dict[str, object]:
     """As much of the one error body as says why, and when to come back."""
     body = error_body(error_of(value), "")
     return {name: body[name] for name in ("code", "detail", "remedy", "retry_after_seconds")}
+
+
+def download(one: Download) -> request_shapes.DownloadShape:
+    return {
+        "source": one.source,
+        "file": one.file,
+        "phase": one.phase,
+        "detail": one.detail,
+        "done_bytes": one.done_bytes,
+        "total_bytes": one.total_bytes,
+        "bytes_per_second": None if one.rate is None else round(one.rate, 1),
+        "started_at": instant(one.started_s),
+    }

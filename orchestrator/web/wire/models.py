@@ -4,8 +4,13 @@ A thousand models are a megabyte of JSON. What has not changed is kept encoded, 
 costs the loop about a millisecond.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from typing_extensions import TypedDict
+
+from orchestrator.catalogue.found.unused import UnusedFile
+from orchestrator.config.naming import TASK
+from orchestrator.config.sections import GatewaySettings
 from orchestrator.core.values.failures import Breaker, Failure
 from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.snapshot import Snapshot
@@ -30,6 +35,25 @@ ROUTER_STATUS: Mapping[str, str] = {
     "unloading": "unloaded",
     "stuck": "unloaded",
 }
+
+
+class FileShape(TypedDict):
+    file: str
+    service: str
+    size_mb: int
+
+
+class FileList(TypedDict):
+    files: list[FileShape]
+
+
+def file_list(unused: Iterable[UnusedFile]) -> FileList:
+    return {
+        "files": [
+            {"file": str(one.path), "service": one.service, "size_mb": to_mb(one.size_bytes)}
+            for one in unused
+        ]
+    }
 
 
 def entry(spec: ModelSpec, resident: Resident | None, snapshot: Snapshot) -> shapes.CatalogueEntry:
@@ -84,6 +108,7 @@ def _entry(
         "devices": list(spec.devices),
         "hub": spec.hub,
         "auto_download": spec.auto_download,
+        "found": spec.found,
         "breaker": _breaker(breaker) if breaker else None,
         "failure": _failure(spec.failed) if spec.failed else None,
     }
@@ -109,9 +134,36 @@ def model_answer(spec: ModelSpec, snapshot: Snapshot) -> shapes.ModelAnswer:
     leases = [held for held in snapshot.leases if resident and held.instance == resident.instance]
     return {
         **entry(spec, resident, snapshot),
+        "tells_use": spec.tells_use,
         "serving": serving_of(spec),
         "resident": loaded(resident, snapshot, leases, host) if resident else None,
     }
+
+
+def other_names(gateway: GatewaySettings) -> dict[str, shapes.OtherName]:
+    """What requests may name beside the models themselves."""
+    meant: dict[str, tuple[str, ...]] = {
+        f"{TASK}{task}": (name,) for task, name in gateway.tasks.items()
+    }
+    meant.update(gateway.chains)
+    return {
+        name: {
+            "id": name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "vram-orchestrator",
+            "stands_for": list(names),
+        }
+        for name, names in meant.items()
+    }
+
+
+def with_other_names(listing: bytes, gateway: GatewaySettings) -> bytes:
+    """A list of models as it is encoded, with the other names behind them."""
+    more = b",".join(map(encode, other_names(gateway).values()))
+    before, end = listing[:-2], listing[-2:]
+    between = b"," if more and not before.endswith(b"[") else b""
+    return before + between + more + end
 
 
 class Shelf:

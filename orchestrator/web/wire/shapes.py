@@ -8,6 +8,8 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from orchestrator.web.wire.request_shapes import DownloadShape
+
 LoadedStatus = Literal["loading", "loaded", "draining", "unloading", "stuck"]
 
 
@@ -108,6 +110,7 @@ class Status(Figures):
     devices: list[DeviceShape]
     leases: list[RoomLease]
     queue: list[Waiter]
+    downloads: list[DownloadShape]
 
 
 class LoadAnswer(Kept):
@@ -265,6 +268,7 @@ class CatalogueEntry(TypedDict):
     devices: list[str]
     hub: str | None  # where its file comes from
     auto_download: bool
+    found: bool
     breaker: BreakerShape | None
     failure: FailureShape | None
 
@@ -274,7 +278,23 @@ class ModelList(TypedDict):
     data: list[CatalogueEntry]
 
 
+class OtherName(TypedDict):
+    """A name that requests may have for their model: of a task, or of a chain."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    stands_for: list[str]
+
+
+class NameList(TypedDict):
+    object: Literal["list"]
+    data: list[CatalogueEntry | OtherName]
+
+
 class ModelAnswer(CatalogueEntry):
+    tells_use: bool
     serving: dict[str, object] | None  # null: its settings are not ours
     resident: LoadedModel | None
 
@@ -362,13 +382,13 @@ class Reloaded(Kept):
     success: Literal[True]
     changed: list[str]
     restart_needed: list[str]
+    file: str
+    file_changed_at: str | None
 
 
-class HealthAnswer(TypedDict):
-    status: Literal["healthy"]
-    service: Literal["model-orchestrator"]
-
-
-class Ready(TypedDict):
-    status: Literal["ready"]
-    reasons: list[str]  # what is amiss all the same, such as one of several runtimes
+class Itself(TypedDict):
+    config: str
+    state_dir: str
+    folders: list[str]
+    services: dict[str, str]
+    service: str | None  # null: no service runs what names none

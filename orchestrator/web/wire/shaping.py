@@ -13,9 +13,10 @@ from orchestrator.core.values.residents import Placement, Resident, ResidentStat
 from orchestrator.core.values.snapshot import DeviceAccount, Snapshot, Waiting
 from orchestrator.core.values.specs import ModelName, ModelSpec, Serving
 from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, to_mb
+from orchestrator.downloads import Download
 from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
 from orchestrator.records import Operation
-from orchestrator.web.wire import shapes
+from orchestrator.web.wire import happenings, shapes
 from orchestrator.web.wire.error_answers import error_of
 from orchestrator.web.wire.instants import instant, instant_or_none, moment
 
@@ -36,7 +37,7 @@ def mb(size_bytes: int | None) -> int | None:
     return None if size_bytes is None else to_mb(size_bytes)
 
 
-def status(snapshot: Snapshot) -> shapes.Status:
+def status(snapshot: Snapshot, downloads: Iterable[Download] = ()) -> shapes.Status:
     counted = counted_accounts(snapshot.accounts)
     host = host_devices(snapshot.accounts)
     holds = _by_instance(snapshot.leases)
@@ -50,6 +51,7 @@ def status(snapshot: Snapshot) -> shapes.Status:
         "devices": [device(account) for account in snapshot.accounts],
         "leases": room_leases(snapshot),
         "queue": [_waiter(waiting) for waiting in snapshot.queue],
+        "downloads": [happenings.download(one) for one in downloads],
     }
 
 
@@ -124,6 +126,12 @@ def _by_instance(leases: Iterable[Lease]) -> Mapping[str, list[Lease]]:
     return by_instance
 
 
+def _in_flight(resident: Resident, snapshot: Snapshot, leases: list[Lease]) -> int:
+    """Requests by way of the daemon; those that had to wait for their model hold a lease too."""
+    held = sum(1 for lease in leases if lease.kind is LeaseKind.REQUEST)
+    return max(held, snapshot.passing.get(resident.instance, 0))
+
+
 def loaded(
     resident: Resident, snapshot: Snapshot, leases: list[Lease], host: frozenset[DeviceId]
 ) -> shapes.LoadedModel:
@@ -138,7 +146,7 @@ def loaded(
         "vram_provenance": resident.spec.footprint.provenance,
         "priority": resident.priority,
         "pinned": pinned,
-        "in_flight": sum(1 for lease in leases if lease.kind is LeaseKind.REQUEST),
+        "in_flight": _in_flight(resident, snapshot, leases),
         "busy": resident.busy,
         "leases": [hold(lease) for lease in leases if lease.kind is LeaseKind.OWNER],
         "last_used_at": instant(resident.last_used_s),

@@ -1,0 +1,1 @@
+"""`orchestrator connect`: the settings with which a client finds the daemon, shown or written."""

@@ -1,0 +1,1 @@
+"""The client for programs that wait: the same file names as in `asynchronous/`."""

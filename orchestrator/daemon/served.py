@@ -1,0 +1,82 @@
+"""What is served: the web for orders, the gateway for requests, over one server."""
+
+import os
+import socket
+
+from orchestrator.conductor.conductor import Conductor
+from orchestrator.config.sections import EdgeSettings
+from orchestrator.daemon.descriptors import budget
+from orchestrator.daemon.edge_side import EdgeSide
+from orchestrator.daemon.http_server import HttpServer
+from orchestrator.daemon.wiring import VERSION, hub_access
+from orchestrator.desk.desk import Desk
+from orchestrator.gateway.described import described
+from orchestrator.gateway.exchange import Exchanges
+from orchestrator.gateway.front import Front
+from orchestrator.gateway.ollama.api import OllamaApi
+from orchestrator.gateway.ollama.pulls import Pulls
+from orchestrator.gateway.relay import Relay
+from orchestrator.gateway.routes import RouteTable
+from orchestrator.metrics.exposition import Exposition
+from orchestrator.metrics.telemetry import telemetry_from
+from orchestrator.notify.notifier import Notifier
+from orchestrator.web.app import admission_to, create_app
+from orchestrator.web.behind_edge import BehindEdge
+from orchestrator.web.live.places import too_many_connections
+from orchestrator.web.wire.error_answers import raw_answer
+
+
+class Served:
+    def __init__(
+        self,
+        conductor: Conductor,
+        desk: Desk,
+        routes: RouteTable,
+        edge: tuple[EdgeSettings, socket.socket] | None,
+    ) -> None:
+        """From now on the scheduler hears of the use of `routes`. `edge` is
+        where our nginx asks.
+        """
+        self.edge: EdgeSide | None = None
+        if edge is not None:
+            self.edge = EdgeSide(
+                edge[0],
+                activity=desk.activity,
+                routes=routes,
+                admission=lambda: admission_to(desk.config.server),
+            )
+        planes = () if self.edge is None else (self.edge.plane,)
+        routes.connect(tell=conductor.tell, specs=lambda: desk.catalogue, planes=planes)
+        self._routes = routes
+        self._exchanges = Exchanges(desk, routes)
+        room = budget()
+        self.notifier = Notifier(desk, conductor)
+        environ = os.environ  # noqa: TID251 - named as for everything that speaks OpenTelemetry
+        self._telemetry = telemetry_from(environ, desk.activity, VERSION)
+        exposition = Exposition(desk, conductor, VERSION)
+        web = create_app(
+            desk,
+            VERSION,
+            waiting_max=room.waiting,
+            beside=described,
+            figures=exposition.text,
+        )
+        relay = Relay(desk, self._exchanges)
+        ollama = OllamaApi(desk, self._exchanges, Pulls(hub_access(), downloads=desk.downloads))
+        front = Front(relay, ollama, web, lambda: admission_to(desk.config.server))
+        self.server = HttpServer(
+            front if edge is None else BehindEdge(front),
+            connections_max=room.connections,
+            refusal=raw_answer(too_many_connections(room.connections)),
+            edge=None if edge is None else edge[1],
+        )
+
+    async def close(self) -> None:
+        """What is carried was answered or cut before."""
+        self._routes.close()
+        await self.notifier.close()
+        if self._telemetry is not None:
+            await self._telemetry.close()
+        if self.edge is not None:
+            await self.edge.close()
+        await self._exchanges.close()

@@ -1,0 +1,144 @@
+// What the page knows, and how one event changes it. Pure: no DOM, no clock, no network.
+export const blank = {
+  link: "connecting", status: null, reasons: [], decisions: [], spans: [], models: null, hues: {},
+  requests: { running: [], running_total: 0, ended: [] }, plan: null,
+};
+const CAP = { decisions: 60, spans: 600 };
+const HUES = 10;
+export const STALE_S = 15; // a reading that is older looks old; devices are read far more often
+
+export function reduce(state, event) {
+  switch (event.type) {
+    case "snapshot": return told({ ...state, hues: event.hues ?? state.hues, decisions: [...event.decisions].reverse(), spans: event.spans }, event);
+    case "status": return told(state, event);
+    case "decision": return { ...state, decisions: [event, ...state.decisions.filter(d => d.id !== event.id)].slice(0, CAP.decisions) };
+    case "span": return tinted({ ...state, spans: [...state.spans.filter(s => s.span_id !== event.span_id), event].slice(-CAP.spans) });
+    case "requests": return { ...state, requests: share(state.requests, event) };
+    case "models": return { ...state, models: share(state.models, event.models) };
+    case "plan": return tinted({ ...state, plan: event.plan });
+    case "link": return { ...state, link: event.link };
+    case "end": return { ...state, link: "lost" };
+    default: return state; // events may be added; an old page must not break
+  }
+}
+const told = (state, event) => tinted({ ...state, link: "live", status: share(state.status, event.status), reasons: share(state.reasons, event.reasons ?? []) });
+
+// A model keeps the colour it came with; a new one takes the colour that the fewest have.
+function tinted(state) {
+  const names = [...state.spans.filter(s => s.holder === "resident").map(s => s.name), ...(state.status ? [...Object.keys(state.status.loaded_models), ...state.status.queue.map(q => q.model)] : []), ...(state.plan ? [state.plan.model] : [])];
+  let hues = state.hues;
+  for (const name of names) if (!Object.hasOwn(hues, name)) {
+    const used = Array(HUES).fill(0); for (const n in hues) used[hues[n]]++;
+    hues = { ...hues, [name]: used.indexOf(Math.min(...used)) };
+  }
+  return hues === state.hues ? state : { ...state, hues };
+}
+
+// Keep the old object wherever nothing changed, so that unchanged rows are not rendered again.
+export function share(old, next) {
+  if (Object.is(old, next) || typeof next !== "object" || !next || !old) return next;
+  const keys = Object.keys(next), kept = Array.isArray(next) ? [] : {};
+  let same = Array.isArray(old) === Array.isArray(next) && keys.length === Object.keys(old).length;
+  for (const k of keys) { kept[k] = share(old[k], next[k]); same &&= Object.is(kept[k], old[k]); }
+  return same ? old : kept;
+}
+
+export const gb = mb => mb == null ? "unknown" : `${(mb / 1024).toFixed(mb && mb < 10240 ? 1 : 0)} GB`;
+export const dur = s => s == null ? "unknown" : s < 1 ? "a moment" : s < 60 ? `${Math.round(s)} s`
+  : s < 3600 ? `${Math.floor(s / 60)} min${s < 600 && Math.floor(s % 60) ? ` ${Math.floor(s % 60)} s` : ""}` : `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
+export const since = (iso, now) => iso == null ? null : Math.max(0, (now - Date.parse(iso)) / 1000);
+export const until = (iso, now) => iso == null ? null : Math.max(0, (Date.parse(iso) - now) / 1000);
+export const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
+export const list = words => words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+export function label(devices, id) {
+  const device = devices.find(d => d.id === id), of = devices.filter(d => d.kind === device?.kind);
+  const word = { host: "Host RAM", unified: "Shared RAM" }[device?.kind] ?? "GPU";
+  return !device ? id : word !== "GPU" && of.length === 1 ? word : `${word} ${of.indexOf(device)}`;
+}
+export const stale = (device, now) => since(device.read_at, now) > STALE_S;
+// A queue's wait goes on between two statuses.
+export const waited = (q, status, now) => q.waited_seconds + Math.max(0, (now - Date.parse(status.now)) / 1000);
+
+// The page's first sentence: what a person would say who looked at the machine right now.
+export function headline(state, now) {
+  const s = state.status;
+  if (!s) return state.link === "lost" ? "The daemon does not answer." : "Asking the daemon what runs…";
+  if (state.link !== "live") return `Not connected. What you see is ${dur(since(s.now, now))} old.`;
+  const all = Object.values(s.loaded_models), by = status => all.filter(m => m.status === status);
+  const dead = s.devices.filter(d => d.state !== "ok"), old = s.devices.filter(d => stale(d, now)), stuck = by("stuck");
+  if (!s.devices.length) return "No device has been read yet.";
+  if (dead.length) return `${list(dead.map(d => label(s.devices, d.id)))} cannot be read. Nothing is planned there.`;
+  if (old.length) return `${list(old.map(d => label(s.devices, d.id)))} was last read ${dur(since(old[0].read_at, now))} ago. What you see is old.`;
+  if (stuck.length) return `${list(stuck.map(m => m.model))} did not stop. Nothing is started in its place.`;
+  if (s.queue.length) {
+    const q = s.queue.reduce((a, b) => a.waited_seconds > b.waited_seconds ? a : b), left = q.bound_seconds - waited(q, s, now);
+    const most = left > 0 ? `at most ${dur(left)} more` : "longer than promised";
+    return s.queue.length === 1 ? `${q.model} waits, ${most}.` : `${s.queue.length} models wait; ${q.model} longest, ${most}.`;
+  }
+  const coming = by("loading"), left = Math.max(...coming.map(m => until(m.ready_at, now) ?? 0));
+  if (coming.length) return `${list(coming.map(m => m.model))} ${coming.length > 1 ? "are" : "is"} loading, ready in ${left ? `about ${dur(left)}` : "a moment"}.`;
+  const silent = all.filter(m => m.problem);
+  if (silent.length) return `${list(silent.map(m => m.model))} ${silent.length > 1 ? "do not serve as they" : "does not serve as it"} should.`;
+  const working = all.filter(m => m.in_flight || m.busy);
+  if (working.length) return `${list(working.slice(0, 3).map(m => m.model))}${working.length > 3 ? ` and ${working.length - 3} more` : ""} ${working.length > 1 ? "are" : "is"} working. Nobody waits.`;
+  if (all.length) return `${count(all.length, "model")} ready. Nobody waits.`;
+  return state.models && !state.models.length ? "There are no models yet." : `Nothing is loaded. ${gb(s.available_mb)} are free.`;
+}
+
+// What a person should look at: {what, why, remedy} and, where a click helps, {act, arg, name}.
+export function attention(state, now) {
+  const s = state.status; if (!s) return [];
+  const found = [], ailing = new Map(), add = (what, why, remedy, more) => found.push({ what, why: why ?? "", remedy: remedy ?? "", ...more });
+  for (const d of s.devices) {
+    if (d.state !== "ok") add(`${label(s.devices, d.id)} cannot be read`, d.problem, "Nothing is planned on it, what runs there runs on. `orchestrator doctor` says more.");
+    else if (stale(d, now)) add(`${label(s.devices, d.id)} was last read ${dur(since(d.read_at, now))} ago`, "Its figures are old.", "If this lasts, look at the daemon's log.");
+  }
+  for (const m of Object.values(s.loaded_models)) {
+    if (m.status === "stuck") add(`${m.model} did not stop`, m.problem || m.why_leaving, "It stays charged for its bytes, and the stop is tried again by itself.", { act: "unload", arg: { model: m.model, force: true }, name: "Try again now" });
+    else if (m.problem) ailing.set(m.problem, [...ailing.get(m.problem) ?? [], m.model]);
+    else if (m.given_up.length) add(`${m.model} runs with less`, list(m.given_up), "It did not fit as configured.");
+  }
+  for (const [problem, names] of ailing) add(`${list(names)} ${names.length > 1 ? "do not serve as they should" : "does not serve as it should"}`, problem, "What runs is left alone. `orchestrator doctor` says more.");
+  for (const m of state.models ?? []) {
+    const retry = { act: "load", arg: { model: m.id }, name: `Try ${m.id} again` }, b = m.breaker, shut = b && until(b.open_until, now);
+    if (m.failure) add(`${m.id} cannot be loaded`, m.failure.detail, m.failure.remedy, retry);
+    else if (b?.cause && !s.loaded_models[m.id]) add(`${m.id} failed to start${b.failures > 1 ? ` ${b.failures} times` : ""}${shut ? `, refused for ${dur(shut)}` : ""}`, b.detail, b.remedy, retry);
+  }
+  const said = headline(state, now).toLowerCase();
+  for (const reason of state.reasons) if (!said.includes(reason.toLowerCase()) && !found.some(f => f.why && (reason.includes(f.why) || reason.split(";")[0] === f.why.split(";")[0]))) add(reason, "", "");
+  return found;
+}
+
+// One device as a row of segments, left to right: residents, leases, foreign, free, headroom. They sum to the device.
+export function segments(status, device) {
+  const here = m => m.devices.find(d => d.device === device.id)?.vram_mb;
+  const on = Object.values(status.loaded_models).filter(here).sort((a, b) => (a.loaded_at ?? "9") < (b.loaded_at ?? "9") ? -1 : 1);
+  const held = [...on.map(m => ({ kind: m.status, who: m.model, mb: here(m), model: m })),
+    ...status.leases.filter(l => l.device === device.id).map(l => ({ kind: "lease", who: l.owner ?? "a lease", mb: l.vram_mb, id: l.lease_id })),
+    ...(device.foreign_mb ? [{ kind: "foreign", who: "not ours", mb: device.foreign_mb }] : [])];
+  const sum = held.reduce((a, s) => a + s.mb, 0), total = device.total_mb ?? sum, unknown = device.total_mb == null, head = Math.min(device.headroom_mb, Math.max(0, total - sum));
+  return [...held, unknown ? { kind: "free", who: "size unknown", mb: sum || 1 } : { kind: "free", who: device.foreign_mb == null ? "free, or not ours" : "free", mb: Math.max(0, total - sum - head) }, { kind: "headroom", who: "kept free", mb: head }];
+}
+
+// VRAM over time as strata: each holder a band as thick as its bytes, from the moment it came to the moment it left.
+const at = (s, to) => [Date.parse(s.from_at), s.until_at ? Date.parse(s.until_at) : to];
+
+export function strata(spans, device, from, to, width, height) {
+  const total = device.total_mb; if (!total) return [];
+  const px = t => ((Math.min(Math.max(t, from), to) - from) / (to - from) * width).toFixed(1);
+  const py = mb => (height - Math.min(mb, total) / total * height).toFixed(1);
+  const mine = spans.filter(s => s.device === device.id).map(s => ({ ...s, t: at(s, to) })).filter(s => s.t[1] > from && s.t[0] < to);
+  const layer = s => s.holder === "foreign" ? "" : s.holder === "lease" ? `~${s.name}` : ` ${s.name}`; // foreign at the bottom, leases on top
+  mine.sort((a, b) => layer(a) < layer(b) ? -1 : layer(a) > layer(b) ? 1 : a.t[0] - b.t[0]);
+  const cuts = [...new Set([from, to, ...mine.flatMap(s => s.t)])].filter(t => t >= from && t <= to).sort((a, b) => a - b);
+  const bands = new Map();
+  for (let i = 0; i + 1 < cuts.length; i++) {
+    const [a, b] = [cuts[i], cuts[i + 1]]; let base = 0;
+    for (const s of mine) if (s.t[0] <= a && s.t[1] >= b) {
+      const y0 = py(base), y1 = py(base += s.vram_mb), key = `${s.holder} ${s.name}`;
+      bands.set(key, { holder: s.holder, name: s.name, d: `${bands.get(key)?.d ?? ""}M${px(a)} ${y0}H${px(b)}V${y1}H${px(a)}Z` });
+    }
+  }
+  return [...bands.values()];
+}
+export const heldAt = (spans, device, t) => spans.filter(s => { const [a, b] = at(s, Infinity); return s.device === device && a <= t && b > t; });
