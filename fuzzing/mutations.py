@@ -56,10 +56,15 @@ def mutations(target: Target, number: int) -> Iterator[bytes]:
     yield from target.seeds
     rng = random.Random(number)
     while True:
-        content = bytearray(rng.choice(target.seeds))
-        for _ in range(rng.randint(1, EDITS_MAX)):
-            _edit(content, target, rng)
-        yield bytes(content[:INPUT_BYTES_MAX])
+        yield mutate(rng.choice(target.seeds), target, rng)[:INPUT_BYTES_MAX]
+
+
+def mutate(seed: bytes, target: Target, rng: random.Random) -> bytes:
+    """The same bytes with some edits."""
+    content = bytearray(seed)
+    for _ in range(rng.randint(1, EDITS_MAX)):
+        _edit(content, target, rng)
+    return bytes(content)
 
 
 def _edit(content: bytearray, target: Target, rng: random.Random) -> None:

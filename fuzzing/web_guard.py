@@ -6,7 +6,7 @@ import json
 from starlette.types import Scope
 
 from fuzzing.mutations import Target
-from orchestrator.web.guard import READING_METHODS, Admission, body_bytes_max, judge
+from orchestrator.web.guard import ORDER_BYTES_MAX, READING_METHODS, Admission, judge
 from orchestrator.web.wire.error_answers import respond
 
 ADMISSION = Admission(
@@ -20,14 +20,13 @@ HEADERS_MAX = 100  # as many as the server underneath lets through, roughly
 def check(content: bytes) -> None:
     """The first line is METHOD and path, the others are headers, as they come to an application."""
     scope = _scope(content)
-    error = judge(scope, ADMISSION)
+    error = judge(scope, ADMISSION, ORDER_BYTES_MAX)
     if error is not None:
         answer = respond(error, scope)
         assert 400 <= answer.status_code < 500
         assert json.loads(bytes(answer.body))["detail"] == error.detail
         assert error.remedy, "turned away without a way out"
         return
-    assert body_bytes_max(scope, ADMISSION) > 0
     (host,) = _all(scope, b"host")
     _check_host(host)
     if scope["method"] not in READING_METHODS:
