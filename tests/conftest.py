@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import pace, parts, scratch
+from tests import pace, parts, scratch, walks
 
 SCRATCH = pytest.StashKey[Path]()
 FAILED = pytest.StashKey[bool]()
@@ -65,3 +65,5 @@ def pytest_terminal_summary(
     ]
     for line in (*parts.summary(reasons), *pace.told(reports)):
         terminalreporter.write_line(line, yellow=True)
+    for line in walks.told(reports):
+        terminalreporter.write_line(line)

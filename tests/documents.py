@@ -1,7 +1,7 @@
 """The documents for users, read as text: their links, headings, and the commands they show.
 
-A command stands in a fence of `sh` and is executed (tests/scenarios/test_documents.py). A comment
-that no reader sees may stand before a fence:
+A command stands in a fence of `sh`, a program in one of `python`; both are executed
+(tests/scenarios/test_documents.py). A comment that no reader sees may stand before a fence:
 
     <!-- exit code: 1 -->             it ends with that
     <!-- starts: trial.yaml -->       it starts a daemon, with that file of the same document
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), ROOT / "workflows" / "README.md"]
 
 BLOCK = re.compile(
     r"(?:^<!-- (?P<word>[a-z ]+?)(?:: (?P<argument>.+?))? -->\n)?"

@@ -16,6 +16,7 @@ from orchestrator.core.values.residents import Endpoint, InstanceId
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import FakeBehaviour, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, GiB
+from orchestrator.gateway.routes import RouteTable
 from orchestrator.ports import Clock, Drivers, Handle, Running
 from orchestrator.records import Registry
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
@@ -64,6 +65,7 @@ async def conducting(
     clock: Clock | None = None,
 ) -> AsyncIterator[Conductor]:
     """The shell with its sensors and its ticks, but no recovery and no sockets."""
+    routes = RouteTable()
     async with asyncio.TaskGroup() as tasks:
         conductor = Conductor(
             scheduler=Scheduler({each.name: each for each in specs}, Ledger(), rules or Rules()),
@@ -73,8 +75,10 @@ async def conducting(
             history=History(epoch="test"),
             clock=clock or asyncio.get_running_loop().time,
             tasks=tasks,
-            experience=Experience(),
+            experience=experience or Experience(),
+            routes=routes,
         )
+        routes.connect(tell=conductor.tell, specs=lambda: conductor.scheduler.state.catalogue)
         await conductor.sensors.sample()
         background = [
             tasks.create_task(conductor.sensors.keep_up()),
@@ -86,6 +90,7 @@ async def conducting(
             for task in background:
                 task.cancel()
             conductor.close()
+            routes.close()
 
 
 async def every(seconds: float, act: Callable[[], Awaitable[None]]) -> None:

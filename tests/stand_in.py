@@ -3,8 +3,9 @@
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -42,9 +43,12 @@ def stand_in(**answers: Any) -> Iterator[StandIn]:
             status, said = remembered.next_answer(f"{self.command} {path}")
             text = said if isinstance(said, bytes) else json.dumps(said).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
+            if status != HTTPStatus.NO_CONTENT:
+                self.send_header("Content-Length", str(len(text)))
             self.end_headers()
-            self.wfile.write(text)
+            if status != HTTPStatus.NO_CONTENT:
+                with suppress(ConnectionError):  # who asks need not read on
+                    self.wfile.write(text)
 
         do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - as the library calls them
 

@@ -10,8 +10,11 @@ import yaml
 
 from docs import generate, parts_api, sentences
 from orchestrator.core.values.failures import FailureReason
+from orchestrator.gateway import paths
+from orchestrator.gateway.ollama import paths as ollama_paths
 from orchestrator.web.wire.error_answers import MEANINGS
 from tests.documents import DOCS, PAGES, ROOT, anchor, blocks, headings, links, prose
+from tests.unit.metrics.parts import figured
 
 RULE = re.compile(r"\bR(1[0-7]|[1-9])\b")
 CITED = (*ROOT.glob("orchestrator/**/*.py"), *ROOT.glob("tests/**/*.py"))
@@ -74,7 +77,7 @@ def test_every_cause_is_explained_and_no_other():
 
 def test_figures_that_are_named_are_in_the_status():
     shapes = parts_api.described()["components"]["schemas"]
-    table = (DOCS / "reference" / "metrics.md").read_text().partition("## What to watch")[2]
+    table = (DOCS / "reference" / "metrics.md").read_text().partition("### What to watch")[2]
     rows = [line for line in table.splitlines() if line.startswith("|")]
     named_ = [each for row in rows for each in re.findall(r"`([a-z_.*\[\]]+)`", row)]
     paths = [each for each in named_ if each not in {"stuck", "raised", "uncertain", "ok"}]
@@ -103,6 +106,8 @@ def test_routes_that_are_named_exist():
     for page in PAGES:
         for method, path in re.findall(r"`(GET|POST|PUT|DELETE) (/[^ `?]*)", page.read_text()):
             route = path.split("?")[0]
+            if paths.find(method, route) or ollama_paths.find(method, route, ()):
+                continue
             assert any(shape.match(route) for shape in shapes), f"{named(page)}: {method} {path}"
 
 
@@ -209,15 +214,22 @@ def test_the_site_fetches_nothing_from_elsewhere():
     assert site["plugins"] == ["search"], "others fetch scripts when a page is opened"
     assert "://" not in text
     fences = {block.language for page in PAGES for block in blocks(page)}
-    assert fences <= {"sh", "json", "text", "yaml"}, "such as a diagram, which is drawn by a script"
+    assert fences <= {"sh", "python", "json", "text", "yaml"}, (
+        "such as a diagram, which is drawn by a script"
+    )
 
 
 def test_prose_names_what_is_not_there_only_as_such():
     """Of the daemon itself: model servers have such routes."""
-    gone = [
-        path
-        for path in ("/metrics", "/v1/chat/completions")
-        if path in parts_api.described()["paths"]
-    ]
+    gone = [path for path in ("/v1/chat/completions",) if path in parts_api.described()["paths"]]
     assert gone == [], f"{gone} exist now: say so in index.md, README.md and the guides"
     assert "does not exist" in prose((DOCS / "index.md").read_text())
+
+
+def test_the_figures_are_those_that_are_exported(tmp_path):
+    """Those of a model's server but for its own, which are of its making."""
+    text = (DOCS / "reference" / "metrics.md").read_text()
+    told = set(re.findall(r"^\| `((?:orchestrator|llamacpp)_\w+)` \|", text, re.MULTILINE))
+    with figured(tmp_path) as office:
+        exported = {name for name in office.names() if not name.startswith("process_")}
+    assert told == exported - {"llamacpp_tokens_predicted_total"}

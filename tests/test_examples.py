@@ -1,8 +1,6 @@
 """What users copy: every example is loaded by the command that loads it, or run against the daemon."""
 
-import configparser
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -12,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.cli.main import FOR_DAEMON, WITHOUT_DAEMON, main
+from orchestrator.cli.main import main
 from tests import parts
 from tests.scenarios.daemon import Daemon, running
 from tests.unit.gguf.gguf_files import Value, write_model
@@ -21,7 +19,6 @@ from tests.unit.gguf.shapes import FOOTPRINTS
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 CONFIGURATIONS = sorted(EXAMPLES.glob("*.yaml"))
-UNIT = ROOT / "deploy" / "systemd" / "vram-orchestrator.service"
 RUN_S = 60.0
 PROJECTOR: dict[str, Value] = {
     "general.architecture": "clip",
@@ -37,7 +34,9 @@ def test_every_example_is_known_here_and_in_its_index() -> None:
     files = {
         path for path in EXAMPLES.rglob("*") if path.is_file() and path.parent.name != "__pycache__"
     }
-    tested = {*CONFIGURATIONS, EXAMPLES / "curl.sh", EXAMPLES / "python" / "load_and_chat.py"}
+    engine = {EXAMPLES / "engine" / "pyproject.toml", EXAMPLES / "engine" / "file_server_engine.py"}
+    programs = {EXAMPLES / "curl.sh", EXAMPLES / "python" / "load_and_chat.py"}
+    tested = {*CONFIGURATIONS, *programs, *engine}
     index = EXAMPLES / "README.md"
     assert files == tested | {index}
     missing = [
@@ -136,18 +135,3 @@ def test_curl_is_told_why_not(daemon: Daemon) -> None:
     done = run(daemon, EXAMPLES / "curl.sh", "nobody")
     assert done.returncode == 1
     assert '"code":"unknown_model"' in done.stderr
-
-
-# --- the service of the system ---------------------------------------------------------------
-
-
-def test_the_unit_starts_what_exists_and_ends_no_model() -> None:
-    unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment, method-assign]
-    unit.read(UNIT)
-    service = unit["Service"]
-    program, word, *_ = shlex.split(service["ExecStart"])
-    assert Path(program).name == "orchestrator"
-    assert word in {each.name for each in (*WITHOUT_DAEMON, *FOR_DAEMON)}
-    assert (service["KillMode"], service["OOMPolicy"]) == ("process", "continue")
-    assert "-HUP" in service["ExecReload"]

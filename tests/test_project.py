@@ -19,10 +19,11 @@ PARTS = {"quick", "thorough", "waiting"}  # of `make check` and `make test`
 CORE = "dependencies"
 # What each lock was made of, as `make lock` says it.
 LOCKS = {
-    "test": (CORE, "local", "test", "build"),
+    "test": (CORE, "local", "mcp", "otlp", "test", "build"),
     "image": (CORE, "build"),
     "docs": ("docs",),
     "model": ("model",),
+    "cuda": ("cuda",),
     "fuzz": ("fuzz",),
 }
 ENTRY = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)(?: ; ([^\\]+?))? \\$", re.MULTILINE)

@@ -29,9 +29,20 @@ CORE_MAY_IMPORT = {"collections", "dataclasses", "enum", "itertools", "math", "t
 CORE_MAY_NOT_CALL = {"open", "print", "input", "exec", "eval", "__import__"}
 
 PLAYED = "one part of the scheduler, played in test_scheduler.py and tests/simulation"
+GATEWAY = "clients play it through the real daemon, in tests/scenarios/test_gateway.py"
+EDGE = "a real nginx plays it, in tests/contracts/test_edge_plane.py"
+OLLAMA = "Ollama's own client plays it through the real daemon, in tests/scenarios/test_ollama.py"
 VALUES = "values without a rule of their own"
 # Modules without a test file of their own, each with the reason. Everything else has one.
 NOT_MIRRORED = {
+    "cli/service/layout.py": "played with the words, in test_command.py",
+    "cli/service/removal.py": "played with the word, in test_command.py",
+    "cli/service/arguments.py": "played with the word, in test_command.py",
+    "cli/service/systemctl.py": "a real systemd answers it, in tests/scenarios/test_service.py",
+    "catalogue/found/seen.py": VALUES,
+    "config/crossings.py": "mistakes of whole files, told in tests/unit/config/test_loading.py",
+    "config/engine_kind.py": VALUES,
+    "config/scalars.py": VALUES,
     "conductor/lives.py": "played together with the conductor, in test_conductor.py",
     "core/life/files.py": PLAYED,
     "core/life/releases.py": PLAYED,
@@ -42,7 +53,28 @@ NOT_MIRRORED = {
     "core/values/refusals.py": VALUES,
     "core/values/snapshot.py": VALUES,
     "core/values/tickets.py": VALUES,
+    "daemon/served.py": GATEWAY,
+    "engines/premises.py": VALUES,
+    "gateway/client_request.py": GATEWAY,
+    "cli/edge.py": EDGE,
+    "daemon/edge_side.py": EDGE,
+    "gateway/edge/child.py": EDGE,
+    "gateway/edge/plane.py": EDGE,
+    "gateway/exchange.py": GATEWAY,
+    "gateway/front.py": GATEWAY,
+    "gateway/lookup.py": GATEWAY,
+    "gateway/mishaps.py": GATEWAY,
+    "gateway/ollama/api.py": OLLAMA,
+    "gateway/ollama/asking.py": OLLAMA,
+    "gateway/ollama/embedding.py": OLLAMA,
+    "gateway/ollama/orders.py": OLLAMA,
+    "gateway/ollama/questions.py": OLLAMA,
+    "gateway/planes.py": "promises, and what they speak of",
+    "gateway/relay.py": GATEWAY,
+    "gateway/tunnel.py": "real WebSockets pass in tests/scenarios/test_tunnel.py",
     "ports.py": "promises; tests/contracts holds each of its drivers to them",
+    "web/wire/health_shapes.py": "shapes; tests/unit/web/rest/test_admin.py holds to them",
+    "web/wire/request_shapes.py": "shapes; test_examples.py and test_requests.py hold to them",
     "web/wire/error_shapes.py": "a shape; test_examples.py and test_error_answers.py hold to it",
 }
 

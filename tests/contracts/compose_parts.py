@@ -2,18 +2,16 @@
 
 import fcntl
 import functools
-import hashlib
 import importlib.util
 import json
 import os
 import shutil
 import ssl
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests import parts
+from tests import parts, wheels
 from tests.contracts import docker_parts
 from tests.scenarios.daemon import ROOT, free_port, object_of
 from tests.standins import nvml
@@ -42,8 +40,6 @@ IMAGES = {
 }
 LLAMA = {"cpu": "llama-cpp-cpu", "gpu": "llama-cpp"}
 CARDS = ("gpu GPU-aaaa total=32768 used=10", "gpu GPU-bbbb total=8192 used=10")
-PYTHON = ROOT / ".venv" / "bin" / "python"
-WHEEL = (PYTHON, "-m", "pip", "wheel", "-q", "-w")  # and where to
 
 
 def need_compose() -> str:
@@ -92,7 +88,7 @@ def _build_images(scratch: Path, engine: str) -> None:
         at = ("-f", context / file, "-t", IMAGES[name], context)
         say("docker", "build", "-q", *words, *at, DOCKER_HOST=engine)
 
-    build(ROOT / "nginx", "Dockerfile", "EDGE_IMAGE", *argument)
+    build(ROOT, "nginx/Dockerfile", "EDGE_IMAGE", *argument)
     server = say(parts.TOOLS / "build_llama_cpp.sh").strip()
     context = scratch / "llama"
     say(ROOT / "llama_service" / "prepare-cpu.sh", server, context)
@@ -107,31 +103,10 @@ def _build_images(scratch: Path, engine: str) -> None:
 
 def _orchestrator_context(scratch: Path) -> Path:
     """With wheels of all that is locked, so that no index is asked from within the build."""
-    context = scratch / "orchestrator"
-    ignored = shutil.ignore_patterns("__pycache__")
-    for folder in ("orchestrator", "deploy", "requirements"):
-        shutil.copytree(ROOT / folder, context / folder, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, context)
-    shutil.copytree(_locked_wheels(), context / "wheels")
-    say(*WHEEL, context / "wheels", "--no-deps", "--no-build-isolation", context)
+    context = wheels.sources(scratch / "orchestrator", "deploy", "requirements")
+    shutil.copytree(wheels.locked_wheels(), context / "wheels")
+    wheels.build_wheel(context, context / "wheels")
     return context
-
-
-def _locked_wheels() -> Path:
-    """Brought once per machine, and again when the lock changes."""
-    lock = ROOT / "requirements" / "image.lock"
-    content = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
-    cache = Path(os.getenv("XDG_CACHE_HOME", Path.home() / ".cache")) / "vram-orchestrator"
-    wheels = cache / f"wheels-{content[:12]}"
-    if not wheels.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=cache, prefix="wheels."))
-        say(*WHEEL, draft, "--require-hashes", "-r", lock)
-        with suppress(OSError):  # another run was faster
-            draft.rename(wheels)
-        shutil.rmtree(draft, ignore_errors=True)
-    return wheels
 
 
 @dataclass
@@ -143,6 +118,7 @@ class Stack:
     environment_file: Path
     edge_port: int
     files: tuple[Path, ...]
+    up_s: float = 0.0  # from the first command until all of it was healthy
 
     def say_in_env(self, **settings: object) -> None:
         """As an operator would who adds lines to .env: the last of two counts."""
@@ -273,7 +249,7 @@ def running_stack(scratch: Path, profile: str) -> Iterator[Stack]:
         # By the name that people have: the one of this image is empty.
         "LLAMA_CTX_SIZE": 1024,
         "LLAMA_GPU": "GPU-aaaa",
-        "ORCHESTRATOR_CONFIG": _configuration(scratch, profile),
+        "ORCHESTRATOR_CONFIG_DIR": _configuration(scratch, profile),
         "ORCHESTRATOR_IDENTITY": project,
         "DOCKER_SOCKET": engine.removeprefix("unix://"),
         "HTTP_PORT": ports[0],
@@ -284,6 +260,7 @@ def running_stack(scratch: Path, profile: str) -> Iterator[Stack]:
         files.append(_with_standin_driver(scratch))
     stack = Stack(engine, project, scratch / "env", ports[1], tuple(files))
     stack.say_in_env(**environment)
+    began_s = time.monotonic()
     try:
         stack.compose("up", "--no-start", "--no-build", LLAMA[profile])
         stack.compose("up", "-d", "--no-build")
@@ -292,6 +269,7 @@ def running_stack(scratch: Path, profile: str) -> Iterator[Stack]:
         for each in started:
             healthy = functools.partial(stack.is_healthy, each)
             stack.until(healthy, f"{each} is healthy")
+        stack.up_s = time.monotonic() - began_s
         yield stack
     finally:
         stack.take_away()
@@ -307,7 +285,7 @@ def _own_models_dir(scratch: Path) -> Path:
 
 def _configuration(scratch: Path, profile: str) -> Path:
     """The stack's own, with one more model, and on two GPUs the one that llama-cpp is given."""
-    said = yaml.safe_load((ROOT / "deploy" / f"compose-{profile}.yaml").read_text())
+    said = yaml.safe_load((ROOT / "deploy" / f"config-{profile}" / "orchestrator.yaml").read_text())
     said["services"]["llama"] |= {"image": IMAGES["LLAMA_IMAGE"]}
     if profile == "gpu":
         said["models"]["qwen3-vl-30b"]["devices"] = ["GPU-aaaa"]
@@ -315,8 +293,10 @@ def _configuration(scratch: Path, profile: str) -> Path:
     said["models"]["made"] = made
     far = {"service": "llama", "file": f"{HUB_REPO}:{MODEL_FILE}", "context_size": 1024}
     said["models"]["far"] = far
-    (scratch / "orchestrator.yaml").write_text(yaml.safe_dump(said))
-    return scratch / "orchestrator.yaml"
+    folder = scratch / "config"
+    folder.mkdir(mode=0o755)
+    (folder / "orchestrator.yaml").write_text(yaml.safe_dump(said))
+    return folder
 
 
 def _with_standin_driver(scratch: Path) -> Path:

@@ -15,6 +15,7 @@ import httpx
 from tests.scenarios.daemon import ROOT, Daemon, config, free_port, model, running
 
 EDGE = ROOT / "nginx"
+WARM = ROOT / "orchestrator" / "gateway" / "edge"
 START_S = 20.0
 ORCHESTRATOR, LLAMA = "orchestrator.lan", "llama.lan"
 SERVER = {"allowed_hosts": [ORCHESTRATOR], "allowed_origins": [f"https://{ORCHESTRATOR}"]}
@@ -60,6 +61,8 @@ def edge(directory: Path, daemon: Daemon, **settings: str) -> Iterator[Edge]:
     text = (EDGE / "nginx.conf").read_text()
     for written, ours in (
         ("/run/edge", str(directory)),
+        ("/run/orchestrator-edge", str(directory)),
+        ("$prefix/warm/", f"{WARM}/"),
         ("/var/lib/edge", str(directory)),
         ("listen 80", f"listen 127.0.0.1:{plain_port}"),
         ("listen 443", f"listen 127.0.0.1:{port}"),
@@ -67,12 +70,16 @@ def edge(directory: Path, daemon: Daemon, **settings: str) -> Iterator[Edge]:
     ):
         assert written in text
         text = text.replace(written, ours)
+    for included in (WARM, EDGE / "warm_locations.conf", EDGE / "warm_errors.conf"):
+        at = "warm" if included == WARM else included.name
+        (directory / at).symlink_to(included)
     # As root, workers would be of a user who cannot enter a test's directory.
     own_user = "user root;\n" if os.geteuid() == 0 else ""
     (directory / "nginx.conf").write_text(own_user + text)
     environment = {
         "PATH": os.environ["PATH"],  # noqa: TID251 - nginx is found where the shell finds it
         "EDGE_TLS_DIR": str(directory),
+        "EDGE_SIDE_DIR": str(directory),
         "EDGE_CONF": str(directory / "nginx.conf"),
         "ORCHESTRATOR_UPSTREAM": daemon.url.removeprefix("http://"),
     }
@@ -89,11 +96,13 @@ def edge(directory: Path, daemon: Daemon, **settings: str) -> Iterator[Edge]:
 
 
 @contextmanager
-def edge_and_daemon(directory: Path, **settings: str) -> Iterator[Edge]:
-    """With a model `a` that is loaded and answers as llama.lan."""
+def edge_and_daemon(directory: Path, *, is_told: bool = False, **settings: str) -> Iterator[Edge]:
+    """With a model `a` that is loaded and answers as llama.lan; told which models are ready, or not."""
     for name in ("daemon", "edge"):
-        (directory / name).mkdir()
+        (directory / name).mkdir(exist_ok=True)
     wishes = config({"a": model(20000), "slow": model(10000, fake={"load_s": 3})}, server=SERVER)
+    if is_told:
+        wishes["edge"] = {"dir": str(directory / "edge")}
     with running(directory / "daemon", wishes) as daemon:
         daemon.load("a")
         llama = daemon.endpoint("a").removeprefix("http://")

@@ -10,12 +10,15 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from shutil import which
 
+import httpx
 import pytest
 import yaml
 
 from orchestrator.config.loading import load_config
+from tests import walks
 from tests.contracts.compose_parts import (
     HUB_REPO,
     IMAGES,
@@ -26,10 +29,11 @@ from tests.contracts.compose_parts import (
     say,
 )
 from tests.contracts.test_workflow_files import FILES as WORKFLOWS
-from tests.contracts.test_workflow_files import nodes
+from tests.contracts.test_workflow_files import assignments, nodes
 from tests.documents import DOCS, blocks
 from tests.parts import require
 from tests.scenarios.daemon import ROOT
+from tests.scenarios.n8n import SEED
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
@@ -46,8 +50,12 @@ PEOPLES = {
         *("MODEL", "HF_TOKEN", "HF_ENDPOINT"),
     )
 }
+ALIASES = {"llama-cpp": "qwen3-vl-30b", "llama-cpp-cpu": "smollm2"}
 DOCKERFILES = [ROOT / "deploy" / "Dockerfile", ROOT / "nginx" / "Dockerfile"]
-CHAT = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
+CHAT = {
+    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    "max_tokens": 4,  # a model with random weights need not come to an end
+}
 
 
 # --- what the files say --------------------------------------------------------------------------
@@ -60,6 +68,16 @@ def test_socket_is_given_to_nobody_but_the_guard():
     assert SERVICES["docker-guard"]["network_mode"] == "none"
 
 
+def test_sockets_of_the_edge_are_shared_by_nginx_and_the_orchestrator_alone():
+    mounts = {name: " ".join(each.get("volumes", [])) for name, each in SERVICES.items()}
+    holders = {name for name, each in mounts.items() if "edge-side:/run/orchestrator-edge" in each}
+    assert holders == {"model-orchestrator", "model-orchestrator-cpu", "nginx"}
+    for path in DOCKERFILES:
+        text = path.read_text()
+        assert "chown 65534:33 /run/orchestrator-edge" in text
+        assert "chmod 770 /run/orchestrator-edge" in text
+
+
 def test_every_service_is_hardened_and_has_a_health_check():
     for name in ("docker-guard", "model-orchestrator", "model-orchestrator-cpu", "nginx"):
         each = SERVICES[name]
@@ -67,7 +85,7 @@ def test_every_service_is_hardened_and_has_a_health_check():
         assert each["cap_drop"] == ["ALL"]
         assert each["security_opt"] == ["no-new-privileges:true"]
     for name, each in SERVICES.items():
-        ours = name in ("docker-guard", "n8n")
+        ours = name in ("docker-guard", "n8n", "prometheus", "grafana")
         file = each.get("build", {}).get("dockerfile", "nginx/Dockerfile")
         assert ours == ("healthcheck" in each)
         assert ours or "HEALTHCHECK" in (ROOT / file).read_text()
@@ -120,7 +138,10 @@ def test_all_that_the_entry_point_knows_arrives_there():
     for name in ("llama-cpp", "llama-cpp-cpu"):
         passed = dict(SERVICES[name]["environment"])
         assert passed.pop("HF_HOME") == "/hf-cache"
-        assert passed == {each: f"${{{each}:-}}" for each in known - {"HF_HOME", "HOST", "PORT"}}
+        passed |= passed.pop("<<", {})
+        assert passed.pop("MODEL_ALIAS") == f"${{MODEL_ALIAS:-{ALIASES[name]}}}"
+        rest = known - {"HF_HOME", "HOST", "PORT", "MODEL_ALIAS"}
+        assert passed == {each: f"${{{each}:-}}" for each in rest}
 
 
 def test_settings_that_people_have_are_passed_and_nothing_else_is_said(tmp_path):
@@ -144,6 +165,33 @@ def test_settings_that_people_have_are_passed_and_nothing_else_is_said(tmp_path)
     assert done.stdout.count(PEOPLES["HF_TOKEN"]) == 4, "in environments, in no command"
 
 
+def test_containers_have_the_names_that_people_know():
+    names = {
+        name: each["container_name"] for name, each in SERVICES.items() if "container_name" in each
+    }
+    assert names == {
+        "model-orchestrator": "model-orchestrator",
+        "model-orchestrator-cpu": "model-orchestrator",
+        "llama-cpp": "llama-cpp",
+        "llama-cpp-cpu": "llama-cpp",
+        "nginx": "nginx",
+    }
+
+
+def test_nothing_listens_beyond_this_machine_until_it_is_told_to():
+    published = [port for each in SERVICES.values() for port in each.get("ports", ())]
+    assert len(published) == 5
+    assert all(port.startswith(("127.0.0.1:", "${EDGE_BIND:-127.0.0.1}:")) for port in published)
+
+
+def test_a_model_answers_by_the_name_that_the_catalogue_has_for_it():
+    for name, kind in (("llama-cpp", "gpu"), ("llama-cpp-cpu", "cpu")):
+        file = ROOT / "deploy" / f"config-{kind}" / "orchestrator.yaml"
+        config = load_config(file, environ={"MODELS_DIR": "/m"})
+        (model,) = (own for own, each in config.models.items() if each.service == "llama-cpp")
+        assert model == ALIASES[name]
+
+
 def test_every_variable_has_a_default_or_a_remedy_and_is_in_the_example():
     used = set(re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text()))
     example = (ROOT / ".env.example").read_text()
@@ -152,18 +200,34 @@ def test_every_variable_has_a_default_or_a_remedy_and_is_in_the_example():
     assert told - used == {"COMPOSE_PROFILES"}
 
 
-@pytest.mark.parametrize("name", ["compose-gpu.yaml", "compose-cpu.yaml"])
+@pytest.mark.parametrize("name", ["config-gpu", "config-cpu"])
 def test_configuration_of_the_stack_loads_and_knows_its_names(name):
-    config = load_config(ROOT / "deploy" / name, environ={"MODELS_DIR": "/mnt/my models"})
+    config = load_config(
+        ROOT / "deploy" / name / "orchestrator.yaml", environ={"MODELS_DIR": "/mnt/my models"}
+    )
     assert config.services["llama"].models_dir == "/mnt/my models"
     assert "orchestrator.lan" in config.server.allowed_hosts
     assert config.services["llama-cpp"].container == "llama-cpp"
+    assert config.edge is not None
+    assert config.edge.dir == "/run/orchestrator-edge"
     images = {each.image for each in config.services.values() if each.image}
     allowed = SERVICES["docker-guard"]["environment"]["GUARD_IMAGES"]
     assert all(f"-{each}}}" in allowed for each in images)
     watched = SERVICES["docker-guard"]["environment"]["GUARD_CONTAINERS"]
     containers = {each.container for each in config.services.values() if each.container}
     assert all(each in watched for each in containers)
+
+
+def test_a_file_named_as_it_once_was_is_said_and_not_passed_over():
+    started = subprocess.run(
+        ["sh", ROOT / "deploy" / "container-start.sh", "serve"],
+        env={"CONFIGURATION_FILE": "./mine.yaml"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert started.returncode == 2
+    assert "ORCHESTRATOR_CONFIG_DIR=./config" in started.stderr
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
@@ -182,6 +246,8 @@ def test_compose_accepts_the_file(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
+    watched = say("docker-compose", "--profile", "monitoring", *file, "--services").split()
+    assert {"prometheus", "grafana"} <= {*watched}
     empty = tmp_path / "env"
     empty.touch()
     nothing_said = subprocess.run(
@@ -195,19 +261,22 @@ def test_compose_accepts_the_file(tmp_path):
     assert "copy .env.example to .env" in nothing_said.stderr
 
 
-@pytest.mark.parametrize("name", ["compose-gpu.yaml", "compose-cpu.yaml"])
-@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("name", ["config-gpu", "config-cpu"])
+@pytest.mark.parametrize("file", [*WORKFLOWS, SEED], ids=lambda file: file.stem)
 def test_every_model_that_a_workflow_names_is_configured(file, name):
-    config = load_config(ROOT / "deploy" / name, environ={"MODELS_DIR": "/m"})
+    config = load_config(ROOT / "deploy" / name / "orchestrator.yaml", environ={"MODELS_DIR": "/m"})
     services = {
         called: model.service
         for own, model in config.models.items()
         for called in (own, *model.aliases)
     }
     bodies = [each["parameters"].get("jsonBody", "") for each in nodes(file, "httpRequest")]
+    for settings in nodes(file, "set"):
+        said = {each["name"]: each["value"] for each in assignments(settings)}
+        bodies.append(f'"model": "{said.get("model", "default")}"')
     for body in bodies:
         for called in re.findall(r'"model": "([^"]+)"', body):
-            assert called in services
+            assert called in services or called.startswith("{{ $"), "what *Settings* says"
             for service in re.findall(r'"service": "([^"]+)"', body):
                 assert services[called] == service
 
@@ -239,6 +308,51 @@ def test_up_starts_no_model(stack):
         assert argv in (None, ["/opt/llama/entrypoint"])
     (command,) = re.findall(r"llama-service: (.*llama-server .*)", stack.logs("llama-cpp"))
     assert "--ctx-size 1024 " in f"{command} "
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_doctor_in_the_container_sees_what_the_daemon_sees(stack):
+    done = stack.docker("exec", "model-orchestrator", "orchestrator", "doctor", "--json")
+    findings = {each["what"]: each for each in json.loads(done)["findings"]}
+    assert findings["configuration"]["detail"].startswith("/etc/orchestrator/orchestrator.yaml")
+    engine = findings["Docker Engine"]
+    assert (engine["verdict"], "/run/docker-guard/docker.sock answers" in engine["detail"]) == (
+        "ok",
+        True,
+    )
+    assert findings["state_dir"]["detail"].startswith("/var/lib/orchestrator")
+    assert "it runs" in findings["port"]["detail"]
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_an_edited_configuration_is_seen_by_a_reload(stack):
+    """By an editor that replaces the file, as most do: a file that is mounted would stay the old one."""
+    file = stack.environment_file.parent / "config" / "orchestrator.yaml"
+    before = file.read_text()
+    said = yaml.safe_load(before)
+    said["models"]["added"] = said["models"]["made"]
+    draft = file.with_suffix(".new")
+    for text in (yaml.safe_dump(said), before):
+        draft.write_text(text)
+        draft.rename(file)
+        told = stack.docker("exec", "model-orchestrator", "orchestrator", "reload")
+        assert "Changed: models.added." in told
+        at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(file.stat().st_mtime))
+        assert f"/etc/orchestrator/orchestrator.yaml was last changed at {at}" in told
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_containers_that_do_not_exist_are_no_warnings(stack):
+    time.sleep(3)
+    warned = [
+        line
+        for line in stack.logs(stack.container("docker-guard")).splitlines()
+        if "wan2.1" in line
+    ]
+    assert warned == []
 
 
 @pytest.mark.docker
@@ -289,12 +403,18 @@ def make_certificate(directory):
 
 @pytest.mark.docker
 @pytest.mark.llama_cpp
-def test_container_of_compose_is_loaded_chatted_with_and_stopped(stack):
+def test_container_of_compose_is_loaded_chatted_with_and_stopped(stack, record_property):
+    walk = walks.Walk("the stack on a CPU, images built", record_property, before_s=stack.up_s)
+    walk.types("make up MODELS=/srv/models")  # test_up.py: what the fixture has done
+    walk.types("orchestrator load smollm2")
     loaded = stack.orchestrator("POST", "/models/load", {"model": "smollm2"})
     assert (loaded["status"], loaded["endpoint"]) == ("loaded", "http://llama-cpp:8000")
     said = stack.ask("llama.lan", "POST", "/v1/chat/completions", CHAT | {"max_tokens": 24})
+    walk.types("a chat")
+    walk.ends()
     assert said.status_code == 200, said.text
     assert said.json()["choices"][0]["message"]["content"]
+    assert said.json()["model"] == "smollm2", "as the catalogue has it"
     gone = stack.orchestrator("POST", "/models/unload", {"model": "smollm2"})
     assert (gone["status"], gone["verified"]) == ("unloaded", True)
     assert stack.state("llama-cpp") == "exited"
@@ -379,6 +499,43 @@ def test_orchestrator_that_is_killed_finds_both_again(stack):
 
 @pytest.mark.docker
 @pytest.mark.llama_cpp
+@pytest.mark.parametrize("ending", [("kill", "--signal", "KILL"), ("stop",)], ids=["kill", "stop"])
+def test_a_ready_model_answers_while_the_orchestrator_is_away(stack, ending):
+    """nginx carries it, by the same Lua as `orchestrator edge`; what it carried is told afterwards."""
+    stack.orchestrator("POST", "/models/load", {"model": "smollm2"})
+    stack.orchestrator("POST", "/models/unload", {"model": "made"})
+
+    def asked() -> httpx.Response:
+        wish = CHAT | {"model": "default", "user": ending[0]}
+        return stack.ask("orchestrator.lan", "POST", "/v1/chat/completions", wish)
+
+    stack.until(lambda: asked().headers.raw[-1][0] == b"X-Model", "nginx carries it")
+    orchestrator = stack.container("model-orchestrator-cpu")
+    stack.docker(*ending, orchestrator)
+    try:
+        away = datetime.now(UTC)
+        answers = [asked() for _ in range(3)]
+        cold = stack.ask("orchestrator.lan", "POST", "/v1/chat/completions", CHAT | {"model": "made"})
+        back = datetime.now(UTC)
+    finally:
+        stack.docker("start", orchestrator)
+    said = [answer.text for answer in answers]
+    assert [answer.status_code for answer in answers] == [200] * 3, said
+    assert answers[-1].json()["choices"][0]["message"]["content"]
+    assert cold.status_code == httpx.codes.SERVICE_UNAVAILABLE, "what is not loaded waits for it"
+
+    def told() -> bool:
+        answer = stack.ask("orchestrator.lan", "GET", "/requests?model=smollm2")
+        if answer.status_code != httpx.codes.OK:
+            return False
+        began = [datetime.fromisoformat(one["began_at"]) for one in answer.json()["ended"]]
+        return len([each for each in began if away < each < back]) == len(answers)
+
+    stack.until(told, "what was carried is among the requests")
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
 def test_commands_of_the_docker_guide(stack, tmp_path):
     """As a reader types them, the last of them `down`: nothing of the stack is used after this.
 
@@ -399,7 +556,7 @@ def test_commands_of_the_docker_guide(stack, tmp_path):
     path = f"{docker.parent}:{os.environ['PATH']}"  # noqa: TID251 - as from a shell
     here = "tests/contracts/test_compose.py::test_commands_of_the_docker_guide"
     guide = [each for each in blocks(DOCS / "guides" / "docker.md") if each.argument == here]
-    assert len(guide) == 4
+    assert len(guide) == 5
     for block in guide:
         typed = block.text.replace("--no-start llama-cpp", "--no-start --no-build llama-cpp-cpu")
         typed = typed.replace("up -d", "up -d --no-build")

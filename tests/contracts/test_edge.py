@@ -172,6 +172,83 @@ def test_too_large_is_said_in_json(front):
     refused(beyond, 413, "too_large")
 
 
+# --- models that are ready -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Iterator[Edge]:
+    """With a daemon that knows of it."""
+    with edge_and_daemon(tmp_path, is_told=True, RATE_LIMIT_MAX_REQUESTS="1") as front:
+        until_carried(front)
+        yield front
+
+
+def ask_warm(front: Edge, path: str = "/v1/chat/completions", **more: object) -> httpx.Response:
+    return front.post(path, {"model": "a", **chat(0.05), **more})
+
+
+def until_carried(front: Edge) -> None:
+    """nginx says the model in its own manner, and last."""
+    deadline = time.monotonic() + 20
+    while ask_warm(front).headers.raw[-1][0] != b"X-Model":
+        assert time.monotonic() < deadline, front.daemon.log()
+        time.sleep(0.05)
+
+
+def test_a_ready_model_answers_while_the_daemon_is_dead(warm):
+    warm.daemon.kill()
+    for _ in range(5):
+        assert ask_warm(warm).json()["choices"][0]["message"]["content"]
+    told = warm.post("/tokenize", {"model": "a", "content": "x"})
+    assert told.status_code == 200, "work for a model is no change that is counted"
+    refused(warm.post("/models/load", {"model": "a"}), 503, "unavailable")
+    refused(warm.post("/v1/chat/completions", {"model": "b", **chat()}), 503, "unavailable")
+    warm.daemon.servers("a")[0].kill()
+    refused(ask_warm(warm), 503, "unavailable")
+    warm.daemon.start()
+    until_carried(warm)
+
+
+def test_a_ready_model_is_asked_by_http_2(warm):
+    heard = warm.daemon.log()
+    done = subprocess.run(
+        [
+            *("curl", "--silent", "--http2", "--cacert", str(warm.directory / "cert.pem")),
+            *("--resolve", f"{ORCHESTRATOR}:{warm.port}:127.0.0.1"),
+            *("--write-out", "%{http_version} %header{x-model}", "--output", "/dev/null"),
+            *("--json", json.dumps({"model": "a", **chat(0.05)})),
+            f"https://{ORCHESTRATOR}:{warm.port}/v1/chat/completions",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "2 a", heard
+
+
+def test_a_body_beyond_what_the_daemon_takes_is_refused_by_it(warm):
+    answer = ask_warm(warm, x="y" * (33 << 20))
+    assert refused(answer, 413, "too_large")["limit_bytes"] == 32 << 20
+
+
+def test_a_page_of_others_may_not_ask_a_ready_model(warm):
+    foreign = {"Origin": "https://elsewhere.example"}
+    answer = warm.post("/v1/chat/completions", {"model": "a"}, headers=foreign)
+    refused(answer, 403, "bad_origin")
+
+
+def test_figures_that_no_daemon_takes_over_are_bounded(tmp_path):
+    (tmp_path / "edge").mkdir()
+    figures = tmp_path / "edge" / "figures.log"
+    with figures.open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    with edge_and_daemon(tmp_path, **NOT_COUNTED):
+        deadline = time.monotonic() + 20
+        while figures.stat().st_size:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 # --- the rate limit ------------------------------------------------------------------------------
 
 
@@ -368,6 +445,7 @@ def start(directory: Path, **environment: str) -> str:
         env={
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "EDGE_TLS_DIR": str(directory),
+            "EDGE_SIDE_DIR": str(directory),
             "EDGE_CONF": str(directory / "none.conf"),
             **environment,
         },

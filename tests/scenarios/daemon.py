@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import httpx
 import psutil
 import yaml
 
+from orchestrator.runtimes.process.ports import reserved_port
 from tests.preloaded import Forked, Order, preloaded
 
 STDIN = 0
@@ -26,10 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return reserved_port("127.0.0.1")
 
 
 def model(vram_mb: int, **more: Any) -> dict[str, Any]:
@@ -68,6 +65,7 @@ class Daemon:
         self.environment = dict(os.environ)  # noqa: TID251 - the daemon runs as from a shell
         self.executed = False  # see tests/preloaded.py for what needs that
         self.program = "orchestrator"  # what is executed
+        self.import_path: tuple[Path, ...] = (ROOT,)  # beside the interpreter's own
 
     def configure(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -80,7 +78,7 @@ class Daemon:
         """Return after how many seconds it answered."""
         began = time.monotonic()
         arguments = ("serve", "--config", str(self.file), "--port", str(self.port))
-        environment = self.environment | {"PYTHONPATH": str(ROOT)}
+        environment = self.environment | {"PYTHONPATH": os.pathsep.join(map(str, self.import_path))}
         with (self.directory / "daemon.log").open("ab") as log:
             if self.executed or any(name.startswith("LD_") for name in environment):
                 self.process = subprocess.Popen(
@@ -218,16 +216,25 @@ def chat(seconds: float = 0.0, text: str = "hello", **more: Any) -> dict[str, An
     } | more
 
 
-def command(directory: Path, *words: str) -> tuple[int, str]:
-    """`orchestrator` with these words, to its end: the exit code and all that it said."""
+def command(directory: Path, *words: str, **variables: str) -> tuple[int, str]:
+    """`orchestrator` with these words, to its end: the exit code and all that it said. `variables`
+    are of the environment.
+    """
     log = directory / "command.log"
     with log.open("wb") as said:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # noqa: TID251 - as from a shell
-        process = _fork(words, directory, environment, said.fileno())
+        process = _fork(words, directory, environment | variables, said.fileno())
     try:
         return process.wait(PATIENCE_S), log.read_text()
     finally:
         process.kill()
+
+
+def begun(directory: Path, log: str, *words: str) -> Forked:
+    """`orchestrator` with these words, to go on; what it says is in the log."""
+    with (directory / log).open("ab") as said:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # noqa: TID251 - as from a shell
+        return _fork(words, directory, environment, said.fileno())
 
 
 def _fork(
@@ -238,8 +245,10 @@ def _fork(
 
 
 @contextmanager
-def running(directory: Path, settings: dict[str, Any]) -> Iterator[Daemon]:
-    daemon = Daemon(directory, settings)
+def running(
+    directory: Path, settings: dict[str, Any], kind: type[Daemon] = Daemon
+) -> Iterator[Daemon]:
+    daemon = kind(directory, settings)
     try:
         daemon.start()
         yield daemon

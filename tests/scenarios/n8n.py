@@ -24,13 +24,17 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.scenarios.daemon import ROOT, Daemon, free_port
+from tests.pace import crowd
+from tests.scenarios.daemon import ROOT, Daemon, free_port, model
 
 PORT = 8000  # what the workflows say
 COMFYUI_PORT = 8188
 EXECUTION_S = 120.0  # the longest workflow waits for 13 s
 READY_S = 120.0
+RUNNER_S = 300
 SERVES = "Editor is now accessible"
+QUICK = {"tokens_per_s": 2000}
+SERVICES = {name: {"engine": "fake", "runtime": "process"} for name in ("llama-cpp", "rehearsal")}
 OWNER = {
     "email": "a@example.invalid",
     "password": "Only-for-tests-1",
@@ -38,6 +42,7 @@ OWNER = {
     "lastName": "B",
 }
 WORKFLOWS = ROOT / "workflows"
+SEED = ROOT / "tests" / "data" / "n8n" / "seed-workflow.json"  # of the document that people have
 NODE = WORKFLOWS / "n8n-nodes-vram-orchestrator"
 INSTALL = ROOT / "tests" / "tools" / "install_n8n.sh"
 
@@ -154,6 +159,10 @@ class N8n:
             "N8N_TEMPLATES_ENABLED": "false",
             "N8N_LOG_LEVEL": "info",
             "N8N_RUNNERS_BROKER_PORT": str(free_port()),
+            # What runs Code nodes is started for them: on a crowded machine not within a minute.
+            "N8N_RUNNERS_TASK_REQUEST_TIMEOUT": str(RUNNER_S),
+            "N8N_RUNNERS_TASK_TIMEOUT": str(RUNNER_S),
+            "N8N_RUNNERS_HEARTBEAT_INTERVAL": str(RUNNER_S),
             "N8N_PORT": str(self.port),
             "N8N_LISTEN_ADDRESS": "127.0.0.1",
             "N8N_SECURE_COOKIE": "false",
@@ -162,8 +171,9 @@ class N8n:
     def name_hosts(self) -> Path:
         """The same file each time: it is mounted where the server looks names up."""
         hosts = self.directory / "hosts"
-        named = [f"{address} {name}" for name, address in self.hosts.items()]
-        hosts.write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *named, ""]))
+        usual = {} if "localhost" in self.hosts else {"localhost": "127.0.0.1"}
+        named = [f"{address} {name}" for name, address in (usual | self.hosts).items()]
+        hosts.write_text("\n".join([*named, ""]))
         return hosts
 
     def start(self, *words: str, output: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -181,17 +191,20 @@ class N8n:
         )
 
     def bring_in(self, kind: str, *files: Path) -> None:
-        """Import workflows or credentials, while it is not served."""
-        directory = self.directory / kind
-        directory.mkdir(exist_ok=True)
-        for file in files:
-            shutil.copy(file, directory)
+        """Import workflows or credentials, while it is not served. A single file may hold several."""
+        if len(files) == 1:
+            told = [f"--input={files[0]}"]
+        else:
+            directory = self.directory / kind
+            directory.mkdir(exist_ok=True)
+            for file in files:
+                shutil.copy(file, directory)
+            told = ["--separate", f"--input={directory}"]
         log = self.directory / f"{kind}.log"
         with log.open("wb") as output:
-            words = (f"import:{kind}", "--separate", f"--input={directory}")
-            process = self.start(*words, output=output)
+            process = self.start(f"import:{kind}", *told, output=output)
             try:
-                code = process.wait(EXECUTION_S)
+                code = process.wait(EXECUTION_S * crowd())
             finally:
                 end_session(process)
         assert code == 0, log.read_text()
@@ -214,7 +227,7 @@ class N8n:
 
     def _wait_until_ready(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
         """It answers some questions before it knows all of them; then it says that it does."""
-        deadline = time.monotonic() + READY_S
+        deadline = time.monotonic() + READY_S * crowd()
         while SERVES not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -236,7 +249,7 @@ class N8n:
         path = f"/rest/workflows/{workflow_id}"
         order = {"workflowData": self.ask(path), "triggerToStartFrom": {"name": "Start"}}
         execution_id = self.ask(f"{path}/run", order)["executionId"]
-        deadline = time.monotonic() + EXECUTION_S
+        deadline = time.monotonic() + EXECUTION_S * crowd()
         while True:
             told = self.ask(f"/rest/executions/{execution_id}")
             if told["status"] not in ("new", "running", "waiting"):
@@ -327,6 +340,21 @@ class Scene:
         return run
 
 
+def chat_model(vram_mb: int = 17408, **behaviour: Any) -> dict[str, Any]:
+    """What the workflows ask, as the stack's configuration has it."""
+    served = {"service": "llama-cpp", "aliases": ["default"]}
+    return model(vram_mb, fake=QUICK | behaviour, priority=10) | served
+
+
+def catalogue(**changes: Any) -> dict[str, Any]:
+    """The models that the workflows name."""
+    return {
+        "qwen3-vl-30b": chat_model(),
+        "wan2.1-14b": model(28672, fake=QUICK),
+        "ovi": model(22528, fake=QUICK),
+    } | changes
+
+
 @contextmanager
 def scene(directory: Path, settings: dict[str, Any], n8n: N8n) -> Iterator[Scene]:
     """A daemon under the name of `model-orchestrator`, its model server under `llama-cpp`."""
@@ -351,7 +379,7 @@ class ComfyUi:
     """The part of ComfyUI's API that the workflow uses; a graph is done at some look at it."""
 
     looks: int
-    address: str = field(default_factory=loopback_address)
+    address: str
     looked_at: dict[str, int] = field(default_factory=dict)  # how often, each graph
     freed: bool = False
 
@@ -377,8 +405,8 @@ class ComfyUi:
 
 
 @contextmanager
-def comfyui(looks: int) -> Iterator[ComfyUi]:
-    stand_in = ComfyUi(looks)
+def comfyui(looks: int, address: str = "") -> Iterator[ComfyUi]:
+    stand_in = ComfyUi(looks, address or loopback_address())
 
     class Asked(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""Every command that the documents show is executed, and what they show of its output is compared.
+"""Every command and program that the documents show is executed, and what they show of its output is compared.
 
 What a comment before a fence means is told in tests/documents.py. A document that starts a daemon
 gets one of its own; the others share one, on the trial of the quickstart.
@@ -26,17 +26,21 @@ from tests.standins.hub import stand_in_hub
 
 COMMAND_S = 60.0
 # What no test executes, with the reason. Everything else that a document shows is executed.
-NOT_RUN = {"an NVIDIA GPU": "an image with CUDA is built and run, which takes a GPU and an hour"}
+NOT_RUN = {
+    "an NVIDIA GPU": "an image with CUDA is built and run, which takes a GPU and an hour",
+    "a package index": "tests/scenarios/test_wheel.py installs without one",
+}
 EMBEDDED = "the embedded default"
 TRIAL = next(each for each in blocks(DOCS / "quickstart.md") if each.title == "trial.yaml")
 # Values in shown JSON that are the same each time. Of others, words with digits in them differ.
 SAME = {"model", "service", "status", "code", "evicted", "owner", "fits", "remaining_leases"}
 FREE = {"content", "finish_reason"}  # what a model says, and how far it comes with that
+EXECUTED = {"sh", "python"}
 DIFFERS = re.compile(r"[\w-]*\d[\w-]*")
 
 
 def commands(page: Path) -> list[Block]:
-    return [each for each in blocks(page) if each.language == "sh"]
+    return [each for each in blocks(page) if each.language in EXECUTED]
 
 
 def executed_here(page: Path) -> bool:
@@ -71,7 +75,7 @@ class Reader:
         """What the commands print."""
         text = block.text.replace("localhost:8000", f"127.0.0.1:{self.port}")
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
+            [*_program(block), text],
             cwd=self.directory,
             env=self.environment | {"ORCHESTRATOR_URL": f"http://127.0.0.1:{self.port}"},
             capture_output=True,
@@ -82,6 +86,12 @@ class Reader:
         wanted = int(block.argument) if block.word == "exit code" else 0
         assert done.returncode == wanted, f"{block}: {done.stdout}{done.stderr}"
         return done.stdout + (done.stderr if wanted else "")
+
+
+def _program(block: Block) -> list[str]:
+    return (
+        [sys.executable, "-c"] if block.language == "python" else ["bash", "-euo", "pipefail", "-c"]
+    )
 
 
 def started(directory: Path, settings: dict[str, Any], stack: ExitStack) -> Daemon:
@@ -130,7 +140,7 @@ def test_commands_do_what_the_document_shows(page, tmp_path, hub_url, trial):
                 settings = files.get(block.argument) or _embedded(block)
                 reader.port = started(tmp_path / f"daemon-{count}", settings, stack).port
                 assert re.fullmatch(_starting(block.argument), block.text.strip())
-            elif block.language == "sh" and block.word not in ("run by", "not run"):
+            elif block.language in EXECUTED and block.word not in ("run by", "not run"):
                 said = reader.types(block)
             elif block.follows and block.word != "for example":
                 compare(block, said)
@@ -148,7 +158,7 @@ def _starting(what: str) -> str:
 def test_make_run_serves_the_embedded_default():
     recipe = (ROOT / "Makefile").read_text().partition("\nrun: $(READY)\n")[2].splitlines()[0]
     assert recipe.strip() == (
-        "$(BIN)/orchestrator serve $(if $(CONFIG),--config $(CONFIG)) --port $(PORT)"
+        "$(BIN)/orchestrator serve $(MODELS) $(if $(CONFIG),--config $(CONFIG)) --port $(PORT)"
     )
 
 

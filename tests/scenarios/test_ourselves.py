@@ -600,10 +600,13 @@ def test_web_page_cannot_drive_it(daemons):
     decided = len(daemon.decisions())
     for method, path in writes:
         for name, (headers, status) in FOREIGN.items():
+            if path.startswith("/upstream/") and name == "form":
+                continue  # what a body may be is its server's matter; a page's Origin is refused
             sent = {"Content-Type": "application/json"} | headers
             answer = daemon.http.request(method, path, content=b'{"model": "a"}', headers=sent)
             assert answer.status_code == status, f"{method} {path} from {name}: {answer.text}"
-            assert answer.json()["remedy"]
+            said = answer.json()  # Ollama's clients read one sentence, which has the remedy in it
+            assert said["error"] if path.startswith("/api/") else said["remedy"]
             assert not [h for h in answer.headers if h.startswith("access-control-")]
     for path, methods in routes.items():
         if "get" in methods and "{" not in path:

@@ -14,10 +14,20 @@ from orchestrator.catalogue.learned import Experience
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
 from orchestrator.core.values.decisions import Decide
-from orchestrator.core.values.messages import Effect, Event, Grant, Load, Requested, ShutdownBegan
+from orchestrator.core.values.messages import (
+    AskUse,
+    Effect,
+    Event,
+    Evict,
+    Grant,
+    Load,
+    Requested,
+    ShutdownBegan,
+)
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.daemon.adoption import recover, take_back
+from orchestrator.gateway.routes import RouteTable
 from orchestrator.ports import Drivers, Runtime
 from orchestrator.records import Memory
 from orchestrator.registry.tables import Table
@@ -66,13 +76,21 @@ class Disk(MemoryRegistry):
         self._values = rows
         self._world = world
         self._dead = dead
+        self._last: asyncio.Event | None = None  # write: they arrive in the order of the queue
 
     async def change(self, table: Table[K, V], key: K, value: V | None) -> bool:
-        if self._world.fires(Fault.DISK_SLOW):
-            await asyncio.sleep(self._world.draw((0.0, DISK_SLOW_S)))
-        if self._dead():
-            return False
-        return await super().change(table, key, value)
+        before, self._last = self._last, asyncio.Event()
+        written = self._last
+        try:
+            if self._world.fires(Fault.DISK_SLOW):
+                await asyncio.sleep(self._world.draw((0.0, DISK_SLOW_S)))
+            if before is not None:
+                await before.wait()
+            if self._dead():
+                return False
+            return await super().change(table, key, value)
+        finally:
+            written.set()
 
 
 class MortalConductor(Conductor):
@@ -97,6 +115,7 @@ class MortalConductor(Conductor):
     def _perform(self, effect: Effect) -> None:
         self.its_life.step()
         if not self.its_life.dead:
+            self.its_life.check_routes(effect)
             if isinstance(effect, Load):
                 self.its_life.world.decided(effect.resident.instance)
             super()._perform(effect)
@@ -134,6 +153,7 @@ class Life:
         self.doomed: set[asyncio.Task[Any]] = set()  # cancelled after their grant, before they wake
         self.registry = Disk(rows, world, lambda: self.dead)
         self._outlives = outlives
+        self.routes = RouteTable()
         self.conductor: MortalConductor
 
     # --- its end -----------------------------------------------------------------------------
@@ -144,6 +164,15 @@ class Life:
             if self.steps_left <= 0:
                 self.dead = True
                 self.told_to_end.set()
+
+    def check_routes(self, effect: Effect) -> None:
+        """A server is asked and stopped with its way closed."""
+        asked = effect.residents if isinstance(effect, AskUse) else ()
+        going = (effect.resident,) if isinstance(effect, Evict) else asked
+        for resident in going:
+            route = self.routes.find(resident.name)
+            if route is not None and route.instance == resident.instance:
+                self.watch.found("route", f"{effect} while its route is open")
 
     def doom(self, effect: Effect) -> None:
         caller = self.callers.get(effect.ticket) if isinstance(effect, Grant) else None
@@ -180,6 +209,8 @@ class Life:
         with suppress_crash():
             await self._serve(memory, on_up)
         self.conductor.close()
+        self.routes.close()
+        self.world.routed.clear()  # their connections ended with it
         self.watch.life_ends(crashed=self.dead)
         self.dead = True
         self.ended.set()
@@ -215,7 +246,9 @@ class Life:
                 memory.learned,
                 devices=lambda: [ledger.reading(device).device for device in ledger.devices],
             ),
+            routes=self.routes,
         )
+        self.routes.connect(tell=conductor.tell, specs=lambda: self.catalogue.specs)
         conductor.its_life = self
         return conductor
 

@@ -25,6 +25,7 @@ from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelName, ModelSpec, room_spec
 from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.errors import Denied
+from orchestrator.gateway.routes import Route
 from tests.simulation.catalogue import SPARE, longer
 from tests.simulation.faults import Fault
 from tests.simulation.life import ConnectionLost, Life
@@ -190,6 +191,36 @@ class Passer(Person):
             self.day.uses_directly(self.rng, self.rng.choice(running))
 
 
+class Client(Person):
+    """A warm request: takes the route of its model, as the gateway does, and asks nobody."""
+
+    async def comes(self, life: Life) -> None:
+        specs = self.day.catalogue.specs
+        route = life.routes.find(self.rng.choice(sorted(specs)))
+        if route is None:
+            return
+        patience_s = 4000.0
+        if self.day.world.fires(Fault.CALLER_LEAVES):
+            patience_s = self.rng.choice([0.0, 0.05, 2.0, 15.0])
+        uses_s = self.rng.choice([0.01, 1.0, 40.0]) * self.rng.random()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await life.within(self._use(life, route, uses_s))
+
+    async def _use(self, life: Life, route: Route, uses_s: float) -> None:
+        if not await life.routes.place(route, self.rng.randint(1, 9)):
+            return
+        routed = self.day.world.routed.setdefault(route.instance, [])
+        began_s = life.conductor.clock()
+        routed.append(began_s)
+        try:
+            await asyncio.sleep(uses_s)
+        finally:
+            if began_s in routed:
+                routed.remove(began_s)
+            life.routes.leave(route)
+
+
 class Operator(Person):
     """Unloads, also by force; pins and unpins."""
 
@@ -304,6 +335,7 @@ KINDS: dict[str, tuple[type[Person], int, tuple[float, float]]] = {
     "owner": (Owner, 3, (0.0, 60.0)),
     "tenant": (Tenant, 2, (0.0, 120.0)),
     "passer": (Passer, 2, (0.0, 20.0)),
+    "client": (Client, 4, (0.0, 10.0)),
     "operator": (Operator, 1, (0.0, 60.0)),
     "editor": (Editor, 1, (10.0, 150.0)),
     "planner": (Planner, 1, (0.0, 60.0)),

@@ -17,7 +17,7 @@ from tests.simulation.regressions import kept, read, save, shrink
 
 SEEDS = 100
 SEEDS_QUICK = 24  # of them in `make check`; `make test` lives through the others as well
-SEEING_MOST = (9, 2, 13, 22)  # of the quick ones: together they see all, or nearly
+SEEING_MOST = (57, 49, 3, 13, 22)  # together they see all, or nearly
 
 
 def test_days_on_which_something_was_found():
@@ -36,10 +36,10 @@ def test_busy_day(seed: int) -> None:
     assert not live(plan).findings, f"faults of the day: {sorted(plan.faults)}"
 
 
-def test_the_days_of_make_check_see_all_that_can_happen():
+def test_the_days_see_all_that_can_happen():
     """All events, effects, refusals, kinds of decisions and transitions, but for named ones."""
     coverage = Coverage()
-    others = (seed for seed in range(SEEDS_QUICK) if seed not in SEEING_MOST)
+    others = (seed for seed in range(SEEDS) if seed not in SEEING_MOST)
     for seed in (*SEEING_MOST, *others):
         coverage.add(live(DayPlan.of(seed)))
         if not coverage.missing:

@@ -18,7 +18,7 @@ from orchestrator.core.values.messages import (
     Ticked,
     UnloadRequested,
 )
-from orchestrator.core.values.residents import TRANSITIONS, InstanceId, Resident
+from orchestrator.core.values.residents import TRANSITIONS, InstanceId, Resident, ResidentState
 from orchestrator.core.values.tickets import Ticket
 from tests.simulation.checks import (
     CHECKS,
@@ -57,6 +57,7 @@ class Watch:
     findings: list[tuple[str, str]] = field(default_factory=list)  # which check, and what it says
     tickets: dict[Ticket, Open] = field(default_factory=dict)
     forced: set[InstanceId] = field(default_factory=set)
+    untold: set[InstanceId] = field(default_factory=set)  # stopped before they were known as ready
     standing: dict[str, int] = field(default_factory=dict)  # complaints, and for how many ticks
     lives: int = 0
     crashes: int = 0
@@ -122,8 +123,13 @@ class Watch:
             self.effects[type(effect).__name__] += 1
             if isinstance(effect, Deny):
                 self.refusals[effect.refusal.code] += 1
-            elif isinstance(effect, Evict) and effect.force:
-                self.forced.add(effect.resident.instance)
+            elif isinstance(effect, Evict):
+                going = effect.resident.instance
+                if effect.force:
+                    self.forced.add(going)
+                known = before.residents.get(going)
+                if known is not None and known.state is ResidentState.LOADING:
+                    self.untold.add(going)
         moment = Moment(self, before, state, event, effects, now_s)
         for check in CHECKS:
             for text in check(moment):

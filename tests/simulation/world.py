@@ -35,11 +35,12 @@ BRING_S = (2.0, 60.0)
 
 @dataclass(frozen=True)
 class Cut:
-    """A server was stopped while somebody used it directly."""
+    """A server was stopped while somebody used it directly, or by a route."""
 
     instance: InstanceId
     used_since_s: float
     stopped_s: float
+    routed: bool = False
 
 
 def fate_of(faults: frozenset[Fault]) -> Fate:
@@ -88,6 +89,7 @@ class World(FakeWorld):
         self.silent_since_s: dict[ServiceName, float] = {}
         self.absent: set[ModelName] = set()  # models whose files are not here
         self.stopped: set[InstanceId] = set()
+        self.routed: dict[InstanceId, list[float]] = {}  # since when requests took its route
         self.cuts: list[Cut] = []
         self.asked_for: set[InstanceId] = set()
         self._read_s: dict[DeviceId, float] = {}
@@ -141,6 +143,7 @@ class World(FakeWorld):
     def end(self, server: Any, code: int | None) -> None:
         super().end(server, code)
         self.users.pop(server.launch.instance, None)
+        self.routed.pop(server.launch.instance, None)  # cut by its death
 
     # --- what is known of it ---------------------------------------------------------------------
 
@@ -278,6 +281,10 @@ class Wire:
             await asyncio.sleep(0.5)
         return ended
 
+    async def listens(self, handle: Handle) -> bool:
+        await self._answers()
+        return await self._inner.listens(handle)
+
     async def alive(self, handle: Handle) -> bool:
         await self._answers()
         return await self._inner.alive(handle)
@@ -349,6 +356,10 @@ class Engine(FakeWorldEngine):
         instance, now_s = _instance(endpoint), self._there.now_s()
         self._there.cuts += [
             Cut(instance, since_s, now_s) for since_s in self._there.users.get(instance, [])
+        ]
+        self._there.cuts += [
+            Cut(instance, since_s, now_s, routed=True)
+            for since_s in self._there.routed.get(instance, [])
         ]
 
 

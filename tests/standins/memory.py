@@ -2,17 +2,26 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from orchestrator.errors import RegistryFailed
-from orchestrator.records import DecisionRecord, LearnedRecord, Operation, Page
+from orchestrator.records import (
+    DecisionRecord,
+    LearnedRecord,
+    Operation,
+    Page,
+    RequestPage,
+    RequestRecord,
+)
 from orchestrator.registry.statements import (
     FINISHED_OPERATIONS_KEPT_MAX,
     LEARNED_KEPT_MAX,
     LEARNED_OF_A_MODEL_KEPT_MAX,
+    REQUESTS_KEPT_MAX,
 )
-from orchestrator.registry.tables import DECISIONS, LEARNED, OPERATIONS, Table, Tables
+from orchestrator.registry.tables import DECISIONS, LEARNED, OPERATIONS, REQUESTS, Table, Tables
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -54,6 +63,17 @@ class MemoryRegistry(Tables):
     async def page(self, page: Page) -> tuple[DecisionRecord, ...]:
         return page.of((await self._read(DECISIONS)).values())
 
+    async def last_request_id(self) -> int:
+        return max(await self._read(REQUESTS), default=0)
+
+    async def add_requests(self, records: Sequence[RequestRecord]) -> None:
+        kept: dict[int, RequestRecord] = await self._read(REQUESTS)
+        kept.update((record.id, record) for record in records)
+        self._prune_requests()
+
+    async def page_of_requests(self, page: RequestPage) -> tuple[RequestRecord, ...]:
+        return page.of((await self._read(REQUESTS)).values())
+
     async def prune(self, *, before: datetime, keep_decisions: int) -> int:
         decisions: dict[int, DecisionRecord] = await self._read(DECISIONS)
         operations: dict[str, Operation] = await self._read(OPERATIONS)
@@ -72,7 +92,18 @@ class MemoryRegistry(Tables):
         forgotten = self._surplus_learned()
         for learned_key in forgotten:
             del self._values[LEARNED.name][learned_key]
-        return len(surplus) + len(finished) + len(forgotten)
+        asked = self._prune_requests(before)
+        return len(surplus) + len(finished) + len(forgotten) + asked
+
+    def _prune_requests(self, before: datetime | None = None) -> int:
+        requests: dict[int, RequestRecord] = self._values[REQUESTS.name]
+        ended = sorted((at, key) for key, one in requests.items() if (at := one.ended_at))
+        aged = sum(before is not None and at < before for at, _ in ended)
+        surplus = {key for _, key in ended[: max(aged, len(ended) - REQUESTS_KEPT_MAX)]}
+        surplus.discard(max(requests, default=0))
+        for request_id in surplus:
+            del requests[request_id]
+        return len(surplus)
 
     def _surplus_learned(self) -> list[tuple[str, str]]:
         learned: dict[tuple[str, str], LearnedRecord] = self._values[LEARNED.name]

@@ -64,6 +64,14 @@ def test_null_means_not_given(order):
     assert taken(order, nothing) == order(model="a")
 
 
+@pytest.mark.parametrize("flag", [True, False, 0, 1, None, 2, [], {}])
+def test_a_flag_is_what_the_document_says(flag):
+    """Expressions of workflows make 0 and 1 of false and true."""
+    body = {"model": "a", "force": flag}
+    assert is_taken(UnloadOrder, body) == (flag in (True, False, None))
+    assert jsonschema_rs.is_valid(SCHEMAS[UnloadOrder], body) == is_taken(UnloadOrder, body)
+
+
 def test_room_is_counted_in_bytes_inside():
     order = taken(RoomOrder, {"vram_mb": "5", "owner": "x", "ttl_seconds": "60"})
     assert (order.vram_bytes, order.lease_s) == (5 * MiB, 60.0)

@@ -1,10 +1,11 @@
 """What long work says is told every second, and it ends when nobody wants it."""
 
 import asyncio
+import threading
 
 import pytest
 
-from orchestrator.progress import TELL_S, Unwanted, Words, told
+from orchestrator.progress import TELL_S, Unwanted, Words, in_thread, told
 from tests.simulation.virtual_time import run
 
 
@@ -60,3 +61,33 @@ def test_work_that_nobody_wants_any_more_ends_with_its_next_word():
             words.say("not any more")
 
     run(scene())
+
+
+def test_work_in_a_thread_is_waited_for_or_fails_here():
+    async def scene():
+        assert await in_thread(lambda: 7, "work") == 7
+        with pytest.raises(ZeroDivisionError):
+            await in_thread(lambda: 1 // 0, "work")
+
+    asyncio.run(scene())
+
+
+def test_work_in_a_thread_may_end_unheard():
+    async def scene():
+        ended = threading.Event()
+        words = Words()
+        words.wanted = False
+
+        def work():
+            try:
+                words.say("anything")
+            finally:
+                ended.set()
+
+        answer = in_thread(work, "work")
+        assert await asyncio.to_thread(ended.wait, 10)
+        await asyncio.sleep(0)
+        assert not answer.done()
+        answer.cancel()
+
+    asyncio.run(scene())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.catalogue import catalogue as module
 from orchestrator.catalogue.added import ADDED_FILE
 from orchestrator.catalogue.catalogue import RESOLVED_AGAIN_MAX, Catalogue
+from orchestrator.catalogue.found.discovery import Discovery, places
 from orchestrator.catalogue.learned import Experience, fingerprint
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
 from orchestrator.config.loading import load_config
@@ -23,6 +25,7 @@ from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.gguf.headers import Headers
 from orchestrator.orders import LoadOrder
 from orchestrator.records import LearnedRecord
+from tests.unit.gguf.gguf_files import F32, LLAMA, write_model
 
 FILE = """
 devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
@@ -455,3 +458,112 @@ def test_nobody_can_have_files_downloaded_from_outside(hub_catalogue):
     body = {"service": "local", "file": "org/repo:new.gguf", "auto_download": True}
     with pytest.raises(ConfigInvalid, match="auto_download"):
         asyncio.run(catalogue.put("new", body))
+
+
+# --- models that nobody wrote down ---------------------------------------------------------------
+
+
+FOUND = """
+devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
+discovery: {folders: [models]}
+services: {local: {engine: xllamacpp, models_dir: models}}
+models:
+  chat: {file: chat.gguf, vram_mb: 6000, aliases: [talk]}
+"""
+
+
+@pytest.fixture
+def finding(file, tmp_path):
+    """A catalogue that has looked once, and a way to put files into its folder."""
+    models = tmp_path / "models"
+    models.mkdir()
+
+    def put(name):
+        write_model(models / name, LLAMA, [("t", (64, 100), F32)], whole=True)
+        os.utime(models / name, (0, 0))
+
+    put("chat.gguf")
+    put("a.gguf")
+    file.write_text(FOUND)
+    headers = Headers()
+
+    def load():
+        return load_config(file, environ={}, estimate=Predictions(headers).footprint)
+
+    catalogue = Catalogue(
+        config=load(),
+        load=load,
+        experience=Experience(()),
+        predictions=Predictions(headers),
+        cached={}.get,
+        discovery=Discovery(lambda on: places(on, tmp_path / "hf", ()), headers.of),
+    )
+    assert asyncio.run(catalogue.sweep())
+    return catalogue, put, models
+
+
+def test_what_is_found_is_in_the_catalogue_beside_what_is_written(finding):
+    catalogue, put, models = finding
+    assert set(catalogue.specs) == {"chat", "a"}
+    assert not asyncio.run(catalogue.sweep())
+    put("b.gguf")
+    assert asyncio.run(catalogue.sweep())
+    (models / "a.gguf").unlink()
+    assert asyncio.run(catalogue.sweep())
+    assert set(catalogue.specs) == {"chat", "b"}
+    assert not catalogue.specs["b"].footprint.unknown
+
+
+def test_what_is_added_takes_the_place_of_what_is_found(finding):
+    catalogue, _, models = finding
+    body = {"file": str(models / "a.gguf"), "context_size": 512, "aliases": ["mine"]}
+    assert not asyncio.run(catalogue.put("other", body)).found
+    assert set(catalogue.specs) == {"chat", "other"}, "the same file"
+    asyncio.run(catalogue.delete("other"))
+    assert set(catalogue.specs) == {"chat", "a"}
+    asyncio.run(catalogue.put("a", body))
+    assert catalogue.specs["a"].serving.context_size == 512, "the same name"
+
+
+def test_what_is_found_can_only_be_taken_away_by_its_file(finding):
+    catalogue, _, models = finding
+    said = refusal(lambda: asyncio.run(catalogue.delete("a")))
+    assert str(models / "a.gguf") in said.detail
+
+
+def test_a_bad_file_keeps_no_reload_from_happening(finding, file):
+    catalogue, put, models = finding
+    (models / "bad.gguf").write_text("no model")
+    os.utime(models / "bad.gguf", (0, 0))
+    asyncio.run(catalogue.sweep())
+    assert "not a GGUF" in catalogue.specs["bad"].failed.detail
+    assert not asyncio.run(catalogue.look_again("bad"))
+    put("b.gguf")
+    assert asyncio.run(catalogue.reload()).changed == ("models.b",)
+    file.write_text(FOUND.replace("discovery", "#"))
+    assert set(asyncio.run(catalogue.reload()).changed) == {"models.a", "models.b", "models.bad"}
+    assert set(catalogue.specs) == {"chat"}
+
+
+def test_what_could_not_be_looked_at_is_said(finding):
+    catalogue, _, models = finding
+    list(catalogue.news())
+    models.rename(models.with_name("away"))
+    asyncio.run(catalogue.sweep())
+    assert catalogue.doubts == (f"There is no folder {models}: no models are found there.",)
+    assert [said.text for said in catalogue.news()] == list(catalogue.doubts)
+
+
+def test_a_find_that_another_change_kept_out_comes_in_with_the_next_sweep(finding, monkeypatch):
+    catalogue, put, _ = finding
+    monkeypatch.setattr(module, "CHANGE_WAIT_S_MAX", 0.01)
+    put("b.gguf")
+
+    async def scene():
+        async with catalogue._change():
+            with pytest.raises(Denied):
+                await catalogue.sweep()
+        return await catalogue.sweep()
+
+    assert asyncio.run(scene())
+    assert "b" in catalogue.specs

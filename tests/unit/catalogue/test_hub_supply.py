@@ -14,6 +14,7 @@ from orchestrator.catalogue.predictions import Predictions
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import UNKNOWN, Footprint, Provenance
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.downloads import Downloads
 from orchestrator.gguf.headers import Headers
 from tests.asynchronous import eventually, run
 from tests.standins.hub import StandInHub, stand_in_hub
@@ -39,9 +40,11 @@ class Bench:
         self.told: list[str] = []
         self.taken_in: list[ModelSpec] = []
         self.predictions = Predictions(Headers())
+        self.downloads = Downloads()
         self.supply = HubSupply(
             hub.Access(home=home, endpoint=stand_in.url),
             self,
+            downloads=self.downloads,
             patience=hub.Patience(read_s=5, sleep=lambda _: None),
         )
 
@@ -88,6 +91,23 @@ def test_what_was_sized_is_brought_the_next_time_to_where_it_was_expected(bench)
     assert brought == sized
     assert Path(brought.file).read_bytes() == MODEL
     assert f"asking for {REPO}:{FILE}" in bench.told
+
+
+def test_what_is_brought_is_told_in_figures(bench):
+    sized = bench.brought(spec())
+    bench.hub.behaviour.stall_after = 1000
+
+    async def scene():
+        bringing = asyncio.ensure_future(bench.bring(sized))
+        await eventually(lambda: any(one.total_bytes for one in bench.downloads.all()))
+        (one,) = bench.downloads.all()
+        bench.hub.go_on.set()
+        await bringing
+        return one
+
+    one = run(scene())
+    assert (one.source, one.file, one.total_bytes) == (f"{REPO}:{FILE}", FILE, len(MODEL))
+    assert bench.downloads.all() == ()
 
 
 def test_other_settings_of_what_was_looked_at_need_no_second_look(bench):

@@ -10,7 +10,7 @@ from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement
 from orchestrator.core.values.messages import Learn
 from orchestrator.core.values.residents import InstanceId, Placement
-from orchestrator.core.values.specs import ServiceName
+from orchestrator.core.values.specs import Program, ServiceName
 from orchestrator.core.values.vram import Device, DeviceId, DeviceKind, GiB
 from tests.factories import resident, spec
 
@@ -273,3 +273,11 @@ def test_the_fingerprint_goes_by_what_occupies_bytes():
     ):
         assert fingerprint(changed) != fingerprint(A)
     assert fingerprint(A, version="b2") != fingerprint(A) != fingerprint(A, device_type="x")
+
+
+def test_arguments_of_the_operator_are_settings_and_without_them_all_is_as_it_was():
+    own = replace(A, serving=replace(A.serving, extra_args=("--swa-full",)))
+    assert fingerprint(own) != fingerprint(A)
+    program = replace(A, program=Program(argv=("run", "${PORT}")))
+    assert len({fingerprint(program), fingerprint(own), fingerprint(A)}) == 3
+    assert fingerprint(A) == "89ab8d8a268d8a68"

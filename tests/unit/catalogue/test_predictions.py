@@ -48,6 +48,12 @@ def test_an_architecture_that_is_not_known_is_estimated_with_its_doubts_said_onc
     assert said(predictions) == []
 
 
+def test_what_its_files_say_or_nothing_where_they_cannot_be_read(predictions, tmp_path):
+    assert predictions.files(LLAMA).model.architecture == "llama"
+    assert predictions.files(replace(LLAMA, file=None)) is None
+    assert predictions.files(replace(LLAMA, file=str(tmp_path / "gone.gguf"))) is None
+
+
 # --- what was declared -------------------------------------------------------------------------
 
 
@@ -379,3 +385,13 @@ def test_what_is_suggested_leaves_to_the_host_no_more_than_it_has(predictions):
     assert keys(fewer.host_bytes)["gpu_layers"] == layers
     assert "gpu_layers" not in keys(fewer.host_bytes - 1)
     assert keys(0) == {}
+
+
+def test_with_arguments_that_move_bytes_only_the_declaration_counts(predictions):
+    moved = replace(LLAMA, serving=replace(LLAMA.serving, extra_args=("--n-cpu-moe", "6")))
+    declared = replace(moved, footprint=Footprint(device_bytes=5 * GiB))
+    assert predictions.footprint(declared) == declared.footprint
+    assert known(predictions, declared) is None
+    assert predictions.suggestions(declared, GiB, on_host=False) == ()
+    with pytest.raises(Unpredictable, match="--n-cpu-moe"):
+        predictions.appraise(declared)

@@ -5,11 +5,13 @@ import sys
 
 import pytest
 
+from orchestrator.catalogue.predictions import Predictions
 from orchestrator.cli import doctor
 from orchestrator.cli.doctor import Condition
 from orchestrator.cli.render import findings_lines
 from orchestrator.cli.screen import say
 from orchestrator.config.loading import load_config
+from orchestrator.gguf.headers import Headers
 from tests.parts import require
 from tests.stand_in import stand_in
 from tests.standins.nvml import ROOT, STATE_VARIABLE, compile_standin
@@ -37,10 +39,11 @@ def program(folder, script):
 LOCAL = "services: {local: {engine: llama_cpp}}\n"
 
 
-def test_everything_is_looked_at_and_said_in_one_line_each(configured, capsys):
+def test_everything_is_looked_at_and_said_in_a_line_with_its_remedy_below(configured, capsys):
     findings = doctor.examine(configured("server: {port: 0}\n"), "")
     assert [each.what for each in findings] == [
         "Python",
+        "configuration",
         "NVIDIA driver",
         "host RAM",
         "open files",
@@ -54,9 +57,27 @@ def test_everything_is_looked_at_and_said_in_one_line_each(configured, capsys):
     ]
     say(*findings_lines(findings))
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(findings)
-    assert all(line.startswith(("ok ", "missing ", "problem ")) for line in lines)
+    remedies = [line for line in lines if line.lstrip().startswith("→ ")]
+    assert len(remedies) == sum(bool(each.remedy) for each in findings)
+    assert len(lines) == len(findings) + len(remedies)
+    told = [line for line in lines if line not in remedies]
+    assert all(line.startswith(("ok ", "missing ", "problem ")) for line in told)
     assert all(each.remedy for each in findings if each.verdict is not Condition.OK)
+
+
+def test_a_model_that_cannot_be_loaded_is_a_problem_and_nothing_is_left_out(configured, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "services: {local: {engine: llama_cpp, models_dir: .}}\n"
+        "models: {a: {service: local, file: a.gguf}}\n"
+    )
+    estimate = Predictions(Headers()).footprint
+    found = doctor.configuration(load_config(path, environ={}, estimate=estimate, lenient=True))
+    assert found.verdict is Condition.PROBLEM
+    assert "a cannot be loaded: " in found.detail
+    assert found.remedy
+    fine = doctor.configuration(configured())
+    assert (fine.verdict, fine.detail) == (Condition.OK, f"{tmp_path}/o.yaml, models: 0")
 
 
 def test_a_binary_that_runs_is_named_with_its_version(configured, tmp_path):
@@ -89,7 +110,7 @@ import asyncio, json, os, sys
 from dataclasses import asdict
 from pathlib import Path
 from orchestrator.cli import doctor
-from orchestrator.config.sections import DeviceSource
+from orchestrator.config.device_section import DeviceSource
 from orchestrator.devices.nvml import ask_driver
 state = Path(os.environ["{STATE_VARIABLE}"])
 found = []

@@ -52,6 +52,9 @@ def test_the_key_of_the_environment_goes_along(daemon, monkeypatch):
     ("words", "question", "body"),
     [
         (["models"], "GET /models", examples.CATALOGUE),
+        (["list"], "GET /models", examples.CATALOGUE),
+        (["ps"], "GET /models/status", {"loaded_models": {}}),
+        (["stop", "a"], "POST /models/unload", examples.UNLOADED),
         (["plan", "a", "--profile", "fast"], "POST /models/plan", examples.PLAN),
         (["load", "a", "--pin", "--wait", "5"], "POST /models/load", examples.LOADED),
         (["load", "a", "--no-wait"], "POST /models/load", examples.ACCEPTED),
@@ -83,7 +86,7 @@ def test_a_refusal_is_detail_and_remedy_on_stderr(daemon, capsys):
     daemon.answers["POST /models/load"] = (404, body)
     assert main(["load", "nope"]) == 1
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "No such model.\nSee GET /models.\n")
+    assert (said.out, said.err) == ("", "No such model.\nSee `orchestrator list`.\n")
     assert main(["load", "nope", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == body
 
@@ -175,11 +178,6 @@ def test_the_schema_is_json(capsys):
 def test_a_config_that_is_wrong_does_not_start(tmp_path, capsys):
     assert main(["serve", "--config", str(tmp_path / "none.yaml")]) == 2
     assert "no such file" in capsys.readouterr().err
-
-
-def test_version(capsys):
-    assert main(["version"]) == 0
-    assert capsys.readouterr().out.startswith("orchestrator ")
 
 
 def test_doctor_says_one_line_for_each_thing(tmp_path, capsys):

@@ -100,11 +100,20 @@ def test_what_a_load_waits_for_is_found_in_the_status():
     assert render.waiting_words(status, "d") == ""
 
 
+CHANGED = {
+    "changed": [],
+    "restart_needed": [],
+    "file": "/o.yaml",
+    "file_changed_at": "2026-01-15T16:36:35.000Z",
+}
+
+
 @pytest.mark.parametrize(
     ("render", "body", "word"),
     [
         (render.models_lines, examples.CATALOGUE, "qwen3-vl-30b"),
-        (render.models_lines, {"data": []}, "empty"),
+        (render.models_lines, {"data": []}, "orchestrator add FILE.gguf"),
+        (render.ps_lines, {"loaded_models": {}}, "No model is loaded."),
         (render.lease_lines, examples.MODEL_LEASES, "OWNER"),
         (render.lease_lines, {"leases": []}, "No model is leased."),
         (render.room_lines, {"leases": []}, "No VRAM is leased."),
@@ -124,6 +133,7 @@ def test_what_a_load_waits_for_is_found_in_the_status():
         (render.pinned_lines, {"model": "a", "pinned": True}, "a is pinned."),
         (render.pinned_lines, {"model": "a", "pinned": False}, "not pinned any more"),
         (render.reloaded_lines, {"changed": [], "restart_needed": ["x"]}, "restart"),
+        (render.reloaded_lines, CHANGED, "/o.yaml was last changed at 2026-01-1"),
     ],
 )
 def test_each_answer_has_its_words(said, render, body, word):

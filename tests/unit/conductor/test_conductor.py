@@ -675,3 +675,76 @@ def test_where_nobody_would_end_the_daemon_a_defect_is_raised():
             conductor.tell(PinChanged(ModelName("a"), pinned=True))
 
     play(scene)
+
+
+def test_a_model_that_comes_up_while_the_daemon_ends_is_not_waited_for():
+    """Its load has ended and is still measured: a watch begun after the end would last for ever."""
+
+    async def scene(conductor, world):
+        go_on, sample = asyncio.Event(), conductor.sensors.sample
+
+        async def held_up():
+            await go_on.wait()
+            await sample()
+
+        _, answer = ask(conductor, A)
+        await machine.until(lambda: bool(conductor.lives._loads))
+        conductor.sensors.sample = held_up
+        await machine.until(lambda: not conductor.lives._loads)
+        conductor.close()
+        go_on.set()
+        await answer
+        await asyncio.sleep(1)
+        return [task for task in asyncio.all_tasks() if task.get_name().startswith("watch")]
+
+    assert play(scene) == []
+
+
+# --- requests that pass without asking ----------------------------------------------------------
+
+
+def test_a_request_that_has_just_taken_its_route_is_not_cut():
+    """Neither the scheduler has heard of it, nor its server: the count is read before the stop."""
+
+    async def scene(conductor, world):
+        async with conductor.lease(A):
+            pass
+        await machine.until(lambda: not resident(conductor).in_use)
+        routes = conductor._routes
+        first = resident(conductor).instance
+        route = routes.find(A.name)
+        routes.enter(route)
+        wanting = asyncio.create_task(conductor.lease(B).__aenter__())
+        await asyncio.sleep(5)
+        assert first in world.running
+        assert resident(conductor).in_use
+        routes.leave(route)
+        await wanting
+        return first in world.running, resident(conductor)
+
+    assert play(scene) == (False, None)
+
+
+def test_a_route_is_closed_while_its_model_drains_and_opened_when_it_stays():
+    async def scene(conductor, world):
+        async with conductor.lease(A):
+            route = conductor._routes.find(A.name)
+            unloading = asyncio.ensure_future(
+                conductor.unload(
+                    UnloadRequested(
+                        ticket=conductor.next_ticket(),
+                        model=A.name,
+                        deadline_s=conductor.clock() + 3,
+                    )
+                )
+            )
+            await asyncio.sleep(1)
+            assert conductor._routes.find(A.name) is None
+            assert not route.open
+            with pytest.raises(Denied):
+                await unloading
+            await asyncio.sleep(1)
+            again = conductor._routes.find(A.name)
+            return again.open, again.number > route.number
+
+    assert play(scene) == (True, True)

@@ -69,6 +69,31 @@ def test_it_is_up_when_it_answers():
     assert trial.left_behind == [INSTANCE]
 
 
+@pytest.mark.parametrize(("load_s", "late_s"), [(0.21, 0.0051), (7.03, 0.0151), (28.1, 0.0571)])
+def test_one_that_takes_as_long_as_the_last_time_is_told_soon(load_s, late_s):
+    trial = Trial(FakeBehaviour(load_s=load_s))
+    trial.resident = replace(trial.resident, spec=replace(trial.resident.spec, load_s=load_s))
+    assert isinstance(run(trial.bring_up()), Up)
+    assert load_s <= trial.took_s <= load_s + late_s
+
+
+@pytest.mark.parametrize("last_s", [0.1, 2.0, 100.0])
+def test_one_that_takes_another_time_is_not_asked_more_often_for_it(last_s):
+    asked = 0
+
+    class Counting(FakeWorldEngine):
+        async def readiness(self, endpoint):
+            nonlocal asked
+            asked += 1
+            return await super().readiness(endpoint)
+
+    trial = Trial(FakeBehaviour(load_s=20.0), engine=Counting)
+    trial.resident = replace(trial.resident, spec=replace(trial.resident.spec, load_s=last_s))
+    assert isinstance(run(trial.bring_up()), Up)
+    assert trial.took_s <= 20.0 + POLL_S_MAX
+    assert asked < 700
+
+
 def test_what_runs_is_told_before_it_is_ready():
     trial = Trial(FakeBehaviour(load_s=50.0))
 
@@ -108,6 +133,30 @@ def test_a_runtime_that_does_not_answer_is_not_the_models_fault():
     failure = run(Trial(runtime=Silent).bring_up())
     assert failure.reason is FailureReason.RUNTIME_UNAVAILABLE
     assert failure.remedy
+
+
+def test_what_answers_in_its_place_does_not_make_it_ready():
+    class Late(FakeRuntime):
+        looks = 0
+
+        async def listens(self, handle):
+            self.looks += 1
+            return self.looks > 3
+
+    trial = Trial(FakeBehaviour(load_s=0.0), runtime=Late)
+    assert run(trial.bring_up()).running
+    assert trial.took_s > 0
+
+
+def test_a_server_whose_port_was_taken_has_failed():
+    class Elsewhere(FakeRuntime):
+        async def listens(self, handle):
+            return False
+
+    trial = Trial(FakeBehaviour(load_s=0.0), runtime=Elsewhere)
+    failure = run(trial.bring_up())
+    assert failure.reason is FailureReason.NOT_READY_IN_TIME
+    assert trial.left_behind == []
 
 
 @pytest.mark.parametrize(

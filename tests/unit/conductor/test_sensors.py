@@ -133,6 +133,26 @@ def test_devices_are_read_often_only_while_somebody_waits_for_them():
     play(scene, fate=Fate(), release_lag_s=(1.0, 1.0))
 
 
+def test_what_is_given_back_is_read_at_once():
+    async def scene(conductor, there, _):
+        reads = []
+        read = there.read
+
+        async def noted(pids):
+            reads.append(there.now_s())
+            return await read(pids)
+
+        there.read = noted
+        conductor.sensors.hasten()
+        await machine.until(lambda: reads)
+        conductor.sensors.hasten(at_once=True)
+        conductor.sensors.hasten(at_once=True)
+        await machine.until(lambda: len(reads) > 1)
+        assert reads[1] - reads[0] < HURRY_S / 2
+
+    play(scene, fate=Fate())
+
+
 @pytest.mark.parametrize(
     ("said", "used"),
     [

@@ -1,5 +1,7 @@
 """Models that are sent through the API, one body each."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.config.bodies import kept_model, parse_model
@@ -37,7 +39,7 @@ def test_a_model_sent_at_run_time_may_replace_itself(config):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({}, ["service: is required"]),
+        ({"file": None}, ["file: is required: engine xllamacpp loads a GGUF file"]),
         ({"image": "evil"}, None),
         ({"environment": {"LD_PRELOAD": "x"}}, None),
         ({"binary": "/bin/sh"}, None),
@@ -58,7 +60,7 @@ def test_a_model_sent_at_run_time_may_replace_itself(config):
     ],
 )
 def test_what_a_caller_may_not_choose(config, body, said):
-    whole = {"service": "files", "file": "a.gguf", "vram_mb": 1, **body} if body else {}
+    whole = {"service": "files", "file": "a.gguf", "vram_mb": 1, **body}
     lines = refused(config, "new", whole)
     assert len(lines) == 1
     assert said is None or lines == said
@@ -107,3 +109,9 @@ def test_a_model_that_was_kept_and_is_wrong_now_stands_as_failed(config):
     )
     spec = kept(config, "new", {"service": "gone", "vram_mb": 1})
     assert (spec.failed.reason, spec.service) == (FailureReason.CONFIGURATION, "gone")
+
+
+def test_a_service_may_be_left_out(config):
+    assert parse_model(config, "new", {"file": "a.gguf", "vram_mb": 1}).service == "files"
+    [line] = refused(replace(config, home=None), "new", {"vram_mb": 1})
+    assert line.startswith("service: is required: no service here runs what names none")

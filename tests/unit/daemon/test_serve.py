@@ -45,7 +45,7 @@ def test_everything_fits_together_and_ends_as_the_operator_wants(load):
         config = load()
         async with running(config, load, make_predictions({})) as daemon:
             desk = daemon.desk
-            assert daemon.server.config.app.version == version("vram-orchestrator")
+            assert daemon.server.config.app.web.version == version("vram-orchestrator")
             assert desk.degraded() == ()
             await eventually(
                 lambda: [each.state for each in desk.snapshot().residents] == [ResidentState.READY]

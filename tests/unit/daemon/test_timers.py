@@ -1,6 +1,7 @@
 """Jobs by the clock: started, not started twice, stopped."""
 
 import asyncio
+import logging
 
 from orchestrator.daemon.timers import Job, Periodic
 from tests.asynchronous import eventually, run
@@ -86,7 +87,8 @@ def test_a_job_that_is_stopped_at_work_has_not_failed(caplog):
 
     run(scene())
     assert "Traceback" not in caplog.text
-    assert "slow" not in caplog.text
+    # The library may say of a crowded machine that the next turn was left out.
+    assert not [record for record in caplog.records if record.levelno > logging.WARNING]
 
 
 def test_a_job_that_is_stopped_before_it_began_has_not_failed(caplog):

@@ -2,22 +2,21 @@
 
 import asyncio
 
+import yaml
+
+from orchestrator.catalogue.catalogue import Catalogue
+from orchestrator.catalogue.learned import Experience
+from orchestrator.config.engines import KINDS
 from orchestrator.config.loading import load_config
-from orchestrator.config.sections import EngineName, ServiceEntry
+from orchestrator.config.sections import RuntimeName, ServiceEntry
+from orchestrator.config.services import tells_use
 from orchestrator.core.values.footprints import UNKNOWN
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.vram import to_mb
-from orchestrator.daemon.wiring import Runtimes, ServerVersions, identity_of, make_predictions
+from orchestrator.daemon.wiring import Runtimes, identity_of, make_drivers, make_predictions
+from orchestrator.engines.http import ServerHttp
 from orchestrator.gguf.footprint import Method
 from tests.unit.gguf.gguf_files import unknown_architecture
-
-FILE = """
-devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
-services:
-  rehearsal: {engine: fake}
-  boxed: {engine: llama_cpp, runtime: docker, image: "llama-service:cuda", models_dir: /tmp}
-models: {}
-"""
 
 
 def test_a_state_directory_keeps_its_identity(tmp_path):
@@ -26,22 +25,46 @@ def test_a_state_directory_keeps_its_identity(tmp_path):
     assert identity_of(tmp_path) != identity_of(tmp_path / "other")
 
 
-def test_an_image_is_known_by_its_tag_until_an_engine_has_told_its_id(tmp_path, monkeypatch):
+def least(kind, runtime):
+    """What has to be written of a service of the engine."""
+    keys = {"engine": kind.name, "runtime": str(runtime)}
+    if runtime is RuntimeName.EXTERNAL:
+        keys["url"] = "http://there:1"
+    elif "container" in kind.needs:
+        keys["container"] = "c"
+    elif runtime is RuntimeName.DOCKER:
+        keys["image"] = "i"
+    if "command" in kind.needs:
+        keys["command"] = "run ${PORT}"
+    return keys
+
+
+def test_every_engine_is_made_for_every_runtime_it_goes_with(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    services = {
+        f"{kind.name}-{runtime}": least(kind, runtime)
+        for kind in KINDS.values()
+        for runtime in kind.runtimes
+    }
     file = tmp_path / "orchestrator.yaml"
-    file.write_text(FILE)
+    file.write_text(yaml.safe_dump({"services": services}))
     (tmp_path / "state").mkdir()
     config = load_config(file, environ={})
 
     async def scene():
-        runtimes = Runtimes(config)
-        versions = ServerVersions(config, runtimes)
-        await versions.look()
-        assert dict(versions) == {"rehearsal": "", "boxed": "llama-service:cuda"}
-        runtimes.docker(config.services["boxed"]).images["llama-service:cuda"] = "sha256:1"
-        assert versions["boxed"] == "sha256:1"
-        assert len(versions) == 2
+        http, runtimes = ServerHttp(), Runtimes(config)
+        catalogue = Catalogue(
+            config=config,
+            load=lambda: config,
+            experience=Experience(),
+            predictions=make_predictions({}),
+            cached=lambda _: None,
+        )
+        drivers = make_drivers(config, http, runtimes, catalogue)
+        told = {name: made.engine.tells_use for name, made in drivers.items()}
+        assert told == {name: tells_use(entry) for name, entry in config.services.items()}
         await runtimes.close()
+        await http.close()
 
     asyncio.run(scene())
 
@@ -68,10 +91,10 @@ def test_the_planner_of_a_service_is_its_own_binary(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:/usr/bin:/bin")
     planning(tmp_path / "path", 1000)
     services = {
-        "own": ServiceEntry(engine=EngineName.LLAMA_CPP, binary=planning(tmp_path / "own", 2000)),
-        "plain": ServiceEntry(engine=EngineName.LLAMA_CPP),
-        "gone": ServiceEntry(engine=EngineName.LLAMA_CPP, binary=str(tmp_path / "gone")),
-        "wheel": ServiceEntry(engine=EngineName.XLLAMACPP),
+        "own": ServiceEntry(engine="llama_cpp", binary=planning(tmp_path / "own", 2000)),
+        "plain": ServiceEntry(engine="llama_cpp"),
+        "gone": ServiceEntry(engine="llama_cpp", binary=str(tmp_path / "gone")),
+        "wheel": ServiceEntry(engine="xllamacpp"),
     }
     predictions = make_predictions(services)
     file = str(unknown_architecture(tmp_path / "odd.gguf"))

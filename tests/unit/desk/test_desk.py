@@ -1,16 +1,13 @@
 """Orders as a person or a workflow gives them, on a fake machine."""
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import ClassVar
 
 import pytest
 
-from orchestrator.catalogue.catalogue import Catalogue
-from orchestrator.catalogue.learned import Experience
+from orchestrator.catalogue.found.discovery import Discovery, no_places
 from orchestrator.catalogue.predictions import Predictions, UnderSettings
-from orchestrator.config.loading import load_config
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure, FailureReason, Silence
 from orchestrator.core.values.footprints import Footprint
@@ -19,90 +16,21 @@ from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import Degrading, FakeBehaviour, FakeFailure, Fallback
 from orchestrator.core.values.tickets import UnloadStatus
-from orchestrator.core.values.vram import DeviceId, DeviceState, GiB
-from orchestrator.desk.desk import Desk
+from orchestrator.core.values.vram import DeviceState, GiB
 from orchestrator.errors import ConfigInvalid, Denied, RegistryFailed
 from orchestrator.gguf.headers import Headers
 from orchestrator.orders import LoadOrder, RoomOrder, UnloadOrder
 from orchestrator.runtimes.fake.engine import FakeWorldEngine
 from orchestrator.runtimes.unshared import Unshared
 from tests import machine
-from tests.asynchronous import eventually, run
+from tests.asynchronous import eventually
 from tests.standins.memory import MemoryRegistry
-
-FILE = """
-devices: {source: fake, headroom_mb: 0, fake: [{name: A, total_mb: 24576}]}
-scheduling: {min_residency_s: 0, protect_idle_s: 0}
-services:
-  rehearsal: {engine: fake}
-models:
-  chat: {service: rehearsal, vram_mb: 16384, aliases: [talk], fake: {load_s: 0.02}}
-  draw: {service: rehearsal, vram_mb: 16384, fake: {load_s: 0.02}}
-  huge: {service: rehearsal, vram_mb: 99999, fake: {load_s: 0.02}}
-"""
-G0 = DeviceId("g0")
-
-
-class Office:
-    """A desk with everything behind it; `file` is its configuration."""
-
-    def __init__(self, directory):
-        self.file = directory / "orchestrator.yaml"
-        self.file.write_text(FILE)
-        (directory / "state").mkdir()
-        self.world = machine.world()
-        self.registry = MemoryRegistry()
-        self.problems = []
-        self.predictions = Predictions(Headers())
-        self.changes = {}  # of models, beyond what the file says
-
-    def load(self):
-        config = load_config(self.file, environ={})
-        for name, changes in self.changes.items():
-            changed = {name: replace(config.catalogue[name], **changes)}
-            config = replace(config, catalogue={**config.catalogue, **changed})
-        return config
-
-    @asynccontextmanager
-    async def opened(self):
-        config = self.load()
-        experience = Experience()
-        catalogue = Catalogue(
-            config=config,
-            load=self.load,
-            experience=experience,
-            predictions=self.predictions,
-            cached={}.get,
-        )
-        specs = catalogue.specs.values()
-        async with machine.conducting(self.world, *specs, registry=self.registry) as conductor:
-            desk = Desk(
-                conductor=conductor, catalogue=catalogue, problems=lambda: tuple(self.problems)
-            )
-            desk.apply_rules()
-            yield desk, conductor
+from tests.unit.desk.office import FILE, G0, Office, load, loaded, play
 
 
 @pytest.fixture
 def office(tmp_path):
     return Office(tmp_path)
-
-
-def play(office, scene):
-    async def played():
-        async with office.opened() as (desk, conductor):
-            await scene(desk, conductor)
-
-    run(played())
-
-
-async def load(desk, name, **order):
-    operation = await desk.begin_load(LoadOrder(model=name, **order))
-    return await desk.load_outcome(operation.id, 10)
-
-
-def loaded(desk):
-    return {each.name: each.state for each in desk.snapshot().residents}
 
 
 async def refused(awaitable):
@@ -404,6 +332,22 @@ def test_a_caller_who_leaves_while_its_answer_waits_for_the_disk_keeps_nothing(o
     play(office, scene)
 
 
+def test_how_long_it_stays_can_be_said_of_a_model_that_is_ready(office):
+    async def scene(desk, conductor):
+        desk.stays("chat", 5.0)
+        assert loaded(desk) == {}, "it is no reason to load one"
+        await load(desk, "chat")
+        desk.stays("chat", 5.0)
+        [chat] = desk.snapshot().residents
+        assert (chat.ttl_s, chat.lease_count) == (5.0, 0)
+        desk.stays("chat", 0.0)
+        async with asyncio.timeout(10):
+            while loaded(desk):
+                await asyncio.sleep(0.02)
+
+    play(office, scene)
+
+
 # --- the catalogue -----------------------------------------------------------------------------
 
 
@@ -659,5 +603,41 @@ def test_a_plan_for_a_model_that_stands_as_failed_says_why(office):
         preview = await desk.preview(LoadOrder(model="draw"))
         assert preview.refusal == await told(load(desk, "draw"))
         assert preview.refusal.failure == NO_CONTAINER
+
+    play(office, scene)
+
+
+class Finding(Discovery):
+    """Finds one model, when it is told to."""
+
+    def __init__(self):
+        super().__init__(no_places, Headers().of)
+        self.there = {}
+
+    def sweep(self, settings):
+        return True
+
+    def beside(self, config, specs, estimate):
+        return self.there
+
+
+def test_models_that_are_found_come_to_whoever_asks_and_go(office):
+    found = Finding()
+    office.discovery = found
+    office.file.write_text(f"discovery: {{folders: [/m]}}\n{FILE}")
+
+    async def scene(desk, conductor):
+        known = conductor.scheduler.state
+        new = replace(desk.catalogue["chat"], name="new", found=True, aliases=())
+        found.there = {"new": new}
+        await desk.sweep()
+        assert "new" in known.catalogue
+        await load(desk, "new")
+        with pytest.raises(Denied, match="its file is there"):
+            await desk.delete_model("new")
+        found.there = {}
+        await desk.sweep()
+        assert "new" not in known.catalogue
+        await desk.unload(UnloadOrder(model="new"))
 
     play(office, scene)

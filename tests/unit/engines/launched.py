@@ -3,7 +3,6 @@
 import asyncio
 import importlib.util
 import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ from orchestrator.engines.http import ServerHttp
 from orchestrator.engines.llama.log import classify
 from orchestrator.engines.llama.talker import LlamaTalker
 from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Exit, Launch, Launcher, Readiness, Talker
+from orchestrator.runtimes.process.ports import reserved_port
 
 READY_S_MAX = 60.0  # a real model on two busy cores; usually one second
 POLL_S = 0.01
@@ -46,9 +46,7 @@ def spec_of(name: str = "smol", **changes: Any) -> ModelSpec:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    return reserved_port("127.0.0.1")
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def launched(
         log = log or Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [words.get(word, word) for word in launch.argv],
+                [_filled(word, words) for word in launch.argv],
                 env=scrubbed(launch.env),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -89,6 +87,12 @@ def launched(
         finally:
             process.kill()
             process.wait()
+
+
+def _filled(word: str, words: Mapping[str, str]) -> str:
+    for token, value in words.items():
+        word = word.replace(token, value)
+    return word
 
 
 def scrubbed(env: Mapping[str, str]) -> dict[str, str]:
@@ -118,9 +122,14 @@ async def until(
             await asyncio.sleep(every_s)
 
 
+def engine_of(launcher: Launcher, talker: Talker) -> ComposedEngine:
+    """As the daemon composes an engine."""
+    return ComposedEngine(launcher=launcher, talker=talker, classify=classify)
+
+
 def llama_engine(launcher: Launcher, http: ServerHttp) -> ComposedEngine:
-    """As the daemon composes an engine that launches what talks like llama.cpp."""
-    return ComposedEngine(launcher=launcher, talker=LlamaTalker(http), classify=classify)
+    """One that launches what talks like llama.cpp."""
+    return engine_of(launcher, LlamaTalker(http))
 
 
 def with_http(scene: Callable[[ServerHttp], Coroutine[None, None, None]]) -> None:

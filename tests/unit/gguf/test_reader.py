@@ -20,6 +20,7 @@ from orchestrator.gguf.headers import Headers
 from orchestrator.gguf.reader import (
     KEYS_MAX,
     READS_MAX,
+    TEMPLATE_BYTES_MAX,
     TENSORS_MAX,
     header_suffices,
     read_header,
@@ -61,6 +62,17 @@ def test_reads_metadata_tensors_and_sizes(tmp_path: Path) -> None:
         ("b.weight", (8,), 32),
     ]
     assert header.missing_bytes == 0
+
+
+def test_a_chat_template_is_kept_and_other_long_texts_are_not(tmp_path: Path) -> None:
+    long = "x" * 20_000
+    texts = {"tokenizer.chat_template": long, "general.license": long}
+    header = read_header(write_model(tmp_path / "m.gguf", TINY | texts))
+    assert header.text("tokenizer.chat_template") == long
+    assert header.metadata["general.license"] == Skipped(20_000)
+    texts = {"tokenizer.chat_template": "x" * (TEMPLATE_BYTES_MAX + 1)}
+    header = read_header(write_model(tmp_path / "m.gguf", TINY | texts))
+    assert header.text("tokenizer.chat_template") == ""
 
 
 def test_a_download_that_ended_early_is_told_before_the_start(tmp_path: Path) -> None:

@@ -51,14 +51,14 @@ def pins(session):
 
 async def disk(commits, *, sound):
     """SQLite itself refuses what is written, as it does on a disk that may only be read."""
-    await commits.read(lambda session: session.exec(text(f"PRAGMA query_only = {int(not sound)}")))
+    await commits.alone(lambda session: session.exec(text(f"PRAGMA query_only = {int(not sound)}")))
 
 
 @asynccontextmanager
 async def hanging(commits):
     """A disk that answers nothing while the block lasts."""
     answers = threading.Event()
-    stuck = asyncio.ensure_future(commits.read(lambda _session: answers.wait()))
+    stuck = asyncio.ensure_future(commits.alone(lambda _session: answers.wait()))
     await asyncio.sleep(0)
     try:
         yield
@@ -69,7 +69,7 @@ async def hanging(commits):
 
 def test_answers_a_reading_with_its_own_answer(play):
     async def acts(commits):
-        asked = (commits.read(lambda _session, number=number: number) for number in range(9))
+        asked = (commits.alone(lambda _session, number=number: number) for number in range(9))
         assert await asyncio.gather(*asked) == list(range(9))
 
     play(acts)
@@ -80,7 +80,7 @@ def test_performs_in_the_order_asked(play):
         names = [f"m{number}" for number in range(3 * TOGETHER_MAX)]
         writes = [asyncio.ensure_future(commits.write(pin(name))) for name in names]
         await asyncio.sleep(0)
-        assert await commits.read(pins) == names
+        assert await commits.alone(pins) == names
         assert await asyncio.gather(*writes) == [True] * len(names)
         assert (commits.problem, commits.unwritten("pins")) == (None, {})
 
@@ -93,7 +93,7 @@ def test_a_refused_row_takes_no_other_with_it(play):
         writes = [commits.write(pin(name, key=number)) for number, name in enumerate(rows, 1)]
         assert await asyncio.gather(*writes) == [True, True, False, False, False, True]
         assert "3 changes are kept" in commits.problem
-        assert await commits.read(pins) == ["first", "a", "b"]
+        assert await commits.alone(pins) == ["first", "a", "b"]
 
     play(acts)
 
@@ -104,12 +104,12 @@ def test_a_mistake_reaches_its_maker_and_is_not_tried_again(play):
 
     async def acts(commits):
         with pytest.raises(LookupError, match="mine"):
-            await commits.read(mistaken)
+            await commits.alone(mistaken)
         with pytest.raises(LookupError, match="mine"):
             await commits.write(Write("pins", "x", 1, mistaken, unwritten_max=3))
         assert (commits.problem, commits.unwritten("pins")) == (None, {})
         await commits.write(pin("a"))
-        assert await commits.read(pins) == ["a"]
+        assert await commits.alone(pins) == ["a"]
 
     play(acts)
 
@@ -119,7 +119,7 @@ def test_a_caller_that_is_cancelled_loses_the_answer_and_not_the_write(play):
         write = asyncio.ensure_future(commits.write(pin("a")))
         await asyncio.sleep(0)
         write.cancel()
-        assert await commits.read(pins) == ["a"]
+        assert await commits.alone(pins) == ["a"]
         assert write.cancelled()
         assert commits.unwritten("pins") == {}
 
@@ -133,12 +133,12 @@ def test_a_disk_that_is_far_behind_refuses_more_and_takes_it_later(play):
         assert await asyncio.gather(*writes) == [True] * 4 + [False] * 2
         assert "3 writes behind" in commits.problem
         await commits.retry()
-        assert await commits.read(pins) == [f"m{number}" for number in range(6)]
+        assert await commits.alone(pins) == [f"m{number}" for number in range(6)]
         async with hanging(commits):
-            waiting = [asyncio.ensure_future(commits.read(pins)) for _ in range(3)]
+            waiting = [asyncio.ensure_future(commits.alone(pins)) for _ in range(3)]
             await asyncio.sleep(0)
             with pytest.raises(RegistryFailed, match="3 writes behind"):
-                await commits.read(pins)
+                await commits.alone(pins)
         await asyncio.gather(*waiting)
 
     play(acts, waiting_max=3)
@@ -153,7 +153,7 @@ def test_what_is_refused_is_kept_and_tried_again(play):
         assert "Make the file and its directory writable. 1 changes are kept" in commits.problem
         await disk(commits, sound=True)
         await commits.retry()
-        assert await commits.read(pins) == ["a"]
+        assert await commits.alone(pins) == ["a"]
         assert (commits.problem, commits.unwritten("pins")) == (None, {})
 
     play(acts)
@@ -166,7 +166,7 @@ def test_only_the_newest_of_a_key_is_tried_again(play):
             await commits.write(pin(name, key="a"))
         await disk(commits, sound=True)
         await commits.retry()
-        assert await commits.read(pins) == ["newest"]
+        assert await commits.alone(pins) == ["newest"]
 
     play(acts)
 
@@ -191,7 +191,7 @@ def test_what_need_not_be_written_any_more_is_not_tried_again(play):
         assert commits.problem is None
         await disk(commits, sound=True)
         await commits.retry()
-        assert await commits.read(pins) == []
+        assert await commits.alone(pins) == []
 
     play(acts)
 
@@ -203,7 +203,7 @@ def test_a_disk_that_hangs_keeps_no_caller_waiting(play):
             assert not await commits.write(pin("a", tries=tries))
             assert "has not answered for 0.05 s. 1 changes" in commits.problem
             await commits.retry()  # it is queued already: again would only lengthen the queue
-        assert await commits.read(pins) == ["a"]
+        assert await commits.alone(pins) == ["a"]
         assert (tries, commits.problem, commits.unwritten("pins")) == (["a"], None, {})
 
     play(acts, patience_s=0.05)
@@ -234,7 +234,7 @@ def test_a_retry_asks_a_broken_disk_no_more_than_it_must(play):
         assert tries == ["m0", "m1"], "one goes ahead, and the first refusal ends a commit"
         await disk(commits, sound=True)
         await commits.retry()
-        assert len(await commits.read(pins)) == count
+        assert len(await commits.alone(pins)) == count
 
     play(acts)
 
@@ -243,7 +243,7 @@ def test_closing_tries_a_last_time_and_later_writes_are_refused(play):
     async def acts(commits):
         await disk(commits, sound=False)
         await commits.write(pin("a"))
-        unread = commits.read(lambda session: session.exec(text("PRAGMA query_only = 0")))
+        unread = commits.alone(lambda session: session.exec(text("PRAGMA query_only = 0")))
         await asyncio.gather(unread, commits.close())
         assert commits.problem is None
         assert not await commits.write(pin("b"))

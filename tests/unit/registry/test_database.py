@@ -189,7 +189,7 @@ def test_a_foreign_table_in_the_way_is_put_aside_untouched(path):
         ),
         (
             "DROP TABLE schema_version",
-            "decisions, learned, leases, operations, pins, residents, runs",
+            "decisions, learned, leases, operations, pins, requests, residents, runs",
         ),
         ("DELETE FROM schema_version", "decisions"),
         ("DROP TABLE schema_version; CREATE TABLE schema_version (name)", "schema_version"),

@@ -264,7 +264,7 @@ def test_no_caller_fails_while_the_file_may_not_grow_and_nothing_is_lost_after(t
 
 async def disk(registry, *, sound):
     """SQLite itself refuses what is written, as it does on a disk that may only be read."""
-    await registry._commits.read(
+    await registry._commits.alone(
         lambda session: session.exec(text(f"PRAGMA query_only = {int(not sound)}"))
     )
 

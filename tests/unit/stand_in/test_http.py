@@ -51,6 +51,16 @@ def test_a_client_that_asks_first_is_told_to_go_on():
         assert client.recv(100).startswith(b"HTTP/1.1 100 ")
 
 
+def test_what_is_asked_with_head_is_answered_without_a_body():
+    with talking() as (client, connection):
+        client.sendall(b"HEAD /x HTTP/1.1\r\n\r\nGET /x HTTP/1.1\r\n\r\n")
+        for _ in range(2):
+            connection.receive()
+            connection.answer(404, "gone")
+        heads = client.recv(10_000).split(b"HTTP/1.1 ")[1:]
+    assert [head.partition(b"\r\n\r\n")[2] for head in heads] == [b"", b"gone"]
+
+
 @pytest.mark.parametrize(
     "data",
     [

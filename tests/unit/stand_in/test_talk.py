@@ -116,6 +116,16 @@ def test_a_malformed_order_is_a_400(body):
     assert refused.value.status == 400
 
 
+def test_a_conversation_is_put_together_and_cut_into_words():
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}]
+    prompt = ask(talk(), "/apply-template", {"messages": messages}).body["prompt"]
+    assert prompt == "<system> Be brief.\n<user> hello"
+    tokens = ask(talk(), "/tokenize", {"content": prompt}).body["tokens"]
+    assert len(tokens) == 5
+    with pytest.raises(RequestRefused, match="at least one message"):
+        ask(talk(), "/apply-template", {"messages": ["hello"]})
+
+
 def test_unknown_routes_and_a_model_that_still_loads():
     with pytest.raises(RequestRefused) as unknown:
         ask(talk(), "/nowhere", method="GET")
@@ -187,3 +197,31 @@ def test_counters_grow_with_use_and_never_by_looking():
 def test_each_token_has_its_time():
     listener = ask(talk(tokens_per_s=1.0), "/v1/completions", {"prompt": "x", "max_tokens": 1})
     assert 0.5 < listener.waited_s <= 1.0
+
+
+def test_a_picture_is_as_good_as_what_it_claims_to_be():
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    parts = [{"type": "text", "text": "see"}, picture]
+    answer = ask(talk(), "/v1/chat/completions", {"messages": [{"role": "user", "content": parts}]})
+    assert "You said: see [image/png]" in answer.body["choices"][0]["message"]["content"]
+
+
+def test_what_is_between_is_filled_in():
+    order = {"input_prefix": "def f(", "input_suffix": "return", "stream": True}
+    answer = ask(talk(), "/infill", order)
+    assert "def f(…return" in "".join(event["content"] for event in answer.events)
+    assert answer.events[-1]["stop"] is True
+
+
+def test_a_text_longer_than_the_context_is_not_embedded():
+    order = {"input": ["a", " ".join("abcd")]}
+    with pytest.raises(RequestRefused, match="4 tokens"):
+        ask(talk(context=3), "/v1/embeddings", order)
+    assert ask(talk(context=4), "/v1/embeddings", order).status == 200
+
+
+def test_tokens_are_embedded_as_their_words():
+    words = {"content": "a b"}
+    tokens = ask(talk(), "/tokenize", words).body["tokens"]
+    both = ask(talk(), "/v1/embeddings", {"input": ["a b", tokens]}).body["data"]
+    assert both[0]["embedding"] == both[1]["embedding"]

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.config.sections import ServerSettings
+from orchestrator.config.sections import Dashboard, ServerSettings
 from orchestrator.web.guard import Admission, host_allowed, host_name, judge
 from tests.unit.web.office import APP, Office, filled, routes_of
 
@@ -117,7 +117,9 @@ def scope(method="POST", path="/models/load", *headers, scheme="http"):
 
 
 def test_two_hosts_are_none():
-    error = judge(scope("GET", "/", (b"host", b"localhost"), (b"host", b"localhost")), Admission())
+    error = judge(
+        scope("GET", "/", (b"host", b"localhost"), (b"host", b"localhost")), Admission(), 100
+    )
     assert error is not None
     assert error.code == "bad_host"
 
@@ -127,9 +129,9 @@ def test_two_hosts_are_none():
 def test_white_space_that_http_does_not_know_is_part_of_the_value(space, name):
     """Whatever stands in front of us would see another value than we do."""
     headers = {b"host": b"localhost", b"content-type": b"application/json"}
-    assert judge(scope("POST", "/models/load", *headers.items()), Admission()) is None
+    assert judge(scope("POST", "/models/load", *headers.items()), Admission(), 100) is None
     headers[name] = space + headers[name]
-    assert judge(scope("POST", "/models/load", *headers.items()), Admission()) is not None
+    assert judge(scope("POST", "/models/load", *headers.items()), Admission(), 100) is not None
 
 
 @pytest.mark.parametrize(
@@ -196,20 +198,75 @@ def test_chunked_body_needs_its_type_too(office):
     assert answer.status_code == 415
 
 
-def test_bodies_for_model_servers_may_be_larger():
-    limits = Admission(relayed_bytes_max=8 << 20)
+def test_a_body_may_be_as_large_as_its_route_takes():
     headers = (
         (b"host", b"localhost"),
         (b"content-length", b"4194304"),
         (b"content-type", b"application/json"),
     )
-    assert judge(scope("POST", "/v1/chat/completions", *headers), limits) is None
-    error = judge(scope("POST", "/models/load", *headers), limits)
+    asked = scope("POST", "/v1/chat/completions", *headers)
+    assert judge(asked, Admission(), 8 << 20) is None
+    error = judge(asked, Admission(), 1 << 20)
     assert error is not None
     assert error.code == "too_large"
+
+
+def test_a_body_may_be_of_the_types_that_its_route_takes():
+    form = (b"content-type", b"multipart/form-data; boundary=x")
+    asked = scope("POST", "/v1/audio/transcriptions", (b"host", b"localhost"), form)
+    assert judge(asked, Admission(), 100) is not None
+    assert judge(asked, Admission(), 100, frozenset({"multipart/form-data"})) is None
+    assert judge(asked, Admission(), 100, None) is None
+    foreign = scope(
+        "POST", "/x", (b"host", b"localhost"), (b"origin", b"http://evil.example"), form
+    )
+    assert judge(foreign, Admission(), 100, None) is not None
 
 
 def test_forged_host_does_not_change_which_route_is_meant(office):
     """A path in the Host header would move request.url; the guard reads scope["path"]."""
     answer = office.asked("POST", "/models/load", headers={"Host": "localhost/health?"})
     assert answer.status_code == 421
+
+
+@pytest.mark.parametrize("path", ["/model/load", "/nothing"])
+def test_a_path_that_is_not_there_is_said_before_the_type_of_the_body(office, path):
+    answer = office.asked("POST", path, content=b"a=b", headers={"Content-Type": "text/plain"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    foreign = {"Content-Type": "text/plain", "Origin": "https://evil.example"}
+    assert office.asked("POST", path, content=b"a=b", headers=foreign).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["host.docker.internal", "host.containers.internal:8000"])
+def test_containers_reach_it_by_the_name_of_their_host(office, name):
+    assert office.asked("GET", "/health", headers={"Host": name}).status_code == 200
+    other = office.asked("GET", "/health", headers={"Host": f"x.{name}"})
+    assert other.status_code == 421
+
+
+QUESTION = {"model": "a"}
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    with Office(tmp_path, server=ServerSettings(dashboard=Dashboard.READ_ONLY)) as office:
+        yield office
+
+
+@pytest.mark.parametrize(
+    "said", [{"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin"}]
+)
+@pytest.mark.parametrize(("method", "path"), WRITES)
+def test_own_pages_change_nothing_where_they_may_only_look(read_only, method, path, said):
+    answer = read_only.asked(method, path, content=b"{}", headers={**JSON, **said})
+    refused = (answer.status_code, answer.json().get("code")) == (403, "read_only")
+    assert refused is (path not in ("/models/plan", "/models/estimate"))
+
+
+def test_programs_change_what_pages_may_not(read_only):
+    assert read_only.asked("POST", "/models/load", json=QUESTION).status_code == 200
+
+
+def test_own_pages_may_ask_what_would_be(read_only):
+    own = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+    assert read_only.asked("POST", "/models/plan", json=QUESTION, headers=own).status_code == 200

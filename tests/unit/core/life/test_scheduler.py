@@ -1309,3 +1309,13 @@ def test_a_model_that_was_only_sized_is_not_said_to_have_all_it_needs():
         "b is not complete: org/repo:b.gguf is brought here first.",
         "b has all it needs.",
     ]
+
+
+def test_who_waits_for_a_model_whose_file_goes_is_told_so():
+    play = Play(resident("b", gib=20, leases=1))
+    there = replace(A, found=True, file="/m/a.gguf")
+    play.tell(CatalogueChanged({"a": there}))
+    play.request(1, there)
+    effects = play.tell(CatalogueChanged({}))
+    (deny,) = [effect for effect in effects if isinstance(effect, Deny)]
+    assert deny.refusal.detail == "a is no model any more: its file /m/a.gguf is gone."

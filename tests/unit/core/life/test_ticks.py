@@ -226,3 +226,21 @@ def test_a_device_seen_for_the_first_time_is_news_only_if_it_fails():
     state = state_of()
     assert observe(state, [gpu("g1", gib=8)], {}) == []
     assert said(observe(state, [unreadable("g2")], {})) == [DecisionKind.DEVICE]
+
+
+def found(**changes):
+    return replace(idle(ttl_s=None, **changes), spec=replace(spec("a", gib=8), found=True))
+
+
+def test_a_model_whose_file_is_gone_leaves_once_it_is_idle():
+    state = state_of(found(busy=True))
+    assert asked(tick(state, 1.0)) == [], "it serves to the end"
+    state.ledger.put(found())
+    assert asked(tick(state, 2.0)) == ["a"]
+    assert asked(tick(state_of(found(lease_count=1)), 1.0)) == []
+
+
+def test_a_model_whose_file_is_there_stays():
+    there = found()
+    state = state_of(there, there.spec)
+    assert asked(tick(state, 1000.0)) == []

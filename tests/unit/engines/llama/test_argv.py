@@ -125,3 +125,8 @@ def test_projector_adapters_answer_length_and_threads():
 
 def test_the_same_spec_and_placement_give_the_same_arguments():
     assert arguments(TWO_GPUS) == arguments(TWO_GPUS)
+
+
+def test_the_operators_own_arguments_come_last_as_they_are_written():
+    said = arguments(serving=Serving(extra_args=("--top-k", "20", "--no-context-shift")))
+    assert said.endswith(" --top-k 20 --no-context-shift")

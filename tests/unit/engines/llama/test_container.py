@@ -67,3 +67,14 @@ def test_a_broken_file_is_told_before_a_start():
 
 def test_every_flag_with_a_value_is_one_that_the_image_knows():
     assert IMAGE_FLAGS.valued <= IMAGE_FLAGS.names
+
+
+def test_an_image_may_keep_its_server_elsewhere():
+    launch = made(program="/app/llama-server").launch(INSTANCE, SPEC, ON_GPU)
+    assert launch.argv[0] == "/app/llama-server"
+
+
+def test_the_operators_environment_does_not_win_over_the_placement():
+    env = {"A": "1", "CUDA_VISIBLE_DEVICES": "7"}
+    launch = made(env=env).launch(INSTANCE, SPEC, ON_GPU)
+    assert (launch.env["A"], launch.env["CUDA_VISIBLE_DEVICES"]) == ("1", GPU)

@@ -54,3 +54,9 @@ def test_the_first_accepted_spelling_wins():
 
 def test_something_else_entirely_has_no_flags():
     assert parse_help("hello\n").names == frozenset()
+
+
+def test_a_word_that_is_no_flag_is_found_and_a_value_is_none():
+    flags = parse_help(HELP)
+    assert flags.unknown(("--threads", "-x", "--poll", "0", "--flash_attn", "on")) is None
+    assert flags.unknown(("--threads", "4", "--new-flag", "1")) == "--new-flag"

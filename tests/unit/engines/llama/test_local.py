@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from orchestrator.core.values.failures import FailureReason
+from orchestrator.core.values.specs import Serving
 from orchestrator.engines.llama.local import LlamaBinaryLauncher
 from orchestrator.errors import StartFailed
 from tests.unit.engines.launched import INSTANCE, ON_HOST, real_model, spec_of
@@ -91,5 +92,17 @@ def test_a_broken_file_is_found_before_anything_starts(server, tmp_path):
 def test_callers_at_the_same_time_all_get_the_answer(server):
     async def scene(launcher):
         assert await asyncio.gather(*(launcher.prepare() for _ in range(3))) == [None] * 3
+
+    with_launcher([server("good", works())], scene)
+
+
+def test_an_argument_that_this_build_does_not_know_is_found_before_anybody_leaves(server, tmp_path):
+    async def scene(launcher):
+        spec = spec_of(
+            file=str(tmp_path / "a.gguf"), serving=Serving(extra_args=("--new-flag", "1"))
+        )
+        failure = await launcher.check(spec)
+        assert failure.reason is FailureReason.ARGUMENTS
+        assert "knows no --new-flag" in failure.detail
 
     with_launcher([server("good", works())], scene)

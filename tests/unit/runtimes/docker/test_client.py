@@ -10,7 +10,7 @@ import pytest
 import requests
 from docker.errors import DockerException
 
-from orchestrator.runtimes.docker.client import Client
+from orchestrator.runtimes.docker.client import DockerClient
 from tests.unit.runtimes.scripted_engine import scripted_engine
 
 
@@ -26,13 +26,13 @@ def nothing_left_open() -> Iterator[None]:
 
 def test_an_engine_that_was_never_there_leaves_no_socket_open(tmp_path: Path) -> None:
     with nothing_left_open(), pytest.raises(DockerException):
-        Client(f"unix://{tmp_path / 'none.sock'}", "auto", 1)
+        DockerClient(f"unix://{tmp_path / 'none.sock'}", "auto", 1)
 
 
 def test_an_engine_that_has_gone_leaves_no_socket_open() -> None:
     with nothing_left_open():
         with scripted_engine() as engine:
-            client = Client(engine.url, "auto", 1)
+            client = DockerClient(engine.url, "auto", 1)
             assert client.containers(all=True) == []
         with pytest.raises(requests.ConnectionError):
             client.containers(all=True)

@@ -1,6 +1,7 @@
 """The Docker runtime's decisions, on an engine that misbehaves in ways a real one cannot be made to."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -101,6 +102,21 @@ def test_names_that_are_all_taken_end_the_start_with_the_last_of_them() -> None:
 
     engine = play(script, refuses={"POST create": (409, "the name is in use")})
     assert engine.calls.count("POST create") == 5
+
+
+def test_a_container_that_is_not_there_is_asked_for_seldom() -> None:
+    """The engine has no stream of events here, which is when it is asked most."""
+
+    async def script(runtime: DockerRuntime, engine: ScriptedEngine) -> None:
+        launch = replace(LAUNCH, container="wan2.1")
+        begun_s = time.monotonic()
+        for _ in range(50):
+            assert await runtime.already(launch) is None
+        asked = sum("wan2.1" in call for call in engine.calls)
+        # Before there is a stream, while it is asked for, and once it has failed.
+        assert asked <= 3 + (time.monotonic() - begun_s) * 4
+
+    play(script)
 
 
 def test_a_guard_whose_engine_is_gone_counts_as_unreachable() -> None:

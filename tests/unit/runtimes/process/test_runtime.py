@@ -13,7 +13,7 @@ import uvloop
 
 from orchestrator.core.values.failures import FailureReason
 from orchestrator.errors import NotStopped, StartFailed, Unreachable
-from orchestrator.ports import Handle
+from orchestrator.ports import PORT_TOKEN, Handle
 from orchestrator.runtimes.process.logs import LOG_BYTES_MAX
 from orchestrator.runtimes.process.runtime import ENDED_KEPT_MAX, ProcessRuntime
 from orchestrator.runtimes.process.table import read_process
@@ -60,6 +60,14 @@ process_spawn._Child.__init__ = dies
 """
     + DAEMON
 )
+
+
+LISTENER = """
+import socket, sys, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("listening", flush=True)
+time.sleep(1000)
+"""
 
 
 def daemon(script: str, state_dir: Path, identity: str, server: str) -> subprocess.Popen[str]:
@@ -536,3 +544,20 @@ def test_large_logs_are_cut_while_they_are_written(tmp_path):
             await runtime.stop(handle, grace_s=0)
 
     run(scenario())
+
+
+@pytest.mark.parametrize("child", [False, True], ids=["itself", "a child of its own"])
+def test_a_server_is_told_from_what_took_its_port(tmp_path, child):
+    argv = (sys.executable, "-c", LISTENER)
+    started = ("/bin/sh", "-c", '"$@"; exit 3', "sh", *argv) if child else argv
+
+    async def scene():
+        async with opened(tmp_path) as runtime:
+            ours = await runtime.start(program(*started, PORT_TOKEN))
+            await written(runtime, ours.handle)
+            assert await runtime.listens(ours.handle)
+            port = ours.endpoint.url.rpartition(":")[2]
+            other = await runtime.start(program(*argv, port, instance="a-2"))
+            assert not await runtime.listens(other.handle)
+
+    run(scene())

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.conductor.history import UNHEARD_MAX
 from orchestrator.core.values.specs import FakeBehaviour
 from orchestrator.orders import LoadOrder, UnloadOrder
+from orchestrator.records import Outcome
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import (
     FRAMES_MAX,
@@ -47,6 +48,27 @@ def run(office, script):
 def change(office):
     """What the conductor does after a change of state."""
     office.desk.history.note(office.desk.snapshot())
+
+
+def test_downloads_are_told_while_they_last_and_once_more(office):
+    async def script(feed):
+        with feed.admit() as listener:
+            frames = listener.frames()
+            await take(frames, 1)
+            with office.desk.downloads.one("org/a:Q8_0"):
+                await _until_brought(frames, ["org/a:Q8_0"])
+            await _until_brought(frames, [])
+
+    run(office, script)
+
+
+async def _until_brought(frames, sources):
+    """It is told that these are brought, and no others."""
+    told = None
+    while told != sources:
+        (event,) = await take(frames, 1)
+        if event["type"] == "status":
+            told = [one["source"] for one in event["status"]["downloads"]]
 
 
 def test_status_is_coalesced_to_four_a_second(office):
@@ -198,3 +220,102 @@ def test_router_dialect_tells_states_as_they_change(tmp_path):
 
     with Office(tmp_path, models=(spec("a"), slow)) as office:
         run(office, script)
+
+
+async def next_of(frames, wanted):
+    """The next frame of a type: readings of devices are told in between."""
+    async with asyncio.timeout(60):
+        while event_of(frame := await anext(frames))["type"] != wanted:
+            pass
+        return frame
+
+
+def ask_for(office, name="a"):
+    """A request of a client that is under way."""
+    return office.desk.activity.begin(
+        name, protocol="openai", path="/v1/chat/completions", client="::1"
+    )
+
+
+def test_requests_are_told_to_those_who_want_them_and_encoded_once(office):
+    async def script(feed):
+        with (
+            feed.admit() as plain,
+            feed.admit(requests=True) as one,
+            feed.admit(requests=True) as other,
+        ):
+            hearing = [one.frames(), other.frames()]
+            for frames in hearing:
+                snapshot, first = await take(frames, 2)
+                assert (snapshot["type"], first["type"]) == ("snapshot", "requests")
+                assert (first["running"], first["ended"]) == ([], [])
+            quiet = plain.frames()
+            await take(quiet, 1)
+            run_ = ask_for(office)
+            first, second = [await next_of(frames, "requests") for frames in hearing]
+            assert first is second
+            assert [each["id"] for each in event_of(first)["running"]] == [run_.id]
+            office.desk.activity.end(run_, Outcome.ANSWERED, 200)
+            told = event_of(await next_of(hearing[0], "requests"))
+            assert (told["running"], told["ended"][0]["id"]) == ([], run_.id)
+            office.decide("the last")
+            heard = []
+            while not heard or heard[-1]["type"] != "decision":
+                heard += await take(quiet, 1)
+            assert "requests" not in [each["type"] for each in heard]
+            for frames in (*hearing, quiet):
+                await frames.aclose()
+
+    run(office, script)
+
+
+def test_requests_are_told_four_times_a_second_at_most(office):
+    async def script(feed):
+        with feed.admit(requests=True) as listener:
+            frames = listener.frames()
+            await take(frames, 2)
+            ends_s = []
+            for _ in range(3):
+                for _ in range(50):
+                    ask_for(office)
+                await next_of(frames, "requests")
+                ends_s.append(asyncio.get_running_loop().time())
+            assert ends_s[2] - ends_s[0] >= 2 * STATUS_PERIOD_S * 0.95
+            await frames.aclose()
+
+    run(office, script)
+
+
+def test_another_catalogue_is_told_and_what_is_loaded_is_none(office):
+    async def script(feed):
+        with feed.admit() as listener:
+            frames = listener.frames()
+            await take(frames, 1)
+            await office.desk.load_outcome(
+                (await office.desk.begin_load(LoadOrder(model="a"))).id, 10
+            )
+            await office.desk.set_pin("a", pinned=True)
+            change(office)
+            office.decide("last")
+            heard = []
+            while not heard or heard[-1]["type"] != "catalogue":
+                heard += await take(frames, 1)
+            assert heard[-2]["type"] == "status"
+            assert heard[-2]["reasons"] == []
+            assert [each["type"] for each in heard].count("catalogue") == 1
+            await frames.aclose()
+
+    run(office, script)
+
+
+def test_who_reconnects_hears_the_catalogue_and_the_requests_too(office):
+    async def script(feed):
+        position = f"{office.desk.history.epoch}-{office.desk.history.sequence}"
+        office.decide("missed")
+        with feed.admit(last_event_id=position, requests=True) as listener:
+            frames = listener.frames()
+            heard = [each["type"] for each in await take(frames, 4)]
+            assert heard == ["decision", "status", "catalogue", "requests"]
+            await frames.aclose()
+
+    run(office, script)

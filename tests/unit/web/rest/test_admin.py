@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -7,6 +8,7 @@ from orchestrator.core.values.specs import FakeBehaviour
 from orchestrator.core.values.vram import DeviceId, DeviceState, MiB
 from orchestrator.runtimes.unshared import Unshared
 from orchestrator.web.app import create_app
+from orchestrator.web.wire.instants import instant
 from tests.unit.web.office import Office, routes_of
 from tests.unit.web.samples import spec
 
@@ -43,7 +45,15 @@ def test_ready_says_why_not(tmp_path):
 
 def test_reload_tells_what_changed(office):
     nothing = office.asked("POST", "/admin/reload")
-    assert nothing.json() == {"success": True, "changed": [], "restart_needed": []}
+    file = office.config.path
+    changed_at = datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else None
+    assert nothing.json() == {
+        "success": True,
+        "changed": [],
+        "restart_needed": [],
+        "file": str(file),
+        "file_changed_at": changed_at and instant(changed_at.timestamp()),
+    }
     office.config = replace(office.config, catalogue={"a": spec("a", mb=7000)})
     answer = office.asked("POST", "/admin/reload")
     assert answer.json()["changed"] == ["models.a", "models.b"]
@@ -54,6 +64,18 @@ def test_reload_of_a_file_with_mistakes_names_them_all(office):
     answer = office.asked("POST", "/admin/reload")
     assert answer.status_code == 422
     assert len(answer.json()["mistakes"]) == 5
+
+
+def test_the_daemon_says_what_it_runs_by(office):
+    told = office.asked("GET", "/admin/daemon").json()
+    config = office.desk.config
+    assert told == {
+        "config": str(config.path),
+        "state_dir": str(config.state_dir),
+        "folders": [],
+        "services": {name: entry.engine for name, entry in config.services.items()},
+        "service": config.home,
+    }
 
 
 def test_operation_tells_how_far_it_is(tmp_path):

@@ -33,17 +33,6 @@ def test_running_as_llama_swap_tells_it(office):
     assert second["ttl"] == 0
 
 
-def test_ps_as_ollama_tells_it(office):
-    first, second = office.asked("GET", "/api/ps").json()["models"]
-    assert (first["name"], first["size_vram"], first["context_length"]) == (
-        "a",
-        6000 << 20,
-        4096,
-    )
-    assert first["expires_at"] == "2026-01-15T10:40:00.000Z"
-    assert second["expires_at"].startswith("9999")
-
-
 def test_everything_is_unloaded(office):
     answer = office.asked("POST", "/api/models/unload")
     assert answer.json() == {"msg": "ok", "unloaded": ["a", "b"], "kept": []}

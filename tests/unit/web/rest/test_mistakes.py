@@ -40,8 +40,8 @@ def test_unknown_field_names_the_nearest_known_one(refused):
         {"field": "ttl_second", "message": "is not known; did you mean ttl_seconds?"},
         {
             "field": "zzz",
-            "message": "is not known; known are cache_type, context_size, gpu_layers, "
-            "lease_seconds, model, owner, pin, priority, profile, service, ttl_seconds, wait",
+            "message": "is not known; known are cache_type, callback_url, context_size, "
+            "gpu_layers, lease_seconds, model, owner, pin, priority, profile, service, ttl_seconds, wait",
         },
     ]
     assert body["detail"].startswith("ttl_second is not known; did you mean ttl_seconds? zzz is")

@@ -143,6 +143,8 @@ def test_load_deadline_names_the_operation_and_the_load_goes_on(tmp_path):
         body = answer.json()
         assert body["code"] == "load_deadline"
         assert body["error"]["message"].startswith("a is not ready after 0.5 s; the load goes on.")
+        assert "It waits for: its load." in body["detail"]
+        assert body["waits_for"] == "its load"
         office.pass_s(4)
         ended = office.asked("GET", f"/operations/{body['operation_id']}").json()
         assert ended["status"] == "succeeded"
@@ -244,8 +246,9 @@ def test_catalogue_has_the_shape_of_the_router(office, path):
     }
 
 
-def test_one_model_is_found_by_alias(office):
-    body = office.asked("GET", "/models/bee").json()
+@pytest.mark.parametrize("path", ["/models/bee", "/v1/models/bee"])
+def test_one_model_is_found_by_alias(office, path):
+    body = office.asked("GET", path).json()
     assert (body["id"], body["resident"], body["serving"]["context_size"]) == ("b", None, 4096)
 
 
@@ -399,3 +402,7 @@ def test_the_log_of_a_model_that_runs_and_left_the_catalogue_is_shown(office):
     assert office.asked("GET", "/models/a").status_code == 404
     answer = office.asked("GET", "/models/a/logs")
     assert answer.json() == {"model": "a", "lines": ["still here"]}
+
+
+def test_files_that_could_be_models_are_told(office):
+    assert office.asked("GET", "/files").json() == {"files": []}

@@ -151,7 +151,7 @@ async def shut_down(office):
 
 @pytest.mark.parametrize(
     "path",
-    ["/nowhere", "/models/", "/metrics", "/v1/chat/completions", "/models/a%2Fb", "/" + "x" * 9000],
+    ["/nowhere", "/models/", "/metric", "/v1/chat/completions", "/models/a%2Fb", "/" + "x" * 9000],
 )
 def test_unknown_path_is_our_404(office, path):
     answer = office.asked("GET", path)

@@ -20,6 +20,7 @@ SHOWN = [
     (shapes.Events, examples.EVENTS),
     (shapes.DeviceList, examples.DEVICES),
     (shapes.Pinned, examples.PINNED),
+    (shapes.Itself, examples.ITSELF),
     (shapes.Logs, examples.LOGS),
     *((error_shapes.ErrorBody, body) for _, body in examples.ERRORS.values()),
 ]

@@ -6,6 +6,8 @@ from orchestrator.conductor.history import Holder, Span
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import DeviceId, MiB
+from orchestrator.downloads import Download
+from orchestrator.hub import Phase
 from orchestrator.records import DecisionRecord
 from orchestrator.web.wire import happenings
 
@@ -31,6 +33,13 @@ def test_a_decision_keeps_its_sentence_its_reason_and_its_remedy():
         "evicted": ["a"],
         "remedy": "Pin it.",
     }
+
+
+def test_a_download_of_unknown_size_has_none():
+    one = Download(source="r", file="a.gguf", phase=Phase.ASKING, started_s=NOON.timestamp())
+    told = happenings.download(one)
+    assert (told["total_bytes"], told["bytes_per_second"]) == (None, None)
+    assert told["started_at"] == "2026-01-15T12:00:00.000Z"
 
 
 def test_a_span_that_goes_on_has_no_end():

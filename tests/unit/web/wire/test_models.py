@@ -3,11 +3,12 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.config.sections import GatewaySettings
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.vram import DeviceKind, MiB
-from orchestrator.web.wire.models import Shelf, entry
+from orchestrator.web.wire.models import Shelf, entry, with_other_names
 from tests.unit.web.samples import NOW_S, account, resident, snapshot, spec
 
 CATALOGUE = {each.name: each for each in (spec("a"), spec("b", aliases=("bee",)))}
@@ -72,3 +73,17 @@ def test_a_model_that_cannot_be_loaded_as_it_is_written_is_listed_as_failed():
     }
     runs = listed(Shelf(), snapshot(resident(failed["a"])), failed)["a"]
     assert (runs["state"], "failed" in runs["status"]) == ("loaded", False)
+
+
+@pytest.mark.parametrize(
+    "listing", [b'{"object":"list","data":[]}', b'{"object":"list","data":[1]}']
+)
+@pytest.mark.parametrize("names", [0, 1, 2])
+def test_other_names_stand_behind_the_models(listing, names):
+    gateway = GatewaySettings(
+        tasks={"quick": "a"} if names else {}, chains={"best": ("a", "b")} if names == 2 else {}
+    )
+    said = json.loads(with_other_names(listing, gateway))["data"]
+    before = json.loads(listing)["data"]
+    assert said[: len(before)] == before
+    assert [each["id"] for each in said[len(before) :]] == ["task:quick", "best"][:names]

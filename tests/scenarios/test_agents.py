@@ -1,0 +1,95 @@
+"""A real client of the Model Context Protocol, by way of `orchestrator mcp`, at the real daemon."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+
+from mcp import Client, StdioServerParameters
+
+from tests.scenarios.daemon import free_port, model
+
+MODELS = {"a": model(20000), "b": model(20000)}
+PATIENCE_S = 120.0
+
+
+async def swap(client):
+    """What an agent would do: look, plan, load, ask why, let go."""
+
+    async def call(name, **arguments):
+        answer = await client.call_tool(name, arguments)
+        return answer.is_error, answer.structured_content, answer.content
+
+    assert (await call("status"))[1]["loaded_models"] == {}
+    assert (await call("load", model="a"))[1]["success"]
+    _, plan, _ = await call("plan", model="b")
+    assert [victim["model"] for victim in plan["evict"]] == ["a"]
+    _, loaded, _ = await call("load", model="b", owner="agent", lease_seconds=60)
+    assert loaded["evicted"] == ["a"]
+    refused, _, said = await call("load", model="a", wait_seconds=0.5)
+    assert refused, said
+    _, why, _ = await call("why", model="a")
+    assert "evict" in {decision["kind"] for decision in why["decisions"]}
+    await call("release", lease_id=loaded["lease_id"])
+    assert (await call("unload", model="b"))[1]["success"]
+    _, lease, _ = await call("lease", vram_mb=1000, owner="agent", seconds=60)
+    await call("release", lease_id=lease["lease_id"])
+    status = (await call("status"))[1]
+    assert "b" not in status["loaded_models"]
+    assert status["leases"] == []
+    refused, _, said = await call("plan", model="none")
+    assert refused
+    assert "unknown_model" in said[0].text
+
+
+def in_time(work):
+    async def bounded():
+        async with asyncio.timeout(PATIENCE_S):
+            await work
+
+    asyncio.run(bounded())
+
+
+def test_an_agent_swaps_models_over_standard_input_and_output(daemons):
+    daemon = daemons(MODELS)
+
+    async def work():
+        program = StdioServerParameters(
+            command=sys.executable,
+            args=["-m", "orchestrator", "mcp", "--url", daemon.url],
+            env={"PATH": os.defpath},
+        )
+        async with Client(program) as client:
+            await swap(client)
+
+    in_time(work())
+
+
+def test_an_agent_swaps_models_over_http(daemons):
+    daemon = daemons(MODELS)
+    port = free_port()
+    words = [sys.executable, "-m", "orchestrator", "mcp", "--url", daemon.url, "--http", str(port)]
+    serving = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+
+    async def work():
+        async with Client(f"http://127.0.0.1:{port}/mcp") as client:
+            await swap(client)
+
+    try:
+        until_listening(port)
+        in_time(work())
+    finally:
+        serving.terminate()
+        assert serving.wait(60) is not None
+
+
+def until_listening(port):
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
