@@ -19,7 +19,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from docs import parts_api, parts_cli, parts_config, parts_errors  # noqa: E402 - its path is above
+# Their path is above.
+from docs import parts_api, parts_cli, parts_config, parts_errors  # noqa: E402
+from orchestrator.gateway.edge.configuration import for_compose  # noqa: E402
 
 PART = re.compile(
     r"(?P<open><!-- generated: (?P<name>[^()]+?) \(make references\) -->\n)"
@@ -66,12 +68,18 @@ def unused(texts: Mapping[Path, str]) -> set[str]:
     return set(parts()) - used
 
 
+def beside_nginx() -> Mapping[Path, str]:
+    """What the nginx of the compose stack knows of the gateway."""
+    return {HERE.parent / "nginx" / name: text for name, text in for_compose().items()}
+
+
 def main() -> int:
     texts = {path: path.read_text() for path in pages()}
     if missing := unused(texts):
         raise NoSuchPart(f"on no page: {', '.join(sorted(missing))}")
-    for path, text in texts.items():
-        if (new := filled(text)) != text:
+    made = {path: filled(text) for path, text in texts.items()}
+    for path, new in {**made, **beside_nginx()}.items():
+        if not path.exists() or path.read_text() != new:
             path.write_text(new)
             sys.stdout.write(f"written: {path.relative_to(HERE.parent)}\n")
     return 0

@@ -20,6 +20,7 @@ from docs.sentences import sentence
 from orchestrator.config.sections import ModelEntry
 from orchestrator.core.values.specs import FakeBehaviour
 from orchestrator.desk.desk import Desk
+from orchestrator.gateway.described import described as asked_of_models
 from orchestrator.web.app import TAGS, create_app
 from orchestrator.web.rest.docs import document
 
@@ -41,6 +42,7 @@ def parts() -> Mapping[str, Callable[[], str]]:
         "api routes": _overview,
         "api shapes": _shapes,
         "api event kinds": _kinds,
+        "api gateway": _gateway,
         **{f"api {tag}": lambda tag=tag: _tag(tag) for tag in TAGS},
     }
 
@@ -115,7 +117,7 @@ def _parameters(route: dict[str, Any]) -> str:
             each["in"],
             type_words(each["schema"], _definitions(), {}),
             default_words(each["schema"], required=each["required"]),
-            sentence("parameters", each["name"]),
+            sentence("parameters", f"{route['tags'][0]}.{each['name']}", each["name"]),
         )
         for each in asked
     )
@@ -180,6 +182,23 @@ def fields_of(name: str, page: str = "") -> str:
             words += "; not always there"
         rows.append((code(field), words, sentence("fields", f"{name}.{field}", field)))
     return table(("Field", "Type", "Meaning"), rows)
+
+
+def _gateway() -> str:
+    """Which paths are a model's, by whose clients know them."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for method, path, route in _asked_of_models():
+        rows.setdefault((route["tags"][0], route["summary"]), []).append(f"`{method} {path}`")
+    return table(
+        ("Of", "Asked for", "At"),
+        ((tag, summary, ", ".join(paths)) for (tag, summary), paths in rows.items()),
+    )
+
+
+def _asked_of_models() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in asked_of_models().items():
+        for method, route in methods.items():
+            yield method.upper(), path, route
 
 
 def _shapes() -> str:

@@ -6,14 +6,18 @@ from typing import Any, cast
 
 from docs.schema_words import Schema, code, default_words, resolved, table, type_words
 from docs.sentences import sentence
+from orchestrator.config.engines import KINDS
 from orchestrator.config.loading import EXAMPLE_CONFIG, config_schema
-from orchestrator.config.models import RUNTIMES
 from orchestrator.config.profiles import PROFILES
 
 # Sections of the file, and the page's heading that describes each.
 SECTIONS: Mapping[str, str] = {
     "ServerSettings": "server",
+    "GatewaySettings": "gateway",
+    "EdgeSettings": "edge",
+    "WebhookSettings": "webhooks",
     "DeviceSettings": "devices",
+    "DiscoverySettings": "discovery",
     "FakeDeviceEntry": "devicesfake",
     "SchedulingSettings": "scheduling",
     "ServiceEntry": "services",
@@ -50,13 +54,11 @@ def keys_of(schema: Schema, section: str = "Document") -> str:
         default = default_words(whole, required=key in required)
         if whole.get("type") == "object" and "default" not in whole:
             default = "see there" if "properties" in whole else "`{}`"
-        rows.append((code(key), _values(section, key, each), default, _means(section, key, each)))
+        rows.append((code(key), _values(each), default, _means(section, key, each)))
     return table(("Key", "Values", "Default", "Meaning"), rows)
 
 
-def _values(section: str, key: str, schema: Schema) -> str:
-    if (section, key) == ("ServiceEntry", "engine"):  # the schema knows some that are to come
-        return "one of " + ", ".join(code(engine) for engine in RUNTIMES)
+def _values(schema: Schema) -> str:
     linked = {name: f"#{anchor}" for name, anchor in SECTIONS.items()}
     words = type_words(schema, _schema()["$defs"], linked)
     for name, anchor in SECTIONS.items():
@@ -73,11 +75,11 @@ def _means(section: str, key: str, schema: Schema) -> str:
 def _engines() -> str:
     rows = (
         (
-            code(engine),
-            ", ".join(code(each) for each in runtimes),
-            sentence("engines", str(engine)),
+            code(kind.name),
+            ", ".join(code(runtime) for runtime in kind.runtimes),
+            kind.about,
         )
-        for engine, runtimes in RUNTIMES.items()
+        for kind in KINDS.values()
     )
     return table(("Engine", "Runtimes", "What it is"), rows)
 
