@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 CONFIG ?=
+MODELS ?=
 JOBS ?= 2
 # Contracts and scenarios wait half of the time: for containers, for time, for bytes.
 WAITING_JOBS ?= 3
@@ -20,10 +21,12 @@ TOGETHER := $(MAKE) --no-print-directory --jobs=2 --output-sync=line
 compile := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run setup test check lint quick thorough waiting one seed simulate mutants drive schema format lock fuzz bench docs references clean
+.PHONY: help run up setup test check lint quick thorough waiting one seed simulate mutants drive schema bytes format lock fuzz bench cuda docs references pictures clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
+	@echo "make run MODELS=~/models                 set up, and serve every GGUF in a folder"
+	@echo "make up MODELS=/srv/models [PROFILE=cpu]  the compose stack: images, .env, all of it"
 	@echo "make setup                               .venv with everything; then .venv/bin/orchestrator"
 	@echo "make lint                                format, lint, types, imports; make format mends the first two"
 	@echo "make one T=tests/…/test_x.py::test_y     one test, one file or one folder"
@@ -32,16 +35,23 @@ help:
 	@echo "make mutants [SEED=1] [COUNT=60]         small mistakes put into the core: which do the tests miss?"
 	@echo "make drive [SECONDS=600] [SEED=1]        anything at any time, to the real daemon"
 	@echo "make schema [SECONDS=600] [SEED=1]       its OpenAPI document against the real daemon"
+	@echo "make bytes [SECONDS=600] [SEED=1]        requests bent out of shape, and worse, to its gateway"
 	@echo "make check                               lint, then unit tests and simulation"
 	@echo "make test                                check, then contracts and scenarios: all that can run here"
 	@echo "make fuzz [TARGET=gguf] [SECONDS=20]     inputs nobody would write, against what reads inputs"
 	@echo "make lock [UPGRADE=1]                    requirements/*.lock anew, from pyproject.toml"
 	@echo "make references                          the generated parts of docs/, from the code"
+	@echo "make pictures                            the pictures of README and docs, from the page itself"
 	@echo "make docs                                the documents as a site, in build/site"
+	@echo "make cuda                                llama-server for GPUs, its image tried without one: hours"
 	@echo "make bench                               the figures of the README, measured here"
 
 run: $(READY)
-	$(BIN)/orchestrator serve $(if $(CONFIG),--config $(CONFIG)) --port $(PORT)
+	$(BIN)/orchestrator serve $(MODELS) $(if $(CONFIG),--config $(CONFIG)) --port $(PORT)
+
+# Needs Docker alone, and no environment of Python.
+up:
+	@MODELS='$(MODELS)' PROFILE='$(PROFILE)' MODEL='$(MODEL)' deploy/up.sh
 
 setup: $(READY)
 
@@ -82,6 +92,10 @@ schema: $(READY)
 	SCHEMA_SECONDS=$(or $(SECONDS),600) SCHEMA_SEED=$(or $(SEED),1) \
 		$(BIN)/pytest -q tests/scenarios/test_schema.py
 
+bytes: $(READY)
+	BYTES_SECONDS=$(or $(SECONDS),600) BYTES_SEED=$(or $(SEED),1) \
+		$(BIN)/pytest -q tests/scenarios/test_wire.py::test_whatever_bytes_come_the_gateway_serves_on
+
 check: $(READY)
 	+$(TOGETHER) lint quick
 
@@ -113,17 +127,26 @@ fuzz: $(READY)
 lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet '$(UV)'
-	$(compile) --extra local --extra test --group build pyproject.toml -o requirements/test.lock
+	$(compile) --extra local --extra mcp --extra otlp --extra test --group build pyproject.toml -o requirements/test.lock
 	$(compile) --group build --constraint requirements/test.lock pyproject.toml -o requirements/image.lock
 	$(compile) --group docs --constraint requirements/test.lock -o requirements/docs.lock
 	$(compile) --group model --no-deps -o requirements/model.lock
+	$(compile) --group cuda --no-deps -o requirements/cuda.lock
 	$(compile) --group fuzz -o requirements/fuzz.lock
 
 bench: $(READY)
 	for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
 
+# What it builds it builds once per machine; the image then takes a minute.
+cuda: $(READY)
+	tests/tools/build_llama_cuda.sh
+	VRAM_ORCHESTRATOR_REQUIRE=docker,llama_cuda,real_model $(PYTEST) tests/cuda
+
 references: $(READY)
 	$(BIN)/python docs/generate.py
+
+pictures: $(READY)
+	$(BIN)/python -m tests.scenarios.pictures
 
 docs: references $(SITE_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
