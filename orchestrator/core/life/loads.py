@@ -9,7 +9,12 @@ from orchestrator.core.life.evictions import ask, let_go, must_be_asked, take_as
 from orchestrator.core.life.files import check_first
 from orchestrator.core.life.grants import deny_line, grant
 from orchestrator.core.life.queue import Line
-from orchestrator.core.life.setbacks import breaker_open, give_up, out_of_memory_for_good
+from orchestrator.core.life.setbacks import (
+    breaker_open,
+    give_up,
+    out_of_memory_for_good,
+    ran_out_of_memory,
+)
 from orchestrator.core.life.state import Reservation, State
 from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.explanation import explain, hopeless
@@ -150,7 +155,7 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     if refusal.lasting and (fallback := fitting(asked, state.ledger)) is not None:
         effects = give_up(state, line.spec, fallback, refusal.detail)
         return effects + _place(state, line, now_s)
-    if refusal.lasting and line.model in state.retried:
+    if refusal.lasting and ran_out_of_memory(state, line.model):
         return out_of_memory_for_good(state, line, now_s)
     if refusal.lasting:
         return deny_line(state, line, refusal)

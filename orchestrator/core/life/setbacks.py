@@ -18,20 +18,22 @@ from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId
 
+# Another start may do better: with more room, or on another port. One, whatever it fails for.
+TRIED_ONCE_MORE = frozenset({FailureReason.OUT_OF_MEMORY, FailureReason.PORT})
 RESTORE_WAIT_S = 60.0  # a victim that could not come back by then waits to be asked for again
 
 
 def load_failed(state: State, resident: Resident, failure: Failure, now_s: float) -> list[Effect]:
-    """Nothing of it runs. Tell those who waited, or try once more with more room (R9)."""
+    """Nothing of it runs. Tell those who waited, or try once more where that may help (R9)."""
     effects = stopped(state, resident, now_s)
     name = resident.name
     line = state.queue.line(name)
     victims = state.evicted_for.pop(name, ())
     if failure.reason is FailureReason.CANCELLED:
         return effects + _restore(state, victims, name, now_s)
-    retry = failure.reason is FailureReason.OUT_OF_MEMORY and name not in state.retried
+    retry = failure.reason in TRIED_ONCE_MORE and name not in state.retried
     learned = _learn_out_of_memory(state, resident, failure)
-    again = _again(resident, learned) if retry and line is not None else ""
+    again = _again(resident, failure, learned) if retry and line is not None else ""
     effects += [_say_failed(resident, failure, again), *learned]
     if retry and line is not None:
         state.retried[name] = failure
@@ -50,7 +52,9 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
     return effects + _restore(state, victims, name, now_s)
 
 
-def _again(resident: Resident, learned: Sequence[Learn]) -> str:
+def _again(resident: Resident, failure: Failure, learned: Sequence[Learn]) -> str:
+    if failure.reason is not FailureReason.OUT_OF_MEMORY:
+        return " Trying once more."
     if not learned:
         return " Others took of its room meanwhile: trying once more."
     grew = any(lesson.footprint != resident.spec.footprint for lesson in learned)
@@ -235,6 +239,12 @@ def objection(
         return breaker_open(model, breaker, now_s), breaker
     breaker = breaker.after(failure, now_s)
     return _refused(model, failure, breaker, now_s), breaker
+
+
+def ran_out_of_memory(state: State, model: ModelName) -> bool:
+    """Whether this is its second try because the first had too little memory."""
+    before = state.retried.get(model)
+    return before is not None and before.reason is FailureReason.OUT_OF_MEMORY
 
 
 def out_of_memory_for_good(state: State, line: Line, now_s: float) -> list[Effect]:

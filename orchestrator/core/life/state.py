@@ -80,7 +80,7 @@ class State:
     breakers: dict[ModelName, Breaker] = field(default_factory=dict)
     pinned: set[ModelName] = field(default_factory=set)
     pinned_by: dict[ModelName, Ticket] = field(default_factory=dict)  # by a load, not said since
-    retried: dict[ModelName, Failure] = field(default_factory=dict)  # after an out-of-memory
+    retried: dict[ModelName, Failure] = field(default_factory=dict)  # whose second try this is
     repayments: dict[InstanceId, Repayment] = field(default_factory=dict)
     baselines: dict[InstanceId, Baseline] = field(default_factory=dict)  # of loads under way
     # whose runtime does not answer

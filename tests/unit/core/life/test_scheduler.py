@@ -648,6 +648,26 @@ def test_the_second_out_of_memory_is_told():
     assert denied(play.failed("a", NO_MEMORY)) == {1: RefusalCode.LOAD_FAILED}
 
 
+def test_a_start_whose_port_was_taken_is_tried_once_more_on_another():
+    taken = Failure(reason=FailureReason.PORT, detail="Something else took the port.")
+    play = Play()
+    play.request(1, A)
+    effects = play.failed("a", taken)
+    assert Load in kinds(effects)
+    assert play.resident("a").placement.total_bytes == 16 * GiB, "memory was not what it lacked"
+    assert "Something else took the port. Trying once more." in words(play)
+    assert denied(play.failed("a", taken)) == {1: RefusalCode.LOAD_FAILED}
+    assert not play.scheduler.state.retried
+
+
+def test_a_load_is_tried_again_once_whatever_it_fails_for():
+    taken = Failure(reason=FailureReason.PORT, detail="Something else took the port.")
+    play = Play()
+    play.request(1, A)
+    play.failed("a", taken)
+    assert denied(play.failed("a", NO_MEMORY)) == {1: RefusalCode.LOAD_FAILED}
+
+
 def test_out_of_memory_never_makes_a_model_too_large_to_try():
     play = Play()
     big = spec("big", gib=23)
