@@ -159,7 +159,7 @@ def _evictions(moment: Moment) -> Iterator[str]:
         if before is None:
             continue
         told = getattr(moment.event, "instance", None) == going.instance
-        if before.busy and not told:
+        if before.busy and not told and before.state not in LEAVING:
             yield f"{going.instance} is evicted while its server is busy"
         if _pinned_here(moment, going.name, before) and not _own_unload(moment, going.name):
             yield f"{going.instance} is evicted although it is pinned"

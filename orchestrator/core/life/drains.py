@@ -222,7 +222,10 @@ def depart(state: State, model: ModelName, reservation: Reservation, now_s: floa
 
 
 def hear_use(state: State, event: UseAnswered, now_s: float) -> list[Effect]:
-    """Who said that it is idle goes in this very call; who is in use stays, and is planned for."""
+    """Who said that it is idle goes in this very call; who is in use stays, and is planned for.
+
+    Who was seen busy since it was asked may have begun something after its answer: it is asked anew.
+    """
     effects: list[Effect] = []
     idle: set[InstanceId] = set()
     for instance, answer in event.answers.items():
@@ -240,7 +243,8 @@ def hear_use(state: State, event: UseAnswered, now_s: float) -> list[Effect]:
             state.ledger.put(seen)
         if asked and answer.unanswered:
             effects.append(_say_unanswered(seen, answer))
-        if asked and not seen.in_use:
+        overtaken = resident.busy and answer.busy is not None
+        if asked and not seen.in_use and not overtaken:
             idle.add(instance)
     return effects + _let_idle_go(state, idle, now_s)
 

@@ -178,6 +178,26 @@ def test_who_was_seen_busy_meanwhile_and_does_not_answer_stays():
     assert state_of(play, "old") is S.READY
 
 
+def test_who_was_seen_busy_since_it_was_asked_is_asked_anew():
+    """Nobody knows which of the two was read first: the answer, or what was seen."""
+    play, effects = wanted(resident("old", gib=20, priority=4))
+    play.handle(answered(asked(effects), old=True), now_s=0.502)
+    look = asked(play.handle(seen(play, "old", busy=False), now_s=2.5))
+    play.handle(seen(play, "old", busy=True), now_s=2.6)
+    effects = play.handle(answered(look, old=False), now_s=2.7)
+    assert evicted(effects) == []
+    assert evicted(play.handle(answered(asked(effects), old=False), now_s=2.8)) == ["old"]
+
+
+def test_an_unload_also_asks_anew_who_was_seen_busy_since_it_was_asked():
+    play = play_of(resident("old", gib=20))
+    look = asked(play.handle(unload(1, "old"), now_s=0.5))
+    play.handle(seen(play, "old", busy=True), now_s=0.6)
+    effects = play.handle(answered(look, old=False), now_s=0.7)
+    assert evicted(effects) == []
+    assert evicted(play.handle(answered(asked(effects), old=False), now_s=0.8)) == ["old"]
+
+
 def test_an_engine_that_cannot_tell_is_believed_idle_without_a_word():
     play, effects = wanted(resident("old", gib=20))
     effects = play.handle(answered(asked(effects), old=None), now_s=0.5)
