@@ -375,6 +375,13 @@ def test_routes_outlive_the_daemon_and_a_successor_adopts_routes_and_counts(edge
     assert edge.post(CHAT, {"model": "a"}).headers["X-Model"] == "a"
 
 
+def test_the_first_request_of_a_worker_is_judged_by_what_was_published_since_it_began(there):
+    with edge_alone() as edge:
+        edge.publish(edge.published(there.url))
+        answer = edge.post(CHAT, {"model": "a"}, headers={"Host": "own.example"})
+        assert answer.json() == {"ok": True}, "there is no daemon that could be asked"
+
+
 def test_nginx_started_anew_is_told_again(there):
     with edge_alone() as edge:
         edge.publish(edge.published(there.url))

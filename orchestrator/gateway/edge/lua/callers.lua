@@ -66,8 +66,10 @@ end
 
 function M.verdict(caller)
     local verdict = known[caller]
-    if verdict ~= nil and not verdict.warm then
-        routes.refresh() -- it may be let in by now, and for others nobody would look
+    if verdict == nil or not verdict.warm then
+        -- By what is published now: this worker may have had no request for long, and of who is not
+        -- let in, nobody else would look.
+        routes.refresh()
     end
     if verdict ~= nil and judged_by == routes.admission then
         return verdict
