@@ -1,7 +1,8 @@
 """A thread of its own for everything that touches the disk, first come, first served.
 
-Writes that wait for the disk together are committed together: an fsync of a second and a half then
-delays them once, not one after the other. The event loop never waits.
+Writes that are asked for in one turn of the loop, or wait for the disk together, are committed
+together: an fsync of a second and a half then delays them once, not one after the other. The event
+loop never waits.
 
 No write fails for a full, slow or broken disk: the newest one of each key is kept until the disk
 takes it, and says why it has not.
@@ -189,7 +190,9 @@ class Commits:
     def _enqueue(self, job: _Job) -> None:
         self._waiting.append(job)
         if not self._busy:
-            self._start()
+            self._busy = True
+            # What one decision writes comes from as many tasks, all of the same turn.
+            asyncio.get_running_loop().call_soon(self._start)
 
     def _start(self) -> None:
         jobs = [self._waiting.popleft()]
