@@ -122,6 +122,11 @@ class Runtime(Protocol):
         left behind either.
         """
 
+    def foresee_stop(self, handle: Handle) -> None:
+        """A stop may follow at once: what it needs to know may be found out meanwhile. Changes
+        nothing, waits for nothing and never raises.
+        """
+
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
         """Return when the server is verified gone; stopping what is gone already is not an error.
         Raise NotStopped or Unreachable if it is not.
@@ -176,6 +181,7 @@ class Runtime(Protocol):
 class Readiness:
     state: ReadyState
     detail: str = ""
+    heard: bool = False  # something answers at its address, though it is not ready
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help=file)
     parser.add_argument("--host", help="instead of server.host")
     parser.add_argument("--port", type=_port, help="instead of server.port; 0: any free one")
+    parser.add_argument(
+        "--verbose", action="store_true", help="log how long the steps of loads and stops take"
+    )
 
 
 def _port(text: str) -> int:
@@ -44,6 +47,7 @@ def run(words: argparse.Namespace) -> int:
         run_daemon(
             chosen(words.config, folders),
             Overrides(host=words.host, port=words.port, folders=folders),
+            verbose=words.verbose,
         )
     except ConfigInvalid as error:
         complain(*error.mistakes)

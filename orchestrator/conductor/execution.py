@@ -13,6 +13,7 @@ from orchestrator.core.values.residents import ReadyState, Resident
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.errors import Failed, NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Clock, Drivers, Exit, Handle, Running, Tell
+from orchestrator.steps import step
 
 log = logging.getLogger("orchestrator")
 
@@ -107,12 +108,14 @@ async def bring_up(
     running for `take_down`, which knows it by what `on_running` was told.
     """
     began_s = clock()
-    failure = await _check(resident.spec, drivers)
+    with step("check", resident.name):
+        failure = await _check(resident.spec, drivers)
     if failure is not None:
         return failure
     launch = drivers.engine.launch(resident.instance, resident.spec, resident.placement)
     try:
-        running = await drivers.runtime.start(launch)
+        with step("start", resident.name):
+            running = await drivers.runtime.start(launch)
     except StartFailed as error:
         return error.failure
     except Unreachable as error:
@@ -124,7 +127,8 @@ async def bring_up(
         )
     await on_running(running)
     load_s = resident.spec.load_s
-    ready = await wait_until_ready(running, drivers, clock, Due(began_s + load_s, load_s))
+    with step("ready", resident.name):
+        ready = await wait_until_ready(running, drivers, clock, Due(began_s + load_s, load_s))
     if ready is not None:
         await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
         return ready
@@ -136,13 +140,19 @@ async def wait_until_ready(
 ) -> Failure | None:
     """None when it answers; else why it never will. Its death is noticed at once."""
     ended = asyncio.create_task(until_ended(running, drivers), name="wait for the end")
+    itself: asyncio.Task[bool] | None = None
     began_s = moved_s = clock()
     log_size, size, look_s = -1, -1, began_s
     try:
         while True:
             probe = await drivers.engine.readiness(running.endpoint)
-            if probe.state is ReadyState.READY and await _itself(running, drivers, ended):
-                return None
+            if probe.heard and (itself is None or (itself.done() and not itself.result())):
+                # While it loads: one that is ready does not wait for this any more.
+                itself = asyncio.create_task(_itself(running, drivers), name="who listens")
+            if probe.state is ReadyState.READY:
+                known = itself is not None and await itself
+                if (known or await _itself(running, drivers)) and not ended.done():
+                    return None
             if probe.state is ReadyState.BROKEN:
                 tail = await _tail(running.handle, drivers)
                 return Failure(reason=FailureReason.EXITED, detail=probe.detail, log_tail=tail)
@@ -165,12 +175,13 @@ async def wait_until_ready(
                 return drivers.engine.classify(await _with_tail(ended.result(), running, drivers))
     finally:
         ended.cancel()
+        if itself is not None:
+            itself.cancel()
 
 
-async def _itself(running: Running, drivers: Drivers, ended: "asyncio.Task[Exit]") -> bool:
-    """Whether it was the server that answered. One whose port was taken ends by itself."""
-    listens = await _or_else(drivers.runtime.listens(running.handle), otherwise=True)
-    return listens and not ended.done()
+async def _itself(running: Running, drivers: Drivers) -> bool:
+    """Whether it is the server that answers. One whose port was taken ends by itself."""
+    return await _or_else(drivers.runtime.listens(running.handle), otherwise=True)
 
 
 async def until_ended(running: Running, drivers: Drivers) -> Exit:

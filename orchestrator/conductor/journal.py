@@ -1,8 +1,8 @@
 """What the daemon writes down, in the order in which it happened, and what it says in words.
 
-Nothing here waits for the disk but `until_written`, which acts call before they are done (the
-intent is on the disk before anything follows from it), and `until_kept`, which answers call before
-they are given (what was answered is on the disk).
+Nothing here waits for the disk but `until_known` and `until_written`, which acts call before they
+are done (the intent is on the disk before anything follows from it), and `until_kept`, which
+answers call before they are given (what was answered is on the disk).
 """
 
 import asyncio
@@ -43,6 +43,7 @@ class Journal:
         self._clock = clock
         self._spawn = spawn
         self._decision_ids = itertools.count(1)
+        self._known: dict[InstanceId, asyncio.Task[bool | None]] = {}
         self._written: dict[InstanceId, asyncio.Task[bool | None]] = {}
         self._promised: dict[Promise, asyncio.Task[bool | None]] = {}  # writes that are under way
 
@@ -64,15 +65,26 @@ class Journal:
     def write(self, record: ResidentRecord) -> None:
         """Writes of one resident reach the disk in order; acts wait for the last one."""
         instance = record.resident.instance
-        self._written[instance] = self._spawn(
+        self._written[instance] = write = self._spawn(
             self._registry.residents.put(record), f"write {instance}"
         )
+        self._known.setdefault(instance, write)
 
     def forget(self, instance: InstanceId) -> None:
         self._written.pop(instance, None)
+        self._known.pop(instance, None)
         self._spawn(self._registry.residents.drop(instance), f"drop {instance}")
 
+    async def until_known(self, instance: InstanceId) -> None:
+        """Until its life stands on the disk, in whatever state: with that row and its mark it is
+        found again.
+        """
+        known = self._known.get(instance)
+        if known is not None:
+            await asyncio.wait({known})
+
     async def until_written(self, instance: InstanceId) -> None:
+        """Until its newest row stands on the disk."""
         written = self._written.get(instance)
         if written is not None:
             await asyncio.wait({written})

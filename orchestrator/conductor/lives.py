@@ -31,6 +31,7 @@ from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.errors import NotStopped
 from orchestrator.ports import Clock, Drivers, Running
 from orchestrator.records import ResidentRecord
+from orchestrator.steps import step
 
 log = logging.getLogger("orchestrator")
 
@@ -83,7 +84,8 @@ class Lives:
         self._spawn(self._ask_use(asked), f"look {asked.look}")
 
     async def _load(self, resident: Resident) -> None:
-        await self._journal.until_written(resident.instance)  # first: the write-ahead log
+        with step("write ahead", resident.name):
+            await self._journal.until_known(resident.instance)  # first: the write-ahead log
         drivers, note = self._drivers[resident.spec.service], self._note_running(resident)
         await self._report_load(resident, lambda: bring_up(resident, drivers, self._clock, note))
 
@@ -125,7 +127,8 @@ class Lives:
             await self._sensors.sample()
             self._tell(LoadFailed(instance, outcome))
             return
-        await self._sensors.sample()  # what it takes is measured before a plan counts on it
+        with step("measure", resident.name):
+            await self._sensors.sample()  # what it takes is measured before a plan counts on it
         self._tell(
             Loaded(
                 instance=instance,
@@ -148,9 +151,23 @@ class Lives:
         return ""
 
     async def _ask_use(self, asked: AskUse) -> None:
-        for resident in asked.residents:  # first: their stops will not wait for the disk any more
+        """Their stops, which follow the answers at once, will not wait for the disk any more."""
+        residents = asked.residents
+        for resident in residents:
+            self._foresee_stop(resident)
+        written = asyncio.gather(*(self._until_written(resident) for resident in residents))
+        with step("look", residents[0].name):
+            answers = await self._sensors.ask_use(residents, written)
+        self._tell(UseAnswered(asked.look, answers))
+
+    def _foresee_stop(self, resident: Resident) -> None:
+        running = self.running.get(resident.instance)
+        if running is not None:
+            self._drivers[resident.spec.service].runtime.foresee_stop(running.handle)
+
+    async def _until_written(self, resident: Resident) -> None:
+        with step("write ahead", resident.name):
             await self._journal.until_written(resident.instance)
-        self._tell(UseAnswered(asked.look, await self._sensors.ask_use(asked.residents)))
 
     async def _evict(self, effect: Evict) -> None:
         resident = effect.resident

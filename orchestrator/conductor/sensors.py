@@ -4,7 +4,7 @@ Looks are told to the scheduler as facts. No request ever waits for one (R12).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -23,6 +23,7 @@ from orchestrator.core.values.specs import ServiceName
 from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
 from orchestrator.errors import CannotAsk, Failed, Unreachable
 from orchestrator.ports import Clock, Devices, Drivers, Routes, Running, Use
+from orchestrator.steps import step
 
 LOOK_APART_S = 0.02  # one look costs a millisecond, many at once would hold up a status
 LOOK_ROUND_S = 1.0  # all of them have begun by then, however many there are
@@ -88,7 +89,8 @@ class Sensors:
         while True:
             await self._hurry.wait()
             self._pressed.clear()
-            await self.sample()
+            with step("read", "the devices"):
+                await self.sample()
             if not self._scheduler.hurried:
                 self._hurry.clear()
             with suppress(TimeoutError):
@@ -211,10 +213,14 @@ class Sensors:
         for look in self._looks.values():
             look.cancel()
 
-    async def ask_use(self, residents: Sequence[Resident]) -> dict[InstanceId, UseAnswer]:
-        """Ask servers that are about to be stopped, all at once, whether they are idle.
+    async def ask_use(
+        self, residents: Sequence[Resident], ready: Awaitable[object] | None = None
+    ) -> dict[InstanceId, UseAnswer]:
+        """Ask servers that are about to be stopped, all at once, whether they are idle. Return when
+        `ready` is done as well: the disk, which is waited for meanwhile.
 
-        One that had to wait for the others' answers is asked again: it may be in use by then.
+        One that had to wait for the others' answers or for that is asked again: it may be in use by
+        then.
         """
         loop = asyncio.get_running_loop()
         answers: dict[InstanceId, UseAnswer] = {}
@@ -233,6 +239,8 @@ class Sensors:
         instances = [resident.instance for resident in residents]
         counting = asyncio.create_task(self._routes.passing(instances), name="count requests")
         await asyncio.gather(*(ask(resident, ANSWER_S_MAX) for resident in residents))
+        if ready is not None:
+            await ready
         aged_s = loop.time() - ANSWER_AGE_S_MAX
         aged = [
             resident

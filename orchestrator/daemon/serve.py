@@ -95,7 +95,7 @@ class Daemon:
         self.server.should_exit = True
 
 
-def serve(path: Path, overrides: Overrides | None = None) -> None:
+def serve(path: Path, overrides: Overrides | None = None, *, verbose: bool = False) -> None:
     """Run until SIGTERM or SIGINT. Raise ConfigInvalid, RegistryFailed or OSError at the start, and
     Defect if the scheduler breaks off.
     """
@@ -113,7 +113,7 @@ def serve(path: Path, overrides: Overrides | None = None) -> None:
         )
 
     config = load(lenient=True)  # one model whose file is gone does not keep the others down
-    _set_up_logging()
+    _set_up_logging(verbose=verbose)
     supervisor = Supervisor.taken_from(os.environ)  # noqa: TID251 - systemd's words, not settings
     inherited = raise_limit()
     if os.environ.get("ORCHESTRATOR_API_KEY"):  # noqa: TID251 - said, not used
@@ -389,7 +389,7 @@ async def _preload(desk: Desk) -> None:
             await desk.begin_load(LoadOrder(model=spec.name))
 
 
-def _set_up_logging() -> None:
+def _set_up_logging(*, verbose: bool) -> None:
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
@@ -397,3 +397,4 @@ def _set_up_logging() -> None:
     )
     for noisy in ("httpx", "httpcore", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    log.setLevel(logging.DEBUG if verbose else logging.NOTSET)

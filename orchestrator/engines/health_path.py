@@ -44,7 +44,8 @@ class HealthPathTalker:
         except (NoAnswer, CannotAsk):
             return Readiness(ReadyState.STARTING, "no answer yet")
         if answer.status >= REFUSING_STATUS:
-            return Readiness(ReadyState.STARTING, f"{self._health} answers {answer.status}")
+            said = f"{self._health} answers {answer.status}"
+            return Readiness(ReadyState.STARTING, said, heard=True)
         return Readiness(ReadyState.READY)
 
     async def use(self, endpoint: Endpoint) -> Use:

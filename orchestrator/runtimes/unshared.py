@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Sequence
 
+from orchestrator.core.values.failures import Silence
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.ports import Found, Handle, Launch, Running
 
@@ -20,5 +21,8 @@ class Unshared:
     async def listens(self, handle: Handle) -> bool:  # noqa: ARG002
         return True
 
-    def silence(self) -> None:
+    def foresee_stop(self, handle: Handle) -> None:
+        """There is nothing to find out."""
+
+    def silence(self) -> Silence | None:
         return None

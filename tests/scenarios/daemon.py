@@ -64,6 +64,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | Forked | None = None
         self.environment = dict(os.environ)  # noqa: TID251 - the daemon runs as from a shell
         self.executed = False  # see tests/preloaded.py for what needs that
+        self.words: tuple[str, ...] = ()  # of `serve`, beside its configuration and port
         self.program = "orchestrator"  # what is executed
         self.import_path: tuple[Path, ...] = (ROOT,)  # beside the interpreter's own
 
@@ -77,7 +78,8 @@ class Daemon:
     def start(self) -> float:
         """Return after how many seconds it answered."""
         began = time.monotonic()
-        arguments = ("serve", "--config", str(self.file), "--port", str(self.port))
+        own = ("--config", str(self.file), "--port", str(self.port))
+        arguments = ("serve", *own, *self.words)
         environment = self.environment | {"PYTHONPATH": os.pathsep.join(map(str, self.import_path))}
         with (self.directory / "daemon.log").open("ab") as log:
             if self.executed or any(name.startswith("LD_") for name in environment):

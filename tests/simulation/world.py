@@ -251,6 +251,9 @@ class Wire:
         running: Running = await self._unless_dead(self._inner.start(launch))
         return running
 
+    def foresee_stop(self, handle: Handle) -> None:
+        self._inner.foresee_stop(handle)
+
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
         try:
             await self._answers()

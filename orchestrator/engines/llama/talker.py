@@ -45,7 +45,7 @@ class LlamaTalker:
         if answer.is_ok:
             return Readiness(ReadyState.READY)
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Readiness(ReadyState.STARTING, _error_message(answer))
+            return Readiness(ReadyState.STARTING, _error_message(answer), heard=True)
         return Readiness(
             ReadyState.BROKEN,
             f"/health answers {answer.status}: this is not a llama.cpp server",

@@ -98,6 +98,9 @@ class DockerRuntime:
             await asyncio.shield(self._leftovers.later(self._undo(begun, launch)))
             raise
 
+    def foresee_stop(self, handle: Handle) -> None:
+        """The engine knows what belongs to a container."""
+
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
         ref = ContainerRef.of(handle)
         try:

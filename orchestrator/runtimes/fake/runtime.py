@@ -25,6 +25,7 @@ from orchestrator.core.values.vram import (
 from orchestrator.errors import NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Clock, Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.fake.script import Fate, Mishap, Range, Script
+from orchestrator.runtimes.unshared import Unshared
 
 HANDLE_VERSION = 1
 KILLED = -9
@@ -266,7 +267,7 @@ class FakeWorld:
         )
 
 
-class FakeRuntime:
+class FakeRuntime(Unshared):
     name = "fake"
 
     def __init__(self, world: FakeWorld) -> None:
@@ -316,9 +317,6 @@ class FakeRuntime:
         finally:
             server.waiting.remove(waiting)
 
-    async def listens(self, handle: Handle) -> bool:  # noqa: ARG002 - it has an address of its own
-        return True
-
     async def alive(self, handle: Handle) -> bool:
         return self._find(handle) is not None
 
@@ -335,9 +333,6 @@ class FakeRuntime:
 
     async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
         return [found for found in await self.discover() if found.instance not in known]
-
-    async def already(self, launch: Launch) -> Running | None:  # noqa: ARG002
-        return None
 
     def silence(self) -> Silence | None:
         return self._world.silence

@@ -19,6 +19,7 @@ from orchestrator.core.values.specs import ModelName
 from orchestrator.errors import NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.process import logs
+from orchestrator.runtimes.process.ending import ServerEnding
 from orchestrator.runtimes.process.failures import cannot_be_watched, no_port, unwritable_log
 from orchestrator.runtimes.process.handle import HOST, RUNTIME, ServerRef
 from orchestrator.runtimes.process.logs import ServerLogs
@@ -39,17 +40,14 @@ from orchestrator.runtimes.process.table import (
     boot_id,
     marked,
     out_of_memory_kills,
-    pid_handles,
     read_process,
     read_table,
     seniority,
-    wait_until_ended,
 )
 from orchestrator.runtimes.unshared import Unshared
 
 T = TypeVar("T")
 
-KILL_WAIT_S = 5.0  # after SIGKILL; longer means that it hangs in the kernel, in a driver
 EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
 PORTS_APART = 64  # a port is not given twice to servers that start at about the same time
 TABLE_FRESH_S = 2.0  # one look at all processes serves every question for pids meanwhile
@@ -110,6 +108,7 @@ class ProcessRuntime(Unshared):
         self._ports: deque[int] = deque(maxlen=PORTS_APART)
         self._tree = ProcessTree({}, {})
         self._tree_s = float("-inf")
+        self._ending = ServerEnding(identity)
 
     async def start(self, launch: Launch) -> Running:
         port = self._free_port(launch)
@@ -125,9 +124,16 @@ class ProcessRuntime(Unshared):
         except OSError as error:
             pid_handle.close()
             with suppress(NotStopped):  # it carries our marks: `discover` finds it
-                await self._end(server, grace_s=0)
+                await self._ending.end(server, grace_s=0)
             raise StartFailed(cannot_be_watched(launch, str(error))) from error
         return server.running
+
+    def foresee_stop(self, handle: Handle) -> None:
+        """Its processes are looked for meanwhile."""
+        with suppress(Unreachable):  # its stop will say so
+            server = ServerRef.of(handle)
+            if server.boot == self._boot:
+                self._ending.foresee(server)
 
     async def stop(self, handle: Handle, *, grace_s: float) -> None:
         server = ServerRef.of(handle)
@@ -138,11 +144,11 @@ class ProcessRuntime(Unshared):
         except Unreachable as error:
             raise NotStopped(str(error)) from error
         if watch is None:
-            await self._end(server, grace_s)
+            await self._ending.end(server, grace_s)
             return
         watch.stopping = True
         try:
-            await self._end(server, grace_s)
+            await self._ending.end(server, grace_s)
             await asyncio.shield(watch.ended)  # reaped, if it was our child
         finally:
             watch.stopping = watch.ended.done()
@@ -156,7 +162,7 @@ class ProcessRuntime(Unshared):
             code = await asyncio.shield(watch.ended)
         if server.boot == self._boot and not (watch is not None and watch.stopping):
             with suppress(NotStopped, OSError):  # it has ended; `stop` says it if a child is left
-                await self._kill(server)
+                await self._ending.kill(server)
         return Exit(
             code=code,
             # A SIGKILL may also be the kernel's, for memory.
@@ -291,25 +297,6 @@ class ProcessRuntime(Unshared):
                 self._remember(server, watch)
         return watch
 
-    async def _end(self, server: ServerRef, grace_s: float) -> None:
-        try:
-            processes = await asyncio.to_thread(self._processes_of, server)
-            await _signal(processes, signal.SIGTERM, grace_s, leader=server.pid)
-            await self._kill(server)
-        except OSError as error:
-            raise NotStopped(f"{server.instance} is not verified gone: {error}") from error
-
-    async def _kill(self, server: ServerRef) -> None:
-        """Return when nothing of it is left. Raise NotStopped, OSError."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + KILL_WAIT_S
-        while processes := await asyncio.to_thread(self._processes_of, server):
-            left_s = deadline_s - loop.time()
-            if left_s <= 0:
-                pids = ", ".join(str(process.pid) for process in processes)
-                raise NotStopped(f"{server.instance} still runs after SIGKILL (pid {pids})")
-            await _signal(processes, signal.SIGKILL, left_s, leader=server.pid)
-
     def _runs(self, server: ServerRef, process: Process | None) -> bool:
         return (
             process is not None
@@ -317,20 +304,6 @@ class ProcessRuntime(Unshared):
             and process.started == server.started
             and not process.ended
         )
-
-    def _processes_of(self, server: ServerRef) -> list[Process]:
-        """The server with its descendants, and other processes that carry its marks."""
-        table = read_table()
-        ours = {
-            pid
-            for pid, marks in marked(table, (MARK_IDENTITY, MARK_INSTANCE)).items()
-            if marks == (self._identity, server.instance)
-        }
-        leader = table.get(server.pid)
-        if leader is not None and leader.started == server.started:
-            ours |= {server.pid} | ProcessTree.of(table).attached(server.pid)
-        ours.discard(os.getpid())
-        return [table[pid] for pid in sorted(ours) if not table[pid].ended]
 
     def _marked_servers(self) -> list[ServerRef]:
         table = read_table()
@@ -347,19 +320,6 @@ class ProcessRuntime(Unshared):
                 process, InstanceId(instance), ModelName(model), int(port)
             )
         return [leaders[instance] for instance in sorted(leaders)]
-
-
-async def _signal(
-    processes: Sequence[Process], number: signal.Signals, timeout_s: float, *, leader: int
-) -> None:
-    """Return when all have ended, or when the time is over."""
-    with pid_handles(processes) as held:
-        for pid_handle in held:
-            pid_handle.send(number)
-        await wait_until_ended(held, timeout_s)
-        for pid_handle in held:
-            if pid_handle.pid != leader:  # whose exit code is for its watch
-                pid_handle.reap()  # it is our child where we are process 1 of a container
 
 
 async def _told(look: Callable[[], T], what: str) -> T:

@@ -11,7 +11,7 @@ import select
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,27 +121,50 @@ def seniority(process: Process) -> tuple[bool, int, int]:
     return (process.session != process.pid, process.started, process.pid)
 
 
-def marked(table: Mapping[int, Process], names: Sequence[str]) -> Mapping[int, tuple[str, ...]]:
+def ancestors(table: Mapping[int, Process], pid: int) -> frozenset[int]:
+    """The process itself, its parent, and so on to the first process of all."""
+    found: set[int] = set()
+    while pid in table and pid not in found:
+        found.add(pid)
+        pid = table[pid].parent
+    return frozenset(found)
+
+
+def marked(
+    table: Mapping[int, Process],
+    names: Sequence[str],
+    *,
+    since: int = 0,
+    reapers: Collection[int] | None = None,
+) -> Mapping[int, tuple[str, ...]]:
     """Processes of our own user that were given all these variables, with the values.
 
     Only what was there when the program started is seen, and nothing if it has overwritten it.
     Blocks for milliseconds, and for `EXEC_S_MAX` at most while a program becomes another one: call
     it in a thread.
+
+    Where the variables are one server's, only processes that started `since` it did can have them;
+    and `reapers` are its ancestors, the only ones beside its own processes that can be the parent
+    of one: a program with another parent is not waited for. None: all are.
     """
-    found = {}
-    pids = [process.pid for process in table.values() if not process.ended]
-    least = f"{names[0]}=".encode()
+    found: dict[int, tuple[str, ...]] = {}
+    could = [one.pid for one in table.values() if not one.ended and one.started >= since]
+    strange: set[int] = set()  # were not given them
+    pids, least = could, f"{names[0]}=".encode()
     deadline_s = time.monotonic() + EXEC_S_MAX
     while True:
         blocks = _environments(pids)
         for pid, block in blocks.items():
-            if least not in block:
-                continue
-            variables = _environment(block)
+            variables = _environment(block) if least in block else {}
             values = tuple(variables[name] for name in names if name in variables)
             if len(values) == len(names):
                 found[pid] = values
+            elif block:
+                strange.add(pid)
         pids = [pid for pid, block in blocks.items() if not block and not _given_nothing(pid)]
+        if reapers is not None:
+            others = strange.union(pid for pid, one in table.items() if one.started < since)
+            pids = [pid for pid in pids if table[pid].parent not in others.difference(reapers)]
         if not pids or time.monotonic() >= deadline_s:
             return found
         time.sleep(EXEC_LOOK_S)

@@ -11,7 +11,11 @@ from orchestrator.config.loading import OWN_CONFIG, Overrides
 def begun(monkeypatch):
     """What daemons were told that were begun, and are not."""
     told = []
-    monkeypatch.setattr("orchestrator.daemon.serve.serve", lambda *words: told.append(words))
+
+    def serve(*words, verbose):
+        told.append((*words, "verbose") if verbose else words)
+
+    monkeypatch.setattr("orchestrator.daemon.serve.serve", serve)
     return told
 
 
@@ -31,6 +35,11 @@ def test_a_folder_that_is_not_there_is_said_before_anything_begins(tmp_path, beg
     assert main(["serve", str(gone)]) == 2
     assert capsys.readouterr().err == f"There is no folder {gone}.\n"
     assert not begun
+
+
+def test_its_steps_are_logged_where_that_is_wanted(begun):
+    assert main(["serve", "--verbose"]) == 0
+    assert begun[0][-1] == "verbose"
 
 
 def test_a_port_is_a_port():

@@ -148,6 +148,21 @@ def test_what_answers_in_its_place_does_not_make_it_ready():
     assert trial.took_s > 0
 
 
+def test_who_listens_is_found_out_while_it_loads():
+    class Slow(FakeRuntime):
+        async def listens(self, handle):
+            await asyncio.sleep(2.0)
+            return True
+
+    class Talking(FakeWorldEngine):
+        async def readiness(self, endpoint):
+            return replace(await super().readiness(endpoint), heard=True)
+
+    trial = Trial(FakeBehaviour(load_s=5.0), runtime=Slow, engine=Talking)
+    assert run(trial.bring_up()).running
+    assert trial.took_s < 5.5
+
+
 def test_a_server_whose_port_was_taken_has_failed():
     class Elsewhere(FakeRuntime):
         async def listens(self, handle):

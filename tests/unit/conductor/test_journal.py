@@ -53,6 +53,31 @@ def test_an_act_waits_until_its_intent_is_on_the_disk():
     assert [each.resident.name for each in run(play()).residents] == ["a"]
 
 
+def test_a_start_waits_for_its_first_row_and_for_no_later_one():
+    async def play():
+        registry = SlowRegistry()
+        async with asyncio.TaskGroup() as tasks:
+            journal, _ = opened(registry, tasks)
+            reserved = row(ResidentState.RESERVED)
+            journal.write(reserved)
+            known = tasks.create_task(journal.until_known(reserved.resident.instance))
+            await asyncio.sleep(0)
+            assert not known.done()
+            registry.disk.set()
+            await known
+            registry.disk.clear()
+            journal.write(row(ResidentState.LOADING))
+            await journal.until_known(reserved.resident.instance)
+            written = tasks.create_task(journal.until_written(reserved.resident.instance))
+            await asyncio.sleep(0)
+            assert not written.done()
+            registry.disk.set()
+            journal.forget(reserved.resident.instance)
+            await journal.until_known(reserved.resident.instance)  # nothing to wait for
+
+    run(play())
+
+
 def test_the_last_of_several_writes_is_what_is_kept():
     async def play():
         registry = MemoryRegistry()

@@ -333,7 +333,7 @@ class Asked(FakeWorldEngine):
         return said if isinstance(said, Use) else Use(busy_slots=said, served_total=None)
 
 
-def ask(answers, *, tells_use=True):
+def ask(answers, *, tells_use=True, disk_s=0.0):
     """What servers of `a` and `c` say before they are stopped, and how often they were asked."""
 
     async def played():
@@ -350,7 +350,7 @@ def ask(answers, *, tells_use=True):
             engine.answers = answers
             engine.times.clear()
             residents = [resident(conductor), resident(conductor, "c")]
-            told = await conductor.sensors.ask_use(residents)
+            told = await conductor.sensors.ask_use(residents, asyncio.sleep(disk_s))
             return [told[each.instance] for each in residents], dict(engine.times)
 
     return run(played())
@@ -372,6 +372,14 @@ def test_who_waited_for_another_is_asked_again():
     told, times = ask({"a": [(0.001, 0), (0.001, 1)], "c": [(2.0, 0)]})
     assert [each.busy for each in told] == [True, False]
     assert times == {"a": 2, "c": 1}
+
+
+@pytest.mark.parametrize(("disk_s", "asked"), [(0.005, 1), (2.0, 2)])
+def test_who_had_to_wait_for_the_disk_is_asked_again(disk_s, asked):
+    """It said that it was idle before its end was written down, and is in use now."""
+    told, times = ask({"a": [(0.001, 0), (0.001, 1)], "c": [(0.001, 1)]}, disk_s=disk_s)
+    assert [each.busy for each in told] == [asked == 2, True]
+    assert times == {"a": asked, "c": 1}
 
 
 def test_what_was_served_before_the_second_question_counts():

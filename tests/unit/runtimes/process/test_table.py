@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.runtimes.process import table
 from orchestrator.runtimes.process.table import (
     EXEC_S_MAX,
     PidHandle,
     Process,
     ProcessTree,
+    ancestors,
     boot_id,
     marked,
     out_of_memory_kills,
@@ -131,6 +133,73 @@ def test_marks_are_seen_while_a_program_becomes_another_one():
                 }
         finally:
             child.kill()
+
+
+def becoming(monkeypatch, *pids):
+    """These become other programs, and never get there."""
+    environments = table._environments
+    monkeypatch.setattr(
+        table,
+        "_environments",
+        lambda asked: {**environments(asked), **{pid: b"" for pid in pids if pid in set(asked)}},
+    )
+    monkeypatch.setattr(table, "_given_nothing", lambda pid: False)
+    monkeypatch.setattr(table, "EXEC_S_MAX", 0.05)
+
+
+@pytest.mark.parametrize(
+    ("parent", "waits"),
+    [
+        ("reaper", True),  # an orphan, maybe of the server
+        ("ours", True),
+        ("becoming", True),  # ours, as far as anybody can tell
+        ("gone", True),
+        ("older", False),  # cannot be the server's, and adopts none of its own
+        ("stranger", False),
+    ],
+)
+def test_a_program_that_cannot_be_ours_is_not_waited_for(monkeypatch, sleeper, parent, waits):
+    with (
+        subprocess.Popen(["sleep", "1000"], env={"WHO": "a stranger"}) as stranger,
+        subprocess.Popen(["sleep", "1000"], env={}) as becomes,
+    ):
+        try:
+            parents = {
+                "reaper": 1,
+                "ours": sleeper.pid,
+                "becoming": NOBODY - 1,
+                "gone": NOBODY,
+                "older": 2,
+                "stranger": stranger.pid,
+            }
+            seen = {
+                1: process(1, 0),
+                2: process(2, 1),
+                sleeper.pid: replace(process(sleeper.pid, 3), started=5),
+                stranger.pid: replace(process(stranger.pid, 3), started=5),
+                becomes.pid: replace(process(becomes.pid, parents[parent]), started=6),
+            }
+            if parent == "becoming":
+                seen[NOBODY - 1] = replace(process(NOBODY - 1, 1), started=5)
+            becoming(monkeypatch, becomes.pid, *([NOBODY - 1] if parent == "becoming" else []))
+            begun_s = time.monotonic()
+            assert set(marked(seen, ("MARK",), since=5, reapers={1})) == {sleeper.pid}
+            assert (time.monotonic() - begun_s >= table.EXEC_S_MAX) == waits
+        finally:
+            stranger.kill()
+            becomes.kill()
+
+
+def test_what_started_before_the_server_cannot_carry_its_marks(sleeper):
+    there = {sleeper.pid: replace(process(sleeper.pid, 1), started=5)}
+    assert set(marked(there, ("MARK",), since=5)) == {sleeper.pid}
+    assert marked(there, ("MARK",), since=6) == {}
+
+
+def test_ancestors_are_all_up_to_the_first_process():
+    there = {pid: process(pid, parent) for pid, parent in [(1, 0), (2, 1), (3, 2), (4, 2)]}
+    assert ancestors(there, 3) == {3, 2, 1}
+    assert ancestors(there, 99) == frozenset()
 
 
 def test_a_program_that_was_given_nothing_is_not_waited_for():
