@@ -159,6 +159,7 @@ def _first_byte(http: httpx.Client, url: str, name: str) -> float:
     body = {"model": name, "stream": True, "max_tokens": 1, **chat()}
     began_s = time.perf_counter()
     with http.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
+        assert answer.status_code == httpx.codes.OK, answer.read()
         next(answer.iter_bytes())
         return time.perf_counter() - began_s
 
@@ -206,10 +207,12 @@ def main() -> None:
             n: model(VRAM_MB, fake={"load_s": said.load_s, "tokens_per_s": 1000}) for n in NAMES
         }
     else:
-        of_a_model = {"service": "llama", "file": str(said.model), "vram_mb": VRAM_MB}
+        folder = str(said.model.resolve().parent)
+        of_a_model = {"service": "llama", "file": str(said.model.resolve()), "threads": 1}
         models = {name: of_a_model | {"context_size": 2048} for name in NAMES}
         own = {"engine": "llama_cpp", "runtime": "process", "binary": str(said.llama_server)}
-        sections["services"] = {"llama": own}
+        sections["services"] = {"llama": own | {"allowed_roots": [folder]}}
+        sections["devices"] = {"fake": [CARD | {"total_mb": 1000}]}  # one takes 752 MB
     with daemon(models, **sections) as started:
         for name in NAMES:
             _first_byte(started.http, started.url, name)

@@ -38,13 +38,13 @@ from orchestrator.devices.nvml_driver import Trouble
 from orchestrator.downloads import Downloads
 from orchestrator.engines.http import ServerHttp
 from orchestrator.engines.llama.binary import candidates
-from orchestrator.engines.llama.files import gguf_problem
+from orchestrator.engines.llama.files import FileProblem, gguf_problem
 from orchestrator.engines.premises import Lacking, Maker, Premises, nothing_lacking
 from orchestrator.engines.unmade import UnmadeEngine
 from orchestrator.gguf.dry_run import DryRuns, find_planner
 from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.headers import Headers
-from orchestrator.gguf.soundness import damage
+from orchestrator.gguf.soundness import Soundness
 from orchestrator.hub import Access, access_from
 from orchestrator.ports import Clock, Devices, Drivers, Engine, Runtime, Supply
 from orchestrator.runtimes.docker.create import ContainerSettings, ModelsDir, models_dir
@@ -147,7 +147,7 @@ def _premises(
         search_path=_search_path(),
         models_dir=None if entry.models_dir is None else Path(entry.models_dir),
         hub_home=hub_access().home,
-        file_problem=_file_problem,
+        file_problem=_file_problem(),
         env=environment_of(entry.env),
         health=entry.health,
         metrics=entry.metrics,
@@ -185,9 +185,10 @@ def _lacking(entry: ServiceEntry, runtimes: "Runtimes") -> Lacking:
     return lacking
 
 
-def _file_problem(path: Path) -> str | None:
+def _file_problem() -> FileProblem:
     """What keeps a model file from being loaded, as far as its header tells: see Engine.check."""
-    return gguf_problem(path) or damage(path)
+    soundness = Soundness()
+    return lambda path: gguf_problem(path) or soundness.damage(path)
 
 
 def make_predictions(services: Mapping[str, ServiceEntry]) -> Predictions:
