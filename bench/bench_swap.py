@@ -96,15 +96,20 @@ class ByHand:
     server: subprocess.Popen[bytes] | None = None
     http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False))
 
-    def swap(self) -> tuple[float, float]:
-        """Seconds to the first byte of the answer, and those of them that the start took."""
+    def swap(self) -> dict[str, float]:
+        """Seconds to the first byte of the answer, step by step."""
         began_s = time.perf_counter()
         self.stop()
         stopped_s = time.perf_counter()
         self._start()
         ready_s = time.perf_counter()
         _first_byte(self.http, f"http://127.0.0.1:{self.port}", NAMES[0])
-        return time.perf_counter() - began_s, ready_s - stopped_s
+        answered_s = time.perf_counter()
+        return {
+            "end": stopped_s - began_s,
+            "start and ready": ready_s - stopped_s,
+            "answer": answered_s - ready_s,
+        }
 
     def _start(self) -> None:
         """Return when it says that it is ready: it is not slowed by anybody who asks it."""
@@ -224,14 +229,15 @@ def main() -> None:
 
 
 def compare(started: Daemon, bare: ByHand, said: argparse.Namespace) -> None:
-    swaps_s, own_s, table = [], [], Table()
+    swaps_s, by_hand, table = [], [], Table()
     for turn in range(said.swaps):
         time.sleep(IDLE_S)
         began_s = time.time()
         swaps_s.append(_first_byte(started.http, started.url, NAMES[turn % 2]))
         table.add(steps_since(started, began_s), began_s, began_s + swaps_s[-1])
         time.sleep(IDLE_S)
-        own_s.append(bare.swap()[0])
+        by_hand.append(bare.swap())
+    own_s = [sum(steps.values()) for steps in by_hand]
     median_ms = 1e3 * (percentile(swaps_s, 50) - percentile(own_s, 50))
     worst_ms = 1e3 * (percentile(swaps_s, 95) - percentile(own_s, 95))
     for label, taken_s in (("through the gateway", swaps_s), ("by hand", own_s)):
@@ -245,6 +251,10 @@ def compare(started: Daemon, bare: ByHand, said: argparse.Namespace) -> None:
     )
     print("where the time went, in ms:")
     table.say()
+    print("of the same servers by hand, in ms:")
+    for name in by_hand[0]:
+        taken = [1e3 * steps[name] for steps in by_hand]
+        print(f"  {name:32s} p50 {percentile(taken, 50):6.1f}  p95 {percentile(taken, 95):6.1f}")
     if said.json is not None:
         said.json.write_text(json.dumps({"swaps_s": swaps_s, "by_hand_s": own_s}))
 
