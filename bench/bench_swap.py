@@ -2,6 +2,7 @@
 
     python bench/bench_swap.py [--swaps 20] [--load-s 0.2]
     python bench/bench_swap.py --llama-server PATH --model FILE.gguf
+    DOCKER_HOST=$(tests/tools/start_dockerd.sh | tail -1) python bench/bench_swap.py --docker
 
 Two models that do not fit together are asked for by turns, through the gateway; after a swap the
 same servers are stopped, started and asked by hand, with the same words: the bare server. Where the
@@ -24,11 +25,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import bench_docker
 import httpx
 from stage import Daemon, config, model, percentile, say_load
 
 from orchestrator.core.values.vram import MiB
 from orchestrator.devices.fake import FakeDevices, FakeDeviceSpec
+from tests.contracts import docker_parts
+from tests.scenarios.containers import Engine, llama_image, settings, smollm
 from tests.scenarios.daemon import chat, free_port, running
 
 OVER_MS_MAX = 20.0  # at the median
@@ -156,6 +160,37 @@ def bare_llama(started: Daemon) -> Iterator[ByHand]:
         bare.stop()
 
 
+@dataclass
+class InDocker:
+    """The same with `docker stop`, `docker rm` and `docker run`."""
+
+    hand: bench_docker.ByHand
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False))
+
+    def swap(self) -> dict[str, float]:
+        began_s = time.perf_counter()
+        self.hand.stop()
+        stopped_s = time.perf_counter()
+        url = self.hand.start()
+        ready_s = time.perf_counter()
+        _first_byte(self.http, url, NAMES[0])
+        answered_s = time.perf_counter()
+        return {
+            "end": stopped_s - began_s,
+            "start and ready": ready_s - stopped_s,
+            "answer": answered_s - ready_s,
+        }
+
+
+@contextmanager
+def in_docker(started: Daemon, engine: Engine) -> Iterator[InDocker]:
+    hand = bench_docker.ByHand(engine.url, engine.only(started))
+    try:
+        yield InDocker(hand)
+    finally:
+        hand.stop()
+
+
 # --- through the gateway --------------------------------------------------------------------------
 
 
@@ -199,13 +234,41 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--load-s", type=float, default=0.2, help="of the stand-in")
     parser.add_argument("--llama-server", type=Path, help="the real one, instead of the stand-in")
     parser.add_argument("--model", type=Path, help="a small GGUF, for the real one")
+    parser.add_argument("--docker", action="store_true", help="the real one, in containers")
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     return parser.parse_args()
+
+
+def in_containers(said: argparse.Namespace) -> None:
+    engine = Engine(docker_parts.need_engine())
+    llama_image(engine.url)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        started = Verbose(Path(folder), settings({name: smollm() for name in NAMES}))
+        started.environment |= {"DOCKER_HOST": engine.url}
+        try:
+            started.start()
+            for name in NAMES:
+                _first_byte(started.http, started.url, name)
+            with in_docker(started, engine) as bare:
+                bare.swap()
+                compare(started, bare, said)
+        finally:
+            started.clean_up()
+            engine.clean_up(started)
+            engine.close()
 
 
 def main() -> None:
     said = arguments()
     say_load("before")
+    if said.docker:
+        in_containers(said)
+    else:
+        as_processes(said)
+    say_load("after")
+
+
+def as_processes(said: argparse.Namespace) -> None:
     sections: dict[str, Any] = {"devices": {"fake": [CARD]}}
     if said.llama_server is None:
         models = {
@@ -225,10 +288,9 @@ def main() -> None:
         with by_hand as bare:
             bare.swap()
             compare(started, bare, said)
-    say_load("after")
 
 
-def compare(started: Daemon, bare: ByHand, said: argparse.Namespace) -> None:
+def compare(started: Daemon, bare: ByHand | InDocker, said: argparse.Namespace) -> None:
     swaps_s, by_hand, table = [], [], Table()
     for turn in range(said.swaps):
         time.sleep(IDLE_S)

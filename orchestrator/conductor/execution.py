@@ -271,7 +271,8 @@ async def take_down(resident: Resident, running: Running | None, drivers: Driver
     if running is None:
         return  # it never got so far as to run
     try:
-        await drivers.engine.unload(running.endpoint, resident.spec)
-        await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
+        with step("stop", resident.name):
+            await drivers.engine.unload(running.endpoint, resident.spec)
+            await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
     except Unreachable as error:
         raise NotStopped(str(error)) from error

@@ -18,7 +18,13 @@ from orchestrator.core.values.messages import (
     Ticked,
     UseSeen,
 )
-from orchestrator.core.values.residents import SERVING, InstanceId, Resident, UseAnswer
+from orchestrator.core.values.residents import (
+    SERVING,
+    InstanceId,
+    Resident,
+    ResidentState,
+    UseAnswer,
+)
 from orchestrator.core.values.specs import ServiceName
 from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
 from orchestrator.errors import CannotAsk, Failed, Unreachable
@@ -65,6 +71,9 @@ class Sensors:
         self._reading = asyncio.Lock()  # readings are taken one after the other
         self._hurry = asyncio.Event()
         self._pressed = asyncio.Event()
+        self._own: Mapping[
+            InstanceId, frozenset[int]
+        ] = {}  # the processes of who runs, as last seen
         self._served: dict[InstanceId, float] = {}  # the servers' own counters, as last seen
         self._looks: dict[InstanceId, asyncio.Task[None]] = {}  # at most one at each server
         self._owed: dict[InstanceId, float] = {}  # since when a server owes an answer
@@ -169,8 +178,12 @@ class Sensors:
             }
         return peaks
 
-    async def _pids(self) -> dict[InstanceId, frozenset[int]]:
-        """Who cannot be seen, or not in time, is left out: its charge accounts for it."""
+    async def _pids(self) -> Mapping[InstanceId, frozenset[int]]:
+        """Who cannot be seen, or not in time, is left out: its charge accounts for it.
+
+        A server that is being stopped has the processes that it had before: an engine of containers
+        tells them when it has gone, and who waits for the devices would wait for that.
+        """
         pids: dict[InstanceId, frozenset[int]] = {}
 
         async def look(resident: Resident, running: Running) -> None:
@@ -179,15 +192,21 @@ class Sensors:
             with self._strange.noted(f"asking {service} for processes"), suppress(Failed):
                 pids[resident.instance] = await runtime.pids(running.handle)
 
-        looks = [
-            look(resident, self._running[resident.instance])
-            for resident in self._scheduler.state.ledger.residents
-            if resident.instance in self._running
-        ]
+        looks = []
+        for resident in self._scheduler.state.ledger.residents:
+            running = self._running.get(resident.instance)
+            if running is None or resident.state is ResidentState.RELEASING:
+                continue
+            known = self._own.get(resident.instance)
+            if known is not None and resident.state is ResidentState.UNLOADING:
+                pids[resident.instance] = known
+            else:
+                looks.append(look(resident, running))
         with suppress(TimeoutError):  # an engine that hangs must not keep us from the devices
             async with asyncio.timeout(PIDS_S_MAX):
                 await asyncio.gather(*looks)
-        return dict(pids)
+        self._own = dict(pids)
+        return self._own
 
     async def look_at_use(self) -> None:
         """See requests that reach the servers directly (R13). Our own looks never count."""

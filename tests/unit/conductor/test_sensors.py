@@ -112,6 +112,45 @@ def test_a_runtime_that_hangs_keeps_nobody_from_the_devices():
     run(played())
 
 
+def test_a_server_that_is_being_stopped_is_not_asked_for_its_processes():
+    """An engine of containers answers when it has gone; who waits for the reading waits no less."""
+
+    class Slow(FakeRuntime):
+        victim = None
+        asked = ()
+
+        async def stop(self, handle, *, grace_s):
+            self.victim = handle
+            await asyncio.sleep(5.0)
+            await super().stop(handle, grace_s=grace_s)
+            self.victim = None
+
+        async def pids(self, handle):
+            if handle == self.victim:
+                self.asked = (*self.asked, handle)
+            return await super().pids(handle)
+
+    async def played():
+        there = machine.world()
+        there.runtime = Slow(there)
+        async with machine.conducting(there, A, B) as conductor:
+            async with conductor.lease(A):
+                await conductor.sensors.sample()
+            waiting = asyncio.create_task(holding(conductor, B))
+            while there.runtime.victim is None:
+                await asyncio.sleep(0.1)
+            await conductor.sensors.sample()
+            assert conductor.sensors.held == {resident(conductor).instance: {G0: 8 * GiB}}
+            await waiting
+            assert there.runtime.asked == ()
+
+    async def holding(conductor, spec):
+        async with conductor.lease(spec):
+            pass
+
+    run(played())
+
+
 def test_devices_are_read_often_only_while_somebody_waits_for_them():
     async def scene(conductor, there, _):
         reads = []
