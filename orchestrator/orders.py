@@ -77,6 +77,11 @@ def _seconds(value: object) -> object:
     return words.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
+def _empty_is_absent(value: object) -> object:
+    """Expressions of workflows that find nothing make an empty text."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
 def _number_of_layers(value: object) -> object:
     """`all` is as many as no model has."""
     if isinstance(value, str) and not value.strip().lstrip("+-").isdecimal():
@@ -91,6 +96,8 @@ def _layers(number: int) -> int | str:
 
 
 _Number = BeforeValidator(_no_boolean)
+# Not of `owner` and `lease_id`: an unload without them means everybody.
+_OrEmpty = BeforeValidator(_empty_is_absent)
 _NumberOfLayers = Annotated[
     int,
     Field(ge=0, le=GPU_LAYERS_MAX),
@@ -99,6 +106,10 @@ _NumberOfLayers = Annotated[
 ]
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
+MaybeName = Annotated[
+    Annotated[str, Field(max_length=NAME_CHARS_MAX)] | None,
+    _OrEmpty,
+]
 NameOfModel = Annotated[Name, Field(json_schema_extra=dict(NAME_RULE))]
 Path = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX)]
 Flag = Annotated[
@@ -173,8 +184,8 @@ class LoadOrder:
 
     model: NameOfModel
     """Name or alias."""
-    service: Name | None = None
-    """Must be the model's own, if given."""
+    service: MaybeName = None
+    """Must be the model's own, if given; empty is not given."""
     priority: Priority | None = None
     """Higher matters more; else the model's."""
     wait_s: Wait = WAIT_S_DEFAULT
@@ -190,6 +201,8 @@ class LoadOrder:
     cache_type: CacheType | None = None
     """Of keys and values."""
     pin: Flag = False
+    evict: Literal["never"] | None = None
+    """never: only if no model has to leave for it; else it is refused at once."""
     callback_url: Path | None = None
     """Is told how the load ended, in a POST; must lie under one of `webhooks.callback_urls`."""
 
@@ -277,7 +290,7 @@ class EstimateOrder:
     """Name or alias; or give a file."""
     file: Path | None = None
     """Where a service may read it."""
-    service: Name | None = None
+    service: MaybeName = None
     """Whose files; else the first that may."""
     mmproj: Path | None = None
     """Its projector; else the model's."""

@@ -220,6 +220,7 @@ def _order(words: Namespace) -> Json:
         "cache_type": words.cache_type,
         "profile": words.profile,
         "pin": words.pin or None,
+        "evict": words.evict,
     }
     return {key: value for key, value in said.items() if value is not None}
 

@@ -118,6 +118,7 @@ def _order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu-layers", type=_layers, metavar="N|all", help="the rest on the host")
     parser.add_argument("--cache-type", metavar="T", help="of keys and values: f16, q8_0, ...")
     parser.add_argument("--profile", choices=PROFILES)
+    parser.add_argument("--evict", choices=("never",), help="never: only if no model has to leave")
     parser.add_argument("--pin", action="store_true", help="leaves only by force or its unload")
 
 

@@ -39,6 +39,7 @@ class LoadSettings(TypedDict, total=False):
     gpu_layers: int | Literal["all"]
     cache_type: str
     pin: bool
+    evict: Literal["never"]
 
 
 def order(model: str, owner: str | None, settings: LoadSettings) -> dict[str, object]:

@@ -68,6 +68,7 @@ class Operations:
                 owner=order.owner,
                 ttl_s=order.ttl_s,
                 pin=order.pin,
+                evicts=order.evict is None,
             ),
         )
         loading = Loading(operation, ticket, spec, order, now_s, answer)

@@ -14,6 +14,7 @@ from orchestrator.core.life.outages import refusal as unavailable
 from orchestrator.core.life.outages import refusal_by_server
 from orchestrator.core.life.setbacks import breaker_open, objection
 from orchestrator.core.room.eviction import Urgency
+from orchestrator.core.room.explanation import for_free_room_only
 from orchestrator.core.room.placement import usable_devices
 from orchestrator.core.room.planner import Plan, plan, possible
 from orchestrator.core.room.question import Question
@@ -140,10 +141,14 @@ class Previews:
                 silent=frozenset(state.silent),
                 policy=state.policy,
                 leases_end=state.leases_end_s,
+                evicts=order.evict is None,
             ),
             state.ledger,
         )
-        return asked.spec, plan(asked, state.ledger)
+        found = plan(asked, state.ledger)
+        if isinstance(found, Refusal) and not asked.evicts:
+            found = for_free_room_only(found)
+        return asked.spec, found
 
     def _at_once(self, spec: ModelSpec) -> Refusal | None:
         """What a load would be refused with before anything is looked at."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.core.life import free_room
 from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.loads import LINES_CONSIDERED_MAX, question
 from orchestrator.core.life.releases import LATE_BYTES_S
@@ -334,6 +335,20 @@ def _other_settings(moment: Moment) -> Iterator[str]:
             yield f"{resident.instance} is idle, and asked for with other settings"
 
 
+def _modest(moment: Moment) -> Iterator[str]:
+    """Callers who let no resident leave are served or refused as soon as nobody is on the way."""
+    state = moment.state
+    going = any(
+        resident.state in (ResidentState.UNLOADING, ResidentState.RELEASING)
+        for resident in state.ledger.residents
+    )
+    for line in state.queue.lines()[:LINES_CONSIDERED_MAX]:
+        waits_for_files = line.check_began and not line.checked
+        alone = not line.evicts and state.ledger.resident(line.model) is None
+        if alone and not going and not waits_for_files and free_room.callers(line):
+            yield f"{line.model} is asked for into free room only, and still waits"
+
+
 def _newcomers(moment: Moment) -> Iterator[str]:
     """A drain for a newcomer goes on only as long as one of its victims is in use."""
     for resident in moment.state.ledger.residents:
@@ -351,5 +366,6 @@ STANDING: tuple[Callable[[Moment], Iterator[str]], ...] = (
     _planless,
     _in_the_way,
     _other_settings,
+    _modest,
     _newcomers,
 )

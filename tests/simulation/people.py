@@ -110,6 +110,21 @@ class Loader(Person):
             self.day.uses_directly(self.rng, grant.resident.instance)
 
 
+class Modest(Person):
+    """Loads only where no resident has to leave; waits no longer than bytes take to come back."""
+
+    async def comes(self, life: Life) -> None:
+        spec = self.some_spec(life)
+        wish = Requested(
+            ticket=life.conductor.next_ticket(),
+            spec=spec,
+            priority=self.priority(spec),
+            evicts=False,
+        )
+        with suppress(Denied):
+            await life.within(_answer(life, wish))
+
+
 class Owner(Person):
     """A workflow: leases a model, works, renews, releases; or forgets to, or unloads."""
 
@@ -332,6 +347,7 @@ async def _unload(
 KINDS: dict[str, tuple[type[Person], int, tuple[float, float]]] = {
     "caller": (Caller, 8, (0.0, 40.0)),
     "loader": (Loader, 3, (0.0, 60.0)),
+    "modest": (Modest, 1, (0.0, 40.0)),
     "owner": (Owner, 3, (0.0, 60.0)),
     "tenant": (Tenant, 2, (0.0, 120.0)),
     "passer": (Passer, 2, (0.0, 20.0)),

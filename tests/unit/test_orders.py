@@ -116,6 +116,7 @@ def bounds(schema):
             yield kind["maximum"], kind["maximum"] + step
         if "maxLength" in kind:
             yield "x" * kind["maxLength"], "x" * 5000
+        if "minLength" in kind:
             yield "x", ""
         if "anyOf" in kind:
             yield from bounds(kind)
@@ -178,3 +179,15 @@ def test_the_document_and_the_daemon_have_the_same_rules(order, body, good):
 def test_the_document_says_what_no_model_is_called(name):
     """The daemon knows no such model, and tells the nearest name in place of the rule."""
     assert not jsonschema_rs.is_valid(SCHEMAS[LoadOrder], {"model": name})
+
+
+@pytest.mark.parametrize("order", [LoadOrder, EstimateOrder])
+@pytest.mark.parametrize("service", ["", " ", None])
+def test_empty_service_is_as_if_it_were_not_there(order, service):
+    """A workflow's expression that finds nothing makes an empty text."""
+    assert taken(order, {"model": "a", "service": service}) == taken(order, {"model": "a"})
+
+
+def test_empty_owner_of_an_unload_is_a_mistake():
+    """As if it were not there, it would end everybody's hold."""
+    assert not is_taken(UnloadOrder, {"model": "a", "owner": ""})

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from orchestrator.core.life import outages
+from orchestrator.core.life import free_room, outages
 from orchestrator.core.life.attribution import attribute, baseline, silent_fallback
 from orchestrator.core.life.drains import OTHER_SETTINGS, ask_to_leave, depart
 from orchestrator.core.life.evictions import ask, let_go, must_be_asked, take_aside
@@ -76,6 +76,8 @@ def _meet(state: State, line: Line, resident: Resident, now_s: float) -> list[Ef
 
 def _replace(state: State, line: Line, resident: Resident, now_s: float) -> list[Effect]:
     """It runs with other settings than are asked for: it leaves as any victim would."""
+    if not line.evicts:
+        return free_room.deny_other_settings(state, line, resident)
     if resident.name in state.pinned:
         return deny_line(
             state,
@@ -141,13 +143,20 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     asked = question(state, line, now_s)
     if line.evicts and line.last.ends_by_s < line.earliest_s:
         line.explained = False  # it came meanwhile, and does not wait so long
-    if line.explained and out_of_reach(asked, state.ledger):
+    if line.explained and line.evicts and out_of_reach(asked, state.ledger):
         return []
     found = find(asked, state.ledger)
     if found is not None:
         if (found.evict or line.spec.supplied) and not line.checked and not line.spec.plain_room:
             return check_first(line)
         return _reserve(state, line, found, now_s)
+    return _without_plan(state, line, asked, now_s)
+
+
+def _without_plan(state: State, line: Line, asked: Question, now_s: float) -> list[Effect]:
+    """It waits, goes on with less, or hears why it never will be."""
+    if not line.evicts and (denied := free_room.deny_without_room(state, line, asked)):
+        return denied
     if line.explained:
         return []
     line.explained = True

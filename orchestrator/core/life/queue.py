@@ -23,6 +23,11 @@ class Wish:
     def model(self) -> ModelName:
         return self.request.spec.name
 
+    @property
+    def evicts(self) -> bool:
+        """Whether a resident may have to leave for it."""
+        return self.request.evicts and not self.restores
+
 
 class Line:
     """All wishes for one model. They join the same load."""
@@ -81,7 +86,7 @@ class Line:
 
     @property
     def evicts(self) -> bool:
-        return not all(wish.restores for wish in self.wishes.values())
+        return any(wish.evicts for wish in self.wishes.values())
 
 
 class Queue:

@@ -70,6 +70,19 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
     )
 
 
+def for_free_room_only(refusal: Refusal) -> Refusal:
+    """The same, for callers for whom no resident may leave."""
+    if refusal.code is not RefusalCode.NO_ROOM or refusal.lasting:
+        return refusal
+    return replace(
+        refusal,
+        detail=f"{refusal.detail} No resident may leave for this load (`evict: never`).",
+        remedy="Leave `evict` out to have idle models leave for it, or unload one.",
+        possible_s=None,
+        earliest_s=0.0,
+    )
+
+
 def hopeless(refusal: Refusal, model: ModelName, now_s: float) -> Refusal:
     """The same, for callers who do not wait until there can be room."""
     at_s = refusal.earliest_s
@@ -185,7 +198,7 @@ def _blockers(question: Question, ledger: Ledger, device: DeviceId) -> list[Bloc
     found = []
     for resident in ledger.on(device):
         taken = question.stance(resident)
-        if YIELDS[taken] in (Yielding.NO, Yielding.NEVER):
+        if not question.evicts or YIELDS[taken] in (Yielding.NO, Yielding.NEVER):
             found.append(_blocker(question, ledger, device, resident))
     if (foreign := ledger.foreign_bytes(device)) and ledger.foreign_matters(device):
         found.append(

@@ -33,6 +33,7 @@ class Requested:
     owner: str | None = None
     ttl_s: float | None = None
     pin: bool = False
+    evicts: bool = True  # False: only where no resident has to leave for it; else refused at once
     deadline_s: float | None = None  # instant after which the wish is refused; None: the bound
 
 

@@ -21,7 +21,7 @@ def words(**said):
     silent = dict.fromkeys(
         (
             *("priority", "owner", "lease_seconds", "ttl", "context_size", "gpu_layers"),
-            *("cache_type", "profile", "wait", "model"),
+            *("cache_type", "profile", "wait", "model", "evict"),
         )
     )
     flags = dict.fromkeys(("json", "pin", "no_wait", "force", "watch", "follow"), False)

@@ -1,0 +1,62 @@
+"""Wishes for which no resident may have to leave: into free room at once, or refused at once."""
+
+from orchestrator.core.life.queue import Line
+from orchestrator.core.life.state import State
+from orchestrator.core.room.explanation import explain, for_free_room_only
+from orchestrator.core.room.question import Question
+from orchestrator.core.values.decisions import Decide, DecisionKind
+from orchestrator.core.values.messages import Deny, Effect
+from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.residents import Resident, ResidentState
+
+# Their bytes come back within a bound: room that is on its way is waited for.
+_GOING = frozenset({ResidentState.UNLOADING, ResidentState.RELEASING})
+
+
+def deny_without_room(state: State, line: Line, asked: Question) -> list[Effect]:
+    """Callers who let no resident leave hear at once that there is no room. Our own wishes wait.
+
+    What never fits is refused, or goes on with less, as for anybody.
+    """
+    if not callers(line) or any(resident.state in _GOING for resident in state.ledger.residents):
+        return []
+    refusal = explain(asked, state.ledger)
+    return [] if refusal.lasting else deny(state, line, for_free_room_only(refusal))
+
+
+def deny_other_settings(state: State, line: Line, resident: Resident) -> list[Effect]:
+    """It runs, and would have to leave for the settings that they want."""
+    return deny(
+        state,
+        line,
+        Refusal(
+            code=RefusalCode.CONFLICT,
+            detail=f"{resident.name} runs with other settings, and no resident may leave for this "
+            "load (`evict: never`).",
+            remedy="Ask for the settings it runs with, or leave `evict` out.",
+        ),
+    )
+
+
+def callers(line: Line) -> bool:
+    """Whether the line is more than a wish of ours."""
+    return any(not wish.restores for wish in line.wishes.values())
+
+
+def deny(state: State, line: Line, refusal: Refusal) -> list[Effect]:
+    tickets = [ticket for ticket, wish in line.wishes.items() if not wish.restores]
+    if not tickets:
+        return []
+    for ticket in tickets:
+        state.queue.remove(ticket)
+    state.ledger.touch()
+    return [
+        Decide(
+            kind=DecisionKind.REFUSE,
+            model=line.model,
+            text=refusal.detail,
+            why=refusal.code,
+            remedy=refusal.remedy,
+        ),
+        *(Deny(ticket, refusal) for ticket in tickets),
+    ]
