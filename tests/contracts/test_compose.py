@@ -36,6 +36,7 @@ from tests.scenarios.daemon import ROOT
 from tests.scenarios.n8n import SEED
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+JETSON = yaml.safe_load((ROOT / "compose.jetson.yaml").read_text())
 SERVICES = COMPOSE["services"]
 ENTRYPOINT = (ROOT / "llama_service" / "entrypoint").read_text()
 # Settings that people have in their environment.
@@ -193,14 +194,15 @@ def test_a_model_answers_by_the_name_that_the_catalogue_has_for_it():
 
 
 def test_every_variable_has_a_default_or_a_remedy_and_is_in_the_example():
-    used = set(re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text()))
+    files = (ROOT / "compose.yaml", ROOT / "compose.jetson.yaml")
+    used = {name for file in files for name in re.findall(r"\$\{(\w+)", file.read_text())}
     example = (ROOT / ".env.example").read_text()
     told = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", example, re.MULTILINE))
     assert used - told == set()
     assert told - used == {"COMPOSE_PROFILES"}
 
 
-@pytest.mark.parametrize("name", ["config-gpu", "config-cpu"])
+@pytest.mark.parametrize("name", ["config-gpu", "config-cpu", "config-jetson"])
 def test_configuration_of_the_stack_loads_and_knows_its_names(name):
     config = load_config(
         ROOT / "deploy" / name / "orchestrator.yaml", environ={"MODELS_DIR": "/mnt/my models"}
@@ -211,7 +213,8 @@ def test_configuration_of_the_stack_loads_and_knows_its_names(name):
     assert config.edge is not None
     assert config.edge.dir == "/run/orchestrator-edge"
     images = {each.image for each in config.services.values() if each.image}
-    allowed = SERVICES["docker-guard"]["environment"]["GUARD_IMAGES"]
+    guard = (JETSON if name == "config-jetson" else COMPOSE)["services"]["docker-guard"]
+    allowed = guard["environment"]["GUARD_IMAGES"]
     assert all(f"-{each}}}" in allowed for each in images)
     watched = SERVICES["docker-guard"]["environment"]["GUARD_CONTAINERS"]
     containers = {each.container for each in config.services.values() if each.container}
@@ -261,7 +264,27 @@ def test_compose_accepts_the_file(tmp_path):
     assert "copy .env.example to .env" in nothing_said.stderr
 
 
-@pytest.mark.parametrize("name", ["config-gpu", "config-cpu"])
+def test_compose_accepts_the_jetson_file():
+    """Laid over the other: no list of devices, one memory, an image built from JetPack's toolkit."""
+    require("compose")
+    files = ("-f", "compose.yaml", "-f", "compose.jetson.yaml")
+    words = ("docker-compose", "--env-file", ".env.example", "--profile", "cpu", *files, "config")
+    said = yaml.safe_load(say(*words, L4T_JETPACK="l4t:of-this-machine"))["services"]
+    llama, orchestrator = said["llama-cpp-cpu"], said["model-orchestrator-cpu"]
+    assert (llama["runtime"], orchestrator["runtime"]) == ("nvidia", "nvidia")
+    assert "deploy" not in llama
+    assert llama["image"] == "llama-service:jetson"
+    assert llama["build"]["args"]["BUILD_BASE"] == "l4t:of-this-machine"
+    assert str(llama["build"]["args"]["CUDA_ARCHITECTURES"]) == "87"
+    assert llama["build"]["dockerfile"] == "llama_service/Dockerfile"
+    assert said["docker-guard"]["environment"]["GUARD_IMAGES"] == "llama-service:jetson"
+    mounts = [str(mount) for mount in orchestrator["volumes"] if "/etc/orchestrator" in str(mount)]
+    assert len(mounts) == 1
+    assert "config-jetson" in mounts[0]
+    assert "MODEL_ALIAS" in llama["environment"], "the rest is the other file's"
+
+
+@pytest.mark.parametrize("name", ["config-gpu", "config-cpu", "config-jetson"])
 @pytest.mark.parametrize("file", [*WORKFLOWS, SEED], ids=lambda file: file.stem)
 def test_every_model_that_a_workflow_names_is_configured(file, name):
     config = load_config(ROOT / "deploy" / name / "orchestrator.yaml", environ={"MODELS_DIR": "/m"})
@@ -515,7 +538,9 @@ def test_a_ready_model_answers_while_the_orchestrator_is_away(stack, ending):
     try:
         away = datetime.now(UTC)
         answers = [asked() for _ in range(3)]
-        cold = stack.ask("orchestrator.lan", "POST", "/v1/chat/completions", CHAT | {"model": "made"})
+        cold = stack.ask(
+            "orchestrator.lan", "POST", "/v1/chat/completions", CHAT | {"model": "made"}
+        )
         back = datetime.now(UTC)
     finally:
         stack.docker("start", orchestrator)

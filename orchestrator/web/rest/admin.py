@@ -28,6 +28,16 @@ fake_router = APIRouter(tags=["daemon"], route_class=JsonRoute)
     summary="The daemon runs",
     responses=answers(health_shapes.HealthAnswer, HEALTHY),
 )
+@router.get(
+    "/api/health",
+    summary="The same as /health",
+    responses=answers(health_shapes.HealthAnswer, HEALTHY),
+)
+@router.get(
+    "/healthz",
+    summary="The same as /health",
+    responses=answers(health_shapes.HealthAnswer, HEALTHY),
+)
 async def health() -> Response:
     return encoded(HEALTHY_BODY)
 
@@ -35,6 +45,11 @@ async def health() -> Response:
 @router.get(
     "/health/ready",
     summary="The daemon can do its work",
+    responses=answers(health_shapes.Ready, {"status": "ready", "reasons": []}, 503),
+)
+@router.get(
+    "/readyz",
+    summary="The same as /health/ready",
     responses=answers(health_shapes.Ready, {"status": "ready", "reasons": []}, 503),
 )
 async def ready(desk: DeskOf) -> Response:

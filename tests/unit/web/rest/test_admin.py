@@ -21,6 +21,20 @@ def test_health_is_the_contracts(office):
     assert answer.json() == {"status": "healthy", "service": "model-orchestrator"}
 
 
+@pytest.mark.parametrize("path", ["/api/health", "/healthz"])
+def test_health_answers_under_its_usual_names(office, path):
+    assert office.asked("GET", path).json() == office.asked("GET", "/health").json()
+
+
+def test_readiness_answers_under_its_usual_name(office):
+    """Also where it is not ready: whoever asks by that name looks at the status alone."""
+    assert office.asked("GET", "/readyz").status_code == 200
+    office.world.set_fault(DeviceId("fake-0"), DeviceState.LOST, "No device can be read.")
+    office.run(office.conductor.sensors.sample())
+    short, long = office.asked("GET", "/readyz"), office.asked("GET", "/health/ready")
+    assert (short.status_code, short.json()["reasons"]) == (503, long.json()["reasons"])
+
+
 def test_ready_says_what_is_amiss_where_it_works_all_the_same(office):
     assert office.asked("GET", "/health/ready").json() == {"status": "ready", "reasons": []}
     (known,) = office.conductor.drivers.values()
