@@ -180,6 +180,10 @@ def test_nothing_said_is_automatic_but_for_tools_use_and_where_it_listens(
         ("CONTEXT_SIZE", "8192", "--ctx-size", "8192"),
         ("LLAMA_CTX_SIZE", "0", "--ctx-size", "0"),
         ("XLLAMACPP_N_CTX", "4096", "--ctx-size", "4096"),
+        ("LLAMA_CPP_CONTEXT_LENGTH", "4096", "--ctx-size", "4096"),
+        ("CONTEXT", "4096", "--ctx-size", "4096"),
+        ("N_CTX", "4096", "--ctx-size", "4096"),
+        ("N_THREADS", "4", "--threads", "4"),
         ("N_GPU_LAYERS", "20", "--gpu-layers", "20"),
         ("N_GPU_LAYERS", "-1", "--gpu-layers", "999"),
         ("LLAMA_GPU_LAYERS", "all", "--gpu-layers", "999"),
@@ -218,13 +222,36 @@ def test_a_setting_that_people_have_is_honoured(
     assert after(argv, flag) == expected
 
 
-def test_empty_settings_are_automatic(container: Container) -> None:
+@pytest.mark.parametrize("nothing", ["", "auto", "Auto"])
+def test_empty_and_auto_settings_are_automatic(container: Container, nothing: str) -> None:
     container.model()
-    named = re.findall(r"\b[A-Z][A-Z_]+\b", (ENTRYPOINT.read_text().partition("<<'SETTINGS'")[2]))
-    empty = dict.fromkeys(set(named) - {"SETTINGS"}, "")
+    table = ENTRYPOINT.read_text().partition("<<'SETTINGS'\n")[2].partition("\nSETTINGS")[0]
+    named = {name for line in table.splitlines() for name in line.split()[2:]}
+    empty = dict.fromkeys(named - {"API_KEY_FILE"}, nothing) | {"MMPROJ_PATH": nothing}
     assert len(empty) > 20
     argv = container.argv(MODEL_PATH="small.gguf", **empty)
     assert argv == container.argv(MODEL_PATH="small.gguf")
+
+
+def test_a_key_that_is_called_auto_is_a_key(container: Container) -> None:
+    """Without it the server would be open."""
+    container.model()
+    container.argv(MODEL_PATH="small.gguf", LLAMA_API_KEY="auto")
+    assert container.served_environment()["LLAMA_API_KEY"] == "auto"
+    done = container.start(MODEL_PATH="small.gguf", API_KEY_FILE="auto")
+    assert "API_KEY_FILE=auto: there is no such file" in done.stderr
+
+
+def test_settings_of_other_programs_name_what_is_meant(container: Container) -> None:
+    container.model()
+    strange = {"LLAMA_SERVER_PORT": "9", "LLAMA_SERVER_N_GPU_LAYERS": "3", "LLAMA_SERVER_X": "1"}
+    done = container.start(MODEL_PATH="small.gguf", LLAMA_CPP_URL="http://x", **strange)
+    assert done.returncode == 0, done.stderr
+    assert "LLAMA_SERVER_PORT is not a setting" in done.stderr
+    assert "does nothing. PORT is, if that is meant." in done.stderr
+    assert "does nothing. N_GPU_LAYERS is, if that is meant." in done.stderr
+    assert "LLAMA_SERVER_X is not a setting of this image and does nothing. A flag" in done.stderr
+    assert "LLAMA_CPP_URL" not in done.stderr
 
 
 def test_what_both_choose_is_not_fitted(container: Container) -> None:
@@ -274,7 +301,7 @@ def test_a_value_that_the_server_would_not_take_is_told(container: Container, mi
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("CTX_SIZE", "CONTEXT_SIZE"), ("GPU_LAYERS", "N_GPU_LAYERS"), ("N_THREADS", "THREADS")],
+    [("CTX_SIZE", "CONTEXT_SIZE"), ("GPU_LAYERS", "N_GPU_LAYERS"), ("NUM_THREADS", "THREADS")],
 )
 def test_a_setting_that_is_called_otherwise_is_told(
     container: Container, name: str, meant: str
