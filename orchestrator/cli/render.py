@@ -14,10 +14,10 @@ if TYPE_CHECKING:  # the shapes of the answers: the command line starts without 
 
     from orchestrator.cli.doctor import Finding
     from orchestrator.cli.screen import Part
+    from orchestrator.web.wire.event_shapes import Decision
     from orchestrator.web.wire.shapes import (
         Accepted,
         CatalogueEntry,
-        Decision,
         DeviceShape,
         LoadAnswer,
         LoadedModel,

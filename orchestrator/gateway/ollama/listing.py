@@ -9,7 +9,7 @@ from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs
 from orchestrator.core.values.vram import DeviceId
 from orchestrator.gateway.ollama.facts import ModelFacts
 from orchestrator.gateway.ollama.names import tagged
-from orchestrator.web.wire import shaping
+from orchestrator.web.wire import devices, shaping
 from orchestrator.web.wire.instants import instant
 
 # Clients take this for the version of Ollama whose API they may use: VS Code lists no models below
@@ -42,7 +42,7 @@ def _tag(spec: ModelSpec, facts: ModelFacts) -> Json:
 
 def ps(snapshot: Snapshot, facts: Mapping[ModelName, ModelFacts]) -> Json:
     """What is loaded, with what it was measured to hold."""
-    host = shaping.host_devices(snapshot.accounts)
+    host = devices.host_devices(snapshot.accounts)
     return {"models": [_running(r, host, facts[r.name]) for r in running(snapshot)]}
 
 

@@ -11,7 +11,14 @@ from orchestrator.records import OperationState
 from orchestrator.web.rest.docs import EVERY_WRITE, answers
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import DeskOf, IdPath, answer, encoded, kept, not_found
-from orchestrator.web.wire import examples, health_shapes, shapes, shaping
+from orchestrator.web.wire import (
+    event_shapes,
+    examples,
+    health_shapes,
+    shapes,
+    shaping,
+)
+from orchestrator.web.wire.devices import device
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, encode
 from orchestrator.web.wire.instants import instant_or_none
 
@@ -118,7 +125,7 @@ async def itself(desk: DeskOf) -> Response:
 @router.get(
     "/operations/{operation_id}",
     summary="What became of a load or an unload",
-    responses=answers(shapes.OperationShape, examples.OPERATION, 404, 422, 503),
+    responses=answers(event_shapes.OperationShape, examples.OPERATION, 404, 422, 503),
 )
 async def operation(operation_id: IdPath, desk: DeskOf) -> Response:
     """`status` is queued, loading, succeeded or failed; failed ones have a `code`."""
@@ -135,7 +142,7 @@ async def operation(operation_id: IdPath, desk: DeskOf) -> Response:
 )
 async def devices(desk: DeskOf) -> Response:
     """From the last reading: asking touches no driver."""
-    return answer({"devices": [shaping.device(account) for account in desk.snapshot().accounts]})
+    return answer({"devices": [device(account) for account in desk.snapshot().accounts]})
 
 
 @fake_router.put(

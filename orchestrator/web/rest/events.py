@@ -14,7 +14,7 @@ from orchestrator.web.live.sse import EventStream
 from orchestrator.web.rest.docs import EVENT_STREAM, answers
 from orchestrator.web.rest.parsing import JsonRoute
 from orchestrator.web.rest.responses import DeskOf, FeedOf, answer
-from orchestrator.web.wire import examples, happenings, shapes
+from orchestrator.web.wire import event_shapes, examples, happenings
 
 EVENTS_MAX = 500
 ID_MAX = (1 << 63) - 1  # what the registry can hold
@@ -65,7 +65,7 @@ class Wanted:
 @router.get(
     "/events",
     summary="Decisions and their reasons; live with Accept: text/event-stream",
-    responses=answers(shapes.Events, examples.EVENTS, 422, 503, **EVENT_STREAM),
+    responses=answers(event_shapes.Events, examples.EVENTS, 422, 503, **EVENT_STREAM),
 )
 async def events(
     desk: DeskOf,
@@ -86,9 +86,9 @@ async def events(
     return answer(await _page(desk, wanted))
 
 
-async def _page(desk: Desk, wanted: Wanted) -> shapes.Events:
+async def _page(desk: Desk, wanted: Wanted) -> event_shapes.Events:
     """As many as asked for, unless the registry has no more or is not worth more reading."""
-    found: list[shapes.Decision] = []
+    found: list[event_shapes.Decision] = []
     before, after, more = wanted.before, wanted.after, True
     for _ in range(PAGES_MAX):
         page = await desk.decisions(
@@ -106,7 +106,7 @@ async def _page(desk: Desk, wanted: Wanted) -> shapes.Events:
 
 
 def _next_before(
-    wanted: Wanted, shown: list[shapes.Decision], read_to: int | None, *, more: bool
+    wanted: Wanted, shown: list[event_shapes.Decision], read_to: int | None, *, more: bool
 ) -> int | None:
     if wanted.after is not None or not more:
         return None

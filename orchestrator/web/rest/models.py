@@ -26,7 +26,7 @@ from orchestrator.web.rest.responses import (
     place_of,
     unless_gone,
 )
-from orchestrator.web.wire import examples, shapes, shaping
+from orchestrator.web.wire import devices, examples, shapes, shaping
 from orchestrator.web.wire.error_answers import (
     Answered,
     ErrorAnswer,
@@ -121,7 +121,7 @@ async def plan(order: LoadOrder, desk: DeskOf) -> Response:
     Nothing is brought, started or stopped.
     """
     preview = await desk.preview(order)
-    host = shaping.host_devices(desk.snapshot().accounts)
+    host = devices.host_devices(desk.snapshot().accounts)
     return answer(shaping.plan_answer(preview, host))
 
 
@@ -268,7 +268,7 @@ async def _or_refused(waiting: Awaitable[LoadOutcome], operation_id: str) -> Loa
 
 
 def _loaded(desk: Desk, outcome: LoadOutcome) -> Response:
-    host = shaping.host_devices(desk.snapshot().accounts)
+    host = devices.host_devices(desk.snapshot().accounts)
     return kept(shaping.load_answer(outcome, host), outcome.durable)
 
 

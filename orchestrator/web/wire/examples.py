@@ -36,7 +36,15 @@ from orchestrator.records import (
     Outcome,
     RequestRecord,
 )
-from orchestrator.web.wire import happenings, instants, models, request_shapes, shapes, shaping
+from orchestrator.web.wire import (
+    event_shapes,
+    happenings,
+    instants,
+    models,
+    request_shapes,
+    shapes,
+    shaping,
+)
 from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_body, error_of
 
 # --- the sample ----------------------------------------------------------------------------------
@@ -226,7 +234,7 @@ _EVICTED = Decide(
     why="idle for 80 s, lowest priority",
     evicted=(_WHISPER,),
 )
-EVENTS: shapes.Events = {
+EVENTS: event_shapes.Events = {
     "events": [happenings.decision(DecisionRecord(id=42, at=LOADED_AT, decision=_EVICTED))],
     "next_before": 42,
 }

@@ -5,12 +5,12 @@ from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.vram import to_mb
 from orchestrator.downloads import Download
 from orchestrator.records import DecisionRecord, RequestRecord
-from orchestrator.web.wire import request_shapes, shapes
+from orchestrator.web.wire import event_shapes, request_shapes
 from orchestrator.web.wire.error_answers import error_body, error_of
 from orchestrator.web.wire.instants import instant, instant_or_none, moment
 
 
-def decision(record: DecisionRecord) -> shapes.Decision:
+def decision(record: DecisionRecord) -> event_shapes.Decision:
     said = record.decision
     return {
         "id": record.id,
@@ -24,7 +24,7 @@ def decision(record: DecisionRecord) -> shapes.Decision:
     }
 
 
-def span(value: Span) -> shapes.SpanShape:
+def span(value: Span) -> event_shapes.SpanShape:
     return {
         "span_id": value.id,
         "holder": value.holder,

@@ -17,11 +17,11 @@ from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.vram import DeviceKind, to_mb
 from orchestrator.web.wire import shapes
+from orchestrator.web.wire.devices import host_devices
 from orchestrator.web.wire.error_answers import encode
 from orchestrator.web.wire.instants import instant_or_none
 from orchestrator.web.wire.shaping import (
     LOADED_STATUS,
-    host_devices,
     loaded,
     residents_by_name,
     serving_of,

@@ -10,13 +10,14 @@ from orchestrator.core.life.outages import mark, mark_server
 from orchestrator.core.values.leases import Lease, LeaseKind
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import Placement, Resident, ResidentState
-from orchestrator.core.values.snapshot import DeviceAccount, Snapshot, Waiting
+from orchestrator.core.values.snapshot import Snapshot, Waiting
 from orchestrator.core.values.specs import ModelName, ModelSpec, Serving
-from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, to_mb
+from orchestrator.core.values.vram import DeviceId, to_mb
 from orchestrator.downloads import Download
 from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
 from orchestrator.records import Operation
-from orchestrator.web.wire import happenings, shapes
+from orchestrator.web.wire import event_shapes, happenings, shapes
+from orchestrator.web.wire.devices import counted_accounts, device, figures, host_devices
 from orchestrator.web.wire.error_answers import error_of
 from orchestrator.web.wire.instants import instant, instant_or_none, moment
 
@@ -33,16 +34,12 @@ LOADED_STATUS: Mapping[ResidentState, shapes.LoadedStatus] = {
 _SERVING = tuple(field.name for field in fields(Serving))
 
 
-def mb(size_bytes: int | None) -> int | None:
-    return None if size_bytes is None else to_mb(size_bytes)
-
-
 def status(snapshot: Snapshot, downloads: Iterable[Download] = ()) -> shapes.Status:
     counted = counted_accounts(snapshot.accounts)
     host = host_devices(snapshot.accounts)
     holds = _by_instance(snapshot.leases)
     return {
-        **_figures(counted),
+        **figures(counted),
         "loaded_models": {
             str(name): loaded(resident, snapshot, holds.get(resident.instance, []), host)
             for name, resident in residents_by_name(snapshot).items()
@@ -52,60 +49,6 @@ def status(snapshot: Snapshot, downloads: Iterable[Download] = ()) -> shapes.Sta
         "leases": room_leases(snapshot),
         "queue": [_waiter(waiting) for waiting in snapshot.queue],
         "downloads": [happenings.download(one) for one in downloads],
-    }
-
-
-def counted_accounts(accounts: Iterable[DeviceAccount]) -> tuple[DeviceAccount, ...]:
-    """The devices whose bytes are VRAM; on a machine without a GPU, its RAM takes their place."""
-    everything = tuple(accounts)
-    gpus = tuple(a for a in everything if a.reading.device.kind is not DeviceKind.HOST)
-    return gpus or everything
-
-
-def host_devices(accounts: Iterable[DeviceAccount]) -> frozenset[DeviceId]:
-    """Devices whose share of a model is not VRAM."""
-    everything = tuple(accounts)
-    counted = counted_accounts(everything)
-    return frozenset(a.reading.device.id for a in everything if a not in counted)
-
-
-def _figures(accounts: Iterable[DeviceAccount]) -> shapes.Figures:
-    """Sums over the devices that can be read; null where none can."""
-    readable = [account for account in accounts if account.reading.state is DeviceState.OK]
-    total = _sum(mb(account.reading.total_bytes) for account in readable)
-    free = _sum(mb(account.reading.free_bytes) for account in readable)
-    use = [
-        a.reading.utilization_percent for a in readable if a.reading.utilization_percent is not None
-    ]
-    return {
-        "total_mb": total,
-        "used_mb": None if total is None or free is None else total - free,
-        "free_mb": free,
-        "available_mb": _sum(mb(account.available_bytes) for account in readable),
-        "foreign_mb": _sum(mb(account.foreign_bytes) for account in readable),
-        "headroom_mb": sum(to_mb(account.headroom_bytes) for account in readable),
-        "utilization_percent": round(sum(use) / len(use), 1) if use else None,
-    }
-
-
-def _sum(sizes: Iterable[int | None]) -> int | None:
-    known = [size for size in sizes if size is not None]
-    return sum(known) if known else None
-
-
-def device(account: DeviceAccount) -> shapes.DeviceShape:
-    reading = account.reading
-    return {
-        "id": reading.device.id,
-        "name": reading.device.name,
-        "kind": reading.device.kind,
-        "state": reading.state,
-        "problem": reading.problem,
-        "read_at": instant(reading.read_s),
-        "temperature_c": reading.temperature_c,
-        "charged_mb": to_mb(account.charged_bytes),
-        **_figures([account]),
-        "headroom_mb": to_mb(account.headroom_bytes),
     }
 
 
@@ -382,7 +325,7 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def operation(value: Operation, eta_s: float | None) -> shapes.OperationShape:
+def operation(value: Operation, eta_s: float | None) -> event_shapes.OperationShape:
     return {
         "operation_id": value.id,
         "kind": value.kind,

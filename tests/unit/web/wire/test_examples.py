@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter
 
-from orchestrator.web.wire import error_shapes, examples, shapes
+from orchestrator.web.wire import error_shapes, event_shapes, examples, shapes
 
 SHOWN = [
     (shapes.Status, examples.STATUS),
@@ -16,8 +16,8 @@ SHOWN = [
     (shapes.RoomLeases, examples.ROOMS),
     (shapes.ModelLeases, examples.MODEL_LEASES),
     (shapes.RenewAnswer, examples.RENEWED),
-    (shapes.OperationShape, examples.OPERATION),
-    (shapes.Events, examples.EVENTS),
+    (event_shapes.OperationShape, examples.OPERATION),
+    (event_shapes.Events, examples.EVENTS),
     (shapes.DeviceList, examples.DEVICES),
     (shapes.Pinned, examples.PINNED),
     (shapes.Itself, examples.ITSELF),
