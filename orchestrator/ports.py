@@ -182,6 +182,8 @@ class Readiness:
     state: ReadyState
     detail: str = ""
     heard: bool = False  # something answers at its address, though it is not ready
+    # Of a ready one: the tokens that each request at a time may have; empty: it does not tell.
+    slots: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

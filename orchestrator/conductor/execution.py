@@ -12,7 +12,7 @@ from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.residents import ReadyState, Resident
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.errors import Failed, NotStopped, StartFailed, Unreachable
-from orchestrator.ports import Clock, Drivers, Exit, Handle, Running, Tell
+from orchestrator.ports import Clock, Drivers, Exit, Handle, Readiness, Running, Tell
 from orchestrator.steps import step
 
 log = logging.getLogger("orchestrator")
@@ -39,6 +39,7 @@ LOG_LINES = 40  # of the log in an answer: enough for a stack of allocations tha
 class Up:
     running: Running
     load_s: float
+    slots: tuple[int, ...] = ()  # as its server tells them
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +130,16 @@ async def bring_up(
     load_s = resident.spec.load_s
     with step("ready", resident.name):
         ready = await wait_until_ready(running, drivers, clock, Due(began_s + load_s, load_s))
-    if ready is not None:
+    if isinstance(ready, Failure):
         await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
         return ready
-    return Up(running, clock() - began_s)
+    return Up(running, clock() - began_s, ready.slots)
 
 
 async def wait_until_ready(
     running: Running, drivers: Drivers, clock: Clock, due: Due | None = None
-) -> Failure | None:
-    """None when it answers; else why it never will. Its death is noticed at once."""
+) -> Readiness | Failure:
+    """What it says when it answers; else why it never will. Its death is noticed at once."""
     ended = asyncio.create_task(until_ended(running, drivers), name="wait for the end")
     itself: asyncio.Task[bool] | None = None
     began_s = moved_s = clock()
@@ -152,7 +153,7 @@ async def wait_until_ready(
             if probe.state is ReadyState.READY:
                 known = itself is not None and await itself
                 if (known or await _itself(running, drivers)) and not ended.done():
-                    return None
+                    return probe
             if probe.state is ReadyState.BROKEN:
                 tail = await _tail(running.handle, drivers)
                 return Failure(reason=FailureReason.EXITED, detail=probe.detail, log_tail=tail)

@@ -134,6 +134,7 @@ class Lives:
                 instance=instance,
                 endpoint=outcome.running.endpoint,
                 load_s=outcome.load_s,
+                slots=outcome.slots,
                 measured=self._sensors.held.get(instance),
                 peak=self._sensors.peaks.get(instance),
             )
@@ -232,11 +233,11 @@ class Lives:
 
     async def _resumed(self, resident: Resident, running: Running) -> Up | Failure:
         drivers = self._drivers[resident.spec.service]
-        failure = await wait_until_ready(running, drivers, self._clock)
-        if failure is None:
-            return Up(running, resident.spec.load_s)
+        ready = await wait_until_ready(running, drivers, self._clock)
+        if not isinstance(ready, Failure):
+            return Up(running, resident.spec.load_s, ready.slots)
         await drivers.runtime.stop(running.handle, grace_s=drivers.stop_grace_s)
-        return failure
+        return ready
 
     async def log_tail(self, model: ModelName, lines: int) -> tuple[str, ...]:
         """Of the resident, or of its last life; empty if it has not run since the start."""

@@ -173,7 +173,13 @@ async def _adopt(conductor: Conductor, spec: ModelSpec) -> bool:
         return False
     if scheduler.state.ledger.resident(spec.name) is not None:
         return False  # a load has found it meanwhile
-    resident = replace(drawn, endpoint=running.endpoint, ready_s=now_s, unpromised=True)
+    resident = replace(
+        drawn,
+        endpoint=running.endpoint,
+        slots=readiness.slots,
+        ready_s=now_s,
+        unpromised=True,
+    )
     conductor.lives.know(resident, running)
     conductor.tell(Recovered((resident,), why="somebody else started it"))
     conductor.lives.resume(resident)

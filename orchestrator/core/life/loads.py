@@ -341,6 +341,7 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
         ),
         placement=placement,
         endpoint=event.endpoint,
+        slots=event.slots,
         ready_s=now_s,
         last_used_s=now_s,
         settled_until_s=now_s + state.rules.min_residency_s if contested else 0.0,
@@ -368,6 +369,7 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
             model=name,
             text=f"{name} is ready after {event.load_s:.1f} s and takes "
             f"{to_mb(placement.total_bytes)} MB ({_known_as(footprint, seen.doubt)})."
+            + _slots(ready)
             + _given_up(ready),
             why=", ".join(ready.spec.given_up),
             evicted=evicted,
@@ -379,6 +381,15 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
 def _known_as(footprint: Footprint, doubt: str) -> str:
     before = " before" if doubt and footprint.provenance is Provenance.MEASURED else ""
     return f"{footprint.provenance}{before}{doubt}"
+
+
+def _slots(resident: Resident) -> str:
+    """Servers that others defined divide their context as they were told, or as they like."""
+    if len(resident.slots) < 2:
+        return ""
+    least, most = min(resident.slots), max(resident.slots)
+    tokens = f"{least}" if least == most else f"{least} to {most}"
+    return f" {len(resident.slots)} requests at once, {tokens} tokens for each."
 
 
 def _given_up(resident: Resident) -> str:

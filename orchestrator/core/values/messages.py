@@ -103,6 +103,7 @@ class Loaded:
     instance: InstanceId
     endpoint: Endpoint
     load_s: float
+    slots: tuple[int, ...] = ()  # the tokens that each request at a time may have, where it tells
     measured: Mapping[DeviceId, int] | None = None
     peak: Mapping[DeviceId, int] | None = None
 

@@ -137,6 +137,7 @@ class Resident:
     ttl_s: float | None = None
     ready_s: float | None = None
     endpoint: Endpoint | None = None
+    slots: tuple[int, ...] = ()  # the tokens of each request at a time, as its server tells them
     lease_count: int = 0
     busy: bool = False  # its server works for a client that did not come through us (R13)
     use_began_s: float | None = None  # the last one

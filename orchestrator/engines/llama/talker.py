@@ -5,7 +5,9 @@ None of these requests touches a slot or a counter of the server, so looking is 
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
+from typing import Any
 
 from orchestrator.core.values.residents import Endpoint, ReadyState
 from orchestrator.core.values.specs import ModelSpec
@@ -38,6 +40,12 @@ class LlamaTalker:
 
     async def readiness(self, endpoint: Endpoint) -> Readiness:
         """Ask `/health` once. Not listening yet, loading and slow all mean: still starting."""
+        health = await self._health(endpoint)
+        if health.state is not ReadyState.READY:
+            return health
+        return replace(health, slots=await self._slots(endpoint))
+
+    async def _health(self, endpoint: Endpoint) -> Readiness:
         try:
             answer = await self._http.get(endpoint, "/health", self._readiness_s_max)
         except (NoAnswer, CannotAsk) as error:
@@ -50,6 +58,15 @@ class LlamaTalker:
             ReadyState.BROKEN,
             f"/health answers {answer.status}: this is not a llama.cpp server",
         )
+
+    async def _slots(self, endpoint: Endpoint) -> tuple[int, ...]:
+        """How it divides its context, whoever chose its settings. Not worth a wait."""
+        try:
+            answer = await self._http.get(endpoint, "/slots", self._readiness_s_max)
+        except (NoAnswer, CannotAsk):
+            return ()
+        said = _slot_list(answer) or ()
+        return tuple(slot["n_ctx"] for slot in said if isinstance(slot.get("n_ctx"), int))
 
     async def use(self, endpoint: Endpoint) -> Use:
         """Look at slots and counters. Raise Unreachable if the server does not answer at all, and
@@ -81,7 +98,7 @@ class LlamaTalker:
         """Nothing: its process or container is ours, and stopping it gives the bytes back."""
 
     async def _deep_in_a_batch(self, endpoint: Endpoint) -> Use:
-        readiness = await self.readiness(endpoint)
+        readiness = await self._health(endpoint)
         if readiness.state is not ReadyState.READY:
             raise Unreachable(f"{endpoint.url} answers neither /metrics nor /health in time")
         return Use(busy_slots=1, served_total=None)
@@ -94,7 +111,7 @@ def _samples(metrics: ToldByServer) -> Mapping[str, float]:
     return {name: float(value) for name, value in _SAMPLE.findall(metrics.text)}
 
 
-def _busy_slots(slots: ToldByServer) -> int | None:
+def _slot_list(slots: ToldByServer) -> list[Mapping[str, Any]] | None:
     if not slots.is_ok:
         return None
     try:
@@ -103,7 +120,12 @@ def _busy_slots(slots: ToldByServer) -> int | None:
         said = None
     if not isinstance(said, list) or not all(isinstance(slot, dict) for slot in said):
         return None  # not a llama.cpp server's list of slots: it does not tell
-    return sum(bool(slot.get("is_processing")) for slot in said)
+    return said
+
+
+def _busy_slots(slots: ToldByServer) -> int | None:
+    said = _slot_list(slots)
+    return None if said is None else sum(bool(slot.get("is_processing")) for slot in said)
 
 
 def _served_total(samples: Mapping[str, float]) -> float | None:

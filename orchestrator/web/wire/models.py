@@ -25,6 +25,7 @@ from orchestrator.web.wire.shaping import (
     loaded,
     residents_by_name,
     serving_of,
+    slots,
 )
 
 # llama.cpp's router knows only these; a model that drains still answers.
@@ -104,6 +105,7 @@ def _entry(
         "ttl_seconds": spec.ttl_s,
         "load_seconds": round(spec.load_s, 3),
         "context_size": spec.serving.context_size if spec.settings_ours else None,
+        **slots(spec, resident),
         "profile": spec.profile,
         "devices": list(spec.devices),
         "hub": spec.hub,

@@ -50,7 +50,12 @@ class RoomLease(Hold, Room):
     pass
 
 
-class LoadedModel(TypedDict):
+class Slots(TypedDict):
+    slots: int | None  # null: neither ours to choose nor told by its server
+    context_per_slot: int | None
+
+
+class LoadedModel(Slots):
     model: str
     service: str
     loaded_at: str | None
@@ -244,7 +249,7 @@ class RouterStatus(TypedDict):
     failed: NotRequired[bool]
 
 
-class CatalogueEntry(TypedDict):
+class CatalogueEntry(Slots):
     """One model in the shape of llama.cpp's router, with our fields beside."""
 
     id: str

@@ -97,6 +97,7 @@ def loaded(
         "endpoint": resident.endpoint.named if resident.endpoint else None,
         "devices": shares(resident.placement),
         "serving": serving_of(resident.spec),
+        **slots(resident.spec, resident),
         "why_leaving": resident.why_leaving,
         "problem": _problem(resident, snapshot),
         "given_up": list(resident.spec.given_up),
@@ -133,6 +134,15 @@ def shares(placement: Placement) -> list[shapes.DeviceShare]:
 def serving_of(spec: ModelSpec) -> dict[str, object] | None:
     """What it is served with; None where its settings are not ours to choose, and not known."""
     return serving(spec.serving) if spec.settings_ours else None
+
+
+def slots(spec: ModelSpec, resident: Resident | None) -> shapes.Slots:
+    """How many requests at once, and the tokens that one may have; by its server's own word."""
+    if resident is not None and resident.slots:
+        return {"slots": len(resident.slots), "context_per_slot": min(resident.slots)}
+    if not spec.settings_ours:
+        return {"slots": None, "context_per_slot": None}
+    return {"slots": spec.serving.slots, "context_per_slot": spec.serving.context_size}
 
 
 def serving(values: Serving) -> dict[str, object]:

@@ -3,9 +3,10 @@
 import pytest
 
 from orchestrator.core.life.ticks import TICK_LATE_S
-from orchestrator.core.values.messages import Deny, Ticked
+from orchestrator.core.values.decisions import Decide, DecisionKind
+from orchestrator.core.values.messages import Deny, Loaded, Ticked
 from orchestrator.core.values.refusals import RefusalCode
-from tests.factories import gpu, request, resident, scheduler, spec
+from tests.factories import ENDPOINT, gpu, request, resident, sampled, scheduler, spec
 
 VIP = resident("vip", gib=20, priority=10, used_s=999, leases=0)
 NEW = spec("new", gib=20, priority=5)
@@ -53,3 +54,28 @@ def test_wish_is_refused_as_soon_as_it_waits_in_vain():
         assert now_s <= ends_by_s
     assert now_s == pytest.approx(ends_by_s - 60, abs=TICK_LATE_S)
     assert refused[0].refusal.retry_after_s == pytest.approx(60)
+
+
+@pytest.mark.parametrize(
+    ("slots", "said"),
+    [
+        ((1024,) * 4, "4 requests at once, 1024 tokens for each."),
+        ((1024, 512), "2 requests at once, 512 to 1024 tokens for each."),
+        ((4096,), None),
+        ((), None),
+    ],
+)
+def test_log_says_how_a_server_divides_its_context(slots, said):
+    play = scheduler(gpu(gib=24), NEW)
+    play.handle(request(1, NEW), now_s=1000.0)
+    play.handle(sampled(gpu(gib=24, at_s=1001)), now_s=1001.0)
+    coming = play.state.ledger.resident(NEW.name)
+    up = Loaded(instance=coming.instance, endpoint=ENDPOINT, load_s=1.0, slots=slots)
+    (text,) = (
+        effect.text
+        for effect in play.handle(up, now_s=1002.0)
+        if isinstance(effect, Decide) and effect.kind is DecisionKind.LOADED
+    )
+    assert ("requests at once" in text) == (said is not None)
+    assert said is None or text.endswith(said)
+    assert play.state.ledger.resident(NEW.name).slots == slots

@@ -96,6 +96,21 @@ def test_readiness_is_what_health_says(answer, state, words):
     assert words in said.detail
 
 
+@pytest.mark.parametrize(
+    ("answer", "slots"),
+    [
+        ((200, '[{"n_ctx": 1024}, {"n_ctx": 1024}]'), (1024, 1024)),
+        ((200, '[{"id": 0}]'), ()),
+        ((501, '{"error": "this server does not tell"}'), ()),
+        ((200, "<html>"), ()),
+        (HANGS, ()),
+    ],
+)
+def test_ready_server_tells_how_it_divides_its_context(answer, slots):
+    said = readiness({"/health": (200, "{}"), "/slots": answer})
+    assert (said.state, said.slots) == (ReadyState.READY, slots)
+
+
 def test_nobody_listening_yet_is_starting_for_readiness_and_unreachable_for_use():
     async def scene(http):
         nobody = Endpoint(f"http://127.0.0.1:{free_port()}")

@@ -7,6 +7,7 @@ from orchestrator.config.sections import GatewaySettings
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import Serving
 from orchestrator.core.values.vram import DeviceKind, MiB
 from orchestrator.web.wire.models import Shelf, entry, with_other_names
 from tests.unit.web.samples import NOW_S, account, resident, snapshot, spec
@@ -87,3 +88,14 @@ def test_other_names_stand_behind_the_models(listing, names):
     before = json.loads(listing)["data"]
     assert said[: len(before)] == before
     assert [each["id"] for each in said[len(before) :]] == ["task:quick", "best"][:names]
+
+
+def test_slots_are_those_that_the_server_tells():
+    """Also of a container whose settings are not ours; else what it would be started with."""
+    ours = spec("a", serving=Serving(slots=4, context_size=2048))
+    told = resident(ours, slots=(1024,) * 4)
+    shown = [entry(ours, one, snapshot()) for one in (None, told)]
+    assert [(one["slots"], one["context_per_slot"]) for one in shown] == [(4, 2048), (4, 1024)]
+    others = replace(ours, settings_ours=False)
+    shown = [entry(others, one, snapshot()) for one in (None, told)]
+    assert [(one["slots"], one["context_per_slot"]) for one in shown] == [(None, None), (4, 1024)]
