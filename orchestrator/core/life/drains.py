@@ -10,6 +10,7 @@ from orchestrator.core.life.evictions import (
     evict,
     let_go,
     must_be_asked,
+    take_aside,
 )
 from orchestrator.core.life.state import Reservation, State
 from orchestrator.core.room.eviction import STUBBORN_S, YIELDS, Yielding, stance
@@ -151,7 +152,13 @@ def _ask_or_depart(
         return depart(state, model, reservation, now_s)
     if all(resident.look is not None for resident in serving):
         return []  # their answers are on the way
-    return ask(state, [resident.name for resident in serving], now_s)
+    cause = ForNewcomer(model, reservation.drain_until_s)
+    effects: list[Effect] = []
+    for resident in serving:
+        if resident.state is ResidentState.READY:  # it had left, and others have started it again
+            why = f"{model} needs the room, which was promised before it was started again"
+            effects += take_aside(state, resident, cause, now_s, why)
+    return effects + ask(state, [resident.name for resident in serving], now_s)
 
 
 def _say_in_use(model: ModelName, busy: Sequence[Resident]) -> Decide:

@@ -18,6 +18,7 @@ from orchestrator.core.values.messages import (
     Grant,
     PinChanged,
     Recovered,
+    Released,
     Remember,
     Sampled,
     ShutdownBegan,
@@ -356,3 +357,16 @@ def test_only_who_was_asked_goes_without_waiting_for_the_disk():
         each.resident.name: each.asked for each in of(Evict, play.handle(answered(look), now_s=0.7))
     }
     assert gone == {"a": True, "b": False}
+
+
+def test_a_victim_that_others_started_again_is_asked_like_the_others():
+    """It was gone, came back as the same life, and its room is promised: it is taken aside."""
+    one, two = resident("one", gib=10), resident("two", gib=10, leases=1)
+    play, _ = wanted(one, two, priority=9)
+    assert (state_of(play, "one"), state_of(play, "two")) == (S.DRAINING, S.DRAINING)
+    play.handle(Recovered((one,), why="others started it again"), now_s=1.0)
+    assert state_of(play, "one") is S.READY
+    (held,) = play.state.leases
+    look = asked(play.handle(Released(held), now_s=2.0))
+    assert state_of(play, "one") is S.DRAINING
+    assert evicted(play.handle(answered(look), now_s=2.1)) == ["one", "two"]
