@@ -92,6 +92,9 @@ def model_mistakes(entry: ModelEntry, service: ServiceEntry) -> Iterator[Mistake
     if entry.degrade and not (entry.file and launched_by_us(service)):
         reason = "needs a GGUF file whose server we start: what may be given up are its settings"
         yield Mistake(("degrade",), reason)
+    if entry.keep_loaded and entry.ttl_seconds is not None:
+        reason = "would have no effect beside keep_loaded: it does not leave for being idle"
+        yield Mistake(("ttl_seconds",), reason)
     yield from _alias_mistakes(entry.aliases)
 
 
@@ -246,6 +249,7 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
         aliases=entry.aliases,
         concurrency=entry.concurrency,
         preload=entry.preload,
+        keep_loaded=entry.keep_loaded,
         pinned=entry.pinned,
         degrade=entry.degrade,
     )

@@ -335,6 +335,9 @@ class ModelEntry:
     """Over how many devices it may be spread."""
     preload: bool = False
     """Load it when the daemon starts."""
+    keep_loaded: bool = False
+    """It comes back by itself when there is room and nobody waits, and does not leave for being
+    idle. No model leaves for it, and it gives way to whatever is asked for."""
     pinned: bool = False
     """It leaves only by force or its own unload."""
     command: Command | None = None

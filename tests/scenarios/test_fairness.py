@@ -152,3 +152,20 @@ def test_every_ticket_is_granted_or_refused_within_its_bound(daemons, priority):
     daemon.until(lambda s: not s["queue"], "the queue is empty", bound_s + 5)
     assert daemon.decisions("refuse")[-1]["model"] == "b"
     assert daemon.loaded() == {"a": "loaded"}, f"{lease} was not cut"
+
+
+def test_kept_model_is_back_after_the_other_has_left(daemons):
+    """qwen makes room for wan, wan is unloaded: qwen is back, and leaves at once when asked to."""
+    daemon = daemons({"qwen": model(BIG, priority=9, keep_loaded=True), "wan": model(BIG)})
+    daemon.until_loaded(qwen="loaded")
+    assert daemon.load("wan")["evicted"] == ["qwen"], "nobody had used it"
+    entries = {entry["id"]: entry for entry in daemon.http.get("/models").json()["data"]}
+    assert (entries["qwen"]["keep_loaded"], entries["qwen"]["away_because"]) == (
+        True,
+        "there is no room",
+    )
+    daemon.unload("wan")
+    daemon.until_loaded(qwen="loaded")
+    daemon.unload("qwen")
+    told = daemon.http.get("/models/qwen").json()["away_because"]
+    assert told == "it was unloaded, and comes back when it is next asked for"

@@ -27,6 +27,7 @@ HURRIED = Rules(
     drain_timeout_s=60,
     protect_idle_s=60,
     release_timeout_s=5,
+    quiet_s=0,
 )
 SHIPPED = SchedulingSettings().rules
 
@@ -64,6 +65,8 @@ class Catalogue:
         )
         drawn = replace(
             drawn,
+            # No dice of its own: the days are those that they were.
+            keep_loaded=drawn.ttl_s is None and drawn.load_s == 3,
             service=rng.choice((*self.services[:1] * 2, *self.services[1:])),
             pinned=rng.random() < 0.05,
         )

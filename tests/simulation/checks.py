@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.core.life import free_room
 from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.loads import LINES_CONSIDERED_MAX, question
 from orchestrator.core.life.releases import LATE_BYTES_S
@@ -313,8 +312,10 @@ def _in_the_way(moment: Moment) -> Iterator[str]:
 
 def _unprotected(state: State, resident: Resident, priority: int, now_s: float) -> bool:
     idle = resident.state is ResidentState.READY and not resident.lease_count and not resident.busy
-    rests = priority >= resident.priority or (
-        now_s - resident.last_used_s >= state.rules.protect_idle_s
+    rests = (
+        resident.unasked
+        or priority >= resident.priority
+        or (now_s - resident.last_used_s >= state.rules.protect_idle_s)
     )
     settled = priority > resident.priority or now_s >= resident.settled_until_s
     held = resident.name in state.pinned or resident.spec.service in state.silent
@@ -345,8 +346,49 @@ def _modest(moment: Moment) -> Iterator[str]:
     for line in state.queue.lines()[:LINES_CONSIDERED_MAX]:
         waits_for_files = line.check_began and not line.checked
         alone = not line.evicts and state.ledger.resident(line.model) is None
-        if alone and not going and not waits_for_files and free_room.callers(line):
+        if alone and not going and not waits_for_files and not line.ours:
             yield f"{line.model} is asked for into free room only, and still waits"
+
+
+def _kept(moment: Moment) -> Iterator[str]:
+    """What is kept loaded is back as soon as it was quiet for a while and there is room."""
+    state, now_s = moment.state, moment.now_s
+    quiet = state.stirred_s is not None and now_s - state.stirred_s > state.rules.quiet_s
+    if not quiet or state.shutting_down or state.queue.line_count:
+        return
+    for spec in state.catalogue.values():
+        away = spec.keep_loaded and state.ledger.resident(spec.name) is None
+        if not away or spec.name in state.sent_away or spec.footprint.unknown:
+            continue
+        breaker = state.breakers.get(spec.name)
+        held_back = spec.service in state.silent or (breaker and breaker.refuses(now_s))
+        if held_back or spec.failed is not None:
+            continue
+        for device in usable_devices(spec, state.ledger):
+            needed_bytes = bytes_on(spec, state.ledger, device)
+            beside = bool(spec.footprint.host_bytes) or not state.ledger.readable(device)
+            if not beside and needed_bytes <= state.ledger.free_bytes(device):
+                yield f"{spec.name} is kept loaded, has room on {device}, and is away"
+
+
+def _unasked(moment: Moment) -> Iterator[str]:
+    """What came by itself and still loads is in nobody's way."""
+    state = moment.state
+    for line in state.queue.lines()[:1]:
+        waits_for_files = line.check_began and not line.checked
+        there = state.ledger.resident(line.model) is not None
+        if line.ours or there or waits_for_files or not line.evicts:
+            continue
+        for resident in state.ledger.residents:
+            loads = resident.unasked and resident.state is ResidentState.LOADING
+            (device, *others) = resident.placement.devices
+            if not loads or others or device not in usable_devices(line.spec, state.ledger):
+                continue
+            free_bytes = state.ledger.free_bytes(device) + resident.placement.total_bytes
+            needed_bytes = bytes_on(line.spec, state.ledger, device)
+            held = resident.name in state.pinned or resident.spec.service in state.silent
+            if not held and not line.spec.footprint.host_bytes and needed_bytes <= free_bytes:
+                yield f"{line.model} waits for {resident.instance}, for which nobody asked"
 
 
 def _newcomers(moment: Moment) -> Iterator[str]:
@@ -367,5 +409,7 @@ STANDING: tuple[Callable[[Moment], Iterator[str]], ...] = (
     _in_the_way,
     _other_settings,
     _modest,
+    _kept,
+    _unasked,
     _newcomers,
 )

@@ -15,6 +15,7 @@ def consistent(state: State) -> list[str]:
     """Every contradiction in the state, as a sentence; none if it is sound."""
     return [
         *_residents(state),
+        *_kept(state),
         *_reservations(state),
         *_leases(state),
         *_callers(state),
@@ -48,6 +49,18 @@ def _residents(state: State) -> Iterator[str]:
     for instance in {*state.repayments, *state.baselines}:
         if state.by_instance(instance) is None:
             yield f"{instance} has left the table, and something is still kept of it"
+
+
+def _kept(state: State) -> Iterator[str]:
+    """What comes by itself is a caller's from the moment that one asks for it."""
+    for resident in state.ledger.residents:
+        line = state.queue.line(resident.name)
+        awaited = line is not None and not line.ours and resident.movable
+        if resident.unasked and (awaited or resident.in_use):
+            yield f"callers want or have {resident.instance}, and it counts as asked for by none"
+    for model in state.sent_away:
+        if not state.keeps(model):
+            yield f"{model} is to stay away, and would not come back by itself"
 
 
 def _has_busy_victim(state: State, newcomer: ModelName) -> bool:

@@ -1,5 +1,6 @@
 """Wishes for which no resident may have to leave: into free room at once, or refused at once."""
 
+from orchestrator.core.life.evictions import cancel_reservation
 from orchestrator.core.life.queue import Line
 from orchestrator.core.life.state import State
 from orchestrator.core.room.explanation import explain, for_free_room_only
@@ -18,7 +19,7 @@ def deny_without_room(state: State, line: Line, asked: Question) -> list[Effect]
 
     What never fits is refused, or goes on with less, as for anybody.
     """
-    if not callers(line) or any(resident.state in _GOING for resident in state.ledger.residents):
+    if line.ours or any(resident.state in _GOING for resident in state.ledger.residents):
         return []
     refusal = explain(asked, state.ledger)
     return [] if refusal.lasting else deny(state, line, for_free_room_only(refusal))
@@ -38,9 +39,14 @@ def deny_other_settings(state: State, line: Line, resident: Resident) -> list[Ef
     )
 
 
-def callers(line: Line) -> bool:
-    """Whether the line is more than a wish of ours."""
-    return any(not wish.restores for wish in line.wishes.values())
+def cancel_unasked(state: State) -> list[Effect]:
+    """Promised room of models that come by themselves is a caller's, if one needs it."""
+    return [
+        effect
+        for resident in list(state.ledger.residents)
+        if resident.unasked and resident.state is ResidentState.RESERVED
+        for effect in cancel_reservation(state, resident)
+    ]
 
 
 def deny(state: State, line: Line, refusal: Refusal) -> list[Effect]:

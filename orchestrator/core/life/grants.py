@@ -50,6 +50,9 @@ def receive(state: State, request: Requested, now_s: float) -> list[Effect]:
     if request.deadline_s is not None:
         ends_by_s = min(ends_by_s, request.deadline_s)
     state.queue.add(Wish(request, now_s, ends_by_s))
+    state.sent_away.discard(request.spec.name)
+    if resident is not None and resident.unasked:
+        state.ledger.put(replace(resident, unasked=False))
     state.ledger.touch()  # who waits shows in the status at once
     return []
 
@@ -59,12 +62,14 @@ def grant(
 ) -> list[Effect]:
     """The wish came true. With a lease, if one was asked for; one per owner and model."""
     request = wish.request
-    resident = replace(
-        resident.used(now_s),
-        priority=max(resident.priority, request.priority),
-        leased_s=now_s,
-    )
-    if request.ttl_s is not None:
+    if not wish.restores:
+        state.sent_away.discard(resident.name)
+        resident = replace(
+            resident.used(now_s),
+            priority=max(resident.priority, request.priority),
+            leased_s=now_s,
+        )
+    if request.ttl_s is not None and not state.keeps(resident.name):
         resident = replace(resident, ttl_s=request.ttl_s)
     state.ledger.put(resident)
     effects: list[Effect] = []

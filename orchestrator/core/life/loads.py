@@ -5,7 +5,7 @@ from dataclasses import replace
 from orchestrator.core.life import free_room, outages
 from orchestrator.core.life.attribution import attribute, baseline, silent_fallback
 from orchestrator.core.life.drains import OTHER_SETTINGS, ask_to_leave, depart
-from orchestrator.core.life.evictions import ask, let_go, must_be_asked, take_aside
+from orchestrator.core.life.evictions import ask, evict, let_go, must_be_asked, take_aside
 from orchestrator.core.life.files import check_first
 from orchestrator.core.life.grants import deny_line, grant
 from orchestrator.core.life.queue import Line
@@ -146,6 +146,9 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     if line.explained and line.evicts and out_of_reach(asked, state.ledger):
         return []
     found = find(asked, state.ledger)
+    lacks = line.evicts and (found is None or bool(found.evict))
+    if lacks and (given_up := free_room.cancel_unasked(state)):
+        return given_up + _place(state, line, now_s)
     if found is not None:
         if (found.evict or line.spec.supplied) and not line.checked and not line.spec.plain_room:
             return check_first(line)
@@ -205,6 +208,7 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
         last_used_s=now_s,
         priority=max(line.priority, found.spec.priority) if line.evicts else found.spec.priority,
         ttl_s=found.spec.ttl_s,
+        unasked=line.ours,
     )
     state.ledger.put(newcomer)
     evicted = tuple(victim.name for victim in found.evict)
@@ -232,17 +236,18 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
         ),
     ]
     cause = ForNewcomer(line.model, reservation.drain_until_s)
-    if found.drains:
-        for victim in found.evict:
-            why = f"{line.model} needs the room; {found.reasons[victim.name]}"
-            effects += ask_to_leave(state, state.current(victim), cause, now_s, why)
-        return effects
     for victim in found.evict:
         why = f"{line.model} needs the room; {found.reasons[victim.name]}"
-        if must_be_asked(victim):
+        if victim.state is ResidentState.LOADING:  # it came by itself: no caller is made to wait
+            effects += evict(state, state.current(victim), now_s, why)
+        elif found.drains:
+            effects += ask_to_leave(state, state.current(victim), cause, now_s, why)
+        elif must_be_asked(victim):
             effects += take_aside(state, state.current(victim), cause, now_s, why)
         else:
             state.ledger.put(replace(state.current(victim), leaving=(cause,), why_leaving=why))
+    if found.drains:
+        return effects
     asked = [victim.name for victim in found.evict if must_be_asked(victim)]
     if asked:
         return effects + ask(state, asked, now_s)
@@ -322,8 +327,7 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
     resident = state.by_instance(event.instance)
     if resident is None or resident.state is not ResidentState.LOADING:
         return []  # told to go while it came up: what takes it down also ends this
-    name = resident.name
-    evicted = state.evicted_for.get(name, ())
+    name, evicted = resident.name, state.evicted_for.get(resident.name, ())
     seen = attribute(state, resident, event)
     problem = silent_fallback(state, resident, event)
     footprint, placement = (
@@ -387,8 +391,7 @@ def _slots(resident: Resident) -> str:
     """Servers that others defined divide their context as they were told, or as they like."""
     if len(resident.slots) < 2:
         return ""
-    least, most = min(resident.slots), max(resident.slots)
-    tokens = f"{least}" if least == most else f"{least} to {most}"
+    tokens = " to ".join(map(str, sorted({min(resident.slots), max(resident.slots)})))
     return f" {len(resident.slots)} requests at once, {tokens} tokens for each."
 
 

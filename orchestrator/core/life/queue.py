@@ -17,7 +17,7 @@ class Wish:
     request: Requested
     arrived_s: float
     ends_by_s: float
-    restores: bool = False  # ours: brings a victim back, into free room only
+    restores: bool = False  # ours: brings back who left, into free room only
 
     @property
     def model(self) -> ModelName:
@@ -85,6 +85,11 @@ class Line:
         return any(not resident.serves(wish.request.spec) for wish in self.wishes.values())
 
     @property
+    def ours(self) -> bool:
+        """Whether no caller waits in it."""
+        return all(wish.restores for wish in self.wishes.values())
+
+    @property
     def evicts(self) -> bool:
         return any(wish.evicts for wish in self.wishes.values())
 
@@ -108,9 +113,10 @@ class Queue:
         return self._lines.get(model)
 
     def lines(self) -> list[Line]:
-        """Most important first, then longest waiting."""
+        """Callers' before ours, the most important first, then the longest waiting."""
         return sorted(
-            self._lines.values(), key=lambda line: (-line.priority, line.arrived_s, line.model)
+            self._lines.values(),
+            key=lambda line: (line.ours, -line.priority, line.arrived_s, line.model),
         )
 
     def wishes(self) -> Iterator[Wish]:

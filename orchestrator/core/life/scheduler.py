@@ -12,6 +12,7 @@ from orchestrator.core.life import (
     evictions,
     files,
     grants,
+    keeping,
     loads,
     outages,
     releases,
@@ -168,6 +169,7 @@ def settle(state: State, now_s: float) -> list[Effect]:
     effects += loads.consider_lines(state, now_s)
     effects += releases.release_rooms(state)
     effects += loads.start_cleared(state, now_s)
+    keeping.note_stirring(state, now_s)
     return effects + drains.resume_kept(state, now_s)  # whose callers were refused meanwhile
 
 
@@ -214,6 +216,8 @@ def _see_use(state: State, event: UseSeen, now_s: float) -> list[Effect]:
     resident = state.by_instance(event.instance)
     if resident is None or resident.state not in SERVING:
         return []
+    if event.busy or event.used:
+        state.sent_away.discard(resident.name)
     seen = resident.seen_in_use(now_s, busy=event.busy, used=event.used)
     if seen is not resident:
         state.ledger.put(seen)
@@ -260,6 +264,7 @@ def _take_catalogue(state: State, specs: ModelSpecs, now_s: float) -> list[Effec
     effects = [effect for name in changed for effect in _take_pin(state, name, specs.get(name))]
     for name in changed:
         state.breakers.pop(name, None)
+        state.sent_away.discard(name)
     for name in list(state.breakers):
         setbacks.mended(state, name)  # whoever reloads has mended something: it is looked at anew
     state.catalogue = specs

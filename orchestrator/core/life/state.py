@@ -79,6 +79,9 @@ class State:
     unloads: dict[Ticket, UnloadRequested] = field(default_factory=dict)
     breakers: dict[ModelName, Breaker] = field(default_factory=dict)
     pinned: set[ModelName] = field(default_factory=set)
+    # Kept models that a caller unloaded: until they are next asked for, or written otherwise.
+    sent_away: set[ModelName] = field(default_factory=set)
+    stirred_s: float | None = None  # when a caller last waited or a resident last moved
     pinned_by: dict[ModelName, Ticket] = field(default_factory=dict)  # by a load, not said since
     retried: dict[ModelName, Failure] = field(default_factory=dict)  # whose second try this is
     repayments: dict[InstanceId, Repayment] = field(default_factory=dict)
@@ -148,6 +151,16 @@ class State:
     def set_pin(self, model: ModelName, *, pinned: bool) -> None:
         (self.pinned.add if pinned else self.pinned.discard)(model)
         self.pinned_by.pop(model, None)
+
+    def keeps(self, model: ModelName) -> bool:
+        """Whether it is to be kept loaded."""
+        spec = self.catalogue.get(model)
+        return spec is not None and spec.keep_loaded
+
+    def send_away(self, model: ModelName) -> None:
+        """A caller wants it unloaded: then it does not come back by itself."""
+        if self.keeps(model):
+            self.sent_away.add(model)
 
     # --- leases --------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The scheduler's state as a value that can be shown."""
 
+from orchestrator.core.life.keeping import why_away
 from orchestrator.core.life.loads import is_due, question
 from orchestrator.core.life.queue import Line
 from orchestrator.core.life.state import State
@@ -23,6 +24,7 @@ def survey(state: State, now_s: float) -> Snapshot:
         ),
         pinned=frozenset(state.pinned),
         breakers=dict(state.breakers),
+        away=why_away(state, now_s),
         silent=dict(state.silent),
     )
 

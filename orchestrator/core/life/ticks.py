@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.core.life import drains, evictions, grants
+from orchestrator.core.life import drains, evictions, grants, keeping
 from orchestrator.core.life.attribution import watch
 from orchestrator.core.life.loads import question
 from orchestrator.core.life.outages import refusal_by_server
+from orchestrator.core.life.queue import Line
 from orchestrator.core.life.state import State
 from orchestrator.core.room.explanation import explain
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import Deny, Effect
+from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import ForIdleness, InstanceId, ResidentState
 from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
 
@@ -33,6 +35,7 @@ def tick(state: State, now_s: float) -> list[Effect]:
     _explain_again(state)
     _forgive(state, now_s)
     effects += _let_idle_go(state, now_s)
+    effects += keeping.bring_back(state, now_s)
     effects += drains.end_overdue_looks(state, now_s)
     return effects + _retry_stuck(state, now_s)
 
@@ -127,18 +130,20 @@ def _refuse_overdue(state: State, now_s: float) -> list[Effect]:
             state.queue.remove(wish.request.ticket)
             state.ledger.touch()
             effects.append(Deny(wish.request.ticket, refusal))
-        effects.append(
-            Decide(
-                kind=DecisionKind.REFUSE,
-                model=line.model,
-                text=f"{len(ending)} caller(s) of {line.model} waited as long as anybody may. "
-                f"{refusal.detail}",
-                why=refusal.code,
-                remedy=refusal.remedy,
-            )
-        )
+        if any(not wish.restores for wish in ending):
+            effects.append(_say_overdue(line, len(ending), refusal))
         effects += grants.abandon_if_unwanted(state, line.model, now_s)
     return effects
+
+
+def _say_overdue(line: Line, callers: int, refusal: Refusal) -> Decide:
+    return Decide(
+        kind=DecisionKind.REFUSE,
+        model=line.model,
+        text=f"{callers} caller(s) of {line.model} waited as long as anybody may. {refusal.detail}",
+        why=refusal.code,
+        remedy=refusal.remedy,
+    )
 
 
 def _explain_again(state: State) -> None:
@@ -169,6 +174,7 @@ def _let_idle_go(state: State, now_s: float) -> list[Effect]:
         if (
             resident.state is ResidentState.READY
             and ttl_s is not None
+            and (gone or not state.keeps(resident.name))
             and not resident.in_use
             and resident.name not in state.pinned
             and now_s - resident.last_used_s >= ttl_s

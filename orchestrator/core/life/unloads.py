@@ -16,6 +16,9 @@ from orchestrator.core.values.tickets import Ticket, UnloadStatus
 def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Effect]:
     """Release the owner's lease first; leave only if no other caller holds the model."""
     resident = state.ledger.resident(unload.model)
+    whole = unload.owner is None and unload.lease is None
+    if whole and (resident is None or unload.force):
+        state.send_away(unload.model)
     if resident is None:
         not_here = _finish(unload.ticket, UnloadStatus.NOT_LOADED)
         if not unload.force:
@@ -33,7 +36,7 @@ def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Ef
             effects += state.end_lease(lease_id, now_s)
         unload = replace(unload, ended=tuple(theirs))
         resident = state.current(resident)
-        if resident.in_use and not unload.force:
+        if (resident.in_use or state.keeps(resident.name)) and not unload.force:
             return [*effects, _released(state, unload, resident)]
     state.unloads[unload.ticket] = unload
     if unload.force:
@@ -75,6 +78,7 @@ def progress_unloads(state: State, now_s: float) -> list[Effect]:
         assert resident is not None, "a resident is forgotten together with its unloads"
         cause = ForUnload(ticket, unload.deadline_s)
         if _may_go(state, resident):
+            state.send_away(resident.name)
             effects += let_go(state, resident, cause, now_s, "it was asked to unload")
         elif resident.in_use and (unload.owner is not None or unload.lease is not None):
             del state.unloads[ticket]

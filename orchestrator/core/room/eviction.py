@@ -95,7 +95,7 @@ def stance(
     """Whether `resident` gives way to a wish of that urgency, and why (R5, R6, R7)."""
     if pinned:
         return Stance.PINNED
-    if resident.state is not ResidentState.READY:
+    if not resident.movable:
         return Stance.UNSETTLED
     if silent:
         return Stance.UNREACHABLE
@@ -104,6 +104,8 @@ def stance(
     if resident.spec.plain_room:
         return Stance.LEASED_ROOM
     in_use = resident.in_use
+    if resident.unasked and not in_use:
+        return Stance.IDLE  # nobody would miss it: it is protected against nobody
     if urgency.priority < resident.priority and (
         in_use or now_s - resident.last_used_s < rules.protect_idle_s
     ):
@@ -129,6 +131,8 @@ def say(taken: Stance, resident: Resident, now_s: float) -> str:
         case Stance.JUST_ARRIVED:
             left_s = resident.settled_until_s - now_s
             return f"it has just arrived and keeps its place for {left_s:.0f} s"
+        case Stance.IDLE if resident.state is ResidentState.LOADING:
+            return "it came by itself, and no caller waits for it"
         case Stance.IDLE:
             return f"it has been idle for {idle_s:.0f} s"
         case Stance.LESS_IMPORTANT:

@@ -27,8 +27,8 @@ class Account:
 
     free_bytes: int
     charged_bytes: int
-    idle_bytes: int  # held by ready residents that are idle
-    yieldable_bytes: int  # held by all ready residents
+    idle_bytes: int  # held by ready residents that are idle, and those that load unasked
+    yieldable_bytes: int  # held by all of these, and the ready ones that are in use
     in_use_bytes: Mapping[int, int]  # of the ready ones that are in use, by priority
 
 
@@ -311,7 +311,7 @@ class Ledger:
         for resident in self.on(device):
             occupied = self.occupied_bytes(resident, device)
             charged += occupied
-            if resident.state is not ResidentState.READY:
+            if not resident.movable:
                 continue
             yieldable += occupied
             if resident.in_use:

@@ -149,6 +149,7 @@ class Resident:
     # Newcomers it was asked to drain for in vain, and until when they do not ask again.
     resisted: tuple[tuple[ModelName, float], ...] = ()
     why_leaving: str = ""  # in words
+    unasked: bool = False  # it came by itself, and no caller has asked for it or used it since
     unpromised: bool = False  # others started it: nobody saw to it that there is room
     silent_since_s: float | None = None  # it runs, and its server does not answer any more
     problem: str = ""  # it serves, but not as it should: said once, shown until it leaves
@@ -156,6 +157,12 @@ class Resident:
     @property
     def name(self) -> ModelName:
         return self.spec.name
+
+    @property
+    def movable(self) -> bool:
+        """Whether it may be asked to leave: it is ready, or loads though no caller waits for it."""
+        loads_unasked = self.state is ResidentState.LOADING and self.unasked
+        return self.state is ResidentState.READY or loads_unasked
 
     @property
     def in_use(self) -> bool:
@@ -171,11 +178,11 @@ class Resident:
         began_s = self.last_used_s if self.use_began_s is None else self.use_began_s
         gap_s = max(now_s - began_s, 0.0)
         mean_s = gap_s if self.use_gap_s is None else 0.7 * self.use_gap_s + 0.3 * gap_s
-        return replace(self, last_used_s=now_s, use_began_s=now_s, use_gap_s=mean_s)
+        return replace(self, last_used_s=now_s, use_began_s=now_s, use_gap_s=mean_s, unasked=False)
 
     def touched(self, now_s: float) -> "Resident":
         """A use goes on, or has just ended."""
-        return replace(self, last_used_s=now_s)
+        return replace(self, last_used_s=now_s, unasked=False)
 
     def seen_in_use(self, now_s: float, *, busy: bool, used: bool) -> "Resident":
         """What its server's own counters say. One use counts once, however often it is seen."""

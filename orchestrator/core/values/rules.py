@@ -17,6 +17,9 @@ class Rules:
     restore_victims: bool = True
     cancel_abandoned: bool = False  # a load without a waiting caller: finish it, or cancel
     lease_s_default: float = 3600.0
+    # Nobody has waited and nothing has moved for so long, before a kept model comes back: whoever
+    # made the room has taken it by then. The same for every operator.
+    quiet_s: float = 5.0
 
     def patience_for(self, load_s: float) -> float:
         return max(self.patience_s, self.patience_loads * load_s)

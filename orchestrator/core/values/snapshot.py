@@ -44,6 +44,8 @@ class Snapshot:
     queue: tuple[Waiting, ...]
     pinned: frozenset[ModelName]
     breakers: Mapping[ModelName, Breaker]
+    # of those that are kept loaded and are away: what they wait for
+    away: Mapping[ModelName, str] = field(default_factory=dict)
     # its runtime does not answer
     silent: Mapping[ServiceName, Silence] = field(default_factory=dict)
     # requests on their way by a route, without a lease

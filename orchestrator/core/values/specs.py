@@ -140,6 +140,7 @@ class ModelSpec:
     aliases: tuple[str, ...] = ()
     concurrency: int | None = None  # requests that it is sent at once; None: as its slots have it
     preload: bool = False
+    keep_loaded: bool = False  # it comes back by itself, into free room and while nobody waits
     pinned: bool = False
     found: bool = False  # its file was there, and nobody wrote it down: it goes with the file
     degrade: tuple[Degrading, ...] = ()  # what may be given up, in this order

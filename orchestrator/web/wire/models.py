@@ -62,7 +62,8 @@ def entry(spec: ModelSpec, resident: Resident | None, snapshot: Snapshot) -> sha
     failed = breaker is not None and breaker.refuses(snapshot.now_s)
     pinned = spec.name in snapshot.pinned
     has_gpu = _has_gpu(snapshot)
-    return _entry(spec, resident, breaker, pinned=pinned, failed=failed, has_gpu=has_gpu)
+    away = snapshot.away.get(spec.name, "")
+    return _entry(spec, resident, breaker, pinned=pinned, failed=failed, has_gpu=has_gpu, away=away)
 
 
 def _has_gpu(snapshot: Snapshot) -> bool:
@@ -79,6 +80,7 @@ def _entry(
     pinned: bool,
     failed: bool,
     has_gpu: bool,
+    away: str = "",
 ) -> shapes.CatalogueEntry:
     footprint = spec.footprint
     unknown = footprint.unknown
@@ -108,6 +110,8 @@ def _entry(
         **slots(spec, resident),
         "profile": spec.profile,
         "devices": list(spec.devices),
+        "keep_loaded": spec.keep_loaded,
+        "away_because": away,
         "hub": spec.hub,
         "auto_download": spec.auto_download,
         "found": spec.found,
@@ -177,12 +181,13 @@ class Shelf:
     def listing(self, catalogue: Mapping[ModelName, ModelSpec], snapshot: Snapshot) -> bytes:
         """The body of GET /models."""
         residents = residents_by_name(snapshot)
+        moving = {*residents, *snapshot.breakers, *snapshot.away}
         has_gpu = _has_gpu(snapshot)
         for gone in self._kept.keys() - catalogue.keys():
             del self._kept[gone]
         entries = [
             self._resting(spec, spec.name in snapshot.pinned, has_gpu)
-            if spec.name not in residents and spec.name not in snapshot.breakers
+            if spec.name not in moving
             else encode(entry(spec, residents.get(spec.name), snapshot))
             for spec in catalogue.values()
         ]

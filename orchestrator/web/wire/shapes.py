@@ -271,6 +271,8 @@ class CatalogueEntry(Slots):
     context_size: int | None  # null: it is not ours to choose
     profile: str | None
     devices: list[str]
+    keep_loaded: bool
+    away_because: str  # of one that is kept loaded and is not: what it waits for
     hub: str | None  # where its file comes from
     auto_download: bool
     found: bool
