@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import httpx
+import pytest
 from mcp import Client, StdioServerParameters
 
 from tests.scenarios.daemon import free_port, model
@@ -85,11 +87,42 @@ def test_an_agent_swaps_models_over_http(daemons):
         assert serving.wait(60) is not None
 
 
-def until_listening(port):
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])  # the package guards the first
+def test_a_page_of_others_gets_no_tools(host):
+    """Wherever they are served: the name in `Host` may have been pointed here (DNS rebinding)."""
+    port = free_port()
+    words = [sys.executable, "-m", "orchestrator", "mcp", "--http", f"{host}:{port}"]
+    serving = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    order = {
+        "jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": {"protocolVersion": "2025-06-18", "capabilities": {},
+                   "clientInfo": {"name": "a page", "version": "1"}},
+    }  # fmt: skip
+
+    def answered(**headers):
+        accept = {"Accept": "application/json, text/event-stream"}
+        url = f"http://{host}:{port}/mcp"
+        answer = httpx.post(
+            url, json=order, headers=accept | headers, timeout=PATIENCE_S, trust_env=False
+        )
+        return answer.status_code
+
+    try:
+        until_listening(port, host)
+        assert answered() == 200
+        assert answered(Host="evil.example") == 421
+        assert answered(Host=f"evil.example:{port}", Origin=f"http://evil.example:{port}") == 421
+        assert answered(Origin="http://evil.example") == 403
+    finally:
+        serving.terminate()
+        assert serving.wait(60) is not None
+
+
+def until_listening(port, host="127.0.0.1"):
     deadline = time.monotonic() + PATIENCE_S
     while True:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex((host, port)) == 0:
                 return
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -53,9 +53,25 @@ def run(remote: Remote, words: Namespace) -> int:
         server.run("stdio")
     else:
         host, port = words.http
-        complain(f"Tools are served at http://{host}:{port}/mcp")
-        server.run("streamable-http", host=host, port=port)
+        complain(f"Tools are served at http://{_in_url(host)}:{port}/mcp")
+        _serve(server, host, port)
     return DONE
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _serve(server: MCPServer, host: str, port: int) -> None:
+    """Until Ctrl-C. The package guards loopback alone, so its guard is off and ours on."""
+    import uvicorn  # noqa: PLC0415 - all of this is slow to import, and seldom needed
+    from mcp.server.transport_security import TransportSecuritySettings  # noqa: PLC0415 - an extra
+
+    from orchestrator.cli.agents.own_names import OwnNames  # noqa: PLC0415
+
+    unguarded = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    app = server.streamable_http_app(host=host, transport_security=unguarded)
+    uvicorn.run(OwnNames(app, host), host=host, port=port, log_level="warning")
 
 
 def made(remote: Remote) -> MCPServer:
