@@ -1,4 +1,4 @@
-"""Over HTTP the tools answer to this machine's own names alone (R16): not to web pages of others."""
+"""Over HTTP the tools answer to this machine's own names alone (R16), not to pages of others."""
 
 from __future__ import annotations
 
