@@ -118,12 +118,14 @@ class Experience:
             beliefs.append(after_failures(known, record.raised, spec.footprint, kind))
         learned = [belief for belief in beliefs if belief.provenance in LEARNED] or beliefs
         footprint = max(learned, key=lambda belief: belief.total_bytes)
+        load_s = next((record.load_s for record in found if record.load_s), None)
         return replace(
             spec,
             footprint=footprint,
             predicted=None if footprint == spec.footprint else spec.footprint,
             sighted=next((record.sighted for record in found if record.sighted), None),
-            load_s=next((record.load_s for record in found if record.load_s), spec.load_s),
+            load_s=spec.load_s if load_s is None else load_s,
+            load_known=spec.load_known or load_s is not None,
         )
 
     def shown(self, specs: ModelSpecs) -> ModelSpecs:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.screen import Part
 
 DONE, FAILED, MISUSED = 0, 1, 2
-WATCH_S = 1.0  # between two questions of `status --watch`
+WATCH_S = 1.0  # between two questions of `--watch`, or two tries to listen
 LOOK_S = 1.0  # between two questions what a load waits for; and the most one of them takes
 WAIT_S = 240.0  # of one request for a load; more of them follow until it has ended
 WAIT_S_MAX = 3600.0  # the most the API takes
@@ -242,5 +242,5 @@ def _waits_for(remote: Remote, model: str) -> str:
     try:
         body: Any = remote.ask("GET", "/models/status", timeout_s=LOOK_S).body
         return render.waiting_words(body, model)
-    except (RefusedByDaemon, NotReached, LookupError, TypeError, AttributeError):
+    except (RefusedByDaemon, NotReached, LookupError, TypeError, ValueError, AttributeError):
         return ""

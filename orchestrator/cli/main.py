@@ -65,9 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status_of(remote: Remote, words: argparse.Namespace) -> int:
-    """`--json` shows what the API says, which is asked for again and again."""
-    if words.watch and not words.json:
-        return watching.status(remote)
+    if words.watch:
+        return watching.status(remote, as_json=words.json)
     return commands.status(remote, words)
 
 
@@ -101,7 +100,7 @@ def _asking(
 
 
 def _status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="kept up to date, until Ctrl-C")
 
 
 def _name(parser: argparse.ArgumentParser) -> None:

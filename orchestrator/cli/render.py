@@ -160,7 +160,21 @@ def waiting_words(status: Status, model: str) -> str:
         if waiter["model"] == model and waiter["waits_for"]:
             return waiter["waits_for"]
     loaded = status["loaded_models"].get(model)
-    return "" if loaded is None else f"{model} is {loaded['status']}"
+    if loaded is None:
+        return ""
+    return loading_words(loaded, status["now"]) or f"{model} is {loaded['status']}"
+
+
+def loading_words(model: LoadedModel, now: str) -> str:
+    """How long it has been loading, beside how long that took before; empty if it does not."""
+    if model["loading_since"] is None:
+        return ""
+    spent_s = (_instant(now) - _instant(model["loading_since"])).total_seconds()
+    usual_s = model["usual_seconds"]
+    if usual_s is None:
+        return f"loading for {duration(spent_s)}"
+    of = "of usually" if spent_s < usual_s else "where it usually takes"
+    return f"loading, {duration(spent_s)} {of} {duration(usual_s)}"
 
 
 # --- lists -----------------------------------------------------------------------------------

@@ -1,7 +1,11 @@
-"""`status --watch`: the daemon's events, drawn on a terminal, else a line for every change."""
+"""`status --watch`: the daemon's events, drawn on a terminal, else a line for every change.
+
+With `--json` a line for every status.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -9,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli import render
 from orchestrator.cli.client import Answer, NotReached, Remote
 from orchestrator.cli.commands import WATCH_S, show
-from orchestrator.cli.screen import complain, say
+from orchestrator.cli.screen import complain, say, say_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,26 +21,28 @@ if TYPE_CHECKING:
     from orchestrator.cli.client import Json
 
 
-def status(remote: Remote) -> int:
+def status(remote: Remote, *, as_json: bool) -> int:
     """Until Ctrl-C; a daemon that is away may come back."""
     before: Any = None
     while True:
         try:
             for event in remote.events("/events"):
                 now: Any = event.get("status")
-                if isinstance(now, dict) and (said := _shown(now, before)):
-                    before = said
+                if isinstance(now, dict):
+                    _show(now, before, as_json=as_json)
+                    before = now
         except NotReached as error:
             complain(str(error), error.remedy)
         time.sleep(WATCH_S)
 
 
-def _shown(now: Json, before: Any) -> Json:
-    if sys.stdout.isatty():
+def _show(now: Json, before: Any, *, as_json: bool) -> None:
+    if as_json:
+        say_exactly(json.dumps(now, ensure_ascii=False))
+    elif sys.stdout.isatty():
         show(Answer(now, ""), render.status_lines, as_json=False, anew=True)
     elif lines := list(changes(now, before)):
         say(*(f"{now['now']}  {line}" for line in lines))
-    return now
 
 
 def changes(now: Any, before: Any) -> Iterator[str]:

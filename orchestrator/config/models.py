@@ -239,6 +239,7 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
         devices=entry.devices,
         span=entry.span,
         load_s=LOAD_S_DEFAULT if load_s is None else load_s,
+        load_known=load_s is not None,
         serving=serving_of(entry),
         settings_ours=launched_by_us(service),
         profile=entry.profile,

@@ -30,7 +30,7 @@ self.hear = event => self.source.onmessage({ data: JSON.stringify(event) });
 """
 LOADED: Mapping[str, Any] = {
     "service": "rehearsal", "loaded_at": "2026-01-15T10:30:00.000Z", "status": "loaded",
-    "ready_at": None, "vram_provenance": "measured", "priority": 5, "pinned": False,
+    "loading_since": None, "ready_at": None, "usual_seconds": None, "vram_provenance": "measured", "priority": 5, "pinned": False,
     "in_flight": 0, "busy": False, "leases": [], "last_used_at": "2026-01-15T10:30:30.000Z",
     "expires_at": None, "endpoint": None, "serving": None, "why_leaving": "", "problem": "",
     "given_up": [],

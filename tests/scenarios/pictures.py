@@ -41,8 +41,8 @@ def residents() -> list[dict[str, Any]]:
     return [
         one("bge-m3", 0, "llama-cpp", 26, pinned=True),
         one("gemma-3-12b", 0, "llama-cpp", 820, expires_at=at(-378), vram_provenance="estimated"),
-        one("flux-dev", 0, "comfyui", 3, priority=4, status="loading", ready_at=at(-11),
-            loaded_at=None),
+        one("flux-dev", 0, "comfyui", 3, priority=4, status="loading", loading_since=at(4),
+            usual_seconds=15.0, ready_at=at(-11), loaded_at=None),
         one("qwen3-vl-30b", 1, "llama-cpp", 0, priority=10, in_flight=2, status="draining",
             why_leaving="It finishes 2 requests, then wan-video-14b has its room."),
         one("whisper-large-v3", 1, "whisper", 168, expires_at=at(-432)),

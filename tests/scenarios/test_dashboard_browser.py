@@ -52,7 +52,7 @@ RUNS = {
 def full(number=0):
     """A machine on which everything happens at once."""
     moved = [{**each, "vram_mb": each["vram_mb"] + number % 7} for each in BUSY[:12]]
-    moved[0] = {**moved[0], "status": "loading", "ready_at": "2026-01-15T10:31:20.000Z"}
+    moved[0] = {**moved[0], "status": "loading", "loading_since": "2026-01-15T10:30:40.000Z"}
     moved[1] = {**moved[1], "status": "draining", "why_leaving": "model-01 makes room"}
     moved[2] = {**moved[2], "status": "stuck", "problem": "It hangs in a driver."}
     lease = {"lease_id": "lease-1", "owner": "comfyui", "priority": 5, "vram_mb": 4000,

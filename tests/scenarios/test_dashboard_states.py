@@ -54,6 +54,16 @@ def test_unknown_is_unknown_and_never_zero(told):
     assert "hidden, unknown" in look.until_text(".ask option", "hidden")
 
 
+def test_a_load_is_shown_beside_what_it_took_before(told):
+    coming = {"status": "loading", "loading_since": "2026-01-15T10:30:48.000Z", "usual_seconds": 90}
+    look = told(status(resident("small", 6000, **coming)))
+    assert re.fullmatch(r"small is loading, 1\d s of usually 1 min 30 s\.", look.headline())
+    assert "of usually 1 min 30 s" in look.row("small")
+    first = resident("small", 6000, **coming | {"usual_seconds": None})
+    look.hear({"type": "status", "status": status(first)})
+    look.until_headline("small is loading, 1. s so far.")
+
+
 def test_no_device_is_said(told):
     look = told(status(devices=[]))
     assert look.headline() == "No device has been read yet."

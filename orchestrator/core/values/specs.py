@@ -124,6 +124,7 @@ class ModelSpec:
     devices: tuple[str, ...] = ()  # ids or names it may use; empty: any
     span: int = 1  # over how many devices it may be spread
     load_s: float = 10.0  # how long a load takes, as declared or last measured
+    load_known: bool = False  # whether it was; else `load_s` is a guess
     file: str | None = None  # resolved path of the weights
     hub: str | None = None  # where the file comes from, if from a model hub: ORG/REPO:FILE
     auto_download: bool = False  # bring it from there when it is first wanted

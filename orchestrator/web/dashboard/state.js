@@ -48,6 +48,11 @@ export const dur = s => s == null ? "unknown" : s < 1 ? "a moment" : s < 60 ? `$
   : s < 3600 ? `${Math.floor(s / 60)} min${s < 600 && Math.floor(s % 60) ? ` ${Math.floor(s % 60)} s` : ""}` : `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
 export const since = (iso, now) => iso == null ? null : Math.max(0, (now - Date.parse(iso)) / 1000);
 export const until = (iso, now) => iso == null ? null : Math.max(0, (Date.parse(iso) - now) / 1000);
+// A load beside what it took before; without a past, how long it has been.
+export const loading = (m, now) => {
+  const spent = since(m.loading_since, now), usual = m.usual_seconds;
+  return `loading, ${dur(spent)}${usual == null ? " so far" : `${spent < usual ? " of" : ","} usually ${dur(usual)}`}`;
+};
 export const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 export const list = words => words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 export function label(devices, id) {
@@ -75,8 +80,8 @@ export function headline(state, now) {
     const most = left > 0 ? `at most ${dur(left)} more` : "longer than promised";
     return s.queue.length === 1 ? `${q.model} waits, ${most}.` : `${s.queue.length} models wait; ${q.model} longest, ${most}.`;
   }
-  const coming = by("loading"), left = Math.max(...coming.map(m => until(m.ready_at, now) ?? 0));
-  if (coming.length) return `${list(coming.map(m => m.model))} ${coming.length > 1 ? "are" : "is"} loading, ready in ${left ? `about ${dur(left)}` : "a moment"}.`;
+  const coming = by("loading");
+  if (coming.length) return coming.length > 1 ? `${list(coming.map(m => m.model))} are loading.` : `${coming[0].model} is ${loading(coming[0], now)}.`;
   const silent = all.filter(m => m.problem);
   if (silent.length) return `${list(silent.map(m => m.model))} ${silent.length > 1 ? "do not serve as they" : "does not serve as it"} should.`;
   const working = all.filter(m => m.in_flight || m.busy);

@@ -1,7 +1,7 @@
 // The page as functions of state: what is drawn. Its acts are asked for in app.js, its figures come from state.js.
 import { Component, h, render } from "/dashboard/preact.mjs";
 import htm from "/dashboard/htm.mjs";
-import { attention, dur, gb, headline, heldAt, label, segments, since, stale, strata, until, waited } from "/dashboard/state.js";
+import { attention, dur, gb, headline, heldAt, label, loading, segments, since, stale, strata, until, waited } from "/dashboard/state.js";
 import { ask, lines } from "/dashboard/stream.js";
 
 // --- what all parts are made of, and what all of them may look at ---
@@ -110,7 +110,7 @@ const ago = s => dur(s < 60 ? s : Math.floor(s / 60) * 60);
 const Row = still(({ m, now }) => {
   const unload = more => () => act("unload", { model: m.model, ...more }), inUse = m.in_flight || m.status === "stuck", pin = m.pinned ? "Unpin" : "Pin";
   return html`<tr class=${m.status}><th scope="row">${dot(m.model, m.status)}<span title=${m.model}>${m.model}</span><small>${m.service}</small></th>
-  <td data-l="State"><em class="state ${m.status}">${STATE[m.status]}${m.status === "loading" && m.ready_at ? `, ${dur(until(m.ready_at, now))}` : ""}</em>${m.why_leaving && html`<small class="why">${named(m.why_leaving)}</small>`}</td>
+  <td data-l="State"><em class="state ${m.status}">${m.loading_since ? loading(m, now) : STATE[m.status]}</em>${m.why_leaving && html`<small class="why">${named(m.why_leaving)}</small>`}</td>
   <td data-l="VRAM" class="n">${gb(m.vram_mb)}<small>${m.vram_provenance}</small></td><td data-l="Where">${m.devices.map(d => place(d.device)).join(" + ")}</td>
   <td data-l="Priority" class="n">${m.priority}</td><td data-l="In flight" class="n">${m.in_flight || (m.busy ? "busy" : "–")}</td><td data-l="Last used">${m.in_flight ? "now" : `${ago(since(m.last_used_at, now))} ago`}</td><td data-l=${m.expires_at && !m.pinned && !m.leases.length ? "Leaves" : ""} class="leaves">${leaves(m, now)}</td>
   <td class="do">${page.full && [button("Try", () => act("ui", { talk: m.model }), { "aria-label": `Try ${m.model}` }), button(pin, () => act("pin", { model: m.model, pinned: !m.pinned }), { "aria-label": `${pin} ${m.model}`, "aria-pressed": m.pinned }),
@@ -254,13 +254,13 @@ const Top = ({ state, ui }) => html`<header class="top"><h1>VRAM Orchestrator</h
 // What a chat says while its model does not answer yet.
 function waits(s, model, now) {
   const m = s.loaded_models[model], q = s.queue.find(q => q.model === model);
-  return q ? q.waits_for : m?.status === "loading" ? `It loads${m.ready_at ? `, about ${dur(until(m.ready_at, now))} more` : ""}.` : m ? "" : "It is loaded first.";
+  return q ? q.waits_for : m?.loading_since ? `It is ${loading(m, now)}.` : m ? "" : "It is loaded first.";
 }
 function Page({ state, ui, now: exact }) {
   const s = state.status, top = html`<${Top} state=${state} ui=${ui} />`, now = Math.floor(exact / 1000) * 1000, said = headline(state, now);
   if (!s) return html`${top}<p class="boot">${said}</p>`;
   const all = Object.values(s.loaded_models), models = state.models ?? [], flight = Math.max(state.requests.running_total, all.reduce((a, m) => a + m.in_flight, 0));
-  return html`${top}<main class=${state.link === "live" ? "" : "old"}><div class="lead"><p class="headline">${named(said)}</p><p class="sr" role="status">${said.replace(/,? (at most|ready in|longer|is \d|was last|\d).*/, "")}</p>
+  return html`${top}<main class=${state.link === "live" ? "" : "old"}><div class="lead"><p class="headline">${named(said)}</p><p class="sr" role="status">${said.replace(/,? (at most|longer|is \d|was last|\d).*/, "")}</p>
       <p class="sum">${state.link !== "live" && html`<span class="again">Models that run serve on. This page goes on by itself when the daemon is back.</span>`}${s.total_mb == null ? html`<b>unknown</b> what is held` : html`<b>${gb(s.used_mb)}</b> of ${gb(s.total_mb)} held <b>${gb(s.available_mb)}</b> a load may use`} <b>${all.filter(m => m.status === "loaded").length}</b> ready <b>${flight}</b> ${flight === 1 ? "request" : "requests"} now</p></div>
     <div class="col"><${Attention} all=${attention(state, now)} ui=${ui} />
       ${state.models && !models.length && html`<${First} />`}<div class="devices">${s.devices.length ? s.devices.map(d => html`<${Device} key=${d.id} status=${s} device=${d} plan=${state.plan?.fits ? state.plan : null} old=${stale(d, now) && dur(since(d.read_at, now))} />`) : none(html`No GPU and no host memory has been read yet. <code>orchestrator doctor</code> says what this machine has.`)}</div>

@@ -60,7 +60,9 @@ class LoadedModel(Slots):
     service: str
     loaded_at: str | None
     status: LoadedStatus
+    loading_since: str | None  # while it loads
     ready_at: str | None  # expected, while it loads
+    usual_seconds: float | None  # that its loads take; null: it was not loaded before
     vram_mb: int
     vram_provenance: str
     priority: int

@@ -79,12 +79,15 @@ def loaded(
     resident: Resident, snapshot: Snapshot, leases: list[Lease], host: frozenset[DeviceId]
 ) -> shapes.LoadedModel:
     pinned = resident.name in snapshot.pinned
+    loading = resident.state is ResidentState.LOADING
     return {
         "model": resident.name,
         "service": resident.spec.service,
         "loaded_at": instant_or_none(resident.ready_s),
         "status": LOADED_STATUS[resident.state],
-        "ready_at": _expected(resident, snapshot.now_s),
+        "loading_since": instant(resident.state_since_s) if loading else None,
+        "ready_at": _expected(resident, snapshot.now_s) if loading else None,
+        "usual_seconds": round(resident.spec.load_s, 3) if resident.spec.load_known else None,
         "vram_mb": _vram_mb(resident.placement, host),
         "vram_provenance": resident.spec.footprint.provenance,
         "priority": resident.priority,
@@ -111,9 +114,7 @@ def _problem(resident: Resident, snapshot: Snapshot) -> str:
     return mark_server(resident, snapshot.now_s) or resident.problem
 
 
-def _expected(resident: Resident, now_s: float) -> str | None:
-    if resident.state is not ResidentState.LOADING:
-        return None
+def _expected(resident: Resident, now_s: float) -> str:
     return instant(max(now_s, resident.state_since_s + resident.spec.load_s))
 
 

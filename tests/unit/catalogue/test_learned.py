@@ -62,6 +62,7 @@ def test_what_was_measured_is_promised_next():
     assert believed.footprint.device_bytes == 9 * GiB, "the p95 of few is the most of them"
     assert believed.footprint.provenance is Provenance.MEASURED
     assert (believed.predicted, believed.load_s) == (A.footprint, 3.0)
+    assert (A.load_known, believed.load_known) == (False, True)
 
 
 def test_it_survives_a_restart():

@@ -189,10 +189,12 @@ def test_doctor_says_one_line_for_each_thing(tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["findings"]) > 5
 
 
-def test_a_watch_ends_with_the_interrupt(daemon):
-    daemon.answers["GET /models/status"] = examples.STATUS
+def test_a_watch_listens_and_ends_with_the_interrupt(daemon):
+    event = json.dumps({"type": "snapshot", "status": examples.STATUS})
+    daemon.answers["GET /events"] = (200, f"data: {event}\n\n".encode())
     with command("status", "--watch", "--json") as watching:
-        watching.stdout.readline()
+        assert json.loads(watching.stdout.readline()) == json.loads(event)["status"]
+        assert {path for _, path, *_ in daemon.asked} == {"/events"}
         watching.send_signal(signal.SIGINT)
         _, said = watching.communicate(timeout=20)
     assert watching.returncode == INTERRUPTED

@@ -94,10 +94,27 @@ def test_status_shows_what_cannot_be_read_leases_and_who_waits(said):
 
 
 def test_what_a_load_waits_for_is_found_in_the_status():
-    status = {"queue": [{"model": "a", "waits_for": "b"}], "loaded_models": {"c": {"status": "x"}}}
+    one = {"status": "x", "loading_since": None}
+    status = {"queue": [{"model": "a", "waits_for": "b"}], "loaded_models": {"c": one}}
+    status["now"] = "2026-01-15T10:30:12.000Z"
     assert render.waiting_words(status, "a") == "b"
     assert render.waiting_words(status, "c") == "c is x"
     assert render.waiting_words(status, "d") == ""
+
+
+@pytest.mark.parametrize(
+    ("usual_s", "told"),
+    [
+        (None, "loading for 12 s"),
+        (30.0, "loading, 12 s of usually 30 s"),
+        (8.0, "loading, 12 s where it usually takes 8.0 s"),
+    ],
+)
+def test_a_load_is_shown_beside_what_it_took_before(usual_s, told):
+    one = {"status": "loading", "loading_since": "2026-01-15T10:30:00.000Z"}
+    models = {"a": {**one, "usual_seconds": usual_s}}
+    status = {"queue": [], "loaded_models": models, "now": "2026-01-15T10:30:12.000Z"}
+    assert render.waiting_words(status, "a") == told
 
 
 CHANGED = {

@@ -73,6 +73,8 @@ def test_any_container_needs_no_file_and_reads_none():
     keys = {"runtime": RuntimeName.DOCKER, "container": "whisperx", "url": "http://whisperx:9000"}
     service = ServiceEntry(engine="container", **keys, health="/ready")
     assert built(entry(), service).file is None
+    assert not built(entry(), service).load_known
+    assert built(entry(load_seconds=5), service).load_known
     assert complaints(entry(file="a.gguf"), service) == {
         "file": "is not read by engine container: remove it"
     }
@@ -82,7 +84,7 @@ def test_any_container_needs_no_file_and_reads_none():
 def test_a_stand_in_has_a_behaviour_even_if_none_was_written():
     spec = built(entry(), FAKE)
     assert spec.fake == FakeBehaviour()
-    assert spec.load_s == FakeBehaviour().load_s
+    assert (spec.load_s, spec.load_known) == (FakeBehaviour().load_s, True)
     assert spec.footprint == Footprint(device_bytes=100 * MiB)
 
 

@@ -75,6 +75,14 @@ def test_loading_model_says_when_it_is_expected():
     loaded = shown(loading, now_s=NOW_S + 4)
     assert (loaded["status"], loaded["loaded_at"]) == ("loading", None)
     assert loaded["ready_at"] == "2026-01-15T10:30:10.000Z"
+    assert loaded["loading_since"] == "2026-01-15T10:30:00.000Z"
+    assert shown(resident(spec("a")))["loading_since"] is None
+
+
+def test_a_load_is_compared_with_what_is_known_and_not_with_a_guess():
+    assert shown(resident(spec("a", load_s=10.0)))["usual_seconds"] is None
+    known = spec("a", load_s=10.0, load_known=True)
+    assert shown(resident(known))["usual_seconds"] == 10.0
 
 
 def test_the_endpoint_is_the_one_that_clients_are_meant_to_use():
