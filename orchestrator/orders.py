@@ -289,7 +289,7 @@ class EstimateOrder:
     model: NameOfModel | None = None
     """Name or alias; or give a file."""
     file: Path | None = None
-    """Where a service may read it."""
+    """Where a service may read it, or on a hub: ORG/REPO:Q4_K_M."""
     service: MaybeName = None
     """Whose files; else the first that may."""
     mmproj: Path | None = None

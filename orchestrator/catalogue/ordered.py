@@ -9,13 +9,13 @@ from orchestrator.config.cores import physical_cores
 from orchestrator.config.engines import kind_of
 from orchestrator.config.loading import Config
 from orchestrator.config.models import PLAIN_CACHES
-from orchestrator.config.paths import Misplaced, locate
+from orchestrator.config.paths import Misplaced, locate, on_a_hub
 from orchestrator.config.profiles import with_profile
-from orchestrator.config.sections import CacheType
-from orchestrator.config.services import roots_of, settings_home
-from orchestrator.core.values.footprints import Footprint
+from orchestrator.config.sections import CacheType, ServiceEntry
+from orchestrator.config.services import launched_by_us, roots_of, settings_home
+from orchestrator.core.values.footprints import UNKNOWN, Footprint
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, Serving
+from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName, Serving
 from orchestrator.errors import ConfigInvalid, Denied
 from orchestrator.orders import EstimateOrder, Layers, LoadOrder
 
@@ -55,15 +55,41 @@ def ordered(order: LoadOrder, spec: ModelSpec, config: Config) -> ModelSpec:
     return replace(spec, serving=serving, profile=order.profile or spec.profile)
 
 
-def to_estimate(order: EstimateOrder, specs: ModelSpecs, config: Config) -> ModelSpec:
-    """What is asked about: a model, or a file that a service may read, under such settings.
+def on_hub(order: EstimateOrder, config: Config) -> ModelSpec | None:
+    """What is asked about, where it is a file of a hub: as if it were a model already.
+
+    Raise ConfigInvalid where no service could run it, or no file of a hub can be called so.
+    """
+    file = "" if order.file is None else str(order.file)
+    try:
+        if not on_a_hub(file):
+            return None
+    except Misplaced as error:
+        raise ConfigInvalid((f"file: {error}",)) from error
+    for name, entry in _reading_files(order, config).items():
+        if launched_by_us(entry):
+            return ModelSpec(
+                name=ModelName(file[:NAME_CHARS_MAX]),
+                service=name,
+                footprint=UNKNOWN,
+                hub=file,
+                auto_download=True,  # so that the hub is asked; of what is not sized nothing comes
+            )
+    raise ConfigInvalid((_no_service(order),))
+
+
+def to_estimate(
+    order: EstimateOrder, specs: ModelSpecs, config: Config, sized: ModelSpec | None = None
+) -> ModelSpec:
+    """What is asked about: a model, a file that a service may read, or what a hub has told of one
+    of its files (`sized`); under such settings.
 
     Raise Denied for a model that is not there, ConfigInvalid for a file that may not be read.
     """
-    spec = _of_file(order, config) if order.model is None else named(order.model, specs)
+    spec = sized or (_of_file(order, config) if order.model is None else named(order.model, specs))
     if spec.file is None:
         raise ConfigInvalid((f"model: {spec.name} has no file to estimate from",))
-    if order.model is not None and order.mmproj is not None:
+    if order.mmproj is not None and (order.model is not None or sized is not None):
         spec = replace(spec, mmproj=_located(order.mmproj, spec, config))
     serving = spec.serving
     asked = {
@@ -94,16 +120,24 @@ def _located(mmproj: str, spec: ModelSpec, config: Config) -> str:
         raise ConfigInvalid((f"mmproj: {error}",)) from error
 
 
-def _of_file(order: EstimateOrder, config: Config) -> ModelSpec:
-    services = {
+def _reading_files(order: EstimateOrder, config: Config) -> dict[ServiceName, ServiceEntry]:
+    return {
         name: entry
         for name in config.services
         if order.service in (None, name)
         and (entry := config.service(name)) is not None
         and kind_of(entry).reads_files
     }
-    problem = f"service: there is no service {order.service!r} whose engine reads files"
-    for name, entry in services.items():
+
+
+def _no_service(order: EstimateOrder) -> str:
+    which = "" if order.service is None else f" {order.service!r}"
+    return f"service: there is no service{which} whose engine reads files"
+
+
+def _of_file(order: EstimateOrder, config: Config) -> ModelSpec:
+    problem = _no_service(order)
+    for name, entry in _reading_files(order, config).items():
         roots = roots_of(entry)
         try:
             return ModelSpec(

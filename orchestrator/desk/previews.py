@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from orchestrator.catalogue.catalogue import Catalogue, cannot_be_loaded
 from orchestrator.catalogue.found.unused import UnusedFile, unused_files
-from orchestrator.catalogue.ordered import to_estimate
+from orchestrator.catalogue.ordered import on_hub, to_estimate
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.execution import foresee, look_at
@@ -28,11 +28,14 @@ from orchestrator.core.values.vram import DeviceKind
 from orchestrator.errors import ConfigInvalid, Denied, Unpredictable
 from orchestrator.orders import EstimateOrder, LoadOrder, Preview
 
+HUB_FILES_MAX = 2  # that no model is made of yet and a hub is asked about at once
+
 
 class Previews:
     def __init__(self, conductor: Conductor, catalogue: Catalogue) -> None:
         self._conductor = conductor
         self._looking = asyncio.Lock()
+        self._asking = asyncio.Semaphore(HUB_FILES_MAX)
         self._catalogue = catalogue
 
     async def startable(self, order: LoadOrder) -> ModelSpec:
@@ -43,6 +46,10 @@ class Previews:
         spec = await self._catalogue.resolve(order)
         if spec.failed is not None:
             return self._as_it_runs(spec, spec.failed)
+        self._require_drivers(spec)
+        return spec
+
+    def _require_drivers(self, spec: ModelSpec) -> None:
         if spec.service not in self._conductor.drivers:
             raise Denied(
                 Refusal(
@@ -52,7 +59,6 @@ class Previews:
                     remedy="Restart the orchestrator; models that run go on meanwhile.",
                 )
             )
-        return spec
 
     async def _look_again(self, model: str) -> None:
         if await self._catalogue.look_again(model):
@@ -205,11 +211,22 @@ class Previews:
             unsized = replace(named, footprint=UNKNOWN, auto_download=True)
             if (unclear := await self._find_size(unsized)) is not None:
                 raise Denied(unclear)
-        spec = to_estimate(order, self._catalogue.specs, self._catalogue.config)
+        spec = await self._to_estimate(order)
         try:
             return await asyncio.to_thread(self._catalogue.predictions.appraise, spec)
         except Unpredictable as error:
             raise ConfigInvalid((f"{show(error.where)}: {error}",)) from error
+
+    async def _to_estimate(self, order: EstimateOrder) -> ModelSpec:
+        catalogue, sized = self._catalogue, None
+        if (there := on_hub(order, catalogue.config)) is not None:
+            self._require_drivers(there)
+            async with self._asking:
+                found = await look_at(there, self._conductor.drivers[there.service], lambda _: None)
+            if isinstance(found, Failure):
+                raise Denied(_unclear(found))
+            sized = found
+        return to_estimate(order, catalogue.specs, catalogue.config, sized)
 
     async def unused_files(self) -> tuple[UnusedFile, ...]:
         """Files of which no model is made yet. One look at a time, whoever asks."""
@@ -220,10 +237,12 @@ class Previews:
     async def _find_size(self, spec: ModelSpec) -> Refusal | None:
         """Have the catalogue know what a model of a hub takes, or say why that is not to be had."""
         found = await look_at(spec, self._conductor.drivers[spec.service], lambda _: None)
-        if not isinstance(found, Failure):
-            return None
-        code = RefusalCode.LOAD_FAILED
-        return Refusal(code=code, detail=found.detail, remedy=found.remedy, failure=found)
+        return _unclear(found) if isinstance(found, Failure) else None
+
+
+def _unclear(found: Failure) -> Refusal:
+    code = RefusalCode.LOAD_FAILED
+    return Refusal(code=code, detail=found.detail, remedy=found.remedy, failure=found)
 
 
 def _is_served_by(resident: Resident, spec: ModelSpec) -> bool:

@@ -218,6 +218,7 @@ def test_a_file_is_looked_at_before_it_is_added(daemons, face):
     look.page.fill(".add input", "/nowhere/at/all.gguf")
     look.press("Look")
     look.until_text(".note.bad", "Not added")
+    assert look.page.locator(".note").count() == 1, "what it began with is gone"
     assert {each["id"] for each in daemon.http.get("/models").json()["data"]} == cats().keys()
 
 
@@ -249,6 +250,9 @@ def test_a_model_of_a_hub_is_brought_and_shown_as_it_comes(daemons, face, tmp_pa
         hub.behaviour.stall_after = 40 << 20
         look.page.fill(".add input", f"org/Small-GGUF:{SMOLLM}")
         look.press("Look")
+        look.until_text(".looked", "would take")
+        assert daemon.http.get("/models").json()["data"] == [], "nothing is a model before that"
+        look.press("Bring it")
         look.until_text(".downloads", SMOLLM)
         (one,) = daemon.status()["downloads"]
         assert one["source"] == f"org/Small-GGUF:{SMOLLM}"

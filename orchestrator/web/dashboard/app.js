@@ -37,12 +37,15 @@ function note(text, more = {}) {
   show({ notes: [...ui.notes.filter(n => n.id !== id), told].slice(-NOTES_MAX) });
   return id;
 }
+// What an act begins with; its refusal stands in the same place.
+let begun;
+const begin = text => begun = note(text);
 const refused = (text, error, more) => note(`${text}: ${error.message}`, { kind: "bad", remedy: error.remedy, ...more });
 
 // --- acts: each ends in a note, or in what the events show ---
 async function load(order) {
   take({ type: "plan", plan: null });
-  const id = note(`${order.model} is asked for.`);
+  const id = begin(`${order.model} is asked for.`);
   let told = await ask("POST", "/models/load", { ...order, wait: false });
   while (told.operation_id && ["queued", "loading"].includes(told.status)) {
     await new Promise(done => setTimeout(done, OPERATION_MS));
@@ -52,7 +55,7 @@ async function load(order) {
   note(`${order.model} is ready.`, { id });
 }
 async function unload(order) {
-  const id = note(`${order.model} is asked to leave.`), told = await ask("POST", "/models/unload", order);
+  const id = begin(`${order.model} is asked to leave.`), told = await ask("POST", "/models/unload", order);
   note(told.status === "not_loaded" ? `${order.model} was not here.` : `${order.model} is gone, ${gb(told.freed_mb)} are back.${told.note ? ` ${told.note}` : ""}`, { id });
 }
 const path = name => `/models/${encodeURIComponent(name)}`;
@@ -61,28 +64,27 @@ function called(file) {
   const name = file.replace(/^.*\//, "").replace(/[-_.]?gguf/i, "").replace(/[^\w.:@-]+/g, "-"), taken = new Set((state.models ?? []).map(m => m.id));
   for (let i = 1; ; i++) { const free = i > 1 ? `${name}-${i}` : name; if (!taken.has(free)) return free; }
 }
+// Of a file on a hub the first megabytes tell what it takes.
 async function look({ file, service }) {
   show({ looked: null });
-  const id = note(`${file} is looked at…`), name = called(file);
-  if (on_hub(file)) return bring(id, name, { file });
-  const body = service ? { file, service } : { file }, { vram_mb, doubts } = await ask("POST", "/models/estimate", body);
-  show({ looked: { name, body, vram_mb, doubts }, notes: ui.notes.filter(n => n.id !== id) });
+  const id = begin(`${file} is looked at…`), body = service ? { file, service } : { file }, { vram_mb, doubts } = await ask("POST", "/models/estimate", body);
+  show({ looked: { name: called(file), body, vram_mb, doubts, far: on_hub(file) }, notes: ui.notes.filter(n => n.id !== id) });
 }
-async function add({ name, body }) {
+async function add({ name, body, far }) {
   show({ looked: null });
+  const id = begin(`${name} is added.`);
   await ask("PUT", path(name), body);
-  note(`${name} is in the catalogue.`);
+  if (far) await bring(id, name, body);
+  note(`${name} is ${far ? "here" : "in the catalogue"}.`, { id });
   await act("plan", { model: name });
 }
-// Of a file on a hub the first megabytes tell what it takes; what does not fit is not brought.
+// What does not fit is not brought.
 async function bring(id, name, body) {
   let stays = false;
-  await ask("PUT", path(name), body);
   try {
-    await ask("POST", "/models/estimate", { model: name });
-    const plan = await ask("POST", "/models/plan", { model: name });
-    if (plan.refusal?.code === "does_not_fit") throw Object.assign(new Error(plan.refusal.detail), plan.refusal);
-    note(`${name} takes ${gb(plan.vram_mb)}. It is brought: see Downloads.`, { id });
+    const { refusal } = await ask("POST", "/models/plan", { model: name });
+    if (refusal?.code === "does_not_fit") throw Object.assign(new Error(refusal.detail), refusal);
+    note(`${name} is brought: see Downloads.`, { id });
     for await (const line of lines(await ask("POST", "/api/pull", { model: name }, { raw: true }))) {
       const { error } = JSON.parse(line);
       if (error) throw new Error(error);
@@ -90,8 +92,6 @@ async function bring(id, name, body) {
     await ask("PUT", path(name), body);
     stays = true;
   } finally { if (!stays) await ask("DELETE", path(name)).catch(() => {}); }
-  note(`${name} is here.`, { id });
-  await act("plan", { model: name });
 }
 let reading;
 async function log(model) {
@@ -120,8 +120,10 @@ const acts = {
 };
 const SAID = { load: "Not loaded", unload: "Not unloaded", plan: "No plan", pin: "Not pinned", release: "Not ended", cancel: "Not ended", look: "Not added", add: "Not added", log: "No log" };
 async function act(what, ...args) {
-  try { await acts[what](...args); }
-  catch (error) { refused(SAID[what] ?? what, error); }
+  let id;
+  begun = undefined;
+  try { const done = acts[what](...args); id = begun; await done; }
+  catch (error) { refused(SAID[what] ?? what, error, { id }); }
 }
 
 html.dataset.theme = ui.theme;

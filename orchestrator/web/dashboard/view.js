@@ -234,7 +234,7 @@ class Add extends Component {
   render({ looked: l }, { file, files, all }) {
     return html`<form class="add" onSubmit=${e => { e.preventDefault(); if (file.trim()) act("look", { file: file.trim() }); }}><label for="add">Add a model</label>
       <div><input id="add" value=${file} placeholder="ORG/REPO:Q4_K_M, or a file" autocomplete="off" spellcheck=${false} onInput=${e => this.setState({ file: e.target.value })} /><button>Look</button></div>
-      ${l && html`<div class="looked" role="status"><p><b>${l.name}</b> would take ${gb(l.vram_mb)}${l.doubts.length > 0 && `, not quite sure: ${l.doubts[0]}`}.</p>${button("Add it", () => act("add", l), { type: "button", class: "go" })}</div>`}
+      ${l && html`<div class="looked" role="status"><p><b>${l.name}</b> would take ${gb(l.vram_mb)}${l.doubts.length > 0 && `, not quite sure: ${l.doubts[0]}`}.</p>${button(l.far ? "Bring it" : "Add it", () => act("add", l), { type: "button", class: "go" })}</div>`}
       ${files.length > 0 && html`<p>Here already, and not a model yet:</p><ul>${files.slice(0, all ? 100 : FILES_SHOWN).map(f => html`<li key=${f.file}><span title=${f.file}>${f.file.replace(/^.*\//, "")}</span><small>${gb(f.size_mb)}</small>${button("Look", () => act("look", f), { type: "button", "aria-label": `Look at ${f.file}` })}</li>`)}</ul>
         ${files.length > FILES_SHOWN && !all && button(`${files.length - FILES_SHOWN} more`, () => this.setState({ all: true }), { type: "button" })}`}</form>`;
   }

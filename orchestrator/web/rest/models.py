@@ -133,7 +133,8 @@ async def plan(order: LoadOrder, desk: DeskOf) -> Response:
 async def estimate(order: EstimateOrder, desk: DeskOf) -> Response:
     """In MiB, for the GPUs it may be spread over and the host beside them. Nothing is loaded.
 
-    A file must lie where a service may read it: under its `models_dir` or an allowed root.
+    A file must lie where a service may read it: under its `models_dir` or an allowed root. Of one
+    on a hub (`ORG/REPO:Q4_K_M`) the first megabytes are read, and nothing is kept.
     """
     return answer(shaping.estimate_answer(await desk.estimate(order)))
 

@@ -1,8 +1,10 @@
 """What an order asks for: a model by its name, other settings, an estimate of a file."""
 
+from dataclasses import replace
+
 import pytest
 
-from orchestrator.catalogue.ordered import named, ordered, to_estimate
+from orchestrator.catalogue.ordered import named, on_hub, ordered, to_estimate
 from orchestrator.config.loading import load_config
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.specs import Profile
@@ -107,6 +109,19 @@ def test_all_layers_are_not_those_that_the_model_says(config):
     assert estimated(config).serving.gpu_layers == 3
     assert estimated(config, gpu_layers="all").serving.gpu_layers is None
     assert asked(config, "see", gpu_layers="all").serving.gpu_layers is None
+
+
+def test_a_file_on_a_hub_goes_to_the_first_service_that_could_run_it(config):
+    found = on_hub(EstimateOrder(file="org/repo:Q4_K_M"), config)
+    assert (found.hub, found.file, found.footprint.unknown) == ("org/repo:Q4_K_M", None, True)
+    assert on_hub(EstimateOrder(file="/models/a.gguf"), config) is None
+    assert on_hub(EstimateOrder(model="see"), config) is None
+    with pytest.raises(ConfigInvalid, match="no service 'none' whose engine reads files"):
+        on_hub(EstimateOrder(file="org/repo:Q4_K_M", service="none"), config)
+    sized = replace(found, file="/cache/a.gguf")
+    order = EstimateOrder(file="org/repo:Q4_K_M", context_size=99)
+    spec = to_estimate(order, config.catalogue, config, sized)
+    assert (spec.file, spec.serving.context_size) == ("/cache/a.gguf", 99)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,35 @@ def test_an_estimate_looks_at_what_may_not_be_downloaded_as_well(tmp_path):
     play(tmp_path, scene, hub)
 
 
+def test_a_file_on_a_hub_is_estimated_before_it_is_a_model(tmp_path):
+    hub = Hub()
+
+    async def scene(previews):
+        order = EstimateOrder(file="org/other:Q4_K_M")
+        assert await previews.estimate(order) == "/cache/far.gguf"
+        (asked,) = hub.asked
+        assert (asked.hub, asked.footprint.unknown) == ("org/other:Q4_K_M", True)
+        assert set(previews._catalogue.specs) == {"far"}
+
+    play(tmp_path, scene, hub)
+
+
+def test_a_file_that_a_hub_does_not_have_is_no_estimate(tmp_path):
+    async def scene(previews):
+        with pytest.raises(Denied, match="it is not there"):
+            await previews.estimate(EstimateOrder(file="org/other:Q4_K_M"))
+
+    play(tmp_path, scene, Hub(NOT_THERE))
+
+
+def test_a_file_on_a_hub_needs_a_service_that_runs(tmp_path):
+    async def scene(previews):
+        with pytest.raises(Denied, match="when the orchestrator was started"):
+            await previews.estimate(EstimateOrder(file="org/other:Q4_K_M"))
+
+    play(tmp_path, scene, Hub(), drivers=False)
+
+
 def test_an_estimate_that_the_hub_refuses_says_why(tmp_path):
     async def scene(previews):
         with pytest.raises(Denied, match="it is not there"):
