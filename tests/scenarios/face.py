@@ -130,10 +130,10 @@ class Face:
     # --- what a person sees ------------------------------------------------------------------
 
     def headline(self) -> str:
-        return self.page.inner_text(".headline")
+        return self.page.inner_text(".headline").replace("\xa0", " ")
 
     def until_headline(self, words: str) -> str:
-        script = "words => new RegExp(words).test(document.querySelector('.headline')?.innerText)"
+        script = "words => new RegExp(words).test(document.querySelector('.headline')?.innerText.replace(/\\s/g, ' '))"
         self.until(script, words)
         return self.headline()
 

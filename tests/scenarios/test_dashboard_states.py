@@ -49,7 +49,7 @@ def test_unknown_is_unknown_and_never_zero(told):
     blind = card(utilization_percent=None, temperature_c=None, foreign_mb=None)
     look = told(status(devices=[blind]), models=[model("hidden", vram_mb=None)])
     header = look.page.inner_text(".device header")
-    assert "load unknown" in header
+    assert "busy: unknown" in header
     assert "°C" not in header
     assert "hidden, unknown" in look.until_text(".ask option", "hidden")
 
@@ -62,6 +62,27 @@ def test_a_load_is_shown_beside_what_it_took_before(told):
     first = resident("small", 6000, **coming | {"usual_seconds": None})
     look.hear({"type": "status", "status": status(first)})
     look.until_headline("small is loading, 1. s so far.")
+
+
+def test_a_machine_without_a_gpu_is_said_to_be_one(told):
+    ram = card(id="host", kind="host", name="A processor", utilization_percent=None)
+    look = told(status(resident("small", 900, "host"), devices=[ram]))
+    assert "orchestrator doctor" in look.section("In memory")
+    assert "busy" not in look.page.inner_text(".device header")
+
+
+def test_without_the_daemon_a_phone_still_shows_what_was(told):
+    look = told(status(resident("small", 900)), viewport={"width": 390, "height": 844})
+    look.hear({"type": "link", "link": "lost"})
+    look.until_headline("Not connected")
+    sums = look.page.locator(".sum b").evaluate_all("all => all.map(b => b.clientWidth)")
+    assert min(sums) > 5
+    assert (
+        look.page.locator(".top > *").evaluate_all(
+            "all => Math.max(...all.map(e => e.clientHeight))"
+        )
+        < 45
+    )
 
 
 def test_no_device_is_said(told):
@@ -86,6 +107,8 @@ def test_breaker_and_silence_say_what_helps(told):
     assert "Read its log." in said
     assert "Docker does not answer" in said
     assert "quiet does not serve as it should" in look.headline()
+    assert "in doubt" in look.row("quiet"), "ready is what it was when it was last seen"
+    assert "0 ready" in look.page.inner_text(".sum")
 
 
 def test_what_the_daemon_says_is_amiss_is_shown_once(told):

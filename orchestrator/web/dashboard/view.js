@@ -17,7 +17,8 @@ const still = view => class extends Component {
 };
 const pct = (a, b) => `${(100 * a / b).toFixed(3)}%`;
 const clock = t => new Date(t).toTimeString().slice(0, 5);
-const STATE = { loaded: "ready", loading: "loading", draining: "finishes what it has", unloading: "leaving", stuck: "did not stop", lease: "lease", foreign: "not ours" };
+const STATE = { loaded: "ready", loading: "loading", draining: "finishing", unloading: "leaving", stuck: "did not stop", doubt: "in doubt" };
+const standing = m => m.problem && m.status === "loaded" ? "doubt" : m.status; // its runtime may be silent
 
 const hue = name => Object.hasOwn(page.hues, name) ? `h${page.hues[name]}` : "";
 const name = model => html`<b class="name ${hue(model)}">${model}</b>`;
@@ -55,18 +56,19 @@ class Sure extends Component {
 
 // --- devices ---
 const quiet = kind => kind === "free" || kind === "headroom";
-const aside = p => [p.who !== "size unknown" && gb(p.mb), ["loading", "draining", "unloading", "stuck"].includes(p.kind) && (p.kind === "draining" ? "finishing" : STATE[p.kind]), p.model?.in_flight && `${p.model.in_flight} in flight`].filter(Boolean).join(" · ");
-const Segment = ({ p, total, out }) => html`<div class="seg ${p.kind} ${p.model ? hue(p.who) : ""} ${out ? "out" : ""}" style=${{ width: pct(p.mb, total) }} title="${p.who}: ${gb(p.mb)}${STATE[p.kind] && p.kind !== "foreign" ? `, ${STATE[p.kind]}` : ""}">
+const state = p => p.model ? STATE[standing(p.model)] : "";
+const aside = p => [p.who !== "size unknown" && gb(p.mb), p.kind !== "loaded" || p.model.problem ? state(p) : "", p.model?.in_flight && `${p.model.in_flight} in flight`].filter(Boolean).join(" · ");
+const Segment = ({ p, total, out }) => html`<div class="seg ${p.kind} ${p.model ? hue(p.who) : ""} ${out ? "out" : ""}" style=${{ width: pct(p.mb, total) }} title="${p.who}: ${gb(p.mb)} ${state(p)}">
   ${p.kind !== "headroom" && html`<span>${p.who}</span><small>${aside(p)}</small>`}</div>`;
 
 const Device = still(({ status, device, plan, old }) => {
   const parts = segments(status, device), total = parts.reduce((a, p) => a + p.mb, 0) || 1, ok = device.state === "ok";
   const coming = plan?.placement.find(p => p.device === device.id), out = new Set(coming && plan.evict.map(e => e.model));
   const known = device.total_mb != null, step = [1, 2, 4, 8, 16, 32, 64, 128].find(s => total / 1024 / s <= 6) * 1024, ticks = Array.from({ length: known && Math.ceil(total * .97 / step) }, (_, i) => i * step);
-  const facts = [gb(device.total_mb), device.utilization_percent == null ? "load unknown" : `${Math.round(device.utilization_percent)} % busy`, device.temperature_c != null && `${Math.round(device.temperature_c)} °C`].filter(Boolean).join(" · ");
+  const facts = [gb(device.total_mb), device.utilization_percent == null ? device.kind !== "host" && "busy: unknown" : `${Math.round(device.utilization_percent)} % busy`, device.temperature_c != null && `${Math.round(device.temperature_c)} °C`].filter(Boolean).join(" · ");
   return html`<section class="device ${ok ? "" : "dark"} ${old ? "stale" : ""}" aria-label="${place(device.id)}, ${device.name}">
     <header><h2>${place(device.id)} ${device.name !== place(device.id) && html`<span>${device.name.replace(/NVIDIA |GeForce /g, "")}</span>`}</h2><p>${!ok || old ? html`<b class="bad">${ok ? `read ${old} ago` : "cannot be read"}</b>` : html`<b>${gb(device.available_mb)}</b> a load may use<span class="wide"> of ${facts}</span>`}</p></header>
-    <div class="bar" role="img" aria-label=${parts.filter(p => p.mb).map(p => `${p.who} ${gb(p.mb)} ${STATE[p.kind] ?? ""}`).join(", ")}>
+    <div class="bar" role="img" aria-label=${parts.filter(p => p.mb).map(p => `${p.who} ${gb(p.mb)} ${state(p)}`).join(", ")}>
       ${parts.map(p => html`<${Segment} key=${quiet(p.kind) || p.kind === "foreign" ? p.kind : p.id ?? ` ${p.who}`} p=${p} total=${total} out=${out.has(p.who)} />`)}</div>
     ${coming && html`<div class="bar then" role="img" aria-label="after loading ${plan.model}">${parts.filter(p => !quiet(p.kind) && !out.has(p.who) && p.who !== plan.model).map(p => html`<${Segment} p=${p} total=${total} />`)}
       <div class="seg new ${hue(plan.model)}" style=${{ width: pct(coming.vram_mb, total) }}><span>${plan.model}</span></div><div class="seg free"><span>then</span></div></div>`}
@@ -99,18 +101,18 @@ function planned(plan, settings) {
     ${plan.given_up.length > 0 && remedy(`It would do without: ${plan.given_up.join(", ")}.`)}
     <p>${plan.model} takes ${gb(plan.vram_mb)} (${plan.vram_provenance})${plan.eta_seconds != null && html` and would be ready in about <b>${dur(plan.eta_seconds)}</b>${plan.drains && ", once those who leave have finished"}`}.</p>`, ask("go", `Load ${plan.model}`));
 }
-const Ask = still(({ here, models, plan, settings, looked }) => section("ask", "What if", null, html`${!models.length ? none("There is no model yet that could be loaded.") : html`<label>Load <select value=${plan?.model ?? ""} onChange=${e => act("plan", e.target.value ? { model: e.target.value } : null)}><option value="">choose a model…</option>
+const Ask = still(({ here, models, known, plan, settings, looked }) => section("ask", "What if", null, html`${!models.length ? none(known ? "There is no model yet that could be loaded." : "") : html`<label>Load <select value=${plan?.model ?? ""} onChange=${e => act("plan", e.target.value ? { model: e.target.value } : null)}><option value="">choose a model…</option>
     ${models.map(m => html`<option value=${m.id} disabled=${!!here[m.id]}>${m.id}, ${gb(m.vram_mb)}${here[m.id] ? ", is here" : ""}</option>`)}</select></label>
   ${plan ? planned(plan, settings) : none("See who would leave before anything is done.")}`}${page.full && html`<${Add} models=${models} looked=${looked} />`}`));
 
 // --- what is loaded ---
-const leaves = (m, now) => m.status === "stuck" ? "did not stop" : ["draining", "unloading"].includes(m.status) ? "when it is done" : m.pinned ? "pinned" : m.in_flight || m.busy ? "in use" : m.leases.length ? `kept by ${m.leases[0].owner ?? "a lease"}`
+const leaves = (m, now) => m.status === "stuck" ? "when it stops" : ["draining", "unloading"].includes(m.status) ? "when it is done" : m.pinned ? "pinned" : m.in_flight || m.busy ? "in use" : m.leases.length ? `kept by ${m.leases[0].owner ?? "a lease"}`
   : m.expires_at ? `in ${dur(until(m.expires_at, now))}` : "when room is needed";
 const ago = s => dur(s < 60 ? s : Math.floor(s / 60) * 60);
 const Row = still(({ m, now }) => {
   const unload = more => () => act("unload", { model: m.model, ...more }), inUse = m.in_flight || m.status === "stuck", pin = m.pinned ? "Unpin" : "Pin";
   return html`<tr class=${m.status}><th scope="row">${dot(m.model, m.status)}<span title=${m.model}>${m.model}</span><small>${m.service}</small></th>
-  <td data-l="State"><em class="state ${m.status}">${m.loading_since ? loading(m, now) : STATE[m.status]}</em>${m.why_leaving && html`<small class="why">${named(m.why_leaving)}</small>`}</td>
+  <td data-l="State"><em class="state ${standing(m)}">${m.loading_since ? loading(m, now) : STATE[standing(m)]}</em>${m.why_leaving && html`<small class="why">${named(m.why_leaving)}</small>`}</td>
   <td data-l="VRAM" class="n">${gb(m.vram_mb)}<small>${m.vram_provenance}</small></td><td data-l="Where">${m.devices.map(d => place(d.device)).join(" + ")}</td>
   <td data-l="Priority" class="n">${m.priority}</td><td data-l="In flight" class="n">${m.in_flight || (m.busy ? "busy" : "–")}</td><td data-l="Last used">${m.in_flight ? "now" : `${ago(since(m.last_used_at, now))} ago`}</td><td data-l=${m.expires_at && !m.pinned && !m.leases.length ? "Leaves" : ""} class="leaves">${leaves(m, now)}</td>
   <td class="do">${page.full && [button("Try", () => act("ui", { talk: m.model }), { "aria-label": `Try ${m.model}` }), button(pin, () => act("pin", { model: m.model, pinned: !m.pinned }), { "aria-label": `${pin} ${m.model}`, "aria-pressed": m.pinned }),
@@ -120,7 +122,8 @@ const Row = still(({ m, now }) => {
 const Residents = ({ status, now }) => {
   const rows = Object.values(status.loaded_models).sort((a, b) => b.priority - a.priority || (a.model < b.model ? -1 : 1)), who = l => html`<b>${l.owner ?? "A lease"}</b>`, more = l => l.expires_at ? `, for ${dur(until(l.expires_at, now))} more` : "";
   const line = (l, path, text) => html`<p class="lease-line" key=${l.lease_id}><span>${text}${more(l)}.</span>${page.full && html`<${Sure} name="End" label="End the lease of ${l.owner ?? "nobody"}" choices=${[["Really end it", () => act("release", `${path}/${l.lease_id}`)]]} />`}</p>`;
-  return section("", status.devices.some(d => d.kind !== "host") ? "In VRAM" : "In memory, without a GPU", null, rows.length ? table("Model, State, VRAM#, Where, Priority#, In flight#, Last used, Leaves", rows.map(m => html`<${Row} key=${m.model} m=${m} now=${now} />`)) : none("Nothing is loaded. The first request for a model brings it here."),
+  const gpu = status.devices.some(d => d.kind !== "host");
+  return section("", gpu ? "In VRAM" : "In memory", !gpu && none(html`No GPU: <code>orchestrator doctor</code> says why.`), rows.length ? table(`Model, State, ${gpu ? "VRAM" : "Memory"}#, Where, Priority#, In flight#, Last used, Leaves`, rows.map(m => html`<${Row} key=${m.model} m=${m} now=${now} />`)) : none("Nothing is loaded. The first request for a model brings it here."),
     rows.flatMap(m => m.leases.map(l => line(l, "/leases", html`${who(l)} keeps ${name(m.model)}`))),
     status.leases.map(l => line(l, "/vram/leases", html`<i class="dot lease"></i>${who(l)} holds ${gb(l.vram_mb)} on ${place(l.device)}`)));
 };
@@ -163,13 +166,10 @@ const Downloads = still(({ all, now }) => all.length > 0 && section("downloads",
   return html`<div key=${d.source}><p title=${d.source}><b>${d.file}</b></p>${bar(d.total_bytes ? d.done_bytes / d.total_bytes : 0, `${d.file} has come`, "far")}
     <p class="bound"><span>${d.total_bytes ? `${size(d.done_bytes)} of ${size(d.total_bytes)}` : "asking how much it is"}</span><span>${paused || (speed ? `${Math.round(speed / 2 ** 20)} MB/s, ${dur(left / speed)} left` : `for ${dur(since(d.started_at, now))}`)}</span></p></div>`; })));
 
-const Logs = still(({ log, names }) => section("logs", "Log", html`<select aria-label="Whose log" value=${log.model} onChange=${e => act("log", e.target.value)}><option value="">of no model</option>${names.split("\n").map(n => html`<option value=${n}>${n}</option>`)}</select>`,
+const Logs = still(({ log, names }) => section("logs", "Log", html`<select aria-label="Whose log" value=${log.model} onChange=${e => act("log", e.target.value)}><option value="">choose a model…</option>${names.split("\n").map(n => html`<option value=${n}>${n}</option>`)}</select>`,
   log.model ? html`<pre tabindex="0" role="log" aria-label="Last log lines of ${log.model}">${log.lines.length ? log.lines.map((l, i) => html`<span key=${i}>${l}</span>`) : "Its server has said nothing yet."}</pre>` : none("Choose a model to read what its server says. A log may hold prompts, so it is read only when asked for.")));
 
 // --- a chat to try a model with, and the form that adds one ---
-const PICTURE_MB_MAX = 8; // of the file; the body's limit is 32 MiB unless configured otherwise
-const words = m => typeof m.content === "string" ? m.content : m.content.find(c => c.type === "text").text;
-
 class Talk extends Component {
   state = { said: [], draft: "", picture: null, sees: false, busy: false, problem: null, figures: "" };
 
@@ -184,21 +184,20 @@ class Talk extends Component {
 
   async send() {
     const { said, draft, picture, busy } = this.state; if (busy || !draft.trim()) return;
-    const content = picture ? [{ type: "text", text: draft }, { type: "image_url", image_url: { url: picture } }] : draft;
-    const all = [...said, { role: "user", content }], answer = { role: "assistant", content: "", thought: "" };
+    const all = [...said, { role: "user", text: draft, picture }], answer = { role: "assistant", text: "", thought: "" };
     const shown = more => this.setState({ said: [...all, { ...Object.assign(answer, more) }] });
     this.setState({ said: [...all, answer], draft: "", picture: null, busy: true, problem: null, figures: "" });
     this.leaving = new AbortController();
     const began = performance.now(); let first = null, usage = null;
     try {
-      const messages = all.map(({ role, content }) => ({ role, content }));
+      const messages = all.map(({ role, text, picture: url }) => ({ role, content: url ? [{ type: "text", text }, { type: "image_url", image_url: { url } }] : text }));
       const body = await ask("POST", "/v1/chat/completions", { model: this.props.model, messages, stream: true, stream_options: { include_usage: true } }, { signal: this.leaving.signal, raw: true });
       for await (const line of lines(body)) {
         if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
         const event = JSON.parse(line.slice(6)), delta = event.choices?.[0]?.delta ?? {};
         if (event.error) throw Object.assign(new Error(event.error.message), event);
         usage = event.usage ?? usage;
-        if (delta.content || delta.reasoning_content) { first ??= performance.now(); shown({ content: answer.content + (delta.content ?? ""), thought: answer.thought + (delta.reasoning_content ?? "") }); }
+        if (delta.content || delta.reasoning_content) { first ??= performance.now(); shown({ text: answer.text + (delta.content ?? ""), thought: answer.thought + (delta.reasoning_content ?? "") }); }
       }
       const took = (performance.now() - (first ?? began)) / 1000, n = usage?.completion_tokens;
       this.setState({ figures: [first && `first word after ${((first - began) / 1000).toFixed(1)} s`, n && `${n} tokens`, n > 1 && took > .05 && `${Math.round((n - 1) / took)} per second`].filter(Boolean).join(", ") });
@@ -208,15 +207,14 @@ class Talk extends Component {
   }
   take(file) {
     if (!file) return;
-    if (file.size > PICTURE_MB_MAX << 20) return this.setState({ problem: { message: `The picture is larger than ${PICTURE_MB_MAX} MB.` } });
     const reader = new FileReader(); reader.onload = () => this.setState({ picture: reader.result }); reader.readAsDataURL(file);
   }
 
   render({ model, waits }, { said, draft, picture, sees, busy, problem, figures }) {
-    const silent = busy && !words(said.at(-1)) && !said.at(-1).thought, send = e => { e.preventDefault(); this.send(); };
+    const silent = busy && !said.at(-1).text && !said.at(-1).thought, send = e => { e.preventDefault(); this.send(); };
     return html`<dialog ref=${this.hold} class="talk" aria-label="Try ${model}" onClose=${() => act("ui", { talk: null })}><header><h2>Try ${name(model)}</h2>${button("Close", () => this.dialog.close())}</header>
       <div class="said-all" tabindex="0" role="log" aria-label="Conversation">${!said.length && none(`Say something. ${waits}`)}
-        ${said.map((m, i) => html`<div key=${i} class=${m.role}>${m.thought && html`<p class="thought">${m.thought}</p>`}<p>${words(m)}</p>${Array.isArray(m.content) && html`<img src=${m.content[1].image_url.url} alt="the picture that was sent" />`}</div>`)}
+        ${said.map((m, i) => html`<div key=${i} class=${m.role}>${m.thought && html`<p class="thought">${m.thought}</p>`}<p>${m.text}</p>${m.picture && html`<img src=${m.picture} alt="the picture that was sent" />`}</div>`)}
         ${silent && html`<p class="none" role="status">${waits || "It reads…"}</p>`}${figures && html`<p class="none figures">${figures}</p>`}${problem && html`<p class="bad" role="alert">${problem.message}${remedy(problem.remedy)}</p>`}</div>
       <form onSubmit=${send}><textarea rows="2" autofocus aria-label="Message" placeholder="Message, Enter sends" value=${draft} onInput=${e => this.setState({ draft: e.target.value })} onKeyDown=${e => e.key === "Enter" && !e.shiftKey && !e.isComposing && send(e)}></textarea>
         ${sees && html`<label class="file">${picture ? html`<img src=${picture} alt="to be sent" />` : "Picture"}<input type="file" accept="image/*" onChange=${e => this.take(e.target.files[0])} /></label>`}
@@ -234,7 +232,7 @@ class Add extends Component {
   render({ looked: l }, { file, files, all }) {
     return html`<form class="add" onSubmit=${e => { e.preventDefault(); if (file.trim()) act("look", { file: file.trim() }); }}><label for="add">Add a model</label>
       <div><input id="add" value=${file} placeholder="ORG/REPO:Q4_K_M, or a file" autocomplete="off" spellcheck=${false} onInput=${e => this.setState({ file: e.target.value })} /><button>Look</button></div>
-      ${l && html`<div class="looked" role="status"><p><b>${l.name}</b> would take ${gb(l.vram_mb)}${l.doubts.length > 0 && `, not quite sure: ${l.doubts[0]}`}.</p>${button(l.far ? "Bring it" : "Add it", () => act("add", l), { type: "button", class: "go" })}</div>`}
+      ${l && html`<div class="looked" role="status"><p><b>${l.name}</b> would take ${gb(l.vram_mb)}${l.vram_mb > Math.max(...page.devices.map(d => (d.total_mb ?? Infinity) - d.headroom_mb)) && ", more than any device here has"}${l.doubts.length > 0 && `, not quite sure: ${l.doubts[0]}`}.</p>${button(l.far ? "Bring it" : "Add it", () => act("add", l), { type: "button", class: "go" })}</div>`}
       ${files.length > 0 && html`<p>Here already, and not a model yet:</p><ul>${files.slice(0, all ? 100 : FILES_SHOWN).map(f => html`<li key=${f.file}><span title=${f.file}>${f.file.replace(/^.*\//, "")}</span><small>${gb(f.size_mb)}</small>${button("Look", () => act("look", f), { type: "button", "aria-label": `Look at ${f.file}` })}</li>`)}</ul>
         ${files.length > FILES_SHOWN && !all && button(`${files.length - FILES_SHOWN} more`, () => this.setState({ all: true }), { type: "button" })}`}</form>`;
   }
@@ -249,7 +247,7 @@ const First = () => html`<section class="first"><h2>How models come here</h2><ul
 const Notes = ({ notes }) => html`<div class="notes" aria-live="polite">${notes.map(n => html`<div key=${n.id} class="note ${n.kind}"><p>${n.text}${remedy(n.remedy)}</p>${button("×", () => act("dismiss", n.id), { "aria-label": "Dismiss" })}</div>`)}</div>`;
 
 const next = { "": "light", light: "dark", dark: "" };
-const Top = ({ state, ui }) => html`<header class="top"><h1>VRAM Orchestrator</h1><p class="link ${state.link}" role="status">${state.link === "live" ? "live" : state.status ? "reconnecting…" : "connecting…"}</p>${!page.full && html`<p class="mode">only looking</p>`}<nav><a href="/docs">API</a><a href="/metrics">Metrics</a>${button(`Theme: ${ui.theme || "auto"}`, () => act("ui", { theme: next[ui.theme] }))}</nav></header>`;
+const Top = ({ state, ui }) => html`<header class="top"><h1>VRAM Orchestrator</h1><p class="link ${state.link}" role="status">${state.link === "live" ? "live" : state.status ? "reconnecting…" : "connecting…"}</p>${!page.full && html`<p class="mode">only looking</p>`}<nav><a href="/docs">API</a><a href="/metrics">Metrics</a>${button(html`<span class="wide">Theme: </span>${ui.theme || "auto"}`, () => act("ui", { theme: next[ui.theme] }))}</nav></header>`;
 
 // What a chat says while its model does not answer yet.
 function waits(s, model, now) {
@@ -260,13 +258,14 @@ function Page({ state, ui, now: exact }) {
   const s = state.status, top = html`<${Top} state=${state} ui=${ui} />`, now = Math.floor(exact / 1000) * 1000, said = headline(state, now);
   if (!s) return html`${top}<p class="boot">${said}</p>`;
   const all = Object.values(s.loaded_models), models = state.models ?? [], flight = Math.max(state.requests.running_total, all.reduce((a, m) => a + m.in_flight, 0));
-  return html`${top}<main class=${state.link === "live" ? "" : "old"}><div class="lead"><p class="headline">${named(said)}</p><p class="sr" role="status">${said.replace(/,? (at most|longer|is \d|was last|\d).*/, "")}</p>
-      <p class="sum">${state.link !== "live" && html`<span class="again">Models that run serve on. This page goes on by itself when the daemon is back.</span>`}${s.total_mb == null ? html`<b>unknown</b> what is held` : html`<b>${gb(s.used_mb)}</b> of ${gb(s.total_mb)} held <b>${gb(s.available_mb)}</b> a load may use`} <b>${all.filter(m => m.status === "loaded").length}</b> ready <b>${flight}</b> ${flight === 1 ? "request" : "requests"} now</p></div>
+  return html`${top}<main class=${state.link === "live" ? "" : "old"}><div class="lead"><p class="headline">${named(said.replace(/(\d) (?=(min|s|h|GB)\b)/g, "$1\u00a0"))}</p><p class="sr" role="status">${said.replace(/,? (at most|longer|is \d|was last|\d).*/, "")}</p>
+      ${state.link !== "live" && none("Models that run serve on. This page goes on by itself when the daemon is back.")}
+      <p class="sum">${s.total_mb == null ? html`<b>unknown</b> what is held` : html`<b>${gb(s.used_mb)}</b> of ${gb(s.total_mb)} held <b>${gb(s.available_mb)}</b> a load may use`} <b>${all.filter(m => standing(m) === "loaded").length}</b> ready <b>${flight}</b> ${flight === 1 ? "request" : "requests"} now</p></div>
     <div class="col"><${Attention} all=${attention(state, now)} ui=${ui} />
       ${state.models && !models.length && html`<${First} />`}<div class="devices">${s.devices.length ? s.devices.map(d => html`<${Device} key=${d.id} status=${s} device=${d} plan=${state.plan?.fits ? state.plan : null} old=${stale(d, now) && dur(since(d.read_at, now))} />`) : none(html`No GPU and no host memory has been read yet. <code>orchestrator doctor</code> says what this machine has.`)}</div>
       <${Residents} status=${s} now=${now} /><${Requests} requests=${state.requests} now=${now} />
       <${History} spans=${state.spans} devices=${s.devices} span=${ui.span} at=${ui.at} now=${Math.floor(now / 5000) * 5000} /><${Logs} log=${ui.log} names=${[...new Set([...Object.keys(s.loaded_models), ...models.map(m => m.id)])].join("\n")} /></div>
-    <aside class="col"><${Queue} status=${s} now=${now} /><${Ask} here=${s.loaded_models} models=${models} plan=${state.plan} settings=${ui.settings} looked=${ui.looked} /><${Downloads} all=${s.downloads} now=${now} /><${Decisions} decisions=${state.decisions} more=${ui.more} /></aside></main>
+    <aside class="col"><${Queue} status=${s} now=${now} /><${Ask} here=${s.loaded_models} models=${models} known=${!!state.models} plan=${state.plan} settings=${ui.settings} looked=${ui.looked} /><${Downloads} all=${s.downloads} now=${now} /><${Decisions} decisions=${state.decisions} more=${ui.more} /></aside></main>
     <${Notes} notes=${ui.notes} />${ui.talk && html`<${Talk} key=${ui.talk} model=${ui.talk} waits=${waits(s, ui.talk, now)} />`}`;
 }
 export function mount(root, state, ui, acting, now) {
