@@ -1,5 +1,7 @@
 """The figures of the real daemon, as Prometheus would read them."""
 
+import json
+import shutil
 import subprocess
 import time
 
@@ -59,12 +61,14 @@ def test_tokens_and_requests_go_on_across_reloads(daemons):
 def test_a_real_prometheus_scrapes_and_answers(daemons, tmp_path):
     daemon = daemons({"a": model(4000)})
     daemon.post("/models/load", {"model": "a"})
+    assert daemon.post(CHAT, {"model": "a", **chat(1)}).status_code == 200
+    # As it is shipped, but for who is asked and how often.
     settings = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     settings["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    settings["rule_files"] = [str(MONITORING / "alerts.yml")]
     (job,) = settings["scrape_configs"]
     job["static_configs"] = [{"targets": [f"127.0.0.1:{daemon.port}"]}]
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(settings))
+    shutil.copy(MONITORING / "alerts.yml", tmp_path)
     port = free_port()
     server = subprocess.Popen(
         [
@@ -84,9 +88,35 @@ def test_a_real_prometheus_scrapes_and_answers(daemons, tmp_path):
             groups = until_found(prometheus, "/api/v1/rules", {}, "groups")
             health = {rule["health"] for group in groups for rule in group["rules"]}
             assert "err" not in health
+            shown = {title for title, query in panels() if answered(prometheus, query)}
+            assert shown >= {
+                "VRAM by holder",
+                "A load may use",
+                "Waiting now",
+                "Residents by state",
+            }
+            daemon.kill()
+            query = 'ALERTS{alertname="OrchestratorDown", alertstate="pending"}'
+            until_found(prometheus, "/api/v1/query", {"query": query}, "result")
     finally:
         server.terminate()
         server.wait(60)
+
+
+def panels():
+    """Every query of the dashboard, its variables filled in as Grafana does."""
+    path = MONITORING / "grafana" / "dashboards" / "vram-orchestrator.json"
+    for panel in json.loads(path.read_text())["panels"]:
+        for target in panel["targets"]:
+            query = target["expr"].replace("$device", ".*")
+            yield panel["title"], query.replace("$__rate_interval", "1m").replace("$__range", "1h")
+
+
+def answered(prometheus, query):
+    """Whether there is something to draw; a query that is wrong is none."""
+    answer = prometheus.get("/api/v1/query", params={"query": query})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]["result"]
 
 
 def until_found(prometheus, path, parameters, name):
