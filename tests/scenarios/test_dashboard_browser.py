@@ -16,8 +16,8 @@ from tests.scenarios.daemon import model
 from tests.scenarios.face import card, resident, status
 
 WIDTHS = (320, 360, 390, 430, 480, 560, 640, 641, 768, 880, 900, 1024, 1081, 1200, 1321, 1440, 1920)
-OWN_BYTES_MAX = 70_000  # scripts, style and page as they are written, for people to read
-SENT_BYTES_MAX = 31_000  # all of it, compressed
+OWN_BYTES_MAX = 66_000  # scripts, style and page as they are written, for people to read
+SENT_BYTES_MAX = 28_000  # all of it, compressed by gzip
 CPU_SHARE_MAX = 0.15
 CPU_S = 10
 EVENTS = 2400

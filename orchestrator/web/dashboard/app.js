@@ -4,10 +4,9 @@ import { blank, gb, reduce } from "/dashboard/state.js";
 import { ask, lines, listen } from "/dashboard/stream.js";
 
 const NOTES_MAX = 4, LOG_MS = 2000, OPERATION_MS = 500;
-const root = document.getElementById("app"), html = document.documentElement;
-const kept = { get: () => { try { return localStorage.theme ?? ""; } catch { return ""; } }, set: theme => { try { localStorage.theme = theme; } catch { /* then it is forgotten */ } } };
+const root = document.getElementById("app");
 let state = blank, heard = 0, due = false, notes = 0;
-let ui = { full: html.dataset.dashboard === "full", span: 1800, at: null, log: { model: "", lines: [] }, theme: kept.get(), notes: [], talk: null, looked: null, settings: {}, all: false, more: false };
+let ui = { full: document.documentElement.dataset.dashboard === "full", span: 1800, at: null, log: { model: "", lines: [] }, notes: [], talk: null, looked: null, settings: {} };
 
 // The daemon's clock: a phone's own is off by minutes.
 const now = () => state.status ? Date.parse(state.status.now) + performance.now() - heard : 0;
@@ -33,14 +32,13 @@ function start() {
 }
 
 function note(text, more = {}) {
-  const id = more.id ?? ++notes, told = { id, kind: "", text, ...more };
+  const id = more.id ?? ++notes, told = { kind: "", text, ...more, id };
   show({ notes: [...ui.notes.filter(n => n.id !== id), told].slice(-NOTES_MAX) });
   return id;
 }
 // What an act begins with; its refusal stands in the same place.
 let begun;
 const begin = text => begun = note(text);
-const refused = (text, error, more) => note(`${text}: ${error.message}`, { kind: "bad", remedy: error.remedy, ...more });
 
 // --- acts: each ends in a note, or in what the events show ---
 async function load(order) {
@@ -59,39 +57,32 @@ async function unload(order) {
   note(told.status === "not_loaded" ? `${order.model} was not here.` : `${order.model} is gone, ${gb(told.freed_mb)} are back.${told.note ? ` ${told.note}` : ""}`, { id });
 }
 const path = name => `/models/${encodeURIComponent(name)}`;
-const on_hub = file => /^[\w.-]+\/[\w.-]+(:.+)?$/.test(file) && !/\.gguf$/i.test(file.split(":")[0]);
 function called(file) {
-  const name = file.replace(/^.*\//, "").replace(/[-_.]?gguf/i, "").replace(/[^\w.:@-]+/g, "-"), taken = new Set((state.models ?? []).map(m => m.id));
-  for (let i = 1; ; i++) { const free = i > 1 ? `${name}-${i}` : name; if (!taken.has(free)) return free; }
+  let name = file.replace(/^.*\//, "").replace(/[-_.]?gguf/i, "").replace(/[^\w.:@-]+/g, "-");
+  while (state.models?.some(m => m.id === name)) name += "-2";
+  return name;
 }
 // Of a file on a hub the first megabytes tell what it takes.
 async function look({ file, service }) {
   show({ looked: null });
-  const id = begin(`${file} is looked at…`), body = service ? { file, service } : { file }, { vram_mb, doubts } = await ask("POST", "/models/estimate", body);
-  show({ looked: { name: called(file), body, vram_mb, doubts, far: on_hub(file) }, notes: ui.notes.filter(n => n.id !== id) });
+  const id = begin(`${file} is looked at…`), order = { file, service }, { vram_mb, doubts, hub } = await ask("POST", "/models/estimate", order);
+  show({ looked: { name: called(file), order, vram_mb, doubts, hub }, notes: ui.notes.filter(n => n.id !== id) });
 }
-async function add({ name, body, far }) {
+async function add({ name, order, hub }) {
   show({ looked: null });
-  const id = begin(`${name} is added.`);
-  await ask("PUT", path(name), body);
-  if (far) await bring(id, name, body);
-  note(`${name} is ${far ? "here" : "in the catalogue"}.`, { id });
+  const id = begin(hub ? `${name} is brought: see Downloads.` : `${name} is added.`);
+  await ask("PUT", path(name), order);
+  if (hub) await bring(name);
+  note(`${name} is ${hub ? "here" : "in the catalogue"}.`, { id });
   await act("plan", { model: name });
 }
-// What does not fit is not brought.
-async function bring(id, name, body) {
-  let stays = false;
+async function bring(model) {
   try {
-    const { refusal } = await ask("POST", "/models/plan", { model: name });
-    if (refusal?.code === "does_not_fit") throw Object.assign(new Error(refusal.detail), refusal);
-    note(`${name} is brought: see Downloads.`, { id });
-    for await (const line of lines(await ask("POST", "/api/pull", { model: name }, { raw: true }))) {
+    for await (const line of lines(await ask("POST", "/api/pull", { model }, { raw: true }))) {
       const { error } = JSON.parse(line);
       if (error) throw new Error(error);
     }
-    await ask("PUT", path(name), body);
-    stays = true;
-  } finally { if (!stays) await ask("DELETE", path(name)).catch(() => {}); }
+  } catch (error) { await ask("DELETE", path(model)); throw error; }
 }
 let reading;
 async function log(model) {
@@ -106,7 +97,7 @@ async function log(model) {
   reading = setTimeout(act, LOG_MS, "log", model);
 }
 const acts = {
-  ui: more => { if ("theme" in more) { kept.set(more.theme); html.dataset.theme = more.theme; } show(more); },
+  ui: show,
   dismiss: id => show({ notes: ui.notes.filter(n => n.id !== id) }),
   plan: async order => {
     if (!order) return take({ type: "plan", plan: null });
@@ -123,12 +114,13 @@ async function act(what, ...args) {
   let id;
   begun = undefined;
   try { const done = acts[what](...args); id = begun; await done; }
-  catch (error) { refused(SAID[what] ?? what, error, { id }); }
+  catch (error) { note(`${SAID[what] ?? what}: ${error.message}`, { id, kind: "bad", remedy: error.remedy }); }
 }
 
-html.dataset.theme = ui.theme;
 document.addEventListener("visibilitychange", paint);
-setInterval(paint, 1000); // waits and ages go on between two events
-self.face = () => ({ state, ui, painted: mount.count ?? 0, now: now() }); // what the tests look at
+// Waits and ages go on between two events.
+setInterval(paint, 1000);
+// What the tests look at.
+self.face = () => ({ state, ui, now: now() });
 start();
 paint();

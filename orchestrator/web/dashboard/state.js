@@ -3,9 +3,10 @@ export const blank = {
   link: "connecting", status: null, reasons: [], decisions: [], spans: [], models: null, hues: {},
   requests: { running: [], running_total: 0, ended: [] }, plan: null,
 };
-const CAP = { decisions: 60, spans: 600 };
+const CAP = { decisions: 12, spans: 600 };
 const HUES = 10;
-export const STALE_S = 15; // a reading that is older looks old; devices are read far more often
+// A reading that is older looks old; devices are read far more often.
+export const STALE_S = 15;
 
 export function reduce(state, event) {
   switch (event.type) {
@@ -18,7 +19,8 @@ export function reduce(state, event) {
     case "plan": return tinted({ ...state, plan: event.plan });
     case "link": return { ...state, link: event.link };
     case "end": return { ...state, link: "lost" };
-    default: return state; // events may be added; an old page must not break
+    // Events may be added; an old page must not break.
+    default: return state;
   }
 }
 const told = (state, event) => tinted({ ...state, link: "live", status: share(state.status, event.status), reasons: share(state.reasons, event.reasons ?? []) });
@@ -70,11 +72,9 @@ export function headline(state, now) {
   if (!s) return state.link === "lost" ? "The daemon does not answer." : "Asking the daemon what runs…";
   if (state.link !== "live") return `Not connected. What you see is ${dur(since(s.now, now))} old.`;
   const all = Object.values(s.loaded_models), by = status => all.filter(m => m.status === status);
-  const dead = s.devices.filter(d => d.state !== "ok"), old = s.devices.filter(d => stale(d, now)), stuck = by("stuck");
+  const [grave] = graves(s, now), [doubt] = doubts(s);
   if (!s.devices.length) return "No device has been read yet.";
-  if (dead.length) return `${list(dead.map(d => label(s.devices, d.id)))} cannot be read. Nothing is planned there.`;
-  if (old.length) return `${list(old.map(d => label(s.devices, d.id)))} was last read ${dur(since(old[0].read_at, now))} ago. What you see is old.`;
-  if (stuck.length) return `${list(stuck.map(m => m.model))} did not stop. Nothing is started in its place.`;
+  if (grave) return `${grave.what}. ${grave.then}`;
   if (s.queue.length) {
     const q = s.queue.reduce((a, b) => a.waited_seconds > b.waited_seconds ? a : b), left = q.bound_seconds - waited(q, s, now);
     const most = left > 0 ? `at most ${dur(left)} more` : "longer than promised";
@@ -82,8 +82,7 @@ export function headline(state, now) {
   }
   const coming = by("loading");
   if (coming.length) return coming.length > 1 ? `${list(coming.map(m => m.model))} are loading.` : `${coming[0].model} is ${loading(coming[0], now)}.`;
-  const silent = all.filter(m => m.problem);
-  if (silent.length) return `${list(silent.map(m => m.model))} ${silent.length > 1 ? "do not serve as they" : "does not serve as it"} should.`;
+  if (doubt) return `${doubt.what}.`;
   const working = all.filter(m => m.in_flight || m.busy);
   if (working.length) return `${list(working.slice(0, 3).map(m => m.model))}${working.length > 3 ? ` and ${working.length - 3} more` : ""} ${working.length > 1 ? "are" : "is"} working. Nobody waits.`;
   if (all.length) return `${count(all.length, "model")} ready. Nobody waits.`;
@@ -91,26 +90,28 @@ export function headline(state, now) {
 }
 
 // What a person should look at: {what, why, remedy} and, where a click helps, {act, arg, name}.
+// The gravest first: `then` is what comes of it.
+const graves = (s, now) => [
+  ...s.devices.filter(d => d.state !== "ok").map(d => ({ what: `${label(s.devices, d.id)} cannot be read`, then: "Nothing is planned there.", why: d.problem, remedy: "What runs is left alone. `orchestrator doctor` says more." })),
+  ...s.devices.filter(d => d.state === "ok" && stale(d, now)).map(d => ({ what: `${label(s.devices, d.id)} was last read ${dur(since(d.read_at, now))} ago`, then: "What you see is old.", remedy: "If this lasts, look at the daemon's log." })),
+  ...Object.values(s.loaded_models).filter(m => m.status === "stuck").map(m => ({ what: `${m.model} did not stop`, then: "Nothing is started in its place.", why: m.problem || m.why_leaving, remedy: "The stop is tried again by itself.", act: "unload", arg: { model: m.model, force: true }, name: "Try again now" })),
+];
+// One cause of several models is said once.
+function doubts(s) {
+  const by = new Map();
+  for (const m of Object.values(s.loaded_models)) if (m.problem && m.status !== "stuck") by.set(m.problem, [...by.get(m.problem) ?? [], m.model]);
+  return [...by].map(([why, names]) => ({ what: `${list(names)} ${names.length > 1 ? "do not serve as they" : "does not serve as it"} should`, why, remedy: "What runs is left alone. `orchestrator doctor` says more." }));
+}
 export function attention(state, now) {
-  const s = state.status; if (!s) return [];
-  const found = [], ailing = new Map(), add = (what, why, remedy, more) => found.push({ what, why: why ?? "", remedy: remedy ?? "", ...more });
-  for (const d of s.devices) {
-    if (d.state !== "ok") add(`${label(s.devices, d.id)} cannot be read`, d.problem, "Nothing is planned on it, what runs there runs on. `orchestrator doctor` says more.");
-    else if (stale(d, now)) add(`${label(s.devices, d.id)} was last read ${dur(since(d.read_at, now))} ago`, "Its figures are old.", "If this lasts, look at the daemon's log.");
-  }
-  for (const m of Object.values(s.loaded_models)) {
-    if (m.status === "stuck") add(`${m.model} did not stop`, m.problem || m.why_leaving, "It stays charged for its bytes, and the stop is tried again by itself.", { act: "unload", arg: { model: m.model, force: true }, name: "Try again now" });
-    else if (m.problem) ailing.set(m.problem, [...ailing.get(m.problem) ?? [], m.model]);
-    else if (m.given_up.length) add(`${m.model} runs with less`, list(m.given_up), "It did not fit as configured.");
-  }
-  for (const [problem, names] of ailing) add(`${list(names)} ${names.length > 1 ? "do not serve as they should" : "does not serve as it should"}`, problem, "What runs is left alone. `orchestrator doctor` says more.");
+  const s = state.status, found = [...graves(s, now), ...doubts(s)];
+  for (const m of Object.values(s.loaded_models)) if (m.given_up.length) found.push({ what: `${m.model} runs with less`, why: list(m.given_up), remedy: "It did not fit as configured." });
   for (const m of state.models ?? []) {
     const retry = { act: "load", arg: { model: m.id }, name: `Try ${m.id} again` }, b = m.breaker, shut = b && until(b.open_until, now);
-    if (m.failure) add(`${m.id} cannot be loaded`, m.failure.detail, m.failure.remedy, retry);
-    else if (b?.cause && !s.loaded_models[m.id]) add(`${m.id} failed to start${b.failures > 1 ? ` ${b.failures} times` : ""}${shut ? `, refused for ${dur(shut)}` : ""}`, b.detail, b.remedy, retry);
+    if (m.failure) found.push({ what: `${m.id} cannot be loaded`, why: m.failure.detail, remedy: m.failure.remedy, ...retry });
+    else if (b?.cause && !s.loaded_models[m.id]) found.push({ what: `${m.id} failed to start${b.failures > 1 ? ` ${b.failures} times` : ""}${shut ? `, refused for ${dur(shut)}` : ""}`, why: b.detail, remedy: b.remedy, ...retry });
   }
   const said = headline(state, now).toLowerCase();
-  for (const reason of state.reasons) if (!said.includes(reason.toLowerCase()) && !found.some(f => f.why && (reason.includes(f.why) || reason.split(";")[0] === f.why.split(";")[0]))) add(reason, "", "");
+  for (const reason of state.reasons) if (!said.includes(reason.toLowerCase()) && !found.some(f => f.why && (reason.includes(f.why) || reason.split(";")[0] === f.why.split(";")[0]))) found.push({ what: reason });
   return found;
 }
 
@@ -133,7 +134,8 @@ export function strata(spans, device, from, to, width, height) {
   const px = t => ((Math.min(Math.max(t, from), to) - from) / (to - from) * width).toFixed(1);
   const py = mb => (height - Math.min(mb, total) / total * height).toFixed(1);
   const mine = spans.filter(s => s.device === device.id).map(s => ({ ...s, t: at(s, to) })).filter(s => s.t[1] > from && s.t[0] < to);
-  const layer = s => s.holder === "foreign" ? "" : s.holder === "lease" ? `~${s.name}` : ` ${s.name}`; // foreign at the bottom, leases on top
+  // Foreign at the bottom, leases on top.
+  const layer = s => s.holder === "foreign" ? "" : s.holder === "lease" ? `~${s.name}` : ` ${s.name}`;
   mine.sort((a, b) => layer(a) < layer(b) ? -1 : layer(a) > layer(b) ? 1 : a.t[0] - b.t[0]);
   const cuts = [...new Set([from, to, ...mine.flatMap(s => s.t)])].filter(t => t >= from && t <= to).sort((a, b) => a - b);
   const bands = new Map();

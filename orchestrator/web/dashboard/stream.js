@@ -2,11 +2,13 @@
 // As a SharedWorker it listens once for all tabs: six with a stream each would use up HTTP/1.1's six connections.
 import { blank, reduce } from "/dashboard/state.js";
 
-const AGAIN_MS = 3000; // an EventSource gives up by itself where it was refused
+// An EventSource gives up by itself where it was refused.
+const AGAIN_MS = 3000;
 
 export function listen(tell) {
   let source, wanted, timer;
-  const catalogue = () => { clearTimeout(wanted); wanted = setTimeout(fetched, 200); }; // several changes, one question
+  // Several changes, one question.
+  const catalogue = () => { clearTimeout(wanted); wanted = setTimeout(fetched, 200); };
   // A daemon that is gone is said by the stream, which asks again when it is back.
   const fetched = () => ask("GET", "/models").then(told => tell({ type: "models", models: told.data }), () => {});
   function open() {
@@ -30,7 +32,8 @@ let state = blank, close = null;
 const tell = event => { state = reduce(state, event); for (const port of ports) port.postMessage(event); };
 self.onconnect = ({ ports: [port] }) => {
   ports.add(port);
-  port.onmessage = () => { // "bye" is all that pages say
+  // "bye" is all that pages say.
+  port.onmessage = () => {
     ports.delete(port);
     if (!ports.size) { close(); close = null; state = blank; }
   };
@@ -42,7 +45,7 @@ self.onconnect = ({ ports: [port] }) => {
 // What is refused is thrown, with the daemon's sentence and its remedy. `raw`: the body, as it comes.
 export async function ask(method, path, body, { raw, signal } = {}) {
   const answer = await fetch(path, { method, signal, ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }) }).catch(error => {
-    throw error.name === "AbortError" ? error : Object.assign(new Error("The daemon does not answer."), { remedy: "This page goes on by itself when it is back." });
+    throw error.name === "AbortError" ? error : new Error("The daemon does not answer.");
   });
   if (raw && answer.ok) return answer.body;
   const told = answer.status === 204 ? {} : await answer.json().catch(() => ({}));

@@ -1,10 +1,12 @@
 """The page at the root, and what it is made of: read from the package and compressed once.
 
-It is the same for whoever asks; what it shows, it asks for like any other client.
+It is the same for whoever asks; what it shows, it asks for like any other client. It is sent as it
+is written, but for the comments.
 """
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +33,11 @@ ASSET_HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-cache",  # asked anew every time, and sent anew only where it has changed
     "X-Content-Type-Options": "nosniff",
 }
+# Only whole lines: the others keep their numbers.
+COMMENTS: Mapping[str, re.Pattern[bytes]] = {
+    ".css": re.compile(rb"^/\*.*\*/$", re.MULTILINE),
+    ".js": re.compile(rb"^ *//.*", re.MULTILINE),
+}
 HOW_MUCH = b'data-dashboard="full"'  # as the page is written
 
 router = APIRouter(include_in_schema=False)
@@ -49,7 +56,12 @@ def assets() -> Mapping[str, Asset]:
     """All that the page asks for, by name."""
     paths = [path for path in FOLDER.iterdir() if path.suffix in TYPES and path.suffix != ".html"]
     paths += [FOLDER / "vendor" / name for name in VENDORED]
-    return {path.name: _asset(path.read_bytes(), path.suffix) for path in paths}
+    return {path.name: _asset(_uncommented(path), path.suffix) for path in paths}
+
+
+def _uncommented(path: Path) -> bytes:
+    body, comments = path.read_bytes(), COMMENTS.get(path.suffix)
+    return body if comments is None else comments.sub(b"", body)
 
 
 @cache

@@ -219,6 +219,7 @@ class EstimateAnswer(EstimateDevice):
 
     model: str
     file: str
+    hub: str | None  # where the file comes from
     host_mib: float
     architecture: str
     method: str

@@ -311,6 +311,7 @@ def estimate_answer(found: Appraisal) -> Mapping[str, object]:
     return {
         "model": found.spec.name,
         "file": found.spec.file,
+        "hub": found.spec.hub,
         **found.estimate.to_json(),
         "vram_mb": to_mb(footprint.spread_bytes(found.spec.span)),
         "host_mb": to_mb(footprint.host_bytes),

@@ -59,6 +59,14 @@ def test_assets_are_compressed_and_sent_again_only_when_they_have_changed(office
     assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.parametrize("name", ["app.js", "app.css", "state.js", "stream.js", "view.js"])
+def test_nothing_but_comments_is_left_out(name):
+    sent, written = assets()[name].body.decode(), (FOLDER / name).read_text()
+    assert sent.count("\n") == written.count("\n"), "the lines keep their numbers"
+    for line, as_sent in zip(written.splitlines(), sent.splitlines(), strict=True):
+        assert line == as_sent or (not as_sent and re.fullmatch(r" *//.*|/\*.*\*/", line)), line
+
+
 @pytest.mark.parametrize("name", ["dashboard.py", "..%2fapp.py", "manifest.json", "index.html"])
 def test_nothing_else_is_served(office, name):
     assert office.asked("GET", f"/dashboard/{name}").status_code == 404
