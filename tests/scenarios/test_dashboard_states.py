@@ -89,6 +89,7 @@ def test_no_device_is_said(told):
     look = told(status(devices=[]))
     assert look.headline() == "No device has been read yet."
     assert "orchestrator doctor" in look.page.inner_text("main")
+    assert look.page.locator(".boot").count() == 0, "what was said before is gone"
 
 
 def test_first_start_says_what_to_do(told):
@@ -181,6 +182,16 @@ def test_focus_survives_updates(told):
         look.hear({"type": "status", "status": status(more, resident(f"m{number}", 500))})
         look.until_text(".bar", f"m{number}")
     assert button.evaluate("e => e === document.activeElement")
+
+
+def test_the_time_under_the_history_stays_on_a_phone(told):
+    held = {"span_id": 1, "holder": "resident", "name": "small", "device": "fake-0",
+            "vram_mb": 6000, "from_at": "2026-01-15T10:10:00.000Z", "until_at": None}  # fmt: skip
+    full_hour = status(resident("small", 6000), now="2026-01-15T10:30:05.000Z")
+    view = {"width": 390, "height": 844}
+    look = told(full_hour, {"type": "span", **held}, viewport=view, timezone_id="UTC")
+    assert "10:20" in look.until_text(".times", "10:20")
+    assert look.page.evaluate("document.documentElement.scrollWidth") <= view["width"]
 
 
 def test_history_scrubber_by_keyboard(told):

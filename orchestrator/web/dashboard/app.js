@@ -114,7 +114,7 @@ async function act(what, ...args) {
   let id;
   begun = undefined;
   try { const done = acts[what](...args); id = begun; await done; }
-  catch (error) { note(`${SAID[what] ?? what}: ${error.message}`, { id, kind: "bad", remedy: error.remedy }); }
+  catch (error) { note(`${SAID[what]}: ${error.message}`, { id, kind: "bad", remedy: error.remedy }); }
 }
 
 document.addEventListener("visibilitychange", paint);
@@ -123,4 +123,6 @@ setInterval(paint, 1000);
 // What the tests look at.
 self.face = () => ({ state, ui, now: now() });
 start();
+// What the page says without scripts.
+root.textContent = "";
 paint();

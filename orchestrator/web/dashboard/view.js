@@ -29,7 +29,7 @@ const none = text => html`<p class="none">${text}</p>`;
 const coded = text => text.split("`").map((part, i) => i % 2 ? html`<code>${part}</code>` : part);
 const remedy = text => text && html`<span class="remedy">${coded(text)}</span>`;
 const button = (name, onClick, more) => html`<button ...${more} onClick=${onClick}>${name}</button>`;
-const bar = (part, name, kind = "") => html`<progress class=${kind} aria-label=${name} value=${Math.min(1, part)} />`;
+const bar = (part, name, kind) => html`<progress class=${kind} aria-label=${name} value=${part} />`;
 const section = (kind, title, beside, ...body) => html`<section class=${kind}><header><h2>${title}</h2>${beside}</header>${body}</section>`;
 // The heads of a table's columns; those of figures end in #. The last column holds what can be done.
 const table = (heads, rows) => html`<table><thead><tr>${heads.split(", ").map(h => html`<th scope="col" class=${h.endsWith("#") ? "n" : ""}>${h.replace("#", "")}</th>`)}<th scope="col"><span class="sr">Acts</span></th></tr></thead><tbody>${rows}</tbody></table>`;
@@ -88,7 +88,7 @@ function reason(text) {
   return html`<p>${named(need)}${way ? "; in the way:" : ""}</p>${way && html`<ul class="way">${way.split(/(?<=\)), /).map(w => html`<li>${named(w)}</li>`)}</ul>`}`;
 }
 const Queue = ({ status, now }) => section("queue", "Who waits, and why", status.queue.length > 0 && html`<span class="count">${status.queue.length}</span>`,
-  !status.queue.length ? none("Nobody waits.") : html`<ol>${status.queue.slice(0, 12).map(q => html`<li key=${q.model}><div>${name(q.model)}<span>priority ${q.priority}${q.callers > 1 ? ` · ${q.callers} callers` : ""}</span></div>
+  !status.queue.length ? none("Nobody waits.") : html`<ol>${status.queue.map(q => html`<li key=${q.model}><div>${name(q.model)}<span>priority ${q.priority}${q.callers > 1 ? ` · ${q.callers} callers` : ""}</span></div>
     ${bar(waited(q, status, now) / q.bound_seconds, `${q.model} has waited`)}${reason(q.waits_for)}
     <p class="bound"><span>waited ${dur(waited(q, status, now))}</span><span>${until(q.possible_at, now) ? `from ${clock(Date.parse(q.possible_at))}, ` : ""}at most ${dur(q.bound_seconds)}</span></p></li>`)}</ol>`);
 
@@ -126,7 +126,7 @@ const Residents = ({ status, now }) => {
   const rows = Object.values(status.loaded_models).sort((a, b) => b.priority - a.priority || (a.model < b.model ? -1 : 1)), who = l => html`<b>${l.owner ?? "A lease"}</b>`, more = l => l.expires_at ? `, for ${dur(until(l.expires_at, now))} more` : "";
   const line = (l, path, text) => html`<p class="lease-line" key=${l.lease_id}><span>${text}${more(l)}.</span>${page.full && html`<${Sure} name="End" label="End the lease of ${l.owner ?? "nobody"}" choices=${[["Really end it", () => act("release", `${path}/${l.lease_id}`)]]} />`}</p>`;
   const gpu = status.devices.some(d => d.kind !== "host");
-  return section("", gpu ? "In VRAM" : "In memory", !gpu && none(html`No GPU: <code>orchestrator doctor</code> says why.`), rows.length ? table(`Model, State, ${gpu ? "VRAM" : "Memory"}#, Where, Priority#, In flight#, Last used, Leaves`, rows.map(m => html`<${Row} key=${m.model} m=${m} now=${now} />`)) : none("Nothing is loaded. The first request for a model brings it here."),
+  return section("", gpu ? "In VRAM" : "In memory", null, !gpu && status.devices.length > 0 && none(html`No GPU: <code>orchestrator doctor</code> says why.`), rows.length ? table(`Model, State, ${gpu ? "VRAM" : "Memory"}#, Where, Priority#, In flight#, Last used, Leaves`, rows.map(m => html`<${Row} key=${m.model} m=${m} now=${now} />`)) : none("Nothing is loaded. The first request for a model brings it here."),
     rows.flatMap(m => m.leases.map(l => line(l, "/leases", html`${who(l)} keeps ${name(m.model)}`))),
     status.leases.map(l => line(l, "/vram/leases", html`<i class="dot lease"></i>${who(l)} holds ${gb(l.vram_mb)} on ${place(l.device)}`)));
 };
@@ -155,7 +155,7 @@ const History = still(({ spans, devices, span, at: part, now: to }) => {
         ${strata(spans, d, from, to, W, H).map(b => html`<path key=${b.holder + b.name} class="band ${b.holder} ${b.holder === "resident" ? hue(b.name) : ""}" d=${b.d}/>`)}
         <path class="cap" d="M0 ${H * d.headroom_mb / d.total_mb}H${W}"/>${at && line("cursor", at)}</svg></figure>`)}
       <input type="range" min="0" max="1" step="0.002" value=${part ?? 1} aria-label="Look back in time" aria-valuetext=${at ? `${clock(at)}. ${say(at).join(". ")}` : "now"} onInput=${e => act("ui", { at: +e.target.value })} onPointerMove=${e => e.pointerType === "mouse" && act("ui", { at: Math.min(1, Math.max(0, e.offsetX / e.target.clientWidth)) })} onPointerLeave=${() => act("ui", { at: null })} />
-      <div class="times" aria-hidden="true">${lines.map(t => html`<i style=${{ left: pct(t - from, to - from) }}>${clock(t)}</i>`)}</div></div>
+      <div class="times" aria-hidden="true">${lines.filter(t => x(t) < .96 * W).map(t => html`<i style=${{ left: pct(t - from, to - from) }}>${clock(t)}</i>`)}</div></div>
     <p class="said">${at ? html`<b>${clock(at)}</b>${say(at).map(t => html` <span>${named(t)}</span>`)}` : html`<span class="keys">${names.map(n => html`<span key=${n}>${dot(n)}${n}</span>`)}</span>`}</p>`);
 });
 
