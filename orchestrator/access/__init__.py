@@ -1,0 +1,1 @@
+"""Who may do what: callers, keys, and what is kept of their acts."""
