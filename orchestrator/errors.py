@@ -5,6 +5,7 @@
 │   ├── NotStopped      the thing is not verified gone: it stays charged
 │   ├── Unreachable     the runtime or the server does not answer
 │   │   └── CannotAsk     we could not even ask: for want of descriptors or memory of ours
+│   ├── AuditUnavailable  an act cannot be written down: it is not performed
 │   └── RegistryFailed  the disk does not take or give what was written
 ├── ConfigInvalid     the operator's file has mistakes: all of them, with their places
 ├── Defect            a mistake of ours: the scheduler broke off, and its state may be half changed
@@ -57,6 +58,10 @@ class CannotAsk(Unreachable):
 
 class RegistryFailed(Failed):
     """The registry could not be read or written."""
+
+
+class AuditUnavailable(Failed):
+    """What was to be done cannot be written into the audit log, and was not done."""
 
 
 class ConfigInvalid(OrchestratorError):

@@ -73,6 +73,7 @@ NOT_MIRRORED = {
     "gateway/relay.py": GATEWAY,
     "gateway/tunnel.py": "real WebSockets pass in tests/scenarios/test_tunnel.py",
     "ports.py": "promises; tests/contracts holds each of its drivers to them",
+    "web/wire/audit_shapes.py": "shapes; tests/unit/web/rest/test_audit.py holds to them",
     "web/wire/health_shapes.py": "shapes; tests/unit/web/rest/test_admin.py holds to them",
     "web/wire/event_shapes.py": "shapes; test_examples.py and test_events.py hold to them",
     "web/wire/request_shapes.py": "shapes; test_examples.py and test_requests.py hold to them",

@@ -387,6 +387,8 @@ def _needs_restart(before: Config, after: Config) -> tuple[str, ...]:
         needs.append("server")
     if before.edge != after.edge:
         needs.append("edge")
+    if before.audit != after.audit:
+        needs.append("audit")
     if before.state_dir != after.state_dir:
         needs.append("state_dir")
     if (before.devices.source, before.devices.fake, before.devices.sample_interval_s) != (

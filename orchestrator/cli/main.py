@@ -15,7 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import adding, chatting, commands, completion, edge, serving, watching
+from orchestrator.cli import (
+    adding,
+    auditing,
+    chatting,
+    commands,
+    completion,
+    edge,
+    serving,
+    watching,
+)
 from orchestrator.cli.agents import command as agents
 from orchestrator.cli.client import (
     URL_DEFAULT,
@@ -338,6 +347,7 @@ WITHOUT_DAEMON = (
     Word("doctor", "say what this machine has and what is missing", _doctor, doctor),
     Word("connect", "settings that lead a client to the daemon", connect.arguments, connect.run),
     Word("service", "keep the daemon running", service.arguments(serving.arguments), service.run),
+    Word("audit", "whether its lines were changed", auditing.arguments, auditing.run),
     Word("config", "check a configuration, print its schema or an example", _config, config),
     Word(*making.INIT),
     Word(*making.IMPORT),

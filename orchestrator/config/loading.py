@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from orchestrator.config.allowed import opened
+from orchestrator.config.audit import audit_mistakes, settled_audit
 from orchestrator.config.commands import OURS, resolved
 from orchestrator.config.crossings import (
     alias_mistakes,
@@ -33,6 +34,7 @@ from orchestrator.config.models import (
 )
 from orchestrator.config.naming import naming_mistakes
 from orchestrator.config.sections import (
+    AuditSettings,
     DiscoverySettings,
     Document,
     EdgeSettings,
@@ -83,6 +85,7 @@ class Config:
     gateway: GatewaySettings
     edge: EdgeSettings | None  # its dir is set
     webhooks: WebhookSettings
+    audit: AuditSettings  # whether it is enabled is decided
     state_dir: Path
     on_shutdown: OnShutdown
     devices: DeviceSettings
@@ -128,7 +131,7 @@ def load_config(
     catalogue, crossed, of_files = _catalogue(document, written, estimate)
     crossed += [*device_mistakes(document.devices), *naming_mistakes(document)]
     crossed += discovery_mistakes(document)
-    crossed += edge_mistakes(document)
+    crossed += [*edge_mistakes(document), *audit_mistakes(document.audit, environ)]
     if not lenient:
         crossed += _unusable_engines(document.services)
     complaints += [mistake for mistake in crossed if not found.doubts(mistake.where)]
@@ -147,6 +150,7 @@ def load_config(
         gateway=document.gateway,
         edge=document.edge,
         webhooks=document.webhooks,
+        audit=settled_audit(document.audit, environ),
         state_dir=Path(document.state_dir),
         on_shutdown=document.on_shutdown,
         devices=document.devices,

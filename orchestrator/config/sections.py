@@ -146,6 +146,21 @@ class WebhookSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """Who did what, in lines that show when one of them was changed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    enabled: bool | None = None
+    """Keep audit.jsonl in state_dir; null: as SECURITY_AUDIT_ENABLED of the environment says, else
+    true."""
+    file_mb: Annotated[int, Field(ge=1, le=1024)] = 10
+    """How large one file grows before the next is begun."""
+    files: Annotated[int, Field(ge=2, le=1000)] = 10
+    """How many are kept, the one that is written included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoverySettings:
     """Which model files are models although nobody wrote them down."""
 
@@ -364,6 +379,7 @@ class Document:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     edge: EdgeSettings | None = None
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     state_dir: Text = "state"
     """The registry and the logs of model servers."""
     on_shutdown: OnShutdown = OnShutdown.KEEP

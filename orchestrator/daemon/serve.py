@@ -20,6 +20,7 @@ from pathlib import Path
 
 import uvloop
 
+from orchestrator.access.audit.log import Audit
 from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.learned import Experience
 from orchestrator.catalogue.predictions import Predictions
@@ -32,11 +33,13 @@ from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.daemon.adoption import adopt, recover, take_back
+from orchestrator.daemon.audit_trail import audit_of
 from orchestrator.daemon.descriptors import raise_limit
 from orchestrator.daemon.edge_socket import edge_socket
 from orchestrator.daemon.finding import SWEEP_S, first_sweep, greeting, make_discovery, runs_here
 from orchestrator.daemon.first_steps import first_steps, reached_at
 from orchestrator.daemon.http_server import BACKLOG, HttpServer
+from orchestrator.daemon.log_output import set_up_logging
 from orchestrator.daemon.served import Served
 from orchestrator.daemon.server_versions import ServerVersions
 from orchestrator.daemon.signals import handle_signals
@@ -88,6 +91,7 @@ class Daemon:
     desk: Desk
     server: HttpServer
     listener: socket.socket
+    audit: Audit
 
     def end(self) -> None:
         """Serve no more: `run` goes on from there."""
@@ -113,7 +117,7 @@ def serve(path: Path, overrides: Overrides | None = None, *, verbose: bool = Fal
         )
 
     config = load(lenient=True)  # one model whose file is gone does not keep the others down
-    _set_up_logging(verbose=verbose)
+    set_up_logging(verbose=verbose)
     supervisor = Supervisor.taken_from(os.environ)  # noqa: TID251 - systemd's words, not settings
     inherited = raise_limit()
     if os.environ.get("ORCHESTRATOR_API_KEY"):  # noqa: TID251 - said, not used
@@ -141,7 +145,7 @@ async def run(
 
         host, port = daemon.listener.getsockname()[:2]
         status = f"listening on http://{host}:{port}"
-        handle_signals(end, daemon.desk, supervisor, status)
+        handle_signals(end, daemon.desk, daemon.audit, supervisor, status)
         gc.freeze()  # what the start made stays: a collection that visits it takes 50 ms
         gc.enable()
         log.info("%s", status)
@@ -235,14 +239,14 @@ async def _put_together(
             fake_devices=fake,
             downloads=runtimes.downloads,
         )
-        asked_at = stack.enter_context(edge_socket(config.edge))
-        served = Served(conductor, desk, routes, asked_at)
+        edge = stack.enter_context(edge_socket(config.edge))
+        audit = await stack.enter_async_context(audit_of(config, history))
+        served = Served(conductor, desk, routes, edge, audit)
         stack.push_async_callback(served.close)
-        broken = asyncio.Event()
-        conductor.end_on_defect(broken.set)
+        conductor.end_on_defect((broken := asyncio.Event()).set)
         _go_on_from(memory, conductor, desk, registry)
         await _take_over(conductor, memory, catalogue, versions)
-        daemon = Daemon(conductor, desk, served.server, listener)
+        daemon = Daemon(conductor, desk, served.server, listener, audit)
         ending = tasks.create_task(_end_when(broken, daemon), name="end on a defect")
         background = [ending, *_begin_looking(conductor, catalogue, served, tasks)]
         periodic = Periodic(*_jobs(catalogue, conductor, desk, registry, runtimes))
@@ -387,14 +391,3 @@ async def _preload(desk: Desk) -> None:
     for spec in desk.catalogue.values():
         if spec.preload and spec.failed is None:
             await desk.begin_load(LoadOrder(model=spec.name))
-
-
-def _set_up_logging(*, verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-    )
-    for noisy in ("httpx", "httpcore", "uvicorn.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    log.setLevel(logging.DEBUG if verbose else logging.NOTSET)

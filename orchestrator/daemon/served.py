@@ -3,6 +3,7 @@
 import os
 import socket
 
+from orchestrator.access.audit.log import Audit
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.config.sections import EdgeSettings
 from orchestrator.daemon.descriptors import budget
@@ -33,6 +34,7 @@ class Served:
         desk: Desk,
         routes: RouteTable,
         edge: tuple[EdgeSettings, socket.socket] | None,
+        audit: Audit,
     ) -> None:
         """From now on the scheduler hears of the use of `routes`. `edge` is
         where our nginx asks.
@@ -53,17 +55,19 @@ class Served:
         self.notifier = Notifier(desk, conductor)
         environ = os.environ  # noqa: TID251 - named as for everything that speaks OpenTelemetry
         self._telemetry = telemetry_from(environ, desk.activity, VERSION)
-        exposition = Exposition(desk, conductor, VERSION)
+        exposition = Exposition(desk, conductor, VERSION, lambda: audit.head)
         web = create_app(
             desk,
             VERSION,
             waiting_max=room.waiting,
             beside=described,
             figures=exposition.text,
+            audit_log=audit,
         )
         relay = Relay(desk, self._exchanges)
         ollama = OllamaApi(desk, self._exchanges, Pulls(hub_access(), downloads=desk.downloads))
-        front = Front(relay, ollama, web, lambda: admission_to(desk.config.server))
+        admission = lambda: admission_to(desk.config.server)  # noqa: E731
+        front = Front(relay, ollama, web, admission, audit)
         self.server = HttpServer(
             front if edge is None else BehindEdge(front),
             connections_max=room.connections,

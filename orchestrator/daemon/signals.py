@@ -6,32 +6,38 @@ import signal
 from collections.abc import Callable
 from datetime import datetime
 
+from orchestrator.access.audit.lines import Act
+from orchestrator.access.audit.log import Audit
+from orchestrator.access.caller import THE_DAEMON
 from orchestrator.daemon.supervisor import Supervisor
 from orchestrator.desk.desk import Desk
-from orchestrator.errors import ConfigInvalid, Denied
+from orchestrator.errors import AuditUnavailable, ConfigInvalid, Denied
 from orchestrator.orders import ReloadOutcome
 
 log = logging.getLogger("orchestrator")
 
 
 def handle_signals(
-    end: Callable[[], None], desk: Desk, supervisor: Supervisor, status: str
+    end: Callable[[], None], desk: Desk, audit: Audit, supervisor: Supervisor, status: str
 ) -> None:
     """`status` is what the supervisor shows of a daemon that serves as it should."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(
-        signal.SIGHUP, lambda: loop.create_task(reload(desk, supervisor, status))
+        signal.SIGHUP, lambda: loop.create_task(reload(desk, audit, supervisor, status))
     )
 
 
-async def reload(desk: Desk, supervisor: Supervisor, status: str) -> None:
-    """With a mistake in the file nothing changes, and the supervisor shows that."""
+async def reload(desk: Desk, audit: Audit, supervisor: Supervisor, status: str) -> None:
+    """With a mistake in the file nothing changes, and the supervisor shows that; so too where it
+    cannot be written into the audit log.
+    """
     supervisor.reloading()
     try:
+        await audit.durable(Act(action="config.reload", caller=THE_DAEMON))
         outcome = await desk.reload()
-    except (ConfigInvalid, Denied) as error:
+    except (AuditUnavailable, ConfigInvalid, Denied) as error:
         log.error("the configuration was not reloaded, nothing has changed:\n%s", error)  # noqa: TRY400
         status = f"not reloaded, the earlier configuration holds: {error}"
     else:

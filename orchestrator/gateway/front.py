@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orchestrator.access.audit.log import Audit
 from orchestrator.gateway.ollama.api import OF_A_MODEL, OllamaApi, refusal
 from orchestrator.gateway.ollama.paths import find as find_ollama
 from orchestrator.gateway.paths import NamedIn, find
 from orchestrator.gateway.relay import Relay
 from orchestrator.gateway.tunnel import loses_body, wants_tunnel
+from orchestrator.web.audited import Audited
 from orchestrator.web.guard import JSON_ALONE, ORDER_BYTES_MAX, Admission, counted, judge
 from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, respond
 
@@ -21,12 +23,18 @@ TYPES: Mapping[NamedIn, frozenset[str] | None] = {
 
 class Front:
     def __init__(
-        self, relay: Relay, ollama: OllamaApi, web: ASGIApp, admission: Callable[[], Admission]
+        self,
+        relay: Relay,
+        ollama: OllamaApi,
+        web: ASGIApp,
+        admission: Callable[[], Admission],
+        audit: Audit,
     ) -> None:
         self._relay = relay
         self._ollama = ollama
         self.web = web
         self._admission = admission
+        self._audited = Audited(self._beside, audit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = None
@@ -36,7 +44,7 @@ class Front:
                 return
             found = find(scope["method"], scope["raw_path"].decode("latin-1"))
         if found is None:
-            await self._beside(scope, receive, send)
+            await self._audited(scope, receive, send)
             return
         admission = self._admission()
         bytes_max = admission.relayed_bytes_max

@@ -1,12 +1,13 @@
 """All figures as one text, as Prometheus reads it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from orchestrator.access.audit.lines import Head
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.core.values.specs import ServiceName
 from orchestrator.desk.desk import Desk
@@ -20,10 +21,13 @@ from orchestrator.metrics.servers import ServerCounting
 class Exposition(Collector):
     """Counts from its making on. Reading it touches no device, no server and no idle timer."""
 
-    def __init__(self, desk: Desk, conductor: Conductor, version: str) -> None:
+    def __init__(
+        self, desk: Desk, conductor: Conductor, version: str, audit_head: Callable[[], Head | None]
+    ) -> None:
         self._desk = desk
         self._conductor = conductor
         self._version = version
+        self._audit_head = audit_head
         self._families = Families()
         counting = Counting(
             self._families,
@@ -65,7 +69,13 @@ class Exposition(Collector):
 
     def _now(self) -> Moment:
         desk = self._desk
-        return Moment(desk.snapshot(), tuple(desk.catalogue), self._version, desk.downloads.all())
+        return Moment(
+            snapshot=desk.snapshot(),
+            models=tuple(desk.catalogue),
+            version=self._version,
+            downloads=desk.downloads.all(),
+            audit_head=self._audit_head(),
+        )
 
     def _runtimes(self) -> dict[ServiceName, str]:
         return {name: drivers.runtime.name for name, drivers in self._conductor.drivers.items()}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from prometheus_client.core import GaugeMetricFamily
 
+from orchestrator.access.audit.chain import HEAD_CHARS_MIN
+from orchestrator.access.audit.lines import Head
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.snapshot import Snapshot
@@ -25,6 +27,7 @@ class Moment:
     models: Collection[ModelName]
     version: str
     downloads: Collection[Download] = ()
+    audit_head: Head | None = None  # None: no audit log is kept
 
 
 def gauges(moment: Moment) -> Iterator[GaugeMetricFamily]:
@@ -44,6 +47,8 @@ def gauges(moment: Moment) -> Iterator[GaugeMetricFamily]:
         {(model,): float(model in open_) for model in moment.models},
     )
     yield from _downloads(moment.downloads)
+    if moment.audit_head is not None:
+        yield from _audit(moment.audit_head)
     yield _family(
         "build_info", "1, of the version that runs.", ("version",), {(moment.version,): 1.0}
     )
@@ -58,6 +63,22 @@ def _family(
         if value is not None:
             family.add_metric(of, value)
     return family
+
+
+def _audit(head: Head) -> Iterator[GaugeMetricFamily]:
+    """As numbers: a hash in a label would be a series of its own with every line."""
+    yield _family(
+        "audit_lines",
+        "The number of the last line of the audit log. It never falls.",
+        (),
+        {(): float(head.seq)},
+    )
+    yield _family(
+        "audit_head",
+        f"The first {HEAD_CHARS_MIN} hexadecimal digits of the hash of that line, as a number.",
+        (),
+        {(): float(int(head.digest[:HEAD_CHARS_MIN], 16))},
+    )
 
 
 def _devices(moment: Moment) -> Iterator[GaugeMetricFamily]:

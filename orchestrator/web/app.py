@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from orchestrator.access.audit.log import Audit, NoAudit
 from orchestrator.config.sections import Dashboard, ServerSettings
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
@@ -24,6 +25,7 @@ from orchestrator.web.live.feed import Feed
 from orchestrator.web.live.places import Places
 from orchestrator.web.rest import (
     admin,
+    audit,
     compat,
     dashboard,
     docs,
@@ -75,6 +77,7 @@ def create_app(
     waiting_max: int = WAITING_MAX,
     beside: Callable[[], Mapping[str, Any]] = dict,
     figures: Callable[[], Awaitable[bytes]] = _no_figures,
+    audit_log: Audit | None = None,
 ) -> FastAPI:
     """The application. It holds no state of the daemon: every answer comes from the desk.
 
@@ -95,13 +98,15 @@ def create_app(
     app.state.desk = desk
     app.state.beside = beside
     app.state.figures = figures
+    app.state.audit = audit_log or NoAudit()
     app.state.board = board
     places = Places(waiting_max)
     app.state.places = places
     app.state.feed = Feed(desk, board, places)
     # compat first: /models/sse and the refused GETs are not names of models.
     routers = [compat.router, models.router, leases.router]
-    routers += [requests.router, events.router, admin.router, metrics.router]
+    routers += [requests.router, events.router, admin.router, audit.router]
+    routers.append(metrics.router)
     if desk.fake_devices is not None:
         routers.append(admin.fake_router)
     routers += [docs.router, dashboard.router]

@@ -23,6 +23,7 @@ from orchestrator.gateway.ollama.speech import Dress, ndjson
 from orchestrator.gateway.paths import FoundCall
 from orchestrator.gateway.protocols import body_of
 from orchestrator.gateway.relay import carried_out
+from orchestrator.web.audited import before_acting
 from orchestrator.web.rest.mistakes import error_of_config
 from orchestrator.web.wire.error_answers import (
     Answered,
@@ -81,6 +82,7 @@ class OllamaApi:
     async def _pull(self, request: ClientRequest, wanted: requests.ModelWanted) -> None:
         """Raise Answered: nothing is added to the catalogue then."""
         request.run.asked, request.run.streaming = wanted.called, wanted.streams
+        await before_acting({"model": wanted.called})
         target = pullable(wanted.called, self._desk.catalogue)
         if target is not None:
             service = None if target.name is None else service_for(self._desk.config)

@@ -9,6 +9,7 @@ from orchestrator.gateway.ollama.facts import FactSheets
 from orchestrator.gateway.ollama.names import meant
 from orchestrator.gateway.ollama.paths import DELETE, NOT_HERE, PS, ROOT, SHOW, TAGS
 from orchestrator.gateway.ollama.requests import ModelWanted, read
+from orchestrator.web.audited import before_acting
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, encode
 
 RUNNING = b"Ollama is running"  # what clients look for before they believe that it is one
@@ -36,7 +37,9 @@ class Orders:
             spec = desk.here_or_named(self._meant(body))
             return encode(listing.show(spec, await asyncio.to_thread(facts.of, spec)))
         if path == DELETE:
-            await desk.delete_model(self._meant(body))
+            name = self._meant(body)
+            await before_acting({"model": name})
+            await desk.delete_model(name)
             return encode({"status": "success"})
         if path in NOT_HERE:
             raise Answered(_not_here(path))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from orchestrator.core.values.vram import DeviceId, MiB
 from orchestrator.desk.desk import Desk
@@ -59,11 +59,13 @@ async def health() -> Response:
     summary="The same as /health/ready",
     responses=answers(health_shapes.Ready, {"status": "ready", "reasons": []}, 503),
 )
-async def ready(desk: DeskOf) -> Response:
+async def ready(desk: DeskOf, request: Request) -> Response:
     """503 with `reasons` where work should not be sent here now."""
     reasons = desk.degraded()
     if not reasons:
-        return answer({"status": "ready", "reasons": list(desk.doubts())})
+        unwritten = request.app.state.audit.problem
+        doubts = [*desk.doubts(), *([unwritten] if unwritten else [])]
+        return answer({"status": "ready", "reasons": doubts})
     raise Answered(
         ErrorAnswer(
             code=WebCode.NOT_READY,

@@ -6,11 +6,15 @@ number. Here every such thing is malformed JSON, with its place.
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
+
+from orchestrator.web.acts import ACTS
+from orchestrator.web.audited import before_acting
 
 DEPTH_MAX = 32  # the deepest body of the contract has 4 levels
 
@@ -28,7 +32,14 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """Takes the body in before FastAPI does: a body over the limit keeps its own error."""
+    """Takes the body in before FastAPI does: a body over the limit keeps its own error.
+
+    What an act is called with goes to the audit log first.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+        acts = any((method, path) in ACTS for method in more.get("methods") or ())
+        super().__init__(path, _audited(endpoint) if acts else endpoint, **more)
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         answer = super().get_route_handler()
@@ -42,6 +53,15 @@ class JsonRoute(APIRoute):
                 return Response(status_code=400)  # the caller is gone
 
         return handle
+
+
+def _audited(endpoint: Callable[..., Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
+    @wraps(endpoint)
+    async def acting(**values: Any) -> Response:
+        await before_acting(values)
+        return await endpoint(**values)
+
+    return acting
 
 
 def parse(text: str, *, depth_max: int = DEPTH_MAX) -> object:

@@ -47,6 +47,7 @@ class WebCode(StrEnum):
     SERVER_FAILED = "server_failed"
     ENDED = "ended"
     CANNOT = "cannot"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
     INTERNAL = "internal"
 
 
@@ -78,6 +79,7 @@ MEANINGS: Mapping[str, Meaning] = {
     _W.TOO_MANY_LISTENERS: Meaning(503, "Too many listeners"),
     _W.TOO_MANY_CALLERS: Meaning(503, "Too many callers"),
     _W.UNAVAILABLE: Meaning(503, "Unavailable"),
+    _W.AUDIT_UNAVAILABLE: Meaning(503, "Cannot be written down"),
     _R.LOAD_FAILED: Meaning(502, "Load failed"),
     _W.SERVER_FAILED: Meaning(502, "Server failed"),
     _W.ENDED: Meaning(503, "Ended by an operator"),

@@ -44,7 +44,9 @@ def test_signals_end_and_reload_and_the_supervisor_hears_it(tmp_path, heard):
         config = load()
         supervisor = Supervisor(str(tmp_path / "notify"))
         async with running(config, load, make_predictions({})) as daemon:
-            handle_signals(lambda: ended.append(True), daemon.desk, supervisor, "fine")
+            handle_signals(
+                lambda: ended.append(True), daemon.desk, daemon.audit, supervisor, "fine"
+            )
             os.kill(os.getpid(), signal.SIGHUP)
             assert (await said()).startswith("RELOADING=1")
             assert await said() == "READY=1\nSTATUS=fine"

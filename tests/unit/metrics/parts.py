@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from orchestrator.access.audit.lines import Head
 from orchestrator.metrics.exposition import Exposition
 from tests.unit.web.office import Office
 
@@ -32,7 +33,9 @@ class Figured(Office):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self.exposition = Exposition(self.desk, self.conductor, "1.2.3")
+        self.exposition = Exposition(
+            self.desk, self.conductor, "1.2.3", lambda: Head(812, "9f2b5a1c" * 8)
+        )
         return self
 
     def names(self) -> set[str]:

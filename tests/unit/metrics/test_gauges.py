@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+from orchestrator.access.audit.lines import Head
 from orchestrator.core.values.failures import Breaker
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.snapshot import Waiting
@@ -33,6 +34,14 @@ def test_what_processes_hold_beyond_their_promise_is_held_too():
     said = told(resident(spec("a")), accounts=(account(free_mb=32768 - 7000),))
     assert said["vram_held_bytes", "fake-0", "resident", "a"] == 6000 * MiB
     assert said["vram_held_bytes", "fake-0", "resident", "beyond_promise"] == 1000 * MiB
+
+
+def test_the_head_of_the_audit_log_is_two_numbers():
+    head = Head(812, "9f2b5a1c" * 8)
+    moment = replace(Moment(snapshot(), (), "1"), audit_head=head)
+    said = {one.name: one.samples[0].value for one in gauges(moment) if "audit" in one.name}
+    assert said == {"orchestrator_audit_lines": 812, "orchestrator_audit_head": 0x9F2B5A1C9F2B}
+    assert not any("audit" in one.name for one in gauges(Moment(snapshot(), (), "1")))
 
 
 def test_all_states_are_there_always():

@@ -1,0 +1,1 @@
+"""Who did what: lines that follow one another by hashes, so that a change of one shows."""
