@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
+from orchestrator.access.scrubbing import scrubbed
 from orchestrator.catalogue.ordered import named
 from orchestrator.config.webhooks import may_call_back
 from orchestrator.desk.desk import Desk
@@ -246,9 +247,12 @@ async def unpin(name: ModelPath, desk: DeskOf) -> Response:
 async def logs(
     name: ModelPath, desk: DeskOf, lines: Annotated[int, Query(ge=1, le=LOG_LINES_MAX)] = 100
 ) -> Response:
-    """Empty if it never ran. Also of a model that runs and has left the catalogue."""
+    """Empty if it never ran. Also of a model that runs and has left the catalogue. Keys and tokens
+    are taken out, where they have a form by which they are known.
+    """
     spec = desk.here_or_named(name)
-    return answer({"model": spec.name, "lines": list(await desk.log_tail(spec.name, lines))})
+    tail = await desk.log_tail(spec.name, lines)
+    return answer({"model": spec.name, "lines": [scrubbed(line) for line in tail]})
 
 
 async def _answered_at_once(desk: Desk, operation_id: str, *, asynchronous: bool) -> Response:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from starlette.responses import Response
 from starlette.types import Scope
 
+from orchestrator.access.scrubbing import scrubbed
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.values.vram import to_mb
 from orchestrator.web.wire.instants import instant, instant_or_none
@@ -153,7 +154,7 @@ def error_of(refusal: Refusal, *, operation_id: str | None = None) -> ErrorAnswe
         members["cause"] = str(refusal.failure.reason)
         if refusal.failure.short_of is not None:
             members["short_of"] = str(refusal.failure.short_of)
-        members["log_tail"] = list(refusal.failure.log_tail)
+        members["log_tail"] = [scrubbed(line) for line in refusal.failure.log_tail]
     if operation_id is not None:
         members["operation_id"] = operation_id
     return ErrorAnswer(

@@ -1,0 +1,121 @@
+"""The audit log of the real daemon: over kills, with hostile callers, on a disk without room."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from orchestrator.access.audit.chain import CURRENT, verify
+from tests.scenarios.daemon import ROOT, chat, model, running
+from tests.scenarios.world import fill, small_disk
+
+CANARY = "canary-5b1d7f"
+KEY = "vo_abcd1234_" + "S3cretS3cret" * 4
+
+
+def lines(daemon):
+    """Written is what was answered, within a moment."""
+    text = (daemon.directory / "state" / CURRENT).read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def actions(daemon):
+    return [(line["action"], line["target"], line["outcome"]) for line in lines(daemon)]
+
+
+def test_acts_are_lines_that_follow_one_another_over_a_kill(daemons):
+    daemon = daemons({"a": model(1000), "b": model(1000)})
+    daemon.load("a", owner="me", lease_seconds=600)
+    daemon.http.put("/models/a/pin")
+    daemon.kill()
+    assert ("model.pin", "a", "granted") in actions(daemon), "an admin's is there before it is done"
+    daemon.start()
+    daemon.unload("a", force=True)
+    daemon.signal(signal.SIGHUP)
+    daemon.until(lambda _: "reloaded; changed" in daemon.log(), "it was read again")
+    wanted = ["daemon.start", "model.load", "resident.load", "model.pin", "daemon.start"]
+    wanted += ["resident.adopt", "model.unload", "config.reload"]
+    daemon.until(lambda _: {*wanted} <= {line["action"] for line in lines(daemon)}, "all of it")
+    load = next(line for line in lines(daemon) if line["action"] == "model.load")
+    assert load["actor"] == {"ip": "127.0.0.1", "key": None, "session": None, "via": "http"}
+    told = daemon.http.get("/audit", params={"target": "a", "action": "model"}).json()
+    assert [line["action"] for line in told["lines"]] == ["model.unload", "model.pin", "model.load"]
+    typed = ["-m", "orchestrator", "audit", "verify", "--config", str(daemon.file)]
+    said = subprocess.run(
+        [sys.executable, *typed, "--head", told["head"]],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert "Unbroken" in said.stdout
+    assert daemon.end() == 0
+    assert lines(daemon)[-1]["action"] == "daemon.stop"
+
+
+def test_no_secret_stands_in_any_log(daemons):
+    """In a header, a query, a body, what a model writes: none is in what is kept or shown."""
+    daemon = daemons({"a": model(1000)})
+    headers = {"Authorization": f"Bearer {KEY}", "X-Api-Key": CANARY, "Cookie": f"s={CANARY}"}
+    for path, body in (
+        ("/models/load", {"model": "a", "owner": "me", "note": CANARY}),
+        ("/models/load", {"model": "a", "owner": "me"}),
+        ("/models/unload", {"model": f"{KEY}"}),
+        ("/vram/leases", {"vram_mb": 10**9, "owner": KEY, "ttl_seconds": 9}),
+        ("/v1/chat/completions", chat(text=f"{CANARY} {KEY}") | {"model": "a"}),
+    ):
+        daemon.post(f"{path}?key={CANARY}", body, headers=headers)
+    daemon.http.put("/models/a/pin", headers=headers, params={"token": CANARY})
+    daemon.http.get("/audit", headers=headers, params={"key": CANARY})
+    shown = [daemon.http.get(path).text for path in ("/metrics", "/audit", "/models/a/logs")]
+    kept = [(daemon.directory / "state" / CURRENT).read_text(), daemon.log()]
+    for text in (*shown, *kept):
+        assert CANARY not in text
+        assert "S3cret" not in text
+    for server in daemon.servers():
+        assert "S3cret" not in " ".join((*server.cmdline(), *server.environ().values()))
+    assert daemon.process is not None
+    assert CANARY not in " ".join(psutil.Process(daemon.process.pid).cmdline())
+
+
+def test_audit_disk_full(tmp_path):
+    """Admins are refused, serving goes on, and nothing that happened is lost."""
+    settings = {
+        "state_dir": "./state",
+        "devices": {"source": "host", "budget_mb": 3000, "headroom_mb": 0},
+        "scheduling": {"min_residency_s": 0, "stop_grace_s": 2},
+        "services": {"rehearsal": {"engine": "fake", "runtime": "process"}},
+        "models": {name: model(500) for name in "ab"},
+    }
+    directory = tmp_path / "daemon"
+    with small_disk(directory / "state", 4096) as disk, running(directory, settings) as daemon:
+        daemon.load("a")
+        ballast = fill(disk)
+        while daemon.http.get("/audit").json()["problem"] is None:
+            daemon.load("a")  # until the page of the file that was there already is full
+        refused = daemon.http.put("/models/a/pin")
+        assert (refused.status_code, refused.json()["code"]) == (503, "audit_unavailable")
+        assert daemon.http.get("/models/a").json()["pinned"] is False
+        daemon.load("b")
+        daemon.unload("b")
+        ballast.unlink()
+        daemon.until(lambda _: daemon.http.get("/audit").json()["problem"] is None, "written again")
+        assert daemon.http.put("/models/a/pin").status_code == 200
+        told = actions(daemon)
+        assert ("model.load", "b", "granted") in told
+        assert ("model.pin", "a", "refused") in told
+        assert told[-1][0] == "model.pin" or told[-1][0].startswith("resident")
+        verify(Path(disk))
+        for server in daemon.servers():
+            server.kill()
+        daemon.end()
+
+
+def test_a_daemon_without_one(daemons):
+    daemon = daemons({"a": model(1000)}, audit={"enabled": False})
+    assert daemon.http.put("/models/a/pin").status_code == 200
+    assert daemon.http.get("/audit").status_code == 404
+    assert not (daemon.directory / "state" / CURRENT).exists()
