@@ -21,7 +21,7 @@ TOGETHER := $(MAKE) --no-print-directory --jobs=2 --output-sync=line
 compile := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run up setup test check lint quick thorough waiting one seed simulate mutants drive schema bytes format lock fuzz bench cuda docs references pictures clean
+.PHONY: help run up setup test check lint quick thorough waiting one seed simulate faults mutants drive schema bytes format lock fuzz bench cuda docs references pictures clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
@@ -32,6 +32,7 @@ help:
 	@echo "make one T=tests/…/test_x.py::test_y     one test, one file or one folder"
 	@echo "make seed N=17                           one day of the simulation, by its seed"
 	@echo "make simulate [EVENTS=1000000] [SEED=1]  days of the simulation, until so many events were seen"
+	@echo "make faults [NAME=slow_fsync] [ALWAYS=1]  what is broken on purpose: injected, survived, lost"
 	@echo "make mutants [SEED=1] [COUNT=60]         small mistakes put into the core: which do the tests miss?"
 	@echo "make drive [SECONDS=600] [SEED=1]        anything at any time, to the real daemon"
 	@echo "make schema [SECONDS=600] [SEED=1]       its OpenAPI document against the real daemon"
@@ -80,6 +81,9 @@ seed: $(READY)
 
 simulate: $(READY)
 	$(BIN)/python -m tests.simulation --events $(or $(EVENTS),1000000) --seed $(or $(SEED),1) --jobs $(JOBS)
+
+faults: $(READY)
+	$(BIN)/python -m tests.faults $(if $(ALWAYS),--always) $(NAME)
 
 mutants: $(READY)
 	$(BIN)/python -m tests.tools.mutants --count $(or $(COUNT),60) --seed $(or $(SEED),1) --jobs $(JOBS)

@@ -2,14 +2,22 @@
 
 A job that is still at work when its next turn comes is not started again, and turns that were
 missed while the process stood still are taken once.
+
+APScheduler counts by the wall clock: were that set back, no job would have its turn until it is as
+late again. So it is watched here, and where it was set every job has its turn at once.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+LOOK_S = 1.0  # how long jobs may stand still after the wall clock was set
+SET_S = 0.5  # what it may differ by otherwise: NTP slews by half a millisecond in a second
 
 log = logging.getLogger("orchestrator")
 
@@ -22,11 +30,15 @@ class Job:
 
 
 class Periodic:
-    def __init__(self, *jobs: Job) -> None:
+    def __init__(self, *jobs: Job, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        self._ahead_s = wall() - time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._look: asyncio.TimerHandle | None = None
         logging.getLogger("apscheduler").setLevel(logging.WARNING)
         logging.getLogger("apscheduler.executors.default").addFilter(_has_failed)
         self._stopped = False
-        self._jobs = AsyncIOScheduler(event_loop=asyncio.get_running_loop())
+        self._jobs = AsyncIOScheduler(event_loop=self._loop)
         for job in jobs:
             self._jobs.add_job(
                 self._unless_stopped,
@@ -42,11 +54,23 @@ class Periodic:
 
     def start(self) -> None:
         self._jobs.start()
+        self._watch()
 
     def stop(self) -> None:
         """A job that is at work is cancelled."""
         self._stopped = True
+        if self._look is not None:
+            self._look.cancel()
         self._jobs.shutdown(wait=False)
+
+    def _watch(self) -> None:
+        ahead_s = self._wall() - time.monotonic()
+        if abs(ahead_s - self._ahead_s) > SET_S:
+            log.warning("the wall clock was set by %+.0f s", ahead_s - self._ahead_s)
+            for job in self._jobs.get_jobs():
+                job.modify(next_run_time=datetime.now(job.next_run_time.tzinfo))
+        self._ahead_s = ahead_s
+        self._look = self._loop.call_later(LOOK_S, self._watch)
 
     async def _unless_stopped(self, act: Callable[[], Awaitable[None]]) -> None:
         """A job that ends because it was told to has not failed: nothing is logged of it."""

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import time
+from datetime import timedelta
 
+from orchestrator.daemon import timers
 from orchestrator.daemon.timers import Job, Periodic
 from tests.asynchronous import eventually, run
 
@@ -112,3 +115,28 @@ def test_a_job_that_is_stopped_before_it_began_has_not_failed(caplog):
 
     run(scene())
     assert caplog.records == []
+
+
+def test_jobs_go_on_when_the_wall_clock_is_set_back(monkeypatch, caplog):
+    """As it is then: what is due next is due in an hour."""
+    monkeypatch.setattr(timers, "LOOK_S", 0.02)
+
+    async def scene():
+        turns, set_back_s = [], 0.0
+
+        async def act():
+            turns.append(1)
+
+        periodic = Periodic(Job("count", EVERY_S, act), wall=lambda: time.time() - set_back_s)
+        periodic.start()
+        await eventually(lambda: bool(turns))
+        for job in periodic._jobs.get_jobs():
+            job.modify(next_run_time=job.next_run_time + timedelta(hours=1))
+        await asyncio.sleep(0.1)
+        count = len(turns)
+        set_back_s = 3600.0
+        await eventually(lambda: len(turns) > count)
+        periodic.stop()
+
+    run(scene())
+    assert caplog.messages == ["the wall clock was set by -3600 s"]

@@ -1,0 +1,204 @@
+"""Faults of tests/faults/table.py that no other scenario injects; each against the real daemon."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from orchestrator.access.audit.chain import verify
+from tests.pace import crowd
+from tests.scenarios.daemon import Daemon, chat, config, model
+from tests.scenarios.world import BadDisk, stopped
+
+HOUR_S, DAY_S = 3600, 86400
+IDLE = 2000  # connections; the daemon has room for more
+STORM = (signal.SIGHUP,) * 20
+
+
+def in_state(daemon):
+    return daemon.directory / "state"
+
+
+# --- standstill and clocks -------------------------------------------------------------------
+
+
+def test_no_load_times_out_by_a_standstill(daemons):
+    """The daemon stands still for longer than a load may take, while the load goes on."""
+    slow = model(1000, fake={"load_s": 2})
+    daemon = daemons({"a": slow}, scheduling={"load_deadline_s": 4})
+    with ThreadPoolExecutor(1) as pool:
+        order = pool.submit(daemon.load, "a")
+        daemon.until(lambda _: daemon.loaded() == {"a": "loading"}, "it loads")
+        with stopped(daemon):
+            time.sleep(6)
+        assert order.result()["status"] == "loaded"
+    assert len(daemon.decisions("load")) == 1
+
+
+@pytest.fixture
+def clocked(tmp_path):
+    """A daemon and the file by which its wall clock is ahead."""
+    library = tmp_path / "wall_clock.so"
+    source = Path(__file__).parents[1] / "standins" / "wall_clock.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    ahead = tmp_path / "ahead"
+    ahead.write_text("0")
+    daemon = Daemon(tmp_path, config({"a": model(1000), "b": model(1000)}))
+    daemon.environment |= {"LD_PRELOAD": str(library), "WALL_CLOCK": str(ahead)}
+    try:
+        daemon.start()
+        yield daemon, ahead
+    finally:
+        daemon.clean_up()
+
+
+def test_the_wall_clock_jumps_and_durations_stay(clocked):
+    daemon, ahead = clocked
+    held = daemon.load("a", owner="me", lease_seconds=600)["lease_id"]
+    for jump_s in (HOUR_S, -HOUR_S, DAY_S, -DAY_S):
+        short = daemon.load("b", owner="you", lease_seconds=3)["lease_id"]
+        ahead.write_text(str(jump_s))
+        began = time.monotonic()
+        while short in leases(daemon):
+            assert time.monotonic() - began < 8 * crowd(), f"{jump_s}: it expires in its time"
+            time.sleep(0.05)
+        assert time.monotonic() - began > 1.5, f"{jump_s}: and not before"
+        assert held in leases(daemon)
+        daemon.unload("b", force=True)
+        assert daemon.load("b")["status"] == "loaded"
+    assert daemon.http.get("/health/ready").status_code == 200
+    verify(in_state(daemon))
+    daemon.kill()
+    daemon.start()  # a day earlier than it went on
+    assert held in leases(daemon)
+    assert daemon.loaded() == {"a": "loaded", "b": "loaded"}
+    assert "Traceback" not in daemon.log()
+
+
+def leases(daemon):
+    return [each["lease_id"] for each in daemon.http.get("/leases").json()["leases"]]
+
+
+# --- disks -----------------------------------------------------------------------------------
+
+
+def test_a_slow_audit_disk_delays_admins_alone(tmp_path):
+    disk = BadDisk(tmp_path)
+    daemon = Daemon(tmp_path, config({"a": model(1000), "b": model(1000)}))
+    daemon.environment |= disk.environment(slow_ms=1500) | {"DISK_NAME": "audit.jsonl"}
+    try:
+        daemon.start()
+        daemon.load("a")
+        disk.becomes("slow")
+        waits = []
+
+        def pin():
+            began = time.monotonic()
+            assert daemon.http.put("/models/a/pin").status_code == 200
+            waits.append(time.monotonic() - began)
+
+        pinning = threading.Thread(target=pin)
+        pinning.start()
+        began = time.monotonic()
+        for _ in range(10):
+            httpx.post(f"{daemon.url}/models/load", json={"model": "a"}).raise_for_status()
+            assert daemon.status()["used_mb"] == 1000
+        assert daemon.load("b")["status"] == "loaded"
+        assert time.monotonic() - began < 1.4 * crowd()
+        pinning.join()
+        assert waits[0] > 1.4, "it is on the disk before it is done"
+        disk.becomes("well")
+        verify(in_state(daemon))
+    finally:
+        daemon.clean_up()
+
+
+# --- callers and signals ---------------------------------------------------------------------
+
+
+def test_idle_connections_delay_nobody(daemons):
+    daemon = daemons({"a": model(1000)})
+    daemon.load("a")
+    with ExitStack() as stack:
+        for _ in range(IDLE):
+            stack.enter_context(socket.create_connection(("127.0.0.1", daemon.port), timeout=20))
+        looks = []
+        for _ in range(200):
+            began = time.monotonic()
+            assert httpx.get(f"{daemon.url}/health", timeout=20).status_code == 200
+            looks.append(time.monotonic() - began)
+        assert sorted(looks)[100] < 0.05 * crowd()
+        assert sorted(looks)[197] < 0.25 * crowd()
+        answer = daemon.post("/v1/chat/completions", chat() | {"model": "a"})
+        assert answer.status_code == 200
+
+
+def test_a_storm_of_signals_ends_it_once_and_cleanly(daemons):
+    daemon = daemons({"a": model(1000), "b": model(1000, fake={"load_s": 2})})
+    daemon.load("a", owner="me")
+    loading = threading.Thread(
+        target=lambda: httpx.post(f"{daemon.url}/models/load", json={"model": "b"}, timeout=60)
+    )
+    loading.start()
+    daemon.until(lambda _: daemon.loaded().get("b") == "loading", "it loads")
+    for number in STORM:
+        daemon.signal(number)
+    daemon.until(lambda _: daemon.http.get("/health").status_code == 200, "it serves on")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        daemon.signal(number)
+    assert daemon.process.wait(timeout=30 * crowd()) == 0
+    loading.join()
+    assert "Traceback" not in daemon.log()
+    daemon.start()
+    daemon.until(lambda _: daemon.loaded() == {"a": "loaded", "b": "loaded"}, "both are kept")
+    assert len(daemon.servers()) == 2
+    assert len(leases(daemon)) == 1
+    verify(in_state(daemon))
+
+
+@pytest.mark.nginx
+def test_an_nginx_worker_that_stands_still_holds_up_no_unload(edged):
+    """Its counts are not to be had; the bound of a drain holds all the same, and the status is told."""
+    daemon = edged({"a": model(1000)}, scheduling={"drain_timeout_s": 3})
+    daemon.load("a")
+    workers = nginx_workers(daemon)
+    assert workers
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        looks = []
+        with ThreadPoolExecutor(1) as pool:
+            order = pool.submit(
+                daemon.beside.post, "/models/unload", json={"model": "a"}, timeout=60
+            )
+            while not order.done():
+                since = time.monotonic()
+                daemon.beside.get("/models/status", timeout=20).raise_for_status()
+                looks.append(time.monotonic() - since)
+                assert time.monotonic() - began < 20 * crowd()
+            assert order.result().status_code in {200, 409}
+        assert sorted(looks)[len(looks) // 2] < 0.05 * crowd()
+    finally:
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+    daemon.unload("a", force=True)
+    assert daemon.servers() == []
+
+
+def nginx_workers(daemon):
+    master = psutil.Process(daemon.edge.pid)
+    return [
+        child.pid
+        for child in master.children(recursive=True)
+        if "worker" in " ".join(child.cmdline())
+    ]
