@@ -231,7 +231,7 @@ def depart(state: State, model: ModelName, reservation: Reservation, now_s: floa
 def hear_use(state: State, event: UseAnswered, now_s: float) -> list[Effect]:
     """Who said that it is idle goes in this very call; who is in use stays, and is planned for.
 
-    Who was seen busy since it was asked may have begun something after its answer, and is asked anew.
+    One that was seen busy since it was asked may have begun something after it: it is asked anew.
     """
     effects: list[Effect] = []
     idle: set[InstanceId] = set()
