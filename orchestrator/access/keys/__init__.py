@@ -1,0 +1,1 @@
+"""API keys: what they are, what they allow, where they are kept."""

@@ -1,0 +1,63 @@
+"""All keys and sessions at one moment: an immutable value, looked up by digest."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from orchestrator.access.keys.decision import Presented
+from orchestrator.access.keys.form import digest_of
+from orchestrator.access.keys.record import ApiKey, BrowserSession, FormerSecret
+from orchestrator.access.keys.wish import descendants
+
+
+class KeyTable:
+    """`generation` grows with every change; another number is another table."""
+
+    def __init__(
+        self,
+        generation: int = 0,
+        keys: Iterable[ApiKey] = (),
+        sessions: Iterable[BrowserSession] = (),
+    ) -> None:
+        self.generation = generation
+        self.keys: Mapping[str, ApiKey] = {key.id: key for key in keys}
+        self.sessions: Mapping[str, BrowserSession] = {one.digest: one for one in sessions}
+        self._shown: dict[str, Presented] = {}
+        for key in self.keys.values():
+            if key.former is not None:
+                self._shown[key.former.digest] = Presented(key, key.former.ends_s)
+            self._shown[key.digest] = Presented(key)
+
+    @property
+    def closed(self) -> bool:
+        """Whether a request needs a key. Once there was one, it does: the last one's end must not
+        open the doors.
+        """
+        return bool(self.keys)
+
+    def shown(self, secret: bytes) -> Presented | None:
+        return self._shown.get(digest_of(secret))
+
+    def session(self, cookie: bytes, now_s: float) -> BrowserSession | None:
+        session = self.sessions.get(digest_of(cookie))
+        return session if session is not None and now_s < session.ends_s else None
+
+    def of_session(self, session: BrowserSession) -> Presented | None:
+        key = self.keys.get(session.key)
+        return None if key is None else Presented(key)
+
+
+def rotated(key: ApiKey, digest: str, now_s: float, grace_s: float) -> ApiKey:
+    """With another secret; the one of before is valid for the grace. Only one is kept."""
+    former = FormerSecret(digest=key.digest, ends_s=now_s + grace_s) if grace_s > 0 else None
+    return replace(key, digest=digest, former=former)
+
+
+def revoked(id_: str, keys: Iterable[ApiKey], now_s: float) -> tuple[ApiKey, ...]:
+    """What changes: the key ends at once, and so do those that were made with it."""
+    known = tuple(keys)
+    ending = descendants(id_, known)
+    return tuple(
+        replace(key, revoked_s=now_s, former=None)
+        for key in known
+        if key.id in ending and key.revoked_s is None
+    )
