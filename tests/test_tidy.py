@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.access.keys.decision import AccessCode
 from orchestrator.cli.main import FOR_DAEMON, WITHOUT_DAEMON
 from orchestrator.config.loading import EXAMPLE_CONFIG, load_config
 from orchestrator.core.values.failures import BLAMELESS, HOPELESS, FailureReason
@@ -286,7 +287,7 @@ def uses(enumeration: type, name: str, but: Path) -> bool:
 
 
 def test_every_code_has_a_status_and_no_status_is_of_no_code():
-    codes = {*RefusalCode, *WebCode}
+    codes = {*RefusalCode, *WebCode, *AccessCode}
     place = f"{named(PACKAGE / 'web' / 'wire' / 'error_answers.py')}:1"
     fail_on([f"{place}: {code} has no meaning; add it" for code in codes if code not in MEANINGS])
     fail_on([f"{place}: {code} is no code; remove it" for code in MEANINGS if code not in codes])

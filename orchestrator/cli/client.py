@@ -6,6 +6,7 @@ import http.client
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 URL_DEFAULT = "http://127.0.0.1:8000"
+API_KEY, API_KEY_FILE = "ORCHESTRATOR_API_KEY", "ORCHESTRATOR_API_KEY_FILE"
 ANSWER_S = 30.0  # anything but a load is answered from memory, or drains for as long as it says
 EVENTS_S = 45.0  # three pings of the event stream
 LINE_BYTES_MAX = 16 << 20  # of an event: a snapshot of a large catalogue
@@ -40,6 +42,26 @@ class NotReached(Exception):
 
 class UrlInvalid(Exception):
     """ORCHESTRATOR_URL is not a URL of a daemon."""
+
+
+class KeyFileUnreadable(Exception):
+    """ORCHESTRATOR_API_KEY_FILE cannot be read."""
+
+
+def key_from(environ: Mapping[str, str]) -> str | None:
+    """From a variable or the file that one names; never from the command line, which others see.
+
+    Raise KeyFileUnreadable.
+    """
+    if key := environ.get(API_KEY, "").strip():
+        return key
+    path = environ.get(API_KEY_FILE, "").strip()
+    if not path:
+        return None
+    try:
+        return Path(path).read_text().strip() or None
+    except (OSError, UnicodeError) as error:
+        raise KeyFileUnreadable(f"{API_KEY_FILE}: {path} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

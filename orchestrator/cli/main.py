@@ -22,17 +22,22 @@ from orchestrator.cli import (
     commands,
     completion,
     edge,
+    keys,
     serving,
     watching,
 )
 from orchestrator.cli.agents import command as agents
 from orchestrator.cli.client import (
+    API_KEY,
+    API_KEY_FILE,
     URL_DEFAULT,
     Answer,
+    KeyFileUnreadable,
     NotReached,
     RefusedByDaemon,
     Remote,
     UrlInvalid,
+    key_from,
 )
 from orchestrator.cli.commands import DONE, FAILED, MISUSED, show
 from orchestrator.cli.connect import arguments as connect
@@ -49,7 +54,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.client import Json
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
-URL, API_KEY = "ORCHESTRATOR_URL", "ORCHESTRATOR_API_KEY"
+URL = "ORCHESTRATOR_URL"
 LINES_DEFAULT = 100
 OUTCOMES = ("answered", "refused", "client_gone", "server_died", "failed", "ended")
 PROFILES = ("fast", "balanced", "quality", "memory", "batch")
@@ -88,7 +93,10 @@ def _asking(
         environ = os.environ  # noqa: TID251 - the command line is where settings come in
         url = words.url or environ.get(URL) or URL_DEFAULT
         try:
-            return run(Remote(url, environ.get(API_KEY, "").strip() or None), words)
+            return run(Remote(url, key_from(environ)), words)
+        except KeyFileUnreadable as error:
+            complain(f"{error}.")
+            return MISUSED
         except UrlInvalid as error:
             complain(f"{error}: set --url or {URL}.")
             return MISUSED
@@ -348,6 +356,7 @@ WITHOUT_DAEMON = (
     Word("connect", "settings that lead a client to the daemon", connect.arguments, connect.run),
     Word("service", "keep the daemon running", service.arguments(serving.arguments), service.run),
     Word("audit", "whether its lines were changed", auditing.arguments, auditing.run),
+    Word("keys", "who may use the daemon", keys.arguments, keys.run_with(_asking)),
     Word("config", "check a configuration, print its schema or an example", _config, config),
     Word(*making.INIT),
     Word(*making.IMPORT),
@@ -385,7 +394,8 @@ def parser() -> argparse.ArgumentParser:
     parser = WordParser(
         prog="orchestrator",
         description="Decides which models live in VRAM, and makes it so.",
-        epilog=f"{URL} and {API_KEY} say which daemon is asked (default {URL_DEFAULT}).",
+        epilog=f"{URL} says which daemon is asked (default {URL_DEFAULT}), {API_KEY} or the file "
+        f"that {API_KEY_FILE} names with which key.",
     )
     parser.add_argument("--version", action=SayVersion, nargs=0, help="print the version")
     words = parser.add_subparsers(required=True, metavar="WORD", title="words")

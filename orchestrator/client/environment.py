@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 URL, API_KEY = "ORCHESTRATOR_URL", "ORCHESTRATOR_API_KEY"
+API_KEY_FILE = "ORCHESTRATOR_API_KEY_FILE"
 URL_DEFAULT = "http://127.0.0.1:8000"
 
 
@@ -21,7 +23,16 @@ def daemon_url(url: str | None, environ: Mapping[str, str]) -> str:
 
 
 def daemon_key(key: str | None, environ: Mapping[str, str]) -> str | None:
-    return key or environ.get(API_KEY, "").strip() or None
+    """Raise NotChosen where the file that is named for it cannot be read."""
+    key = key or environ.get(API_KEY, "").strip()
+    path = environ.get(API_KEY_FILE, "").strip()
+    if key or not path:
+        return key or None
+    try:
+        return Path(path).read_text().strip() or None
+    except (OSError, UnicodeError) as error:
+        detail = f"The file of the key, {path}, cannot be read: {error}."
+        raise NotChosen(detail, f"See {API_KEY_FILE}.") from error
 
 
 def checked_url(url: str) -> str:

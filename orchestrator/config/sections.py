@@ -84,7 +84,7 @@ class ServerSettings:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     host: Text = "127.0.0.1"
-    """The address to listen on. There are no keys yet: whoever reaches it may use it."""
+    """The address to listen on. Beyond this machine only with keys: `orchestrator keys create`."""
     port: Port = 8000
     """0 takes any free port."""
     allowed_hosts: tuple[Text, ...] = ()
@@ -94,6 +94,9 @@ class ServerSettings:
     allowed_origins: tuple[Text, ...] = ()
     """Web origins, such as https://dash.example, that may send changes."""
     body_limit_bytes: Annotated[int, Field(ge=1024, le=1 << 32)] = BODY_BYTES_DEFAULT
+    insecure_no_keys: bool = False
+    """Listen beyond this machine without keys, where something else keeps strangers away, such as
+    the network of a container whose ports are published on loopback."""
     dashboard: Dashboard = Dashboard.FULL
     """The page at `/`: full; read_only: browsers may look, and what our pages send changes
     nothing and asks no model; off: there is none."""
@@ -125,7 +128,7 @@ class EdgeSettings:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     host: Text = "127.0.0.1"
-    """The address to listen on. There are no keys yet: whoever reaches it may use it."""
+    """The address to listen on. Beyond this machine only with keys: `orchestrator keys create`."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
     """Processes of nginx; null: one for each core, four at most."""

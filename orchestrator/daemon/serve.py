@@ -39,6 +39,7 @@ from orchestrator.daemon.edge_socket import edge_socket
 from orchestrator.daemon.finding import SWEEP_S, first_sweep, greeting, make_discovery, runs_here
 from orchestrator.daemon.first_steps import first_steps, reached_at
 from orchestrator.daemon.http_server import BACKLOG, HttpServer
+from orchestrator.daemon.keys import opened_keys
 from orchestrator.daemon.log_output import set_up_logging
 from orchestrator.daemon.served import Served
 from orchestrator.daemon.server_versions import ServerVersions
@@ -120,8 +121,6 @@ def serve(path: Path, overrides: Overrides | None = None, *, verbose: bool = Fal
     set_up_logging(verbose=verbose)
     supervisor = Supervisor.taken_from(os.environ)  # noqa: TID251 - systemd's words, not settings
     inherited = raise_limit()
-    if os.environ.get("ORCHESTRATOR_API_KEY"):  # noqa: TID251 - said, not used
-        log.warning("ORCHESTRATOR_API_KEY is set, but this version checks no keys")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(config, load, predictions, inherited, supervisor))
 
@@ -209,14 +208,14 @@ async def _put_together(
     predictions: Predictions,
     runtimes: Runtimes,
 ) -> AsyncIterator[Daemon]:
+    keys = await asyncio.to_thread(opened_keys, config)
     clock, memory = steady_clock(), await registry.recall()
     devices, fake = await make_devices(config, clock)
-    http, ledger = ServerHttp(), Ledger()
+    http, ledger, routes = ServerHttp(), Ledger(), RouteTable()
     versions = ServerVersions(config, runtimes)
     experience = _experience(versions, memory, ledger)
     catalogue = await _catalogue(config, load, experience, predictions)
     history = History(epoch=uuid.uuid4().hex[:8])
-    routes = RouteTable()
     async with AsyncExitStack() as stack:
         for part in (devices, http, runtimes):
             stack.push_async_callback(part.close)
@@ -239,9 +238,9 @@ async def _put_together(
             fake_devices=fake,
             downloads=runtimes.downloads,
         )
-        edge = stack.enter_context(edge_socket(config.edge))
+        asked_at = stack.enter_context(edge_socket(config.edge))
         audit = await stack.enter_async_context(audit_of(config, history))
-        served = Served(conductor, desk, routes, edge, audit)
+        served = Served(conductor, desk, routes, asked_at, keys, audit)
         stack.push_async_callback(served.close)
         conductor.end_on_defect((broken := asyncio.Event()).set)
         _go_on_from(memory, conductor, desk, registry)

@@ -4,6 +4,7 @@ import os
 import socket
 
 from orchestrator.access.audit.log import Audit
+from orchestrator.access.keys.keys import Keys
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.config.sections import EdgeSettings
 from orchestrator.daemon.descriptors import budget
@@ -23,6 +24,7 @@ from orchestrator.metrics.telemetry import telemetry_from
 from orchestrator.notify.notifier import Notifier
 from orchestrator.web.app import admission_to, create_app
 from orchestrator.web.behind_edge import BehindEdge
+from orchestrator.web.gate import Gate
 from orchestrator.web.live.places import too_many_connections
 from orchestrator.web.wire.error_answers import raw_answer
 
@@ -34,11 +36,14 @@ class Served:
         desk: Desk,
         routes: RouteTable,
         edge: tuple[EdgeSettings, socket.socket] | None,
+        keys: Keys,
         audit: Audit,
     ) -> None:
-        """From now on the scheduler hears of the use of `routes`. `edge` is
-        where our nginx asks.
+        """From now on the scheduler hears of the use of `routes`, and keys that change are seen.
+        `edge` is where our nginx asks.
         """
+        self._keys = keys
+        keys.follow()
         self.edge: EdgeSide | None = None
         if edge is not None:
             self.edge = EdgeSide(
@@ -49,6 +54,8 @@ class Served:
             )
         planes = () if self.edge is None else (self.edge.plane,)
         routes.connect(tell=conductor.tell, specs=lambda: desk.catalogue, planes=planes)
+        # nginx does not know keys: with them, all that it is asked comes here.
+        keys.watch(lambda table: routes.publish_to_planes(not table.closed))
         self._routes = routes
         self._exchanges = Exchanges(desk, routes)
         room = budget()
@@ -56,6 +63,7 @@ class Served:
         environ = os.environ  # noqa: TID251 - named as for everything that speaks OpenTelemetry
         self._telemetry = telemetry_from(environ, desk.activity, VERSION)
         exposition = Exposition(desk, conductor, VERSION, lambda: audit.head)
+        gate = Gate(keys)
         web = create_app(
             desk,
             VERSION,
@@ -63,11 +71,12 @@ class Served:
             beside=described,
             figures=exposition.text,
             audit_log=audit,
+            gate=gate,
         )
         relay = Relay(desk, self._exchanges)
         ollama = OllamaApi(desk, self._exchanges, Pulls(hub_access(), downloads=desk.downloads))
         admission = lambda: admission_to(desk.config.server)  # noqa: E731
-        front = Front(relay, ollama, web, admission, audit)
+        front = Front(relay, ollama, web, admission, gate, audit)
         self.server = HttpServer(
             front if edge is None else BehindEdge(front),
             connections_max=room.connections,
@@ -77,6 +86,7 @@ class Served:
 
     async def close(self) -> None:
         """What is carried was answered or cut before."""
+        self._keys.close()
         self._routes.close()
         await self.notifier.close()
         if self._telemetry is not None:

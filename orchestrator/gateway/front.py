@@ -5,20 +5,25 @@ from collections.abc import Callable, Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestrator.access.audit.log import Audit
+from orchestrator.access.keys.decision import NotAllowed
+from orchestrator.access.keys.record import KeyScope
+from orchestrator.gateway.ollama import paths as ollama_paths
 from orchestrator.gateway.ollama.api import OF_A_MODEL, OllamaApi, refusal
-from orchestrator.gateway.ollama.paths import find as find_ollama
 from orchestrator.gateway.paths import NamedIn, find
 from orchestrator.gateway.relay import Relay
 from orchestrator.gateway.tunnel import loses_body, wants_tunnel
 from orchestrator.web.audited import Audited
+from orchestrator.web.gate import Gate, Rule, rights_of
 from orchestrator.web.guard import JSON_ALONE, ORDER_BYTES_MAX, Admission, counted, judge
-from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, respond
+from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_of_access, respond
 
 # What a body may be beside JSON. None: whatever its server makes of it.
 TYPES: Mapping[NamedIn, frozenset[str] | None] = {
     NamedIn.FORM: JSON_ALONE | {"multipart/form-data"},
     NamedIn.PATH: None,
 }
+# A model that is not ready needs more: see `desk/holds`.
+OF_MODELS = Rule(KeyScope.USE)
 
 
 class Front:
@@ -28,8 +33,10 @@ class Front:
         ollama: OllamaApi,
         web: ASGIApp,
         admission: Callable[[], Admission],
+        gate: Gate,
         audit: Audit,
     ) -> None:
+        self._gate = gate
         self._relay = relay
         self._ollama = ollama
         self.web = web
@@ -55,13 +62,21 @@ class Front:
         if error is not None:
             await respond(error, scope)(scope, receive, send)
             return
-        await self._relay(scope, counted(receive, bytes_max), send, found)
+        if (refused := await self._gate.admit(scope, OF_MODELS)) is None:
+            refused = self._begun(scope)
+        if refused is not None:
+            await refusal(error_of_access(refused), found)(scope, receive, send)
+            return
+        try:
+            await self._relay(scope, counted(receive, bytes_max), send, found)
+        finally:
+            self._ended(scope)
 
     async def _beside(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What Ollama's clients ask, or people and workflows of the daemon itself."""
         found = None
         if scope["type"] == "http":
-            found = find_ollama(scope["method"], scope["path"], scope["headers"])
+            found = ollama_paths.find(scope["method"], scope["path"], scope["headers"])
         if found is None:
             await self.web(scope, receive, send)
             return
@@ -73,7 +88,29 @@ class Front:
         if error is not None:
             await refusal(error, found)(scope, receive, send)
             return
-        await self._ollama(scope, counted(receive, bytes_max), send, found)
+        refused = await self._gate.admit(scope, ollama_paths.rule_for(found.path))
+        if refused is None and found.path in OF_A_MODEL:
+            refused = self._begun(scope)
+        if refused is not None:
+            await refusal(error_of_access(refused), found)(scope, receive, send)
+            return
+        try:
+            await self._ollama(scope, counted(receive, bytes_max), send, found)
+        finally:
+            if found.path in OF_A_MODEL:
+                self._ended(scope)
+
+    def _begun(self, scope: Scope) -> NotAllowed | None:
+        """Count a request to a model among those of its key that are under way."""
+        rights = rights_of(scope)
+        if rights.key is None or self._gate.keys is None:
+            return None
+        return self._gate.keys.rates.begin(rights.key)
+
+    def _ended(self, scope: Scope) -> None:
+        rights = rights_of(scope)
+        if rights.key is not None and self._gate.keys is not None:
+            self._gate.keys.rates.end(rights.key)
 
 
 def _unread() -> ErrorAnswer:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.access.rights import Forbidden
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import Denied
@@ -22,7 +23,13 @@ from orchestrator.gateway.mishaps import broken, our_mistake
 from orchestrator.gateway.paths import FoundCall, Task
 from orchestrator.records import Outcome
 from orchestrator.web.guard import READING_METHODS
-from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, error_of
+from orchestrator.web.wire.error_answers import (
+    Answered,
+    ErrorAnswer,
+    WebCode,
+    error_of,
+    error_of_access,
+)
 
 log = logging.getLogger("orchestrator")
 
@@ -78,6 +85,8 @@ async def carried_out(request: ClientRequest, work: Awaitable[None]) -> None:
         await request.refuse(error.answer, Outcome.REFUSED)
     except Denied as denied:
         await request.refuse(error_of(denied.refusal), Outcome.REFUSED)
+    except Forbidden as error:
+        await request.refuse(error_of_access(error.why), Outcome.REFUSED)
     except Broken:
         await request.refuse(broken(request.run.model or request.run.asked), Outcome.SERVER_DIED)
     except asyncio.CancelledError:

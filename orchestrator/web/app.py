@@ -15,10 +15,13 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from orchestrator.access.audit.log import Audit, NoAudit
+from orchestrator.access.keys.store import KeysUnreadable
+from orchestrator.access.rights import Forbidden
 from orchestrator.config.sections import Dashboard, ServerSettings
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
 from orchestrator.web.ending import Ending
+from orchestrator.web.gate import Gate
 from orchestrator.web.guard import Admission, Guard
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
@@ -30,10 +33,12 @@ from orchestrator.web.rest import (
     dashboard,
     docs,
     events,
+    keys,
     leases,
     metrics,
     models,
     requests,
+    scopes,
 )
 from orchestrator.web.rest.mistakes import error_of_config, error_of_validation
 from orchestrator.web.wire.error_answers import (
@@ -42,6 +47,7 @@ from orchestrator.web.wire.error_answers import (
     WebCode,
     clip,
     error_of,
+    error_of_access,
     respond,
 )
 
@@ -58,6 +64,7 @@ TAGS = (
     "leases",
     "requests",
     "daemon",
+    "keys",
     "events",
     "for other tools",
 )  # in the order of the page
@@ -78,12 +85,14 @@ def create_app(
     beside: Callable[[], Mapping[str, Any]] = dict,
     figures: Callable[[], Awaitable[bytes]] = _no_figures,
     audit_log: Audit | None = None,
+    gate: Gate | None = None,
 ) -> FastAPI:
     """The application. It holds no state of the daemon: every answer comes from the desk.
 
     `beside` are paths that others answer, for the OpenAPI document; `figures` is what Prometheus
-    reads.
+    reads. Without a `gate` there are no keys. Raise UnruledRoute.
     """
+    gate = gate or Gate(None)
     app = FastAPI(
         title="VRAM Orchestrator",
         version=version,
@@ -99,13 +108,14 @@ def create_app(
     app.state.beside = beside
     app.state.figures = figures
     app.state.audit = audit_log or NoAudit()
+    app.state.gate = gate
     app.state.board = board
     places = Places(waiting_max)
     app.state.places = places
     app.state.feed = Feed(desk, board, places)
     # compat first: /models/sse and the refused GETs are not names of models.
     routers = [compat.router, models.router, leases.router]
-    routers += [requests.router, events.router, admin.router, audit.router]
+    routers += [requests.router, events.router, admin.router, audit.router, keys.router]
     routers.append(metrics.router)
     if desk.fake_devices is not None:
         routers.append(admin.fake_router)
@@ -113,8 +123,11 @@ def create_app(
     for router in routers:
         app.include_router(router)
     table = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    scopes.check(table)
     app.add_middleware(
         Guard,
+        gate=gate,
+        rule_for=lambda method, path: scopes.rule_for(method, path, table),
         admission=lambda: admission_to(desk.config.server),
         exists=lambda path: any(route.path_regex.match(path) for route in table),
     )
@@ -159,6 +172,20 @@ def _explain_errors(app: FastAPI, table: Sequence[APIRoute]) -> None:
     @app.exception_handler(Denied)
     async def on_denied(request: Request, error: Denied) -> Response:
         return respond(error_of(error.refusal), request.scope)
+
+    @app.exception_handler(Forbidden)
+    async def on_forbidden(request: Request, error: Forbidden) -> Response:
+        return respond(error_of_access(error.why), request.scope)
+
+    @app.exception_handler(KeysUnreadable)
+    async def on_keys(request: Request, error: KeysUnreadable) -> Response:
+        log.error("%s", error)
+        answer = ErrorAnswer(
+            code=WebCode.UNAVAILABLE,
+            detail="The file of keys cannot be written: nothing was changed.",
+            remedy="The daemon's log says why.",
+        )
+        return respond(answer, request.scope)
 
     @app.exception_handler(ConfigInvalid)
     async def on_config(request: Request, error: ConfigInvalid) -> Response:

@@ -2,7 +2,8 @@
 
 A browser reaches loopback and the LAN too, and carries other people's pages. The guard looks at
 `Host`, `Origin`, `Sec-Fetch-Site`, `Content-Type` and the size of the body, on every route, by
-`scope["path"]` and headers alone: `request.url` is made of what the caller claims.
+`scope["path"]` and headers alone: `request.url` is made of what the caller claims. Then the gate
+looks at the caller's key.
 """
 
 import ipaddress
@@ -13,7 +14,15 @@ from functools import lru_cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip, respond
+from orchestrator.web.gate import Gate, Rule
+from orchestrator.web.wire.error_answers import (
+    Answered,
+    ErrorAnswer,
+    WebCode,
+    clip,
+    error_of_access,
+    respond,
+)
 
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})
@@ -54,12 +63,21 @@ class Guard:
     """Middleware round the whole application; `admission` is asked anew for every request."""
 
     def __init__(
-        self, app: ASGIApp, admission: Callable[[], Admission], exists: Callable[[str], bool]
+        self,
+        app: ASGIApp,
+        admission: Callable[[], Admission],
+        exists: Callable[[str], bool],
+        gate: Gate,
+        rule_for: Callable[[str, str], Rule],
     ) -> None:
-        """`exists` knows the paths: of one that is not there, the type of a body is no matter."""
+        """`exists` knows the paths: of one that is not there, the type of a body is no matter.
+        `rule_for` knows what a method at a path asks of its caller.
+        """
         self._app = app
         self._admission = admission
         self._exists = exists
+        self._gate = gate
+        self._rule_for = rule_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,6 +89,10 @@ class Guard:
         error = judge(scope, admission, bytes_max, types)
         if error is not None:
             await respond(error, scope)(scope, receive, send)
+            return
+        rule = self._rule_for(scope["method"], scope["path"])
+        if (refused := await self._gate.admit(scope, rule)) is not None:
+            await respond(error_of_access(refused), scope)(scope, receive, send)
             return
         await self._app(scope, counted(receive, bytes_max), send)
 

@@ -13,6 +13,7 @@ class AccessCode(StrEnum):
     FORBIDDEN = "forbidden"  # it lacks a scope
     WRONG_NETWORK = "wrong_network"
     PRIORITY_TOO_HIGH = "priority_too_high"
+    LEASE_TOO_LONG = "lease_too_long"
     RATE_LIMITED = "rate_limited"
 
 
@@ -68,7 +69,7 @@ def decide(
         )
     if scope is not None and scope not in key.granted:
         return lacks(key, scope)
-    return _too_important(key, priority)
+    return too_important(key, priority)
 
 
 def unauthorized() -> NotAllowed:
@@ -90,7 +91,8 @@ def lacks(key: ApiKey, scope: KeyScope, why: str = "") -> NotAllowed:
     )
 
 
-def _too_important(key: ApiKey, priority: int | None) -> NotAllowed | None:
+def too_important(key: ApiKey, priority: int | None) -> NotAllowed | None:
+    """None where the priority is within the key's ceiling, or not said."""
     if priority is None or key.max_priority is None or priority <= key.max_priority:
         return None
     return NotAllowed(
@@ -99,6 +101,18 @@ def _too_important(key: ApiKey, priority: int | None) -> NotAllowed | None:
         f"{priority}.",
         remedy=f"Ask with {key.max_priority} or less.",
         members={"max_priority": key.max_priority},
+    )
+
+
+def too_long(key: ApiKey, lease_s: float | None) -> NotAllowed | None:
+    """None where the lease is no longer than the key's may be. One without an end is too long."""
+    if key.max_lease_s is None or (lease_s is not None and lease_s <= key.max_lease_s):
+        return None
+    return NotAllowed(
+        code=AccessCode.LEASE_TOO_LONG,
+        detail=f"The key {key.id} may lease for {key.max_lease_s:g} s at most.",
+        remedy="Lease for less and renew it.",
+        members={"max_lease_seconds": key.max_lease_s},
     )
 
 

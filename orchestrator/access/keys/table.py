@@ -61,3 +61,8 @@ def revoked(id_: str, keys: Iterable[ApiKey], now_s: float) -> tuple[ApiKey, ...
         for key in known
         if key.id in ending and key.revoked_s is None
     )
+
+
+def is_of(creator: str, id_: str, keys: Iterable[ApiKey]) -> bool:
+    """Whether a key is that one, or was made with it or with what was made with it."""
+    return id_ in descendants(creator, keys)

@@ -100,6 +100,34 @@ class KeyWish:
     """After so long, such as 90d; else never."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginOrder:
+    """A browser that should be logged in."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"key": "vo_k3v9x2mq_…"}]},
+    )
+
+    key: Annotated[str, Field(min_length=1, max_length=200)]
+    """It is not kept: the session's cookie stands for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotateOrder:
+    """How long the secret of before stays valid."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"grace": "24h"}]},
+    )
+
+    grace: Duration = "0s"
+    """Such as 24h; else it ends at once."""
+
+
 def made(
     wish: KeyWish, *, id_: str, digest: str, now_s: float, creator: ApiKey | None = None
 ) -> ApiKey | NotAllowed:

@@ -6,6 +6,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.access.rights import Forbidden
 from orchestrator.catalogue.added import Body
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
@@ -31,6 +32,7 @@ from orchestrator.web.wire.error_answers import (
     WebCode,
     encode,
     error_of,
+    error_of_access,
     retry_after_s,
 )
 
@@ -116,6 +118,8 @@ class OllamaApi:
             return refusal(error.answer, found)
         except Denied as denied:
             return refusal(error_of(denied.refusal), found)
+        except Forbidden as error:
+            return refusal(error_of_access(error.why), found)
         except ConfigInvalid as error:
             return refusal(error_of_config(error), found)
         except Failed as error:

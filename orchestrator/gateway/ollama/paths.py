@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from orchestrator.access.keys.record import KeyScope
 from orchestrator.gateway.paths import Call, FoundCall, Protocol, Task
+from orchestrator.web.gate import ANY_KEY, PUBLIC, Rule
 
 CHAT, GENERATE, EMBED, EMBEDDINGS, PULL = (
     "/api/chat",
@@ -30,8 +32,23 @@ CALLS: Mapping[tuple[str, str], Call] = {
     ("DELETE", DELETE): _INFO,
     **{(method, path): _INFO for method in ("GET", "HEAD") for path in (TAGS, PS, VERSION, ROOT)},
 }
+# Who brings a file, or takes a model out, changes what is there for everybody.
+_SCOPES: Mapping[str, KeyScope] = {
+    **dict.fromkeys((CHAT, GENERATE, EMBED, EMBEDDINGS), KeyScope.USE),
+    **dict.fromkeys((TAGS, PS, SHOW, VERSION), KeyScope.READ),
+    **dict.fromkeys((PULL, DELETE), KeyScope.ADMIN),
+}
 # Others of Ollama's that change what its own store holds.
 NOT_HERE = frozenset({"/api/create", "/api/copy", "/api/push"})
+
+
+def rule_for(path: str) -> Rule:
+    """What a path asks of its caller. The root says only that there is somebody."""
+    if path == ROOT:
+        return PUBLIC
+    if path in NOT_HERE:
+        return ANY_KEY
+    return Rule(_SCOPES[path], counted=path not in (PS, VERSION))
 
 
 def find(method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> FoundCall | None:

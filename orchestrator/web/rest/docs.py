@@ -26,7 +26,7 @@ ASSETS: Mapping[str, str] = {
 # Swagger puts its icons into its style sheet and its pictures as data.
 HEADERS: Mapping[str, str] = page_headers("img-src 'self' data:", policies="default dompurify")
 NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
-EVERY_ROUTE = (421,)
+EVERY_ROUTE = (401, 403, 421, 429)
 EVERY_WRITE = (403, 413, 415, 421, 422)
 EVENT_STREAM: dict[str, Any] = {
     "text/event-stream": {"schema": {"type": "string"}, "example": "data: {…}\n\n"}

@@ -10,9 +10,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.access.rights import Rights
 from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
 from orchestrator.web.connection import CALLER, HttpConnection
+from orchestrator.web.gate import rights_of
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
 from orchestrator.web.live.places import Places
@@ -41,6 +43,11 @@ async def _feed_of(request: Request) -> Feed:
     return feed
 
 
+async def _rights_of(request: Request) -> Rights:
+    return rights_of(request.scope)
+
+
+RightsOf = Annotated[Rights, Depends(_rights_of)]
 DeskOf = Annotated[Desk, Depends(_desk_of)]
 BoardOf = Annotated[Board, Depends(_board_of)]
 FeedOf = Annotated[Feed, Depends(_feed_of)]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from starlette.responses import Response
 from starlette.types import Scope
 
+from orchestrator.access.keys.decision import AccessCode, NotAllowed
 from orchestrator.access.scrubbing import scrubbed
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.values.vram import to_mb
@@ -28,7 +29,6 @@ class WebCode(StrEnum):
 
     INVALID = "invalid"
     LOAD_DEADLINE = "load_deadline"
-    RATE_LIMITED = "rate_limited"
     BAD_HOST = "bad_host"
     BAD_ORIGIN = "bad_origin"
     READ_ONLY = "read_only"
@@ -57,7 +57,7 @@ class Meaning(NamedTuple):
     title: str
 
 
-_R, _W = RefusalCode, WebCode
+_R, _W, _A = RefusalCode, WebCode, AccessCode
 MEANINGS: Mapping[str, Meaning] = {
     _R.UNKNOWN_MODEL: Meaning(404, "No such model"),
     _R.UNKNOWN_SERVICE: Meaning(404, "No such service"),
@@ -85,7 +85,7 @@ MEANINGS: Mapping[str, Meaning] = {
     _W.SERVER_FAILED: Meaning(502, "Server failed"),
     _W.ENDED: Meaning(503, "Ended by an operator"),
     _W.CANNOT: Meaning(400, "Beyond the model"),
-    _W.RATE_LIMITED: Meaning(429, "Too many requests"),
+    _A.RATE_LIMITED: Meaning(429, "Too many requests"),
     _W.BAD_HOST: Meaning(421, "Host not allowed"),
     _W.BAD_ORIGIN: Meaning(403, "Origin not allowed"),
     _W.READ_ONLY: Meaning(403, "Only looking is allowed"),
@@ -97,6 +97,12 @@ MEANINGS: Mapping[str, Meaning] = {
     _W.TARGET_TOO_LONG: Meaning(414, "Address too long"),
     _W.HEAD_TOO_LARGE: Meaning(431, "Headers too large"),
     _W.INTERNAL: Meaning(500, "Internal error"),
+    _A.UNAUTHORIZED: Meaning(401, "No valid key"),
+    _A.KEY_EXPIRED: Meaning(401, "Key expired"),
+    _A.FORBIDDEN: Meaning(403, "Not allowed"),
+    _A.WRONG_NETWORK: Meaning(403, "Wrong network"),
+    _A.PRIORITY_TOO_HIGH: Meaning(403, "Priority too high"),
+    _A.LEASE_TOO_LONG: Meaning(403, "Lease too long"),
 }
 
 
@@ -163,6 +169,18 @@ def error_of(refusal: Refusal, *, operation_id: str | None = None) -> ErrorAnswe
         remedy=refusal.remedy or (refusal.failure.remedy if refusal.failure else ""),
         retry_after_s=refusal.retry_after_s,
         members=members,
+    )
+
+
+def error_of_access(why: NotAllowed) -> ErrorAnswer:
+    asks = why.code in (AccessCode.UNAUTHORIZED, AccessCode.KEY_EXPIRED)
+    return ErrorAnswer(
+        code=why.code,
+        detail=why.detail,
+        remedy=why.remedy,
+        retry_after_s=why.retry_after_s,
+        members=why.members,
+        headers={"WWW-Authenticate": "Bearer"} if asks else {},
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from orchestrator.access.keys.decision import AccessCode, unauthorized
 from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.core.room.planner import Plan
 from orchestrator.core.values.decisions import Decide, DecisionKind
@@ -45,7 +46,13 @@ from orchestrator.web.wire import (
     shapes,
     shaping,
 )
-from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_body, error_of
+from orchestrator.web.wire.error_answers import (
+    ErrorAnswer,
+    WebCode,
+    error_body,
+    error_of,
+    error_of_access,
+)
 
 # --- the sample ----------------------------------------------------------------------------------
 
@@ -294,6 +301,12 @@ _ASKED = (
     ErrorAnswer(code=WebCode.NOT_JSON, detail="The body is not application/json."),
     ErrorAnswer(code=WebCode.BAD_HOST, detail="This daemon does not answer to that name."),
     ErrorAnswer(code=WebCode.INVALID, detail="vram_mb should be greater than 0."),
+    error_of_access(unauthorized()),
+    ErrorAnswer(
+        code=AccessCode.RATE_LIMITED,
+        detail="The key k3v9x2mq (n8n) may have 60 requests a minute.",
+        retry_after_s=12,
+    ),
 )
 _REFUSED = (
     Refusal(code=RefusalCode.UNKNOWN_MODEL, detail="There is no model called qwen4."),

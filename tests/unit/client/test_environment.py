@@ -37,3 +37,14 @@ def test_what_is_no_url_is_told_so(url):
 )
 def test_this_machine_needs_no_proxy(url, expected):
     assert is_of_this_machine(url) is expected
+
+
+def test_key_may_lie_in_a_file(tmp_path):
+    file = tmp_path / "key"
+    file.write_text("vo_x\n")
+    environ = {"ORCHESTRATOR_API_KEY_FILE": str(file)}
+    assert daemon_key(None, environ) == "vo_x"
+    assert daemon_key("given", environ) == "given"
+    assert daemon_key(None, {**environ, "ORCHESTRATOR_API_KEY": "said"}) == "said"
+    with pytest.raises(NotChosen, match="cannot be read"):
+        daemon_key(None, {"ORCHESTRATOR_API_KEY_FILE": str(tmp_path / "none")})

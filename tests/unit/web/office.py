@@ -33,6 +33,7 @@ from orchestrator.gguf.headers import Headers
 from orchestrator.ports import ChangeableDevices
 from orchestrator.runtimes.fake.runtime import FakeWorld
 from orchestrator.web.app import create_app
+from orchestrator.web.gate import Gate
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
 from tests import machine
@@ -235,7 +236,8 @@ class Reception:
 
 URL = "http://localhost"
 RECEPTION = Reception()
-APP = create_app(cast("Desk", RECEPTION))
+GATE = Gate(None)  # a test gives it keys, and takes them away
+APP = create_app(cast("Desk", RECEPTION), gate=GATE)
 
 
 def app_of(desk: Desk) -> FastAPI:
@@ -268,4 +270,6 @@ def filled(path: str) -> str:
         .replace("{lease_id}", "lease-1")
         .replace("{operation_id}", "op-1")
         .replace("{asset}", "swagger-ui.css")
+        .replace("{key_id}", "nothing1")
+        .replace("{request_id}", "1")
     )

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from orchestrator.access.keys.decision import AccessCode
 from orchestrator.core.values.failures import Failure, FailureReason, ShortOf
 from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
@@ -52,7 +53,7 @@ def test_codes_of_the_contract_have_the_status_of_the_contract():
 
 
 def test_no_code_belongs_to_two():
-    assert len(MEANINGS) == len({*map(str, RefusalCode), *map(str, WebCode)})
+    assert len(MEANINGS) == len({*map(str, RefusalCode), *map(str, WebCode), *map(str, AccessCode)})
 
 
 @pytest.mark.parametrize("code", [c for c in MEANINGS if MEANINGS[c].status in (429, 503)])

@@ -1,0 +1,72 @@
+"""What one caller may do: asked of by whatever carries out what it wants."""
+
+from dataclasses import dataclass
+
+from orchestrator.access.caller import THE_DAEMON, Caller, Via
+from orchestrator.access.keys.decision import NotAllowed, lacks, too_important, too_long
+from orchestrator.access.keys.record import ApiKey, KeyScope
+
+
+class Forbidden(Exception):
+    """Raised to end what a caller may not do."""
+
+    def __init__(self, why: NotAllowed) -> None:
+        super().__init__(why.detail)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """Without a key: no keys are configured, and everything is allowed."""
+
+    caller: Caller
+    key: ApiKey | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        return self.key is None or KeyScope.ADMIN in self.key.granted
+
+    @property
+    def id(self) -> str | None:
+        """Of the key: to whom what it loads and leases belongs."""
+        return None if self.key is None else self.key.id
+
+    def has(self, scope: KeyScope) -> bool:
+        return self.key is None or scope in self.key.granted
+
+    def need(self, scope: KeyScope, why: str = "") -> None:
+        """Raise Forbidden. `why` goes on the sentence that the key lacks the scope."""
+        if self.key is not None and scope not in self.key.granted:
+            raise Forbidden(lacks(self.key, scope, why))
+
+    def may_ask_with(self, priority: int | None) -> None:
+        """Raise Forbidden."""
+        refused = None if self.key is None else too_important(self.key, priority)
+        if refused is not None:
+            raise Forbidden(refused)
+
+    def may_lease_for(self, lease_s: float | None) -> None:
+        """Raise Forbidden."""
+        refused = None if self.key is None else too_long(self.key, lease_s)
+        if refused is not None:
+            raise Forbidden(refused)
+
+    def sees(self, model: str) -> bool:
+        return self.key is None or self.key.sees(model)
+
+    @property
+    def sees_all(self) -> bool:
+        """Models, and what others have of them."""
+        return self.is_admin and (self.key is None or self.key.models == ("*",))
+
+    def owns(self, key: str | None) -> bool:
+        """Whether what belongs to that key is its own, or an admin's to handle."""
+        return self.is_admin or key == self.id
+
+
+EVERYTHING = Rights(caller=THE_DAEMON)  # of our own timers, and where there are no keys
+# Of who shows no key at a public route.
+NOTHING = Rights(
+    caller=Caller(via=Via.HTTP),
+    key=ApiKey(id="", digest="", name="", scopes=(), created_s=0.0, models=()),
+)

@@ -1,0 +1,58 @@
+import pytest
+
+from orchestrator.access.caller import Caller, Via
+from orchestrator.access.keys.record import KeyScope
+from orchestrator.access.rights import EVERYTHING, NOTHING, Forbidden, Rights
+from tests.unit.access.keys.samples import key
+
+
+def rights(*scopes, **more):
+    return Rights(caller=Caller(key="abcd1234", via=Via.HTTP), key=key(*scopes, **more))
+
+
+def code(act, *said):
+    with pytest.raises(Forbidden) as refused:
+        act(*said)
+    return str(refused.value.why.code)
+
+
+def test_without_keys_everything_is_allowed():
+    EVERYTHING.need(KeyScope.ADMIN)
+    EVERYTHING.may_ask_with(1000)
+    EVERYTHING.may_lease_for(None)
+    assert EVERYTHING.sees("a")
+    assert EVERYTHING.owns(None)
+    assert EVERYTHING.owns("other123")
+
+
+def test_who_shows_no_key_has_nothing():
+    assert all(code(NOTHING.need, scope) == "forbidden" for scope in KeyScope)
+    assert not NOTHING.sees("a")
+    assert not NOTHING.owns(None)
+
+
+def test_key_has_what_its_scopes_imply():
+    mine = rights(KeyScope.LOAD)
+    mine.need(KeyScope.USE)
+    assert code(mine.need, KeyScope.ADMIN) == "forbidden"
+    assert mine.has(KeyScope.READ)
+    assert not mine.has(KeyScope.LEASE)
+
+
+def test_ceiling_and_length_are_not_clamped():
+    mine = rights(KeyScope.LOAD, max_priority=5, max_lease_s=60.0)
+    mine.may_ask_with(5)
+    mine.may_lease_for(60)
+    assert code(mine.may_ask_with, 6) == "priority_too_high"
+    assert code(mine.may_lease_for, 61) == "lease_too_long"
+    assert code(mine.may_lease_for, None) == "lease_too_long"
+
+
+def test_what_others_have_is_for_admins():
+    assert rights().owns("abcd1234")
+    assert not rights().owns("other123")
+    assert not rights().owns(None)
+    assert rights(KeyScope.ADMIN).owns("other123")
+    assert rights(KeyScope.ADMIN).sees_all
+    assert not rights(KeyScope.ADMIN, models=("a",)).sees_all
+    assert not rights(KeyScope.LOAD).sees_all
