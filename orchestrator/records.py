@@ -43,6 +43,7 @@ class Operation:
     finished_at: datetime | None = None
     code: str | None = None  # of the refusal
     detail: str = ""
+    key: str | None = None  # of the API key that ordered it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +158,7 @@ class RequestRecord:
     tokens_in: int | None
     tokens_out: int | None
     tokens_per_s: float | None
+    key: str | None = None  # of the API key that asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +171,7 @@ class RequestPage:
     owner: str | None = None
     outcome: Outcome | None = None
     protocol: str | None = None
+    key: str | None = None
     limit: int
 
     def of(self, records: Iterable[RequestRecord]) -> tuple[RequestRecord, ...]:
@@ -183,6 +186,7 @@ class RequestPage:
             and self.owner in (None, record.owner)
             and self.outcome in (None, record.outcome)
             and self.protocol in (None, record.protocol)
+            and self.key in (None, record.key)
         )
 
 

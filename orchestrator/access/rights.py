@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from orchestrator.access.caller import THE_DAEMON, Caller, Via
-from orchestrator.access.keys.decision import NotAllowed, lacks, too_important, too_long
+from orchestrator.access.keys.decision import NotAllowed, lacks, not_among, too_important, too_long
 from orchestrator.access.keys.record import ApiKey, KeyScope
+from orchestrator.access.keys.table import KeyTable
 
 
 class Forbidden(Exception):
@@ -21,6 +22,7 @@ class Rights:
 
     caller: Caller
     key: ApiKey | None = None
+    ends_s: float | None = None  # of the session, or of a secret that was rotated
 
     @property
     def is_admin(self) -> bool:
@@ -30,6 +32,18 @@ class Rights:
     def id(self) -> str | None:
         """Of the key: to whom what it loads and leases belongs."""
         return None if self.key is None else self.key.id
+
+    def over(self, table: KeyTable, now_s: float) -> bool:
+        """Whether it has ended since it was granted: the key with its time, or that all is open."""
+        if self.key is None:
+            return table.closed
+        now = table.keys.get(self.key.id)
+        ends = (self.ends_s, None if now is None else now.expires_s)
+        return (
+            now is None
+            or now.revoked_s is not None
+            or any(end_s is not None and end_s <= now_s for end_s in ends)
+        )
 
     def has(self, scope: KeyScope) -> bool:
         return self.key is None or scope in self.key.granted
@@ -50,6 +64,11 @@ class Rights:
         refused = None if self.key is None else too_long(self.key, lease_s)
         if refused is not None:
             raise Forbidden(refused)
+
+    def may_name(self, model: str) -> None:
+        """A model so, that there may not be yet. Raise Forbidden."""
+        if self.key is not None and not self.key.sees(model):
+            raise Forbidden(not_among(self.key, model))
 
     def sees(self, model: str) -> bool:
         return self.key is None or self.key.sees(model)

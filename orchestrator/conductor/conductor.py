@@ -155,7 +155,13 @@ class Conductor:
 
     @asynccontextmanager
     async def lease(
-        self, spec: ModelSpec, *, priority: int | None = None, deadline_s: float | None = None
+        self,
+        spec: ModelSpec,
+        *,
+        priority: int | None = None,
+        deadline_s: float | None = None,
+        key: str | None = None,
+        quota_bytes: int | None = None,
     ) -> AsyncIterator[Grant]:
         """Hold `spec` ready for the length of the block, loading it first if need be. Raise Denied;
         also at the deadline.
@@ -167,6 +173,8 @@ class Conductor:
             priority=spec.priority if priority is None else priority,
             hold=LeaseKind.REQUEST,
             deadline_s=deadline_s,
+            key=key,
+            quota_bytes=quota_bytes,
         )
         try:
             granted = await self.wish(wanted)

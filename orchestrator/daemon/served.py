@@ -2,9 +2,11 @@
 
 import os
 import socket
+from functools import partial
 
 from orchestrator.access.audit.log import Audit
 from orchestrator.access.keys.keys import Keys
+from orchestrator.access.keys.table import KeyTable
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.config.sections import EdgeSettings
 from orchestrator.daemon.descriptors import budget
@@ -56,6 +58,7 @@ class Served:
         routes.connect(tell=conductor.tell, specs=lambda: desk.catalogue, planes=planes)
         # nginx does not know keys: with them, all that it is asked comes here.
         keys.watch(lambda table: routes.publish_to_planes(not table.closed))
+        keys.watch(partial(_end_revoked, desk))
         self._routes = routes
         self._exchanges = Exchanges(desk, routes)
         room = budget()
@@ -94,3 +97,11 @@ class Served:
         if self.edge is not None:
             await self.edge.close()
         await self._exchanges.close()
+
+
+def _end_revoked(desk: Desk, table: KeyTable) -> None:
+    """What is under way for a key that was revoked is ended, as by an operator."""
+    for run in desk.activity.running:
+        key = table.keys.get(run.key) if run.key is not None else None
+        if key is not None and key.revoked_s is not None:
+            desk.activity.cancel(run.id)

@@ -48,6 +48,7 @@ class Run:
     outcome: Outcome | None = None
     status: int | None = None
     usage: Usage | None = None
+    key: str | None = None  # of the API key that asks
     cancel: Callable[[], object] | None = None  # ends it soon; forgotten at its end
 
 
@@ -246,4 +247,5 @@ def record(run: Run) -> RequestRecord:
         tokens_in=usage.tokens_in,
         tokens_out=usage.tokens_out,
         tokens_per_s=usage.tokens_per_s,
+        key=run.key,
     )

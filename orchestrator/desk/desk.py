@@ -5,37 +5,36 @@ and tests differ only in what they do with the answer.
 """
 
 import asyncio
-import re
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 
+from orchestrator.access.keys.record import KeyScope
+from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.catalogue.added import Body
 from orchestrator.catalogue.catalogue import Catalogue
+from orchestrator.catalogue.ordered import named
 from orchestrator.catalogue.sizing import Appraisal, Files
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
-from orchestrator.conductor.journal import Promise, of_lease, of_pin
+from orchestrator.conductor.journal import Promise, of_pin
 from orchestrator.config.loading import Config
 from orchestrator.core.life.outages import reason
-from orchestrator.core.values.leases import LeaseId, LeaseKind
 from orchestrator.core.values.messages import (
     CatalogueChanged,
     Grant,
     PinChanged,
-    Released,
-    Renewed,
-    Requested,
     RulesChanged,
     UnloadRequested,
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.snapshot import Snapshot
-from orchestrator.core.values.specs import PRIORITY_DEFAULT, ModelName, ModelSpec, room_spec
+from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.vram import MiB
+from orchestrator.desk import permits
 from orchestrator.desk.activity import Activity
 from orchestrator.desk.holds import Holds, ModelHold
+from orchestrator.desk.leases import Leases
 from orchestrator.desk.loads import Operations
 from orchestrator.desk.previews import Previews
 from orchestrator.desk.requests import RequestHistory
@@ -48,16 +47,11 @@ from orchestrator.orders import (
     LoadOutcome,
     Preview,
     ReloadOutcome,
-    RenewOutcome,
-    RoomOrder,
-    RoomOutcome,
     UnloadOrder,
     UnloadOutcome,
 )
 from orchestrator.ports import ChangeableDevices, Clock
 from orchestrator.records import DecisionRecord, Operation, Page
-
-OWNER_SHOWN_MAX = 32
 
 
 class Desk:
@@ -80,6 +74,9 @@ class Desk:
         self._operations = Operations(conductor)
         self._previews = Previews(conductor, catalogue)
         self.unused_files = self._previews.unused_files
+        leases = Leases(conductor)
+        self.lease_room, self.room_unheard = leases.room, leases.room_unheard
+        self.renew_lease, self.release_lease = leases.renew, leases.release
         self._holds = Holds(conductor, catalogue, self._previews)
         self.activity = Activity(conductor.clock)
         self.requests = RequestHistory(self.activity, conductor.registry)
@@ -141,9 +138,18 @@ class Desk:
 
     # --- loads -----------------------------------------------------------------------------------
 
-    async def begin_load(self, order: LoadOrder) -> Operation:
-        """Register the wish. Raise Denied at once where no waiting is needed to know."""
-        return self._operations.begin(await self._previews.startable(order), order)
+    async def begin_load(self, order: LoadOrder, rights: Rights = EVERYTHING) -> Operation:
+        """Register the wish. Raise Forbidden, or Denied where no waiting is needed to know."""
+        self._may_load(order, rights)
+        return self._operations.begin(await self._previews.startable(order), order, rights)
+
+    def _may_load(self, order: LoadOrder, rights: Rights) -> None:
+        permits.may_load(order, self._catalogue.config.scheduling.rules.lease_s_default, rights)
+        self.named(order.model, rights)
+
+    def named(self, model: str, rights: Rights) -> ModelSpec:
+        """By name or alias, among the models that there are for the caller. Raise Denied."""
+        return named(model, permits.visible(self.catalogue, rights))
 
     def watch_loads(self, ended: Callable[[Operation, LoadOrder], None]) -> None:
         """Have it hear of every load that has ended, with what was ordered."""
@@ -176,15 +182,24 @@ class Desk:
         """The answer, or where to look for it, did not reach its caller: it keeps nothing."""
         self._operations.unheard(operation_id)
 
-    async def operation(self, operation_id: str) -> Operation | None:
-        """From memory, or from the registry; None if neither knows it (any more)."""
-        return await self._operations.find(operation_id)
+    async def operation(self, operation_id: str, rights: Rights = EVERYTHING) -> Operation | None:
+        """From memory, or from the registry; None if neither knows it (any more), or it is
+        another's.
+        """
+        found = await self._operations.find(operation_id)
+        return found if found is not None and rights.owns(found.key) else None
 
     # --- unloads ---------------------------------------------------------------------------------
 
-    async def unload(self, order: UnloadOrder) -> UnloadOutcome:
-        """Return when it is gone, or the owner's lease is. Raise Denied if it is in use."""
-        spec = self.here_or_named(order.model)
+    async def unload(self, order: UnloadOrder, rights: Rights = EVERYTHING) -> UnloadOutcome:
+        """Return when it is gone, or the owner's lease is. Raise Denied if it is in use, and
+        Forbidden if it is others'.
+        """
+        spec = self.here_or_named(order.model, rights)
+        state = self._conductor.scheduler.state
+        resident = state.ledger.resident(spec.name)
+        leases = () if resident is None else tuple(state.leases_on(resident.instance))
+        permits.may_unload(order, resident, leases, rights)
         ticket = self._conductor.next_ticket()
         wanted = UnloadRequested(
             ticket=ticket,
@@ -211,9 +226,12 @@ class Desk:
 
     # --- plans -----------------------------------------------------------------------------------
 
-    async def preview(self, order: LoadOrder) -> Preview:
-        """What a load would do, without doing it; a refusal says what would fit instead."""
-        preview = await self._previews.of(order)
+    async def preview(self, order: LoadOrder, rights: Rights = EVERYTHING) -> Preview:
+        """What a load would do, without doing it; a refusal says what would fit instead. Raise
+        Forbidden.
+        """
+        self._may_load(order, rights)
+        preview = await self._previews.of(order, rights)
         if preview.refusal is None:
             return preview
         refusal = await self._previews.with_suggestions(order, preview.refusal)
@@ -229,14 +247,19 @@ class Desk:
         """A model, ready for the length of the block. Raise Denied, also after `wait_s`."""
         return self._holds.held(hold)
 
-    def stays(self, model: ModelName, ttl_s: float) -> None:
-        """From now on a model that is ready leaves by itself after so many idle seconds."""
-        self._holds.stays(model, ttl_s)
+    def stays(self, model: ModelName, ttl_s: float, rights: Rights = EVERYTHING) -> None:
+        """From now on a model that is ready leaves by itself after so many idle seconds.
 
-    async def fits(self, model: ModelName) -> bool:
+        Nothing happens where others have loaded it: how long it stays is theirs to say.
+        """
+        resident = self._conductor.scheduler.state.ledger.resident(model)
+        if resident is not None and rights.has(KeyScope.LOAD) and rights.owns(resident.key):
+            self._holds.stays(model, ttl_s)
+
+    async def fits(self, model: ModelName, rights: Rights = EVERYTHING) -> bool:
         """Whether a load of it could begin now, or would join one, whoever had to leave."""
         try:
-            return (await self._previews.of(LoadOrder(model=model))).refusal is None
+            return (await self._previews.of(LoadOrder(model=model), rights)).refusal is None
         except Denied:
             return False
 
@@ -245,54 +268,6 @@ class Desk:
         snapshot = self.snapshot()
         waiting = next((line for line in snapshot.queue if line.model == model), None)
         return "its turn" if waiting is None else waiting.waits_for
-
-    # --- leases ----------------------------------------------------------------------------------
-
-    async def lease_room(self, order: RoomOrder) -> RoomOutcome:
-        """Room for work that is not ours. If the caller is cancelled, nothing stays leased."""
-        ticket = self._conductor.next_ticket()
-        name = ModelName(f"lease-{_slug(order.owner)}-{uuid.uuid4().hex[:8]}")
-        priority = PRIORITY_DEFAULT if order.priority is None else order.priority
-        spec = room_spec(name, order.vram_bytes, order.device, priority)
-        wanted = Requested(
-            ticket=ticket,
-            spec=spec,
-            priority=spec.priority,
-            hold=LeaseKind.ROOM,
-            lease_s=order.lease_s,
-            owner=order.owner,
-            deadline_s=self.clock() + order.wait_s,
-        )
-        try:
-            granted = await self._conductor.wish(wanted)
-        except asyncio.CancelledError:
-            self._conductor.withdraw(ticket)
-            raise
-        assert granted.lease is not None
-        return RoomOutcome(
-            lease=granted.lease,
-            resident=granted.resident,
-            evicted=granted.evicted,
-            durable=granted.durable,
-        )
-
-    def room_unheard(self, outcome: RoomOutcome) -> None:
-        """The answer did not reach its caller: nothing stays leased, unless it was used since."""
-        self._conductor.withdraw(outcome.lease.ticket)
-
-    async def renew_lease(self, lease: LeaseId, lease_s: float) -> RenewOutcome:
-        """Raise KeyError if it is not known, or has ended."""
-        leases = self._conductor.scheduler.state.leases
-        if lease not in leases:
-            raise KeyError(lease)
-        self._conductor.order(Renewed(lease, self.clock() + lease_s))
-        renewed = leases[lease]
-        return RenewOutcome(lease=renewed, durable=await self._kept(of_lease(lease)))
-
-    async def release_lease(self, lease: LeaseId) -> bool:
-        """Also if it had ended already. False: a restart may bring it back."""
-        self._conductor.order(Released(lease))
-        return await self._kept(of_lease(lease))
 
     async def _kept(self, *promises: Promise) -> bool:
         return await self._conductor.journal.until_kept(*promises)
@@ -384,16 +359,11 @@ class Desk:
         """Empty if it never ran."""
         return await self._conductor.lives.log_tail(self.here_or_named(model).name, lines)
 
-    def here_or_named(self, model: str) -> ModelSpec:
+    def here_or_named(self, model: str, rights: Rights = EVERYTHING) -> ModelSpec:
         """By name or alias; by name also one that was taken out of the catalogue while it runs: it
         can still be told to go, and asked for its log. Raise Denied.
         """
         resident = self._conductor.scheduler.state.ledger.resident(ModelName(model))
-        if resident is not None and not resident.spec.plain_room:
+        if resident is not None and not resident.spec.plain_room and rights.sees(resident.name):
             return resident.spec
-        return self._catalogue.named(model)
-
-
-def _slug(owner: str) -> str:
-    """The owner as part of a name that people read in the log."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", owner)[:OWNER_SHOWN_MAX].strip("-") or "nobody"
+        return self.named(model, rights)

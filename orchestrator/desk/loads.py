@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.core.life.outages import refusal_by_server
 from orchestrator.core.values.leases import LeaseKind
@@ -15,6 +16,7 @@ from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.core.values.tickets import Ticket
+from orchestrator.desk import permits
 from orchestrator.errors import Denied
 from orchestrator.orders import LoadOrder, LoadOutcome
 from orchestrator.records import Operation, OperationState
@@ -45,7 +47,7 @@ class Operations:
         self._ended: deque[str] = deque()
         self.ended: Callable[[Operation, LoadOrder], None] = lambda *_: None
 
-    def begin(self, spec: ModelSpec, order: LoadOrder) -> Operation:
+    def begin(self, spec: ModelSpec, order: LoadOrder, rights: Rights = EVERYTHING) -> Operation:
         ticket = self._conductor.next_ticket()
         rules = self._conductor.scheduler.state.rules
         hold = LeaseKind.OWNER if order.owner or order.lease_s is not None else None
@@ -57,18 +59,21 @@ class Operations:
             model=spec.name,
             state=OperationState.QUEUED,
             created_at=datetime.fromtimestamp(now_s, UTC),
+            key=rights.id,
         )
         answer = self._conductor.wish(
             Requested(
                 ticket=ticket,
                 spec=spec,
-                priority=spec.priority if order.priority is None else order.priority,
+                priority=permits.priority(order.priority, spec.priority, rights),
                 hold=hold,
                 lease_s=lease_s if hold is not None else None,
                 owner=order.owner,
                 ttl_s=order.ttl_s,
                 pin=order.pin,
                 evicts=order.evict is None,
+                key=rights.id,
+                quota_bytes=permits.quota_bytes(rights),
             ),
         )
         loading = Loading(operation, ticket, spec, order, now_s, answer)

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.catalogue.catalogue import Catalogue, cannot_be_loaded
 from orchestrator.catalogue.found.unused import UnusedFile, unused_files
 from orchestrator.catalogue.ordered import on_hub, to_estimate
@@ -10,6 +11,7 @@ from orchestrator.catalogue.sizing import Appraisal
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.execution import foresee, look_at
 from orchestrator.config.yaml_lines import show
+from orchestrator.core.life.charges import quota_of, too_much_to_lease
 from orchestrator.core.life.outages import refusal as unavailable
 from orchestrator.core.life.outages import refusal_by_server
 from orchestrator.core.life.setbacks import breaker_open, objection
@@ -20,11 +22,13 @@ from orchestrator.core.room.planner import Plan, plan, possible
 from orchestrator.core.room.question import Question
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import UNKNOWN
+from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import CatalogueChanged
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.core.values.vram import DeviceKind
+from orchestrator.desk import permits
 from orchestrator.errors import ConfigInvalid, Denied, Unpredictable
 from orchestrator.orders import EstimateOrder, LoadOrder, Preview
 
@@ -80,7 +84,7 @@ class Previews:
             )
         )
 
-    async def of(self, order: LoadOrder) -> Preview:
+    async def of(self, order: LoadOrder, rights: Rights = EVERYTHING) -> Preview:
         """What a load would do and say, without doing it: the scheduler's own plan, and a look at
         what a start needs.
         """
@@ -96,6 +100,8 @@ class Previews:
             spec = spec if unclear else await self.startable(order)
         resident = self._conductor.scheduler.state.ledger.resident(spec.name)
         if resident is not None and _is_served_by(resident, spec):
+            if (beyond := self._too_much_to_lease(order, resident, rights)) is not None:
+                return self._refused(spec, beyond)
             return Preview(
                 spec=replace(spec, given_up=resident.spec.given_up),
                 plan=Plan(spec, resident.placement),
@@ -104,10 +110,10 @@ class Previews:
                 eta_s=0.0,
                 already_loaded=True,
             )
-        refusal = unclear or self._at_once(spec) or await self._objection(order, spec)
+        refusal = unclear or self._at_once(spec) or await self._objection(order, spec, rights)
         if refusal is not None:
             return self._refused(spec, refusal)
-        asked, found = self._planned(order, spec)
+        asked, found = self._planned(order, spec, rights)
         if isinstance(found, Refusal):
             return self._refused(asked, found)
         return Preview(
@@ -133,10 +139,23 @@ class Previews:
         accounts = self._conductor.snapshot().accounts
         return sum(account.available_bytes or 0 for account in accounts)
 
-    def _planned(self, order: LoadOrder, spec: ModelSpec) -> tuple[ModelSpec, Plan | Refusal]:
+    def _too_much_to_lease(
+        self, order: LoadOrder, resident: Resident, rights: Rights
+    ) -> Refusal | None:
+        if order.owner is None and order.lease_s is None:
+            return None
+        state = self._conductor.scheduler.state
+        return too_much_to_lease(
+            state, LeaseKind.OWNER, rights.id, permits.quota_bytes(rights), resident
+        )
+
+    def _planned(
+        self, order: LoadOrder, spec: ModelSpec, rights: Rights
+    ) -> tuple[ModelSpec, Plan | Refusal]:
         """With the settings that it would run with."""
         state = self._conductor.scheduler.state
-        urgency = Urgency(priority=spec.priority if order.priority is None else order.priority)
+        urgency = Urgency(priority=permits.priority(order.priority, spec.priority, rights))
+        limit_bytes = permits.quota_bytes(rights)
         asked = possible(
             Question(
                 spec=spec,
@@ -148,6 +167,7 @@ class Previews:
                 policy=state.policy,
                 leases_end=state.leases_end_s,
                 evicts=order.evict is None,
+                quota=quota_of(state, rights.id, limit_bytes, beside=spec.name),
             ),
             state.ledger,
         )
@@ -170,10 +190,10 @@ class Previews:
             return None
         return breaker_open(spec.name, breaker, now_s)
 
-    async def _objection(self, order: LoadOrder, spec: ModelSpec) -> Refusal | None:
+    async def _objection(self, order: LoadOrder, spec: ModelSpec, rights: Rights) -> Refusal | None:
         """What a load would hear of its files, its container or its program, if it came so far."""
         state, now_s = self._conductor.scheduler.state, self._conductor.clock()
-        asked, found = self._planned(order, spec)
+        asked, found = self._planned(order, spec, rights)
         breaker = state.breakers.get(spec.name)
         looks_first = breaker is not None and breaker.refuses(now_s)
         if isinstance(found, Refusal) and not looks_first:

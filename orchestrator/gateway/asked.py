@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
+from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.config.scalars import PRIORITY_MAX
 from orchestrator.gateway.members import NotAnObject, Scalar, members
 from orchestrator.gateway.paths import Call, FoundCall, NamedIn, Protocol, Task
@@ -52,6 +53,7 @@ class Asked:
     owner: str | None = None
     wait_s: float
     context_size: int | None = None
+    rights: Rights = EVERYTHING
     reached: int = 0  # how many times its server was asked before, and did not answer
 
     @property

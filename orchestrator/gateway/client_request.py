@@ -24,6 +24,7 @@ from orchestrator.gateway.usage import UsageReader
 from orchestrator.records import Outcome, Usage
 from orchestrator.web.behind_edge import ALREADY_ASKED
 from orchestrator.web.connection import CALLER, HttpConnection
+from orchestrator.web.gate import rights_of
 from orchestrator.web.wire.error_answers import (
     ErrorAnswer,
     encode,
@@ -63,6 +64,8 @@ class ClientRequest:
             path=scope["path"],
             client=client[0] if client else "",
         )
+        self.rights = rights_of(scope)
+        self.run.key = self.rights.id
         self.run.cancel = self._cancel
         self._outcome: tuple[Outcome, int | None] = (Outcome.FAILED, None)
         self._usage: Usage | None = None
@@ -101,20 +104,25 @@ class ClientRequest:
                 return
 
     def understood(self, body: bytes) -> Asked:
-        """Raise Answered."""
+        """Raise Answered or Forbidden."""
         scope = self._scope
         headers: Headers = scope["headers"]
         asked = read(self._found, scope["method"], headers, scope["query_string"], body)
+        self.rights.may_ask_with(asked.priority)
         return self._noted(replace(asked, reached=self._reached) if self._reached else asked)
 
     def translated(self, found: FoundCall, *, streams: bool) -> Asked:
-        """The same wish as another protocol has it, with a body in JSON. Raise Answered."""
+        """The same wish as another protocol has it, with a body in JSON. Raise Answered or
+        Forbidden.
+        """
         asked = read(found, "POST", self._scope["headers"], b"", b"")
+        self.rights.may_ask_with(asked.priority)
         return self._noted(replace(asked, headers=[(b"content-type", JSON)], streams=streams))
 
     def _noted(self, asked: Asked) -> Asked:
         self.run.asked = asked.named or ""
         self.run.owner = asked.owner
+        asked = replace(asked, rights=self.rights)
         self.run.priority = asked.priority
         self.run.streaming = asked.streams
         return asked
@@ -169,7 +177,7 @@ class ClientRequest:
 
     async def tunnel(self, asked: Asked, passage: Passage) -> None:
         """Until one side ends it. Raise Broken if the server cannot be reached."""
-        self.run.cancel = None  # a tunnel ends with its sides
+        self.run.cancel = self._cut  # it ends with its sides; by an operator, or with its key
         try:
             await tunnel(self._connection, asked, self._scope["headers"], passage.url)
         except (OSError, TimeoutError) as error:

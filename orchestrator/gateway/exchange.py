@@ -14,12 +14,14 @@ from typing import Self, TypeVar
 
 from pydantic_core import from_json, to_json
 
+from orchestrator.access.rights import Rights
 from orchestrator.core.values.messages import Grant
 from orchestrator.core.values.residents import InstanceId, Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.desk.activity import Run
 from orchestrator.desk.desk import Desk
 from orchestrator.desk.holds import ModelHold
+from orchestrator.desk.permits import priority, visible
 from orchestrator.errors import Denied
 from orchestrator.gateway.asked import Asked, Headers
 from orchestrator.gateway.naming import Makers, candidates
@@ -38,7 +40,9 @@ DEATH_S = (0.25, 2.0)  # so long a server that did not answer is given to be not
 SESSIONS_S = 5.0  # what a server knows of its conversations: from its memory
 WHY_AT_FIRST_S = 0.02  # what a request waits for is known as soon as it stands in line
 WHY_S = 1.0  # and may change
-LASTING = frozenset({"does_not_fit", "load_failed", "breaker_open", "device_unreadable"})
+LASTING = frozenset(
+    {"does_not_fit", "over_quota", "load_failed", "breaker_open", "device_unreadable"}
+)
 
 T = TypeVar("T")
 
@@ -132,7 +136,7 @@ class Exchanges:
 
     def candidates(self, asked: Asked) -> tuple[ModelSpec, ...]:
         """The models that may serve, the best first. Raise Denied."""
-        specs = self._desk.catalogue
+        specs = visible(self._desk.catalogue, asked.rights)
         if asked.named is None and asked.earlier is not None:
             maker = self.makers.of(asked.earlier)
             if maker is not None and maker in specs:
@@ -280,7 +284,8 @@ class Exchanges:
             self.routes.enter(route)
             return True
         run.why = f"all {route.most} places of {route.model} are taken"
-        entering = asyncio.ensure_future(self.routes.place(route, _priority(asked, route)))
+        important = priority(asked.priority, route.spec.priority, asked.rights)
+        entering = asyncio.ensure_future(self.routes.place(route, important))
         try:
             return await _beating(entering, beat, lambda: run.why)
         except asyncio.CancelledError:
@@ -310,12 +315,13 @@ class Exchanges:
     ) -> Grant:
         """Of a chain the first that fits serves; one that turns out not to is passed over."""
         refused: Denied | None = None
-        for spec in await self._in_order(specs):
+        for spec in await self._in_order(specs, asked.rights):
             hold = ModelHold(
                 model=spec.name,
                 priority=asked.priority,
                 wait_s=min(asked.wait_s, self._desk.config.gateway.wait_s),
                 context_size=asked.context_size,
+                rights=asked.rights,
             )
             entering = stack.enter_async_context(self._desk.held(hold))
             try:
@@ -327,11 +333,13 @@ class Exchanges:
         assert refused is not None, "there is one candidate at least"
         raise refused
 
-    async def _in_order(self, specs: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
+    async def _in_order(
+        self, specs: tuple[ModelSpec, ...], rights: Rights
+    ) -> tuple[ModelSpec, ...]:
         """Those that fit now before those that do not."""
         if len(specs) == 1:
             return specs
-        fitting = [await self._desk.fits(spec.name) for spec in specs]
+        fitting = [await self._desk.fits(spec.name, rights) for spec in specs]
         return tuple(sorted(specs, key=lambda spec: not fitting[specs.index(spec)]))
 
     def _why(self, model: ModelName, run: Run) -> str:
@@ -371,10 +379,6 @@ def _load_s(resident: Resident, run: Run) -> float:
     if resident.ready_s is None or resident.ready_s < run.began_s:
         return 0.0
     return min(resident.ready_s - run.began_s, resident.spec.load_s)
-
-
-def _priority(asked: Asked, route: Route) -> int:
-    return route.spec.priority if asked.priority is None else asked.priority
 
 
 def _no_answer(model: ModelName) -> ErrorAnswer:

@@ -19,7 +19,8 @@ async def look_up(exchanges: Exchanges, asked: Asked, body: bytes) -> bytes:
     by_route: dict[Route, list[str]] = {}
     for conversation in _conversations(body):
         model = exchanges.makers.of(conversation)
-        route = None if model is None else exchanges.routes.find(model)
+        seen = model is not None and asked.rights.sees(model)
+        route = exchanges.routes.find(model) if seen and model is not None else None
         if route is not None:
             by_route.setdefault(route, []).append(conversation)
     found = await asyncio.gather(

@@ -25,7 +25,8 @@ def candidates(
         name = name.removesuffix(LATEST)
     chain = gateway.chains.get(name)
     if chain is not None:
-        return tuple(named(member, specs) for member in chain)
+        there = [member for member in chain if _is_known(member, gateway, specs)]
+        return tuple(named(member, specs) for member in there or chain)
     return (named(name, specs),)
 
 

@@ -70,6 +70,13 @@ MIGRATIONS = (
             "CREATE INDEX ix_requests_ended_at ON requests (ended_at)",
         ),
     ),
+    Migration(
+        4,
+        (
+            "ALTER TABLE operations ADD COLUMN key VARCHAR",
+            "ALTER TABLE requests ADD COLUMN key VARCHAR",
+        ),
+    ),
 )
 
 _HISTORY = "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, migrated_at VARCHAR NOT NULL)"

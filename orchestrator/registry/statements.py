@@ -135,6 +135,7 @@ def _requests_statement(page: RequestPage) -> SelectOfScalar[RequestRow]:
         (RequestRow.owner, page.owner),
         (RequestRow.outcome, page.outcome),
         (RequestRow.protocol, page.protocol),
+        (RequestRow.key, page.key),
     )
     for column, wanted in equal:
         if wanted is not None:

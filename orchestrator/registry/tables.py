@@ -163,6 +163,7 @@ class OperationRow(SQLModel, table=True):
     finished_at: str | None = Field(index=True)
     code: str | None
     detail: str
+    key: str | None
 
 
 class DecisionRow(SQLModel, table=True):
@@ -204,6 +205,7 @@ class RequestRow(SQLModel, table=True):
     tokens_in: int | None
     tokens_out: int | None
     tokens_per_s: float | None
+    key: str | None
 
 
 LEASES = Table(row=LeaseRow, record=Lease, key=lambda lease: lease.id, json="lease")

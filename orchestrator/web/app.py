@@ -33,13 +33,13 @@ from orchestrator.web.rest import (
     dashboard,
     docs,
     events,
-    keys,
     leases,
     metrics,
     models,
     requests,
     scopes,
 )
+from orchestrator.web.rest import keys as key_routes
 from orchestrator.web.rest.mistakes import error_of_config, error_of_validation
 from orchestrator.web.wire.error_answers import (
     Answered,
@@ -112,10 +112,12 @@ def create_app(
     app.state.board = board
     places = Places(waiting_max)
     app.state.places = places
-    app.state.feed = Feed(desk, board, places)
+    app.state.feed = feed = Feed(desk, board, places)
+    if (keys := gate.keys) is not None:
+        keys.watch(lambda table: feed.hang_up(lambda held: held.over(table, keys.clock())))
     # compat first: /models/sse and the refused GETs are not names of models.
     routers = [compat.router, models.router, leases.router]
-    routers += [requests.router, events.router, admin.router, audit.router, keys.router]
+    routers += [requests.router, events.router, admin.router, audit.router, key_routes.router]
     routers.append(metrics.router)
     if desk.fake_devices is not None:
         routers.append(admin.fake_router)

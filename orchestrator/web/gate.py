@@ -60,7 +60,9 @@ class Gate:
         if rule.counted and (refused := self.keys.rates.ask(key, now_s)) is not None:
             return refused
         mark = None if session is None else session.mark
-        scope[RIGHTS] = Rights(caller=replace(caller, key=key.id, session=mark), key=key)
+        ends_s = shown.ends_s if session is None else session.ends_s
+        who = replace(caller, key=key.id, session=mark)
+        scope[RIGHTS] = Rights(caller=who, key=key, ends_s=ends_s)
         return None
 
     async def _shown(

@@ -116,6 +116,15 @@ def too_long(key: ApiKey, lease_s: float | None) -> NotAllowed | None:
     )
 
 
+def not_among(key: ApiKey, model: str) -> NotAllowed:
+    return NotAllowed(
+        code=AccessCode.FORBIDDEN,
+        detail=f"{model} is not among the models of the key {key.id}: {', '.join(key.models)}.",
+        remedy="Use a key with `--model` for it.",
+        members={"models": list(key.models)},
+    )
+
+
 def _comes_from(address: str | None, networks: tuple[str, ...]) -> bool:
     """A caller whose address is not known comes from none of them."""
     try:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from orchestrator.core.life.state import State
+from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.residents import ForNewcomer, ForUnload, ResidentState
 from orchestrator.core.values.specs import ModelName
 
@@ -106,6 +107,10 @@ def _leases(state: State) -> Iterator[str]:
             yield f"ticket {ticket} is known for {lease}, which has ended"
         elif ticket not in state.claims.get(lease, {}):
             yield f"ticket {ticket} is known for {lease}, on which it has no claim"
+    for held in state.leases.values():
+        room = state.by_instance(held.instance)
+        if held.kind is LeaseKind.ROOM and room is not None and room.key != held.key:
+            yield f"{held.id} is charged to {held.key}, and its room to {room.key}"
     for lease in state.claims.keys() - state.leases.keys():
         yield f"{lease} has ended, and what was granted of it is still kept"
 

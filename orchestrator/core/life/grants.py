@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from orchestrator.core.life.charges import too_much_to_lease
 from orchestrator.core.life.evictions import cancel_reservation, evict
 from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.life.state import State
@@ -62,6 +63,10 @@ def grant(
 ) -> list[Effect]:
     """The wish came true. With a lease, if one was asked for; one per owner and model."""
     request = wish.request
+    key, limit_bytes = request.key, request.quota_bytes
+    beyond = too_much_to_lease(state, request.hold, key, limit_bytes, resident)
+    if beyond is not None:
+        return [Deny(request.ticket, beyond)]
     if not wish.restores:
         state.sent_away.discard(resident.name)
         resident = replace(
@@ -101,7 +106,7 @@ def _lease_for(state: State, request: Requested, resident: Resident, now_s: floa
     expires_s = None if request.lease_s is None else now_s + request.lease_s
     if request.owner is not None:
         for held in state.leases_on(resident.instance):
-            if (held.owner, held.kind) == (request.owner, request.hold):
+            if (held.owner, held.kind, held.key) == (request.owner, request.hold, request.key):
                 return replace(held, expires_s=expires_s, priority=request.priority)
     return Lease(
         id=LeaseId(f"{resident.instance}-t{request.ticket}"),
@@ -113,6 +118,7 @@ def _lease_for(state: State, request: Requested, resident: Resident, now_s: floa
         priority=request.priority,
         granted_s=now_s,
         expires_s=expires_s,
+        key=request.key,
     )
 
 

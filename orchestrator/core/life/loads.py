@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from orchestrator.core.life import free_room, outages
 from orchestrator.core.life.attribution import attribute, baseline, silent_fallback
+from orchestrator.core.life.charges import payer, quota_of
 from orchestrator.core.life.drains import OTHER_SETTINGS, ask_to_leave, depart
 from orchestrator.core.life.evictions import ask, evict, let_go, must_be_asked, take_aside
 from orchestrator.core.life.files import check_first
@@ -22,7 +23,14 @@ from orchestrator.core.room.planner import Plan, find, fitting, out_of_reach
 from orchestrator.core.room.question import Question
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.footprints import Footprint, Provenance
-from orchestrator.core.values.messages import Deny, Effect, Learn, Load, Loaded, Remember
+from orchestrator.core.values.messages import (
+    Deny,
+    Effect,
+    Learn,
+    Load,
+    Loaded,
+    Remember,
+)
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import (
     ForNewcomer,
@@ -116,6 +124,7 @@ def urgency(state: State, line: Line, now_s: float) -> Urgency:
 
 
 def question(state: State, line: Line, now_s: float) -> Question:
+    paying = payer(state, line)
     return Question(
         spec=line.spec,
         urgency=urgency(state, line, now_s),
@@ -125,6 +134,7 @@ def question(state: State, line: Line, now_s: float) -> Question:
         silent=frozenset(state.silent),
         policy=state.policy,
         leases_end=state.leases_end_s,
+        quota=quota_of(state, paying.key, paying.quota_bytes),
         evicts=line.evicts,
     )
 
@@ -167,7 +177,8 @@ def _without_plan(state: State, line: Line, asked: Question, now_s: float) -> li
     if refusal.lasting and (fallback := fitting(asked, state.ledger)) is not None:
         effects = give_up(state, line.spec, fallback, refusal.detail)
         return effects + _place(state, line, now_s)
-    if refusal.lasting and ran_out_of_memory(state, line.model):
+    over_quota = refusal.code is RefusalCode.OVER_QUOTA
+    if refusal.lasting and ran_out_of_memory(state, line.model) and not over_quota:
         return out_of_memory_for_good(state, line, now_s)
     if refusal.lasting:
         return deny_line(state, line, refusal)
@@ -209,6 +220,7 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
         priority=max(line.priority, found.spec.priority) if line.evicts else found.spec.priority,
         ttl_s=found.spec.ttl_s,
         unasked=line.ours,
+        key=payer(state, line).key,
     )
     state.ledger.put(newcomer)
     evicted = tuple(victim.name for victim in found.evict)

@@ -12,6 +12,7 @@ from orchestrator.core.room.placement import (
     usable_devices,
 )
 from orchestrator.core.room.question import Question
+from orchestrator.core.room.quota import held_bytes, over_quota
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec
@@ -28,8 +29,14 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
     devices = usable_devices(spec, ledger)
     readable = [device for device in devices if ledger.readable(device)]
     needed = least_bytes(spec, ledger, devices)
-    if not any(True for _ in placements(spec, ledger, devices)):
+    smallest = min(
+        (held_bytes(placement, ledger) for placement in placements(spec, ledger, devices)),
+        default=None,
+    )
+    if smallest is None:
         return _never(spec, ledger, devices, readable)
+    if question.quota is not None and smallest > question.quota.left_bytes:
+        return over_quota(spec.name, smallest, question.quota)
     roomiest = sorted((ledger.available_bytes(d) for d in readable), reverse=True)
     available = sum(roomiest[: spec.span])
     looked_at, of_what = readable, ""

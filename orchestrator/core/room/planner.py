@@ -20,6 +20,7 @@ from orchestrator.core.room.placement import (
     usable_devices,
 )
 from orchestrator.core.room.question import Question
+from orchestrator.core.room.quota import held_bytes
 from orchestrator.core.room.victims import Candidate, least_regretted_set
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import Placement, Resident
@@ -66,7 +67,11 @@ def fitting(question: Question, ledger: Ledger) -> Fallback | None:
 def find(question: Question, ledger: Ledger) -> Plan | None:
     """The least regretted plan. Ties go to the placement that keeps most room."""
     devices = usable_devices(question.spec, ledger)
-    possible = list(placements(question.spec, ledger, devices))
+    possible = [
+        placement
+        for placement in placements(question.spec, ledger, devices)
+        if question.quota is None or held_bytes(placement, ledger) <= question.quota.left_bytes
+    ]
     shortages = [_shortage(placement, ledger) for placement in possible]
     roomy = [placement for placement, short in zip(possible, shortages, strict=True) if not short]
     if roomy:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.core.room.eviction import Policy, Stance, Urgency, least_regretted, stance
+from orchestrator.core.room.quota import Quota
 from orchestrator.core.values.residents import InstanceId, Resident
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
@@ -22,6 +23,7 @@ class Question:
     policy: Policy = least_regretted
     # When the leases on a resident will have run out; None: one of them has no end.
     leases_end: Callable[[InstanceId], float | None] = field(default=lambda _: None, compare=False)
+    quota: Quota | None = None  # of the key that it would be charged to; None: no bound
     evicts: bool = True  # False: only into room that is free anyway
 
     def stance(self, resident: Resident) -> Stance:

@@ -28,3 +28,4 @@ class Lease:
     priority: int
     granted_s: float
     expires_s: float | None  # None: ends only by release
+    key: str | None = None  # of the API key that it is charged to

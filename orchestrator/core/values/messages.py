@@ -35,6 +35,8 @@ class Requested:
     pin: bool = False
     evicts: bool = True  # False: only where no resident has to leave for it; else refused at once
     deadline_s: float | None = None  # instant after which the wish is refused; None: the bound
+    key: str | None = None  # of whom: what it brings and leases is charged to that API key
+    quota_bytes: int | None = None  # the most that key may hold; None: no bound
 
 
 @dataclass(frozen=True, slots=True)

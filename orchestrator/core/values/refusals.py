@@ -13,6 +13,7 @@ class RefusalCode(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_SERVICE = "unknown_service"
     DOES_NOT_FIT = "does_not_fit"  # not even on empty devices: never retry
+    OVER_QUOTA = "over_quota"  # its key holds too much already
     NO_ROOM = "no_room"  # not now: the room is held
     DEVICE_UNREADABLE = "device_unreadable"
     QUEUE_FULL = "queue_full"

@@ -153,6 +153,7 @@ class Resident:
     unpromised: bool = False  # others started it: nobody saw to it that there is room
     silent_since_s: float | None = None  # it runs, and its server does not answer any more
     problem: str = ""  # it serves, but not as it should: said once, shown until it leaves
+    key: str | None = None  # the API key whose wish brought it, and that it is charged to
 
     @property
     def name(self) -> ModelName:

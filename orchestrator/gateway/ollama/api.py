@@ -25,6 +25,7 @@ from orchestrator.gateway.paths import FoundCall
 from orchestrator.gateway.protocols import body_of
 from orchestrator.gateway.relay import carried_out
 from orchestrator.web.audited import before_acting
+from orchestrator.web.gate import rights_of
 from orchestrator.web.rest.mistakes import error_of_config
 from orchestrator.web.wire.error_answers import (
     Answered,
@@ -92,6 +93,7 @@ class OllamaApi:
                 if wanted.streams:
                     await request.lines(ndjson(line))
             if target.name is not None:
+                request.rights.may_name(target.name)
                 await self._added(target.name, {"service": service, "file": target.reference})
         if wanted.streams:
             await request.last_line(ndjson(_DONE))
@@ -111,7 +113,7 @@ class OllamaApi:
     async def _ordered(self, scope: Scope, receive: Receive, found: FoundCall) -> Response:
         try:
             body = await Request(scope, receive).body()
-            said = await self._orders.answer(found.path, body)
+            said = await self._orders.answer(found.path, body, rights_of(scope))
         except ClientDisconnect:
             return Response(status_code=400)  # the caller is gone
         except Answered as error:

@@ -131,7 +131,8 @@ class Asking:
 
         Ollama does not wait for it either.
         """
-        self._desk.stays(self._exchanges.candidates(question.asked)[0].name, 0.0)
+        spec = self._exchanges.candidates(question.asked)[0]
+        self._desk.stays(spec.name, 0.0, question.asked.rights)
 
     # --- what they have in common ----------------------------------------------------------------
 
@@ -151,7 +152,7 @@ class Asking:
     def keep(self, passage: Passage, question: ModelQuestion) -> None:
         """As long as the client wants it to stay."""
         if question.kept_s is not None:
-            self._desk.stays(passage.model, question.kept_s)
+            self._desk.stays(passage.model, question.kept_s, question.asked.rights)
 
     async def read(self, request: ClientRequest, answer: ServerAnswer) -> bytes:
         """Raise AnswerBroken if it is more than an answer can be."""

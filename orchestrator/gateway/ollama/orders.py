@@ -2,8 +2,10 @@
 
 import asyncio
 
+from orchestrator.access.rights import Rights
 from orchestrator.core.values.specs import ModelName
 from orchestrator.desk.desk import Desk
+from orchestrator.desk.permits import seen, visible
 from orchestrator.gateway.ollama import listing
 from orchestrator.gateway.ollama.facts import FactSheets
 from orchestrator.gateway.ollama.names import meant
@@ -20,24 +22,25 @@ class Orders:
         self._desk = desk
         self._facts = facts
 
-    async def answer(self, path: str, body: bytes) -> bytes:
+    async def answer(self, path: str, body: bytes, rights: Rights) -> bytes:
         """Raise Answered, Denied, or what a change of the catalogue raises."""
         desk, facts = self._desk, self._facts
         if path == ROOT:
             return RUNNING
         if path == TAGS:
-            specs = desk.catalogue
+            specs = visible(desk.catalogue, rights)
             return encode(listing.tags(specs, await asyncio.to_thread(facts.of_all, specs)))
         if path == PS:
-            snapshot = desk.snapshot()
+            snapshot = seen(desk.snapshot(), rights)
             specs = {each.name: each.spec for each in listing.running(snapshot)}
             known = {name: await asyncio.to_thread(facts.of, spec) for name, spec in specs.items()}
             return encode(listing.ps(snapshot, known))
         if path == SHOW:
-            spec = desk.here_or_named(self._meant(body))
+            spec = desk.here_or_named(self._meant(body, rights), rights)
             return encode(listing.show(spec, await asyncio.to_thread(facts.of, spec)))
         if path == DELETE:
-            name = self._meant(body)
+            name = self._meant(body, rights)
+            desk.named(name, rights)
             await before_acting({"model": name})
             await desk.delete_model(name)
             return encode({"status": "success"})
@@ -45,8 +48,9 @@ class Orders:
             raise Answered(_not_here(path))
         return encode({"version": listing.VERSION})
 
-    def _meant(self, body: bytes) -> ModelName:
-        return ModelName(meant(read(ModelWanted, body).called, self._desk.catalogue))
+    def _meant(self, body: bytes, rights: Rights) -> ModelName:
+        specs = visible(self._desk.catalogue, rights)
+        return ModelName(meant(read(ModelWanted, body).called, specs))
 
 
 def _not_here(path: str) -> ErrorAnswer:

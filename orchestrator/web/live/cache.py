@@ -2,8 +2,10 @@
 
 from itertools import islice
 
+from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.desk.activity import record
 from orchestrator.desk.desk import Desk
+from orchestrator.desk.permits import seen, visible
 from orchestrator.web.wire import happenings, shaping
 from orchestrator.web.wire.error_answers import encode
 from orchestrator.web.wire.models import Shelf
@@ -25,8 +27,10 @@ class Board:
         self._models: tuple[int, int, bytes] | None = None
         self._requests: tuple[int, bytes] | None = None
 
-    def status(self) -> bytes:
+    def status(self, rights: Rights = EVERYTHING) -> bytes:
         snapshot = self._desk.snapshot()
+        if not rights.sees_all:
+            return encode(shaping.status(seen(snapshot, rights), ()))
         kept = self._status
         if (
             kept is not None
@@ -38,31 +42,39 @@ class Board:
         self._status = snapshot.version, snapshot.now_s, body
         return body
 
-    def models(self) -> bytes:
+    def models(self, rights: Rights = EVERYTHING) -> bytes:
         """Good for a second: only the end of a breaker's cooldown is not a change of state."""
         snapshot = self._desk.snapshot()
+        if not rights.sees_all:
+            specs = visible(self._desk.catalogue, rights)
+            return Shelf().listing(specs, seen(snapshot, rights))
         second = int(snapshot.now_s)
         if self._models is None or self._models[:2] != (snapshot.version, second):
             body = self._shelf.listing(self._desk.catalogue, snapshot)
             self._models = snapshot.version, second, body
         return self._models[2]
 
-    def requests(self) -> bytes:
+    def requests(self, rights: Rights = EVERYTHING) -> bytes:
         """The newest that are under way, and the last that have ended, newest first."""
         activity = self._desk.activity
+        if not rights.is_admin:
+            return self._told(rights)
         if self._requests is None or self._requests[0] != activity.version:
-            version, now_s = activity.version, self._desk.clock()
-            running, recent = activity.running, activity.recent
-            told = {
-                "running": [
-                    happenings.request(record(run), now_s)
-                    for run in islice(reversed(running), RUNNING_TOLD_MAX)
-                ],
-                "running_total": len(running),
-                "ended": [
-                    happenings.request(record(run), now_s)
-                    for run in islice(reversed(recent), ENDED_TOLD_MAX)
-                ],
-            }
-            self._requests = version, encode(told)
+            self._requests = activity.version, self._told(EVERYTHING)
         return self._requests[1]
+
+    def _told(self, rights: Rights) -> bytes:
+        activity, now_s = self._desk.activity, self._desk.clock()
+        running = [run for run in activity.running if rights.owns(run.key)]
+        recent = (run for run in reversed(activity.recent) if rights.owns(run.key))
+        told = {
+            "running": [
+                happenings.request(record(run), now_s)
+                for run in islice(reversed(running), RUNNING_TOLD_MAX)
+            ],
+            "running_total": len(running),
+            "ended": [
+                happenings.request(record(run), now_s) for run in islice(recent, ENDED_TOLD_MAX)
+            ],
+        }
+        return encode(told)

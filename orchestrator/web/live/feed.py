@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from functools import partial
 
+from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.conductor.history import (
     Change,
     Decided,
@@ -27,7 +28,9 @@ from orchestrator.core.life.grants import shutting_down
 from orchestrator.core.values.failures import Breaker
 from orchestrator.core.values.specs import ModelName
 from orchestrator.desk.desk import Desk
+from orchestrator.desk.permits import may_hear
 from orchestrator.web.live.cache import Board
+from orchestrator.web.live.hearing import hears, sees_span, tell
 from orchestrator.web.live.places import Places
 from orchestrator.web.wire import happenings, shaping
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, encode
@@ -59,7 +62,10 @@ class Dialect(StrEnum):
 class Listener:
     """One connection's share of the feed."""
 
-    def __init__(self, snapshot: Callable[[], tuple[int, list[bytes]]]) -> None:
+    def __init__(
+        self, snapshot: Callable[[], tuple[int, list[bytes]]], rights: Rights = EVERYTHING
+    ) -> None:
+        self.rights = rights
         self._snapshot = snapshot
         self._frames: deque[bytes] = deque()
         self._arrived = asyncio.Event()
@@ -150,10 +156,12 @@ class Feed:
         last_event_id: str | None = None,
         *,
         requests: bool = False,
+        rights: Rights = EVERYTHING,
     ) -> Iterator[Listener]:
         """A place among the listeners. Raise Answered if there is none left.
 
-        `requests`: those of clients are told too, in our dialect.
+        `requests`: those of clients are told too, in our dialect. It hears what its key may see,
+        until that ends.
         """
         if self.listeners >= LISTENERS_MAX:
             raise Answered(
@@ -165,18 +173,26 @@ class Feed:
                 )
             )
         with self._places.one():
-            yield from self._admitted(dialect, last_event_id, requests=requests)
+            yield from self._admitted(dialect, last_event_id, rights, requests=requests)
+
+    def hang_up(self, over: Callable[[Rights], bool]) -> None:
+        """On those whose key has ended."""
+        for listener in self._all_listeners():
+            if over(listener.rights):
+                listener.close()
 
     def _admitted(
-        self, dialect: Dialect, last_event_id: str | None, *, requests: bool
+        self, dialect: Dialect, last_event_id: str | None, rights: Rights, *, requests: bool
     ) -> Iterator[Listener]:
-        ours = partial(self._first_of_ours, requests=requests)
-        listener = Listener(ours if dialect is Dialect.OURS else self._first_of_router)
+        first = partial(self._first_of_router, rights)
+        if dialect is Dialect.OURS:
+            first = partial(self._first_of_ours, rights, requests=requests)
+        listener = Listener(first, rights)
         missed = self._missed(last_event_id) if dialect is Dialect.OURS else None
         if missed is not None:
-            frames = [self._frame(change) for change in missed]
-            frames += [self._status_frame(), CATALOGUE]
-            frames += [self._requests_frame()] if requests else []
+            frames = [self._frame(change) for change in missed if hears(change, rights)]
+            frames += [self._status_frame(rights), CATALOGUE]
+            frames += [self._requests_frame(rights)] if requests else []
             listener.catch_up(self._desk.history.sequence, frames)
         if not self._listeners[Dialect.ROUTER]:
             self._router_told = self._router_statuses()
@@ -239,9 +255,7 @@ class Feed:
         if (version := self._desk.activity.version) == self._requests_told:
             return
         self._requests_told = version
-        frame = self._requests_frame()
-        for listener in self._watchers:
-            listener.hear(frame)
+        tell(self._watchers, self._requests_frame)
 
     async def _read(self, changes: Subscription) -> None:
         try:
@@ -258,7 +272,8 @@ class Feed:
             case Decided() | Spanned():
                 frame = self._frame(change)
                 for listener in self._listeners[Dialect.OURS]:
-                    listener.hear(frame, change.sequence)
+                    if hears(change, listener.rights):
+                        listener.hear(frame, change.sequence)
             case Noted():
                 self._status_is_due()
             case Gap():
@@ -277,26 +292,25 @@ class Feed:
     def _send_status(self) -> None:
         self._status_timer = None
         self._status_sent_s = asyncio.get_running_loop().time()
-        frames = [self._status_frame()]
+        tell(self._listeners[Dialect.OURS], self._status_frame)
         if not _same_catalogue(now := self._catalogue_now(), self._catalogue_told):
             self._catalogue_told = now
-            frames.append(CATALOGUE)
-        for listener in self._listeners[Dialect.OURS]:
-            for frame in frames:
-                listener.hear(frame)
+            for listener in self._listeners[Dialect.OURS]:
+                listener.hear(CATALOGUE)
         if self._listeners[Dialect.ROUTER]:
             self._tell_router_listeners()
 
     def _tell_router_listeners(self) -> None:
         before, self._router_told = self._router_told, self._router_statuses()
         changed = [
-            _router_frame(name, self._router_told.get(name, "unloaded"))
+            (name, _router_frame(name, self._router_told.get(name, "unloaded")))
             for name in sorted(before.keys() | self._router_told.keys())
             if before.get(name, "unloaded") != self._router_told.get(name, "unloaded")
         ]
         for listener in self._listeners[Dialect.ROUTER]:
-            for frame in changed:
-                listener.hear(frame)
+            for name, frame in changed:
+                if listener.rights.sees(name):
+                    listener.hear(frame)
 
     def _router_statuses(self) -> Mapping[str, str]:
         residents = shaping.residents_by_name(self._desk.snapshot())
@@ -305,35 +319,42 @@ class Feed:
             for name, resident in residents.items()
         }
 
-    def _first_of_router(self) -> tuple[int, list[bytes]]:
-        statuses = self._router_statuses()
-        return 0, [_router_frame(name, status) for name, status in statuses.items()]
+    def _first_of_router(self, rights: Rights) -> tuple[int, list[bytes]]:
+        statuses = self._router_statuses().items()
+        return 0, [_router_frame(name, said) for name, said in statuses if rights.sees(name)]
 
     def _catalogue_now(self) -> CatalogueSeen:
         """What GET /models tells besides the states of residents."""
         snapshot = self._desk.snapshot()
         return self._desk.catalogue, snapshot.breakers, snapshot.pinned
 
-    def _first_of_ours(self, *, requests: bool) -> tuple[int, list[bytes]]:
+    def _first_of_ours(self, rights: Rights, *, requests: bool) -> tuple[int, list[bytes]]:
         history = self._desk.history
         decisions = [
-            happenings.decision(record) for record in history.decisions()[-SNAPSHOT_DECISIONS_MAX:]
+            happenings.decision(record)
+            for record in history.decisions()[-SNAPSHOT_DECISIONS_MAX:]
+            if may_hear(record.decision.model, rights)
         ]
-        spans = [happenings.span(span) for span in history.spans()[-SNAPSHOT_SPANS_MAX:]]
+        spans = [
+            happenings.span(span)
+            for span in history.spans()[-SNAPSHOT_SPANS_MAX:]
+            if sees_span(span, rights)
+        ]
         past = encode({"decisions": decisions, "spans": spans})
-        body = b'{"type":"snapshot",' + self._state() + b"," + past[1:]
+        body = b'{"type":"snapshot",' + self._state(rights) + b"," + past[1:]
         frames = [_event(body, f"{history.epoch}-{history.sequence}")]
-        return history.sequence, frames + ([self._requests_frame()] if requests else [])
+        return history.sequence, frames + ([self._requests_frame(rights)] if requests else [])
 
-    def _state(self) -> bytes:
-        reasons = encode({"reasons": [*self._desk.degraded(), *self._desk.doubts()]})
-        return b'"status":' + self._board.status() + b"," + reasons[1:-1]
+    def _state(self, rights: Rights) -> bytes:
+        doubts = self._desk.doubts() if rights.sees_all else ()  # they name models
+        reasons = encode({"reasons": [*self._desk.degraded(), *doubts]})
+        return b'"status":' + self._board.status(rights) + b"," + reasons[1:-1]
 
-    def _status_frame(self) -> bytes:
-        return _event(b'{"type":"status",' + self._state() + b"}")
+    def _status_frame(self, rights: Rights) -> bytes:
+        return _event(b'{"type":"status",' + self._state(rights) + b"}")
 
-    def _requests_frame(self) -> bytes:
-        return _event(b'{"type":"requests",' + self._board.requests()[1:])
+    def _requests_frame(self, rights: Rights) -> bytes:
+        return _event(b'{"type":"requests",' + self._board.requests(rights)[1:])
 
     def _frame(self, change: Numbered) -> bytes:
         match change:

@@ -10,7 +10,15 @@ from orchestrator.orders import FakeDeviceOrder
 from orchestrator.records import OperationState
 from orchestrator.web.rest.docs import EVERY_WRITE, answers
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import DeskOf, IdPath, answer, encoded, kept, not_found
+from orchestrator.web.rest.responses import (
+    DeskOf,
+    IdPath,
+    RightsOf,
+    answer,
+    encoded,
+    kept,
+    not_found,
+)
 from orchestrator.web.wire import (
     event_shapes,
     examples,
@@ -129,9 +137,9 @@ async def itself(desk: DeskOf) -> Response:
     summary="What became of a load or an unload",
     responses=answers(event_shapes.OperationShape, examples.OPERATION, 404, 422, 503),
 )
-async def operation(operation_id: IdPath, desk: DeskOf) -> Response:
+async def operation(operation_id: IdPath, desk: DeskOf, rights: RightsOf) -> Response:
     """`status` is queued, loading, succeeded or failed; failed ones have a `code`."""
-    known = await desk.operation(operation_id)
+    known = await desk.operation(operation_id, rights)
     if known is None:
         raise not_found("operation", operation_id, "Old ones are forgotten; see GET /events.")
     return answer(shaping.operation(known, _eta_s(desk, operation_id, known.state)))

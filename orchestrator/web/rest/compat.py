@@ -10,16 +10,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
+from orchestrator.access.rights import Forbidden, Rights
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import Resident
 from orchestrator.desk.desk import Desk
+from orchestrator.desk.permits import seen
 from orchestrator.errors import Denied
 from orchestrator.orders import NAME_CHARS_MAX, UnloadOrder
 from orchestrator.web.live.feed import Dialect, Listener
 from orchestrator.web.live.sse import EventStream
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, streamed
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import DeskOf, FeedOf, answer, unless_gone
+from orchestrator.web.rest.responses import DeskOf, FeedOf, RightsOf, answer, unless_gone
 from orchestrator.web.wire import examples, shaping
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip
 
@@ -55,8 +57,8 @@ def _running(resident: Resident) -> dict[str, object]:
     }
 
 
-async def _listening(feed: FeedOf) -> AsyncIterator[Listener]:
-    with feed.admit(Dialect.ROUTER) as listener:
+async def _listening(feed: FeedOf, rights: RightsOf) -> AsyncIterator[Listener]:
+    with feed.admit(Dialect.ROUTER, rights=rights) as listener:
         yield listener
 
 
@@ -79,8 +81,8 @@ async def router_events(
     summary="llama-swap: what runs",
     responses=answers(dict[str, Any], {"running": [_running(examples.RESIDENT)]}),
 )
-async def running(desk: DeskOf) -> Response:
-    residents = shaping.residents_by_name(desk.snapshot())
+async def running(desk: DeskOf, rights: RightsOf) -> Response:
+    residents = shaping.residents_by_name(seen(desk.snapshot(), rights))
     return answer({"running": [_running(resident) for resident in residents.values()]})
 
 
@@ -91,10 +93,11 @@ async def running(desk: DeskOf) -> Response:
         dict[str, Any], {"msg": "ok", "unloaded": ["whisperx"], "kept": []}, *EVERY_WRITE
     ),
 )
-async def unload_all(request: Request, desk: DeskOf) -> Response:
+async def unload_all(request: Request, desk: DeskOf, rights: RightsOf) -> Response:
     """What is in use or pinned stays and is named under `kept`."""
-    names = [str(name) for name in shaping.residents_by_name(desk.snapshot())]
-    kept = await unless_gone(request, _let_all_go(desk, names))
+    there = shaping.residents_by_name(seen(desk.snapshot(), rights))
+    names = [str(name) for name in there]
+    kept = await unless_gone(request, _let_all_go(desk, names, rights))
     staying = {refused["model"] for refused in kept}
     gone = [name for name in names if name not in staying]
     return answer({"msg": "ok", "unloaded": gone, "kept": kept})
@@ -105,8 +108,9 @@ async def unload_all(request: Request, desk: DeskOf) -> Response:
     summary="llama-swap: unload one model",
     responses=answers(dict[str, Any], {"msg": "ok"}, *EVERY_WRITE, 404, 409, 503),
 )
-async def unload_one(name: ModelTail, request: Request, desk: DeskOf) -> Response:
-    await unless_gone(request, desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S)))
+async def unload_one(name: ModelTail, request: Request, desk: DeskOf, rights: RightsOf) -> Response:
+    order = UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S)
+    await unless_gone(request, desk.unload(order, rights))
     return answer({"msg": "ok"})
 
 
@@ -132,16 +136,19 @@ def method_refused(path: str, allowed: Sequence[str]) -> ErrorAnswer:
     )
 
 
-async def _let_all_go(desk: Desk, names: Sequence[str]) -> list[dict[str, str]]:
+async def _let_all_go(desk: Desk, names: Sequence[str], rights: Rights) -> list[dict[str, str]]:
     """What did not go, and why."""
-    return [said for said in await asyncio.gather(*(_let_go(desk, name) for name in names)) if said]
+    told = await asyncio.gather(*(_let_go(desk, name, rights) for name in names))
+    return [said for said in told if said]
 
 
-async def _let_go(desk: Desk, name: str) -> dict[str, str] | None:
+async def _let_go(desk: Desk, name: str, rights: Rights) -> dict[str, str] | None:
     if name in desk.snapshot().pinned:
         return {"model": name, "code": RefusalCode.PINNED, "detail": f"{name} is pinned."}
     try:
-        await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S))
+        await desk.unload(UnloadOrder(model=name, wait_s=UNLOAD_WAIT_S), rights)
+    except Forbidden as error:
+        return {"model": name, "code": error.why.code, "detail": error.why.detail}
     except Denied as denied:
         if denied.refusal.code is RefusalCode.SHUTTING_DOWN:
             raise  # of all of them

@@ -5,15 +5,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from orchestrator.access.rights import Rights
 from orchestrator.core.values.decisions import DecisionKind
 from orchestrator.core.values.specs import ModelName
 from orchestrator.desk.desk import Desk
+from orchestrator.desk.permits import may_hear
 from orchestrator.orders import NAME_CHARS_MAX
 from orchestrator.web.live.feed import Listener
 from orchestrator.web.live.sse import EventStream
 from orchestrator.web.rest.docs import EVENT_STREAM, answers
 from orchestrator.web.rest.parsing import JsonRoute
-from orchestrator.web.rest.responses import DeskOf, FeedOf, answer
+from orchestrator.web.rest.responses import DeskOf, FeedOf, RightsOf, answer
 from orchestrator.web.wire import event_shapes, examples, happenings
 
 EVENTS_MAX = 500
@@ -30,14 +32,14 @@ def wants_stream(request: Request) -> bool:
 
 
 async def _listening(
-    request: Request, feed: FeedOf, requests: bool = False
+    request: Request, feed: FeedOf, rights: RightsOf, requests: bool = False
 ) -> AsyncIterator[Listener | None]:
     """A place in the feed, given back at the request's own end, however it ends."""
     if not wants_stream(request):
         yield None
         return
     position = request.headers.get("last-event-id")
-    with feed.admit(last_event_id=position, requests=requests) as listener:
+    with feed.admit(last_event_id=position, requests=requests, rights=rights) as listener:
         yield listener
 
 
@@ -69,6 +71,7 @@ class Wanted:
 )
 async def events(
     desk: DeskOf,
+    rights: RightsOf,
     wanted: Annotated[Wanted, Depends()],
     listener: Annotated[Listener | None, Depends(_listening, scope="request")],
 ) -> Response:
@@ -83,10 +86,10 @@ async def events(
     """
     if listener is not None:
         return EventStream(listener.frames())
-    return answer(await _page(desk, wanted))
+    return answer(await _page(desk, wanted, rights))
 
 
-async def _page(desk: Desk, wanted: Wanted) -> event_shapes.Events:
+async def _page(desk: Desk, wanted: Wanted, rights: Rights) -> event_shapes.Events:
     """As many as asked for, unless the registry has no more or is not worth more reading."""
     found: list[event_shapes.Decision] = []
     before, after, more = wanted.before, wanted.after, True
@@ -94,7 +97,12 @@ async def _page(desk: Desk, wanted: Wanted) -> event_shapes.Events:
         page = await desk.decisions(
             before_id=before, after_id=after, model=wanted.model, limit=wanted.limit
         )
-        matching = (record for record in page if wanted.kind in (None, record.decision.kind))
+        matching = (
+            record
+            for record in page
+            if wanted.kind in (None, record.decision.kind)
+            and may_hear(record.decision.model, rights)
+        )
         found += [happenings.decision(record) for record in matching]
         more = len(page) == wanted.limit
         if not more or len(found) >= wanted.limit:

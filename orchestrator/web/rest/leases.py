@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from orchestrator.core.values.leases import LeaseId
+from orchestrator.desk.permits import seen
 from orchestrator.orders import RenewOrder, RoomOrder
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, error_responses
 from orchestrator.web.rest.parsing import JsonRoute
@@ -12,6 +13,7 @@ from orchestrator.web.rest.responses import (
     DeskOf,
     Giving,
     IdPath,
+    RightsOf,
     answer,
     done,
     kept,
@@ -29,8 +31,8 @@ router = APIRouter(tags=["leases"], route_class=JsonRoute)
     summary="Leases of plain VRAM",
     responses=answers(shapes.RoomLeases, examples.ROOMS),
 )
-async def rooms(desk: DeskOf) -> Response:
-    return answer({"leases": shaping.room_leases(desk.snapshot())})
+async def rooms(desk: DeskOf, rights: RightsOf) -> Response:
+    return answer({"leases": shaping.room_leases(seen(desk.snapshot(), rights))})
 
 
 @router.post(
@@ -39,13 +41,15 @@ async def rooms(desk: DeskOf) -> Response:
     status_code=201,
     responses=answers(shapes.RoomAnswer, examples.ROOM, *EVERY_WRITE, 404, 503, 507, status=201),
 )
-async def lease_room(order: RoomOrder, request: Request, desk: DeskOf) -> Response:
+async def lease_room(
+    order: RoomOrder, request: Request, desk: DeskOf, rights: RightsOf
+) -> Response:
     """Evicts as a load would, and keeps the room free until the lease ends.
 
     A caller that leaves before the answer gets nothing, and nothing stays leased.
     """
     with place_of(request):
-        outcome = await unless_gone(request, desk.lease_room(order))
+        outcome = await unless_gone(request, desk.lease_room(order, rights))
     location = {"Location": f"/vram/leases/{outcome.lease.id}"}
     given = kept(shaping.room_answer(outcome), outcome.durable, 201, location)
     return Giving(given, lambda: desk.room_unheard(outcome))
@@ -57,9 +61,9 @@ async def lease_room(order: RoomOrder, request: Request, desk: DeskOf) -> Respon
     status_code=NO_CONTENT,
     responses=answers(shapes.Undurable, UNDURABLE) | error_responses(*EVERY_WRITE),
 )
-async def release_room(lease_id: IdPath, desk: DeskOf) -> Response:
+async def release_room(lease_id: IdPath, desk: DeskOf, rights: RightsOf) -> Response:
     """Giving back what has ended already is not an error."""
-    return done(await desk.release_lease(LeaseId(lease_id)))
+    return done(await desk.release_lease(LeaseId(lease_id), rights))
 
 
 @router.get(
@@ -67,8 +71,8 @@ async def release_room(lease_id: IdPath, desk: DeskOf) -> Response:
     summary="Leases of models",
     responses=answers(shapes.ModelLeases, examples.MODEL_LEASES),
 )
-async def model_leases(desk: DeskOf) -> Response:
-    return answer({"leases": shaping.model_leases(desk.snapshot())})
+async def model_leases(desk: DeskOf, rights: RightsOf) -> Response:
+    return answer({"leases": shaping.model_leases(seen(desk.snapshot(), rights))})
 
 
 @router.put(
@@ -81,9 +85,9 @@ async def model_leases(desk: DeskOf) -> Response:
     summary="Renew a lease of a model",
     responses=answers(shapes.RenewAnswer, examples.RENEWED, *EVERY_WRITE, 404),
 )
-async def renew(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Response:
+async def renew(lease_id: IdPath, order: RenewOrder, desk: DeskOf, rights: RightsOf) -> Response:
     try:
-        outcome = await desk.renew_lease(LeaseId(lease_id), order.lease_s)
+        outcome = await desk.renew_lease(LeaseId(lease_id), order.lease_s, rights)
     except KeyError:
         raise not_found(
             "lease", lease_id, "It has ended, or never was: ask for a new one."
@@ -97,6 +101,6 @@ async def renew(lease_id: IdPath, order: RenewOrder, desk: DeskOf) -> Response:
     status_code=NO_CONTENT,
     responses=answers(shapes.Undurable, UNDURABLE) | error_responses(*EVERY_WRITE),
 )
-async def release(lease_id: IdPath, desk: DeskOf) -> Response:
+async def release(lease_id: IdPath, desk: DeskOf, rights: RightsOf) -> Response:
     """The model stays until another needs its room or it has been idle for its time."""
-    return done(await desk.release_lease(LeaseId(lease_id)))
+    return done(await desk.release_lease(LeaseId(lease_id), rights))

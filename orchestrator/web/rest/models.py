@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
+from orchestrator.access.keys.record import KeyScope
 from orchestrator.access.scrubbing import scrubbed
-from orchestrator.catalogue.ordered import named
 from orchestrator.config.webhooks import may_call_back
 from orchestrator.desk.desk import Desk
+from orchestrator.desk.permits import seen
 from orchestrator.errors import Denied
 from orchestrator.orders import EstimateOrder, LoadOrder, LoadOutcome, UnloadOrder
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, error_responses
@@ -20,6 +21,7 @@ from orchestrator.web.rest.responses import (
     DeskOf,
     Giving,
     ModelPath,
+    RightsOf,
     answer,
     done,
     encoded,
@@ -56,9 +58,9 @@ router = APIRouter(tags=["models"], route_class=JsonRoute)
     summary="What is loaded, and how much room there is",
     responses=answers(shapes.Status, examples.STATUS),
 )
-async def status(board: BoardOf) -> Response:
+async def status(board: BoardOf, rights: RightsOf) -> Response:
     """Answered from memory: polling it, at any rate, touches no device and no idle timer."""
-    return encoded(board.status())
+    return encoded(board.status(rights))
 
 
 @router.post(
@@ -68,7 +70,11 @@ async def status(board: BoardOf) -> Response:
     | answers(shapes.Accepted, examples.ACCEPTED, status=202),
 )
 async def load(
-    order: LoadOrder, request: Request, desk: DeskOf, prefer: Annotated[str | None, Header()] = None
+    order: LoadOrder,
+    request: Request,
+    desk: DeskOf,
+    rights: RightsOf,
+    prefer: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Answers once the model really answers, making room as the rules allow.
 
@@ -83,11 +89,11 @@ async def load(
     _may_call_back(desk, order)
     asynchronous = "respond-async" in (prefer or "").lower()
     if asynchronous or order.wait_s == 0:
-        pending = await desk.begin_load(order)
+        pending = await desk.begin_load(order, rights)
         given = await _answered_at_once(desk, pending.id, asynchronous=asynchronous)
     else:
         with place_of(request):
-            pending = await desk.begin_load(order)
+            pending = await desk.begin_load(order, rights)
             waiting = unless_gone(request, desk.load_outcome(pending.id, order.wait_s))
             try:
                 given = _loaded(desk, await _or_refused(waiting, pending.id))
@@ -101,13 +107,13 @@ async def load(
     summary="Let a model go",
     responses=answers(shapes.UnloadAnswer, examples.UNLOADED, *EVERY_WRITE, 404, 409, 503),
 )
-async def unload(order: UnloadOrder, request: Request, desk: DeskOf) -> Response:
+async def unload(order: UnloadOrder, request: Request, desk: DeskOf, rights: RightsOf) -> Response:
     """Drains up to `wait`, stops, and answers when the device has the bytes back.
 
     With `owner` or `lease_id` only that hold ends; the model leaves if it was the last one. If the
     caller leaves meanwhile, a model that still drains serves on; a stop that was begun goes on.
     """
-    outcome = await unless_gone(request, desk.unload(order))
+    outcome = await unless_gone(request, desk.unload(order, rights))
     return kept(shaping.unload_answer(outcome), outcome.durable)
 
 
@@ -116,12 +122,12 @@ async def unload(order: UnloadOrder, request: Request, desk: DeskOf) -> Response
     summary="What a load would do, without doing it",
     responses=answers(shapes.PlanAnswer, examples.PLAN, *EVERY_WRITE, 404, 409),
 )
-async def plan(order: LoadOrder, desk: DeskOf) -> Response:
+async def plan(order: LoadOrder, desk: DeskOf, rights: RightsOf) -> Response:
     """What a start needs (file, container, image, program) is looked at as before a load.
 
     Nothing is brought, started or stopped.
     """
-    preview = await desk.preview(order)
+    preview = await desk.preview(order, rights)
     host = devices.host_devices(desk.snapshot().accounts)
     return answer(shaping.plan_answer(preview, host))
 
@@ -131,12 +137,16 @@ async def plan(order: LoadOrder, desk: DeskOf) -> Response:
     summary="What a model or a file would take, told from its header",
     responses=answers(shapes.EstimateAnswer, examples.ESTIMATE, *EVERY_WRITE, 404),
 )
-async def estimate(order: EstimateOrder, desk: DeskOf) -> Response:
+async def estimate(order: EstimateOrder, desk: DeskOf, rights: RightsOf) -> Response:
     """In MiB, for the GPUs it may be spread over and the host beside them. Nothing is loaded.
 
     A file must lie where a service may read it: under its `models_dir` or an allowed root. Of one
     on a hub (`ORG/REPO:Q4_K_M`) the first megabytes are read, and nothing is kept.
     """
+    if order.file is not None:
+        rights.need(KeyScope.ADMIN, ", which a file takes")
+    elif order.model is not None:
+        desk.named(order.model, rights)
     return answer(shaping.estimate_answer(await desk.estimate(order)))
 
 
@@ -145,9 +155,9 @@ async def estimate(order: EstimateOrder, desk: DeskOf) -> Response:
     summary="The catalogue, with states",
     responses=answers(shapes.ModelList, examples.CATALOGUE),
 )
-async def models(board: BoardOf) -> Response:
+async def models(board: BoardOf, rights: RightsOf) -> Response:
     """In the shape of llama.cpp's router, with our fields beside."""
-    return encoded(board.models())
+    return encoded(board.models(rights))
 
 
 @router.get(
@@ -168,9 +178,9 @@ async def files(desk: DeskOf) -> Response:
     summary="The catalogue, for OpenAI clients",
     responses=answers(shapes.NameList, examples.CATALOGUE),
 )
-async def openai_models(board: BoardOf, desk: DeskOf) -> Response:
+async def openai_models(board: BoardOf, desk: DeskOf, rights: RightsOf) -> Response:
     """And behind it the names of tasks and chains, which stand for models."""
-    return encoded(with_other_names(board.models(), desk.config.gateway))
+    return encoded(with_other_names(board.models(rights), desk.config.gateway))
 
 
 @router.get(
@@ -178,9 +188,9 @@ async def openai_models(board: BoardOf, desk: DeskOf) -> Response:
     summary="One model, for OpenAI clients",
     responses=answers(shapes.ModelAnswer | shapes.OtherName, examples.MODEL, 404, 422),
 )
-async def openai_model(name: ModelPath, desk: DeskOf) -> Response:
+async def openai_model(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Response:
     other = other_names(desk.config.gateway).get(name)
-    return await model(name, desk) if other is None else answer(other)
+    return await model(name, desk, rights) if other is None else answer(other)
 
 
 @router.get(
@@ -188,9 +198,9 @@ async def openai_model(name: ModelPath, desk: DeskOf) -> Response:
     summary="One model",
     responses=answers(shapes.ModelAnswer, examples.MODEL, 404, 422),
 )
-async def model(name: ModelPath, desk: DeskOf) -> Response:
+async def model(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Response:
     """By name or alias, with its effective serving values and its resident, if there is one."""
-    return answer(model_answer(named(name, desk.catalogue), desk.snapshot()))
+    return answer(model_answer(desk.named(name, rights), seen(desk.snapshot(), rights)))
 
 
 @router.put(
@@ -202,8 +212,10 @@ async def put_model(
     name: ModelPath,
     body: Annotated[dict[str, Any], Body(examples=[MODEL_ENTRY])],
     desk: DeskOf,
+    rights: RightsOf,
 ) -> Response:
     """Takes what the configuration takes under `models`, with the same checks."""
+    rights.may_name(name)
     outcome = await desk.put_model(name, body)
     return kept(model_answer(outcome.spec, desk.snapshot()), outcome.durable)
 
@@ -214,7 +226,8 @@ async def put_model(
     status_code=NO_CONTENT,
     responses=answers(shapes.Undurable, UNDURABLE) | error_responses(*EVERY_WRITE, 404, 409),
 )
-async def delete_model(name: ModelPath, desk: DeskOf) -> Response:
+async def delete_model(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Response:
+    desk.named(name, rights)
     return done(await desk.delete_model(name))
 
 
@@ -223,8 +236,9 @@ async def delete_model(name: ModelPath, desk: DeskOf) -> Response:
     summary="Pin a model",
     responses=answers(shapes.Pinned, examples.PINNED, *EVERY_WRITE, 404),
 )
-async def pin(name: ModelPath, desk: DeskOf) -> Response:
+async def pin(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Response:
     """A pinned model leaves only by force or by its own unload."""
+    desk.named(name, rights)
     outcome = await desk.set_pin(name, pinned=True)
     return kept({"model": outcome.spec.name, "pinned": True}, outcome.durable)
 
@@ -234,7 +248,8 @@ async def pin(name: ModelPath, desk: DeskOf) -> Response:
     summary="Unpin a model",
     responses=answers(shapes.Pinned, examples.UNPINNED, *EVERY_WRITE, 404),
 )
-async def unpin(name: ModelPath, desk: DeskOf) -> Response:
+async def unpin(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Response:
+    desk.named(name, rights)
     outcome = await desk.set_pin(name, pinned=False)
     return kept({"model": outcome.spec.name, "pinned": False}, outcome.durable)
 
@@ -245,12 +260,15 @@ async def unpin(name: ModelPath, desk: DeskOf) -> Response:
     responses=answers(shapes.Logs, examples.LOGS, 404, 422, 503),
 )
 async def logs(
-    name: ModelPath, desk: DeskOf, lines: Annotated[int, Query(ge=1, le=LOG_LINES_MAX)] = 100
+    name: ModelPath,
+    desk: DeskOf,
+    rights: RightsOf,
+    lines: Annotated[int, Query(ge=1, le=LOG_LINES_MAX)] = 100,
 ) -> Response:
     """Empty if it never ran. Also of a model that runs and has left the catalogue. Keys and tokens
     are taken out, where they have a form by which they are known.
     """
-    spec = desk.here_or_named(name)
+    spec = desk.here_or_named(name, rights)
     tail = await desk.log_tail(spec.name, lines)
     return answer({"model": spec.name, "lines": [scrubbed(line) for line in tail]})
 

@@ -68,6 +68,7 @@ MEANINGS: Mapping[str, Meaning] = {
     _R.CONFLICT: Meaning(409, "Conflict"),
     _W.INVALID: Meaning(422, "Invalid request"),
     _R.DOES_NOT_FIT: Meaning(507, "Does not fit"),
+    _R.OVER_QUOTA: Meaning(403, "Over quota"),
     _R.NO_ROOM: Meaning(503, "No room now"),
     _R.QUEUE_FULL: Meaning(503, "Queue full"),
     _W.LOAD_DEADLINE: Meaning(503, "Still loading"),

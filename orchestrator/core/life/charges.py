@@ -1,0 +1,77 @@
+"""Who is charged for what: the keys of callers, and how much of their quotas is left.
+
+A model is charged to the key whose wish brought it, for as long as it is there, also after a
+restart and if the key was revoked; and beside that to each key that leases it. What was found,
+adopted without a record, or brought back for no caller, is charged to none.
+"""
+
+from collections.abc import Mapping
+
+from orchestrator.core.life.queue import Line
+from orchestrator.core.life.state import State
+from orchestrator.core.room.quota import Quota, held_bytes, over_quota
+from orchestrator.core.values.leases import LeaseKind
+from orchestrator.core.values.messages import Requested
+from orchestrator.core.values.refusals import Refusal
+from orchestrator.core.values.residents import LEAVING, Resident
+from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.tickets import Ticket
+
+
+def charged(state: State, key: str) -> Mapping[ModelName, int]:
+    """What the key has brought and leases, in bytes. What is on its way out counts no more."""
+    leased = {
+        lease.instance
+        for lease in state.leases.values()
+        if lease.key == key and lease.kind is not LeaseKind.REQUEST
+    }
+    return {
+        resident.name: held_bytes(resident.placement, state.ledger)
+        for resident in state.ledger.residents
+        if resident.state not in LEAVING and (resident.key == key or resident.instance in leased)
+    }
+
+
+def quota_of(
+    state: State, key: str | None, limit_bytes: int | None, *, beside: ModelName | None = None
+) -> Quota | None:
+    """None: no bound. `beside`: a model that would be started anew does not count twice."""
+    if key is None or limit_bytes is None:
+        return None
+    held = charged(state, key)
+    return Quota(limit_bytes, {name: size for name, size in held.items() if name != beside})
+
+
+def payer(state: State, line: Line) -> Requested:
+    """The wish whose key is charged: the first that can pay, else the one with most left."""
+    wishes = [wish.request for wish in line.wishes.values()]
+    if wishes[0].quota_bytes is None:
+        return wishes[0]
+    needed_bytes = line.spec.footprint.device_bytes
+    left: dict[Ticket, float] = {}
+    for wish in wishes:
+        quota = quota_of(state, wish.key, wish.quota_bytes)
+        left[wish.ticket] = float("inf") if quota is None else quota.left_bytes
+        if left[wish.ticket] >= needed_bytes:
+            return wish
+    return max(wishes, key=lambda wish: left[wish.ticket])
+
+
+def too_much_to_lease(
+    state: State,
+    hold: LeaseKind | None,
+    key: str | None,
+    limit_bytes: int | None,
+    resident: Resident,
+) -> Refusal | None:
+    """Why its key may not keep a model that others have brought; None: it may, or does not want to.
+
+    What it has brought itself, or leases already, is charged to it anyway.
+    """
+    if hold not in (LeaseKind.OWNER, LeaseKind.ROOM):
+        return None
+    quota = quota_of(state, key, limit_bytes)
+    needed_bytes = held_bytes(resident.placement, state.ledger)
+    if quota is None or resident.name in quota.held or needed_bytes <= quota.left_bytes:
+        return None
+    return over_quota(resident.name, needed_bytes, quota)
