@@ -19,6 +19,8 @@ from orchestrator.core.values.vram import GiB
 from tests.factories import spec
 
 MODELS = "abcdef"
+# Of the API keys that have one; an owner's key is called like the owner.
+QUOTAS = {"owner-1": 30 * GiB, "owner-2": 12 * GiB}
 SPARE = "gh"  # come by PUT
 HURRIED = Rules(
     patience_s=30,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.core.life.charges import charged
 from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.loads import LINES_CONSIDERED_MAX, question
 from orchestrator.core.life.releases import LATE_BYTES_S
@@ -43,6 +44,7 @@ from orchestrator.core.values.residents import (
 )
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.tickets import Ticket, UnloadStatus
+from tests.simulation.catalogue import QUOTAS
 
 if TYPE_CHECKING:
     from tests.simulation.watch import Watch
@@ -81,6 +83,19 @@ def _consistent(moment: Moment) -> Iterator[str]:
     for text in consistent(moment.state):
         if not (guessed and text.endswith("are charged")):
             yield text
+
+
+def _quotas(moment: Moment) -> Iterator[str]:
+    """What a key has a model reserved for lies within its quota; growth beyond it is learned."""
+    for resident in moment.state.ledger.residents:
+        limit_bytes = None if resident.key is None else QUOTAS.get(resident.key)
+        new = resident.instance not in moment.before.residents
+        if limit_bytes is None or not new or resident.state is not ResidentState.RESERVED:
+            continue
+        assert resident.key is not None
+        held_bytes = sum(charged(moment.state, resident.key).values())
+        if held_bytes > limit_bytes and not isinstance(moment.event, Recovered):
+            yield f"{resident.instance} is reserved for {resident.key}, which then holds too much"
 
 
 def _tickets(moment: Moment) -> Iterator[str]:
@@ -216,6 +231,7 @@ def _unloaded_is_gone(moment: Moment) -> Iterator[str]:
 
 CHECKS: tuple[Callable[[Moment], Iterator[str]], ...] = (
     _consistent,
+    _quotas,
     _tickets,
     _lease_ends,
     _lease_outlives,

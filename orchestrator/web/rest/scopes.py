@@ -17,7 +17,10 @@ _WHO = Rule(None, counted=False)
 
 RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/health"): PUBLIC,
+    ("GET", "/healthz"): PUBLIC,
+    ("GET", "/api/health"): PUBLIC,
     ("GET", "/health/ready"): _POLLED,
+    ("GET", "/readyz"): _POLLED,
     ("GET", "/models/status"): _POLLED,
     ("GET", "/events"): _POLLED,
     ("GET", "/metrics"): _POLLED,
@@ -48,6 +51,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("DELETE", "/models/{name}/pin"): _ADMIN,
     ("GET", "/models/{name}/logs"): _ADMIN,
     ("POST", "/admin/reload"): _ADMIN,
+    ("GET", "/audit"): _ADMIN,
     ("GET", "/admin/daemon"): _ADMIN,
     ("PUT", "/devices/{device_id}/fake"): _ADMIN,
     # Keys and sessions.

@@ -74,3 +74,93 @@ def test_only_health_the_shell_and_the_login_are_public():
         ("GET", "/dashboard/{asset}"),
         ("POST", "/session"),
     }
+
+
+# --- what a key sees and touches of what others have ---------------------------------------------
+
+LOAD, LEASE = KeyScope.LOAD, KeyScope.LEASE
+
+
+@pytest.fixture
+def asked(doors):
+    def ask(new, method, path, **more):
+        return doors.office.asked(method, path, headers=bearer(new), **more)
+
+    return ask
+
+
+def load(asked, new, model, **more):
+    return asked(new, "POST", "/models/load", json={"model": model, **more})
+
+
+def test_key_sees_only_its_models(doors, asked):
+    boss, narrow = doors.make(KeyScope.ADMIN), doors.make(LOAD, models=("b",))
+    load(asked, boss, "a")
+    load(asked, boss, "b")
+    for path in ("/models", "/v1/models"):
+        assert [one["id"] for one in asked(narrow, "GET", path).json()["data"]] == ["b"]
+    assert list(asked(narrow, "GET", "/models/status").json()["loaded_models"]) == ["b"]
+    assert [one["model"] for one in asked(narrow, "GET", "/running").json()["running"]] == ["b"]
+    events = asked(narrow, "GET", "/events").json()["events"]
+    assert {event["model"] for event in events} == {"b"}
+    for method, path, body in (
+        ("GET", "/models/a", None),
+        ("POST", "/models/load", {"model": "a"}),
+        ("POST", "/models/plan", {"model": "a"}),
+        ("POST", "/models/estimate", {"model": "a"}),
+        ("POST", "/models/unload", {"model": "a"}),
+    ):
+        answer = asked(narrow, method, path, **({} if body is None else {"json": body}))
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model"), path
+
+
+def test_key_touches_only_what_it_has_loaded(doors, asked):
+    boss, mine = doors.make(KeyScope.ADMIN), doors.make(LOAD)
+    load(asked, boss, "a")
+    load(asked, mine, "b")
+    refused = asked(mine, "POST", "/models/unload", json={"model": "a"})
+    assert (refused.status_code, refused.json()["scope"]) == (403, "admin")
+    said = asked(mine, "POST", "/api/models/unload").json()
+    assert (said["unloaded"], [one["code"] for one in said["kept"]]) == (["b"], ["forbidden"])
+    forced = asked(mine, "POST", "/models/unload", json={"model": "b", "force": True})
+    assert forced.json()["code"] == "forbidden"
+
+
+def test_key_sees_only_its_leases_and_operations(doors, asked):
+    mine, other = doors.make(LOAD, LEASE), doors.make(LOAD, LEASE)
+    boss = doors.make(KeyScope.ADMIN)
+    load(asked, mine, "a", owner="me")
+    ids = [one["lease_id"] for one in asked(mine, "GET", "/leases").json()["leases"]]
+    assert len(ids) == 1
+    assert asked(other, "GET", "/leases").json()["leases"] == []
+    assert len(asked(boss, "GET", "/leases").json()["leases"]) == 1
+    renew = {"lease_seconds": 60}
+    assert asked(other, "PUT", f"/leases/{ids[0]}", json=renew).status_code == 404
+    assert asked(other, "DELETE", f"/leases/{ids[0]}").status_code == 204
+    assert asked(mine, "PUT", f"/leases/{ids[0]}", json=renew).status_code == 200
+    begun = load(asked, mine, "b", wait=False).json()
+    for new, status in ((mine, 200), (other, 404), (boss, 200)):
+        assert asked(new, "GET", begun["status_url"]).status_code == status
+
+
+def test_priority_pin_and_lease_beyond_a_key_are_refused(doors, asked):
+    mine = doors.make(LOAD, max_priority=5)
+    for more, code in (
+        ({"priority": 6}, "priority_too_high"),
+        ({"pin": True}, "forbidden"),
+        ({"owner": "me"}, "forbidden"),
+    ):
+        for path in ("/models/load", "/models/plan"):
+            answer = asked(mine, "POST", path, json={"model": "a", **more})
+            assert (answer.status_code, answer.json()["code"]) == (403, code)
+    assert doors.office.loaded() == {}
+
+
+def test_dry_run_and_act_agree_on_the_quota(doors, asked):
+    mine = doors.make(LOAD, vram_mb=1)
+    plan = asked(mine, "POST", "/models/plan", json={"model": "a"}).json()
+    act = load(asked, mine, "a")
+    assert plan["fits"] is False
+    assert (act.status_code, act.json()["code"]) == (403, "over_quota")
+    assert plan["refusal"]["code"] == "over_quota"
+    assert doors.office.loaded() == {}
