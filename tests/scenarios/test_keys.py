@@ -1,0 +1,95 @@
+"""Keys of the real daemon, made and revoked beside it by the command line."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import openai
+import pytest
+
+from tests.pace import crowd
+from tests.scenarios.daemon import ROOT, model
+
+HEARD_S = 0.1  # of a revocation beside the daemon, on an idle machine
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def daemon(daemons):
+    return daemons({"a": model(3000), "b": model(3000)})
+
+
+def keys(daemon, *words):
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "keys", *words, "--config", daemon.file, "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def bearer(made):
+    return {"Authorization": f"Bearer {made['key']}"}
+
+
+def test_key_closes_the_running_daemon_and_outlives_a_kill(daemon):
+    assert daemon.http.get("/models").status_code == 200
+    made = keys(daemon, "create", "ci", "--scope", "read")
+    assert daemon.http.get("/models", headers=bearer(made)).status_code == 200
+    assert daemon.http.get("/models").status_code == 401
+    daemon.kill()
+    late = keys(daemon, "create", "late", "--scope", "read")
+    daemon.start()
+    for one in (made, late):
+        assert daemon.http.get("/models", headers=bearer(one)).status_code == 200
+    assert made["key"] not in daemon.log()
+
+
+def test_use_is_for_ready_models_and_load_has_its_quota(daemon):
+    use = keys(daemon, "create", "use", "--scope", "use")
+    load = keys(daemon, "create", "load", "--scope", "load", "--vram-mb", "5000")
+
+    def ask(made, name):
+        client = openai.OpenAI(base_url=f"{daemon.url}/v1", api_key=made["key"], max_retries=0)
+        said = [{"role": "user", "content": "hi"}]
+        return client.chat.completions.create(model=name, messages=said, max_tokens=4)
+
+    with pytest.raises(openai.PermissionDeniedError, match="lacks the scope `load`"):
+        ask(use, "a")
+    ask(load, "a")
+    ask(use, "a")
+    with pytest.raises(openai.PermissionDeniedError, match="may hold"):
+        ask(load, "b")
+    with pytest.raises(openai.AuthenticationError):
+        ask({"key": "sk-1"}, "a")
+    daemon.kill()
+    daemon.start()
+    with pytest.raises(openai.PermissionDeniedError):
+        ask(load, "b")  # what it has loaded is its own after a restart too
+
+
+def test_revocation_ends_streams_and_is_heard_at_once(daemon):
+    made = keys(daemon, "create", "ci", "--scope", "read")
+    ended, begun = threading.Event(), threading.Event()
+
+    def listen():
+        headers = {**bearer(made), "Accept": "text/event-stream"}
+        with httpx.stream("GET", f"{daemon.url}/events", headers=headers, trust_env=False) as said:
+            for _ in said.iter_lines():
+                begun.set()
+        ended.set()
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    assert begun.wait(PATIENCE_S)
+    keys(daemon, "revoke", made["id"])
+    until_s = time.monotonic() + HEARD_S * crowd()
+    while daemon.http.get("/models", headers=bearer(made)).status_code == 200:
+        assert time.monotonic() < until_s
+    assert ended.wait(PATIENCE_S)
+    listener.join()
