@@ -1,8 +1,8 @@
 """Small pieces every route answers with."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
@@ -10,11 +10,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.access.rights import Rights
+from orchestrator.access.rights import Forbidden, Rights
 from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
 from orchestrator.web.connection import CALLER, HttpConnection
-from orchestrator.web.gate import rights_of
+from orchestrator.web.gate import Gate, rights_of
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
 from orchestrator.web.live.places import Places
@@ -114,10 +114,22 @@ def not_found(what: str, name: str, remedy: str) -> Answered:
     )
 
 
-def place_of(request: Request) -> AbstractContextManager[None]:
-    """Held while a caller waits. Entering it raises Answered where too many do already."""
+@contextmanager
+def place_of(request: Request) -> Iterator[None]:
+    """Held while a caller waits. Entering it raises Answered where too many do already, and
+    Forbidden where too many of its key do.
+    """
     places: Places = request.app.state.places
-    return places.one()
+    gate: Gate = request.app.state.gate
+    key = rights_of(request.scope).key
+    with places.one():
+        if key is None or gate.keys is None:
+            yield
+            return
+        with gate.keys.rates.waits(key) as refused:
+            if refused is not None:
+                raise Forbidden(refused)
+            yield
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -1,5 +1,8 @@
+import asyncio
 from collections.abc import Iterator
+from functools import partial
 
+import httpx
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -7,7 +10,7 @@ from fastapi.routing import APIRoute
 from orchestrator.access.keys.record import IMPLIED, KeyScope
 from orchestrator.web.rest.scopes import RULES, UnruledRoute, check, rule_for
 from tests.unit.web.keyed import Doors, bearer, closed_doors
-from tests.unit.web.office import APP, filled, routes_of
+from tests.unit.web.office import APP, URL, app_of, filled, routes_of
 
 TURNED_AWAY = ("unauthorized", "forbidden")
 ROUTES = routes_of(APP)
@@ -164,3 +167,18 @@ def test_dry_run_and_act_agree_on_the_quota(doors, asked):
     assert (act.status_code, act.json()["code"]) == (403, "over_quota")
     assert plan["refusal"]["code"] == "over_quota"
     assert doors.office.loaded() == {}
+
+
+def test_callers_of_one_key_that_wait_are_bounded(doors, asked):
+    mine = doors.make(LOAD, max_waiting=1)
+    order = {"model": "a", "wait": 60}
+
+    async def two():
+        transport = httpx.ASGITransport(app_of(doors.office.desk))
+        async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+            post = partial(client.post, "/models/load", json=order, headers=bearer(mine))
+            return await asyncio.gather(post(), post())
+
+    codes = sorted(answer.status_code for answer in doors.office.run(two()))
+    assert codes == [200, 429]
+    assert load(asked, mine, "a").status_code == 200
