@@ -5,6 +5,7 @@ said by the table of its kind: `rest/scopes.py`, and the gateway's.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from starlette.types import Scope
 
@@ -17,6 +18,7 @@ from orchestrator.web.connection import CALLER
 
 RIGHTS = "vram_orchestrator.rights"  # in the scope of every request that was let in
 COOKIE = "vo_session"
+ADDRESSES_KEPT_MAX = 1024  # as they are written
 _COOKIE = COOKIE.encode()
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"cookie"})
 _NO_KEY = b"-"  # something was shown that is none
@@ -61,7 +63,7 @@ class Gate:
             return refused
         mark = None if session is None else session.mark
         ends_s = shown.ends_s if session is None else session.ends_s
-        who = replace(caller, key=key.id, session=mark)
+        who = Caller(key=key.id, session=mark, address=caller.address, via=caller.via)
         scope[RIGHTS] = Rights(caller=who, key=key, ends_s=ends_s)
         return None
 
@@ -118,6 +120,7 @@ def _caller(scope: Scope) -> Caller:
     return Caller(address=_address(client[0]) if client else None, via=via)
 
 
+@lru_cache(maxsize=ADDRESSES_KEPT_MAX)  # a caller asks more than once
 def _address(said: str) -> str | None:
     try:
         return str(plain_address(said))
