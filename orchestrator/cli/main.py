@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from orchestrator.cli import (
     commands,
     completion,
     edge,
+    examining,
     keys,
     serving,
     watching,
@@ -43,7 +44,7 @@ from orchestrator.cli.commands import DONE, FAILED, MISUSED, show
 from orchestrator.cli.connect import arguments as connect
 from orchestrator.cli.importing import arguments as making
 from orchestrator.cli.installed import SayVersion, version
-from orchestrator.cli.render import error_lines, estimate_lines, findings_lines
+from orchestrator.cli.render import error_lines, estimate_lines
 from orchestrator.cli.screen import complain, plain, say, say_exactly
 from orchestrator.cli.service import arguments as service
 from orchestrator.cli.words import WordParser
@@ -51,7 +52,6 @@ from orchestrator.cli.words import WordParser
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from orchestrator.cli.client import Json
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
 URL = "ORCHESTRATOR_URL"
@@ -292,42 +292,6 @@ def config(words: argparse.Namespace) -> int:
     return DONE
 
 
-def _doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="else ORCHESTRATOR_CONFIG, else the embedded one",
-    )
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-
-
-def doctor(words: argparse.Namespace) -> int:
-    from orchestrator.catalogue.predictions import Predictions
-    from orchestrator.cli.doctor import examine, needs_help
-    from orchestrator.config.embedded import chosen
-    from orchestrator.config.loading import load_config
-    from orchestrator.errors import ConfigInvalid
-    from orchestrator.gguf.headers import Headers
-
-    try:
-        # One model that cannot be loaded is a finding, and no reason to look at nothing.
-        checked = load_config(
-            chosen(words.config),
-            estimate=Predictions(Headers()).footprint,
-            lenient=True,
-        )
-    except ConfigInvalid as error:
-        complain(*error.mistakes)
-        return MISUSED
-    path = os.environ.get("PATH", "")  # noqa: TID251 - where programs are looked for
-    findings = examine(checked, path)
-    told: Json = {"findings": [asdict(found) for found in findings]}
-    answer = Answer(told, json.dumps(told, indent=2))
-    show(answer, lambda _: findings_lines(findings), as_json=words.json)
-    return FAILED if needs_help(findings) else DONE
-
-
 # --- the table -------------------------------------------------------------------------------
 
 
@@ -352,7 +316,12 @@ WITHOUT_DAEMON = (
     Word("edge", "run nginx in front of the daemon", edge.arguments, edge.run),
     Word("estimate", "what a model file would take, told from its header", _estimate, estimate),
     Word("pull", "download a model into the Hugging Face cache", _pull, pull),
-    Word("doctor", "say what this machine has and what is missing", _doctor, doctor),
+    Word(
+        "doctor",
+        "say what this machine has and what is missing",
+        examining.arguments,
+        examining.run,
+    ),
     Word("connect", "settings that lead a client to the daemon", connect.arguments, connect.run),
     Word("service", "keep the daemon running", service.arguments(serving.arguments), service.run),
     Word("audit", "whether its lines were changed", auditing.arguments, auditing.run),

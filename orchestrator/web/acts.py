@@ -54,6 +54,11 @@ ACTS: Mapping[tuple[str, str], ActKind] = {
     ("PUT", "/leases/{lease_id}"): ActKind("lease.renew"),
     ("DELETE", "/leases/{lease_id}"): ActKind("lease.release"),
     ("POST", "/requests/{request_id}/cancel"): ActKind("request.cancel", always),
+    ("POST", "/keys"): ActKind("key.make", always),
+    ("POST", "/keys/{key_id}/rotate"): ActKind("key.rotate", always),
+    ("DELETE", "/keys/{key_id}"): ActKind("key.revoke", always),
+    ("POST", "/session"): ActKind("session.begin"),
+    ("DELETE", "/session"): ActKind("session.end"),
     ("POST", "/admin/reload"): ActKind("config.reload", always),
     ("PUT", "/devices/{device_id}/fake"): ActKind("device.fake", always),
     ("POST", "/api/pull"): ActKind("model.pull", always),
@@ -63,7 +68,7 @@ ACTS: Mapping[tuple[str, str], ActKind] = {
 NO_ACTS = frozenset({("POST", "/models/plan"), ("POST", "/models/estimate"), ("POST", "/api/show")})
 
 _PARAMETER = re.compile(r"\{[a-z_]+(:path)?\}")
-_NAMED_BY = ("name", "lease_id", "request_id", "device_id", "model")
+_NAMED_BY = ("name", "lease_id", "request_id", "device_id", "key_id", "model")
 
 
 def find_act(method: str, path: str) -> ActKind | None:

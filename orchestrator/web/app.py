@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -115,13 +115,7 @@ def create_app(
     app.state.feed = feed = Feed(desk, board, places)
     if (keys := gate.keys) is not None:
         keys.watch(lambda table: feed.hang_up(lambda held: held.over(table, keys.clock())))
-    # compat first: /models/sse and the refused GETs are not names of models.
-    routers = [compat.router, models.router, leases.router]
-    routers += [requests.router, events.router, admin.router, audit.router, key_routes.router]
-    routers.append(metrics.router)
-    if desk.fake_devices is not None:
-        routers.append(admin.fake_router)
-    routers += [docs.router, dashboard.router]
+    routers = _routers(fakes=desk.fake_devices is not None)
     for router in routers:
         app.include_router(router)
     table = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
@@ -140,6 +134,17 @@ def create_app(
     for route in app.routes:
         route.matches({"type": "http", "method": "GET", "path": "/", "headers": []})
     return app
+
+
+def _routers(*, fakes: bool) -> list[APIRouter]:
+    """In the order in which they are asked."""
+    # compat first: /models/sse and the refused GETs are not names of models.
+    routers = [compat.router, models.router, leases.router]
+    routers += [requests.router, events.router, admin.router, audit.router, key_routes.router]
+    routers.append(metrics.router)
+    if fakes:
+        routers.append(admin.fake_router)
+    return [*routers, docs.router, dashboard.router]
 
 
 # By these, containers reach the machine that they run on. No public DNS has them.

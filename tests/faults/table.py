@@ -86,7 +86,7 @@ TABLE = (
         promise="Whichever write or sync of the registry fails: what was acknowledged is there, the "
         "file is whole, the daemon goes on.",
         tests=(
-            "tests/unit/registry/test_nth_write.py",
+            "tests/contracts/test_registry_disk.py",
             f"{SQLITE}::test_a_disk_that_refuses_is_told_and_the_same_connection_goes_on",
             f"{SQLITE}::test_nobody_fails_for_a_full_disk_and_everything_is_written_when_it_recovers",
         ),

@@ -10,6 +10,7 @@ from orchestrator.core.life.evictions import ask, evict, let_go, must_be_asked, 
 from orchestrator.core.life.files import check_first
 from orchestrator.core.life.grants import deny_line, grant
 from orchestrator.core.life.queue import Line
+from orchestrator.core.life.sentences import given_up_said, known_as, slots_said
 from orchestrator.core.life.setbacks import (
     breaker_open,
     give_up,
@@ -22,7 +23,6 @@ from orchestrator.core.room.explanation import explain, hopeless
 from orchestrator.core.room.planner import Plan, find, fitting, out_of_reach
 from orchestrator.core.room.question import Question
 from orchestrator.core.values.decisions import Decide, DecisionKind
-from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.messages import (
     Deny,
     Effect,
@@ -384,29 +384,11 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
             kind=DecisionKind.LOADED,
             model=name,
             text=f"{name} is ready after {event.load_s:.1f} s and takes "
-            f"{to_mb(placement.total_bytes)} MB ({_known_as(footprint, seen.doubt)})."
-            + _slots(ready)
-            + _given_up(ready),
+            f"{to_mb(placement.total_bytes)} MB ({known_as(footprint, seen.doubt)})."
+            + slots_said(ready)
+            + given_up_said(ready),
             why=", ".join(ready.spec.given_up),
             evicted=evicted,
         ),
     ]
     return [*effects, problem] if problem else effects
-
-
-def _known_as(footprint: Footprint, doubt: str) -> str:
-    before = " before" if doubt and footprint.provenance is Provenance.MEASURED else ""
-    return f"{footprint.provenance}{before}{doubt}"
-
-
-def _slots(resident: Resident) -> str:
-    """Servers that others defined divide their context as they were told, or as they like."""
-    if len(resident.slots) < 2:
-        return ""
-    tokens = " to ".join(map(str, sorted({min(resident.slots), max(resident.slots)})))
-    return f" {len(resident.slots)} requests at once, {tokens} tokens for each."
-
-
-def _given_up(resident: Resident) -> str:
-    given_up = resident.spec.given_up
-    return f" It had to give up: {', '.join(given_up)}." if given_up else ""

@@ -180,15 +180,6 @@ def test_a_config_that_is_wrong_does_not_start(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
-def test_doctor_says_one_line_for_each_thing(tmp_path, capsys):
-    file = tmp_path / "o.yaml"
-    file.write_text("server: {port: 0}\n")
-    assert main(["doctor", "--config", str(file)]) == 0
-    assert capsys.readouterr().out.startswith("ok ")
-    assert main(["doctor", "--config", str(file), "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["findings"]) > 5
-
-
 def test_a_watch_listens_and_ends_with_the_interrupt(daemon):
     event = json.dumps({"type": "snapshot", "status": examples.STATUS})
     daemon.answers["GET /events"] = (200, f"data: {event}\n\n".encode())

@@ -37,6 +37,7 @@ def test_all_that_serve_takes_is_passed_on(tmp_path):
         "port": 0,
         "folders": [Path("models")],
         "models_dir": [Path("/more")],
+        "verbose": True,
     }
     assert options_of("serve") == given.keys()
     assert options_of("service", "install") >= given.keys()

@@ -73,6 +73,8 @@ def test_only_health_the_shell_and_the_login_are_public():
     public = {way for way, rule in RULES.items() if rule.public}
     assert public == {
         ("GET", "/health"),
+        ("GET", "/healthz"),
+        ("GET", "/api/health"),
         ("GET", "/"),
         ("GET", "/dashboard/{asset}"),
         ("POST", "/session"),
