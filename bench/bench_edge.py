@@ -96,7 +96,7 @@ def ways() -> Iterator[dict[str, int]]:
     with ExitStack() as stack:
         here = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-edge-")))
         server, plain = free_port(), free_port()
-        answer = json.dumps(ANSWER)
+        answer = json.dumps(ANSWER, separators=(",", ":"))  # as llama-server writes it
         stack.enter_context(nginx(here, "server", SERVER.format(port=server, answer=answer)))
         stack.enter_context(nginx(here, "plain", PLAIN.format(port=plain, server=server)))
         (here / "daemon").mkdir()

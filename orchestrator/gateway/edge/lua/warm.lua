@@ -14,7 +14,7 @@ local exec = ngx.exec
 local var, arg = ngx.var, ngx.arg
 local C = ffi.C
 local set_current_peer = balancer.set_current_peer
-local find, sub, byte = string.find, string.sub, string.byte
+local find, sub, byte, char = string.find, string.sub, string.byte, string.char
 local gsub = string.gsub
 local min, max = math.min, math.max
 local model_of, may_show = bodies.model, bodies.may_show
@@ -23,6 +23,11 @@ local find_route, enter, leave = routes.find, routes.enter, routes.leave
 local cast = ffi.cast
 local address_type = ffi.typeof("uintptr_t")
 local bytes_type = ffi.typeof("const uint8_t *")
+local chars_type = ffi.typeof("const char *")
+
+ffi.cdef [[
+size_t strcspn(const char *s, const char *reject);
+]]
 
 local M = {}
 
@@ -31,6 +36,12 @@ local HEAD_BYTES = 1024
 local PATH_BYTES_MAX = 120 -- of what a caller sent, quoted back to it
 local OBJECT_BYTES_MAX = 1024
 local SPACE, QUOTE, COLON, LIST, BACKSLASH, OPEN, CLOSE = 32, 34, 58, 91, 92, 123, 125
+
+-- What no object of plain figures has in it: a list, and signs that cannot stand in a line.
+local ODD = "["
+for sign = 1, SPACE - 1 do
+    ODD = ODD .. char(sign)
+end
 
 local unavailable_text
 
@@ -149,7 +160,7 @@ end
 
 -- What the last `"key"` of a text from `from` on holds, if that is an object of figures alone: no
 -- text is ever kept.
-local function held(text, key, from)
+local function held_in_any(text, key, from)
     local _, ends = find(text, key, from, true)
     if ends == nil then
         return nil
@@ -180,12 +191,54 @@ local function held(text, key, from)
     return odd and gsub(object, "%c", " ") or object
 end
 
+-- The same of an object as servers write it, with another one in it at most. It has no loop: LuaJIT
+-- compiles it with all that calls it; `memmem`, because quotes, at which `string.find` stops, are
+-- everywhere. Whatever could be a text, or is not plain, is looked at sign by sign.
+local function held(text, key, from)
+    local p, n, length = cast(bytes_type, text), #text, #key
+    local found = C.memmem(p + from, n - from, key, length)
+    if found == nil then
+        return nil
+    end
+    local ends = tonumber(cast(bytes_type, found) - p) + length
+    local at = ends + 1
+    if p[ends] == COLON and p[at] == SPACE then
+        at = at + 1
+    end
+    found = C.memchr(p + ends, CLOSE, n - ends)
+    if found == nil or p[ends] ~= COLON or p[at] ~= OPEN or ends == length
+        or p[ends - length - 1] == BACKSLASH or C.memmem(p + ends, n - ends, key, length) ~= nil then
+        return held_in_any(text, key, from + 1)
+    end
+    local last = tonumber(cast(bytes_type, found) - p)
+    found = C.memchr(p + at + 1, OPEN, last - at - 1)
+    if found ~= nil then -- another one in it
+        local inner = tonumber(cast(bytes_type, found) - p)
+        found = C.memchr(p + last + 1, CLOSE, n - last - 1)
+        if found == nil then
+            return nil
+        end
+        last = tonumber(cast(bytes_type, found) - p)
+        if C.memchr(p + inner + 1, OPEN, last - inner - 1) ~= nil then
+            return held_in_any(text, key, from + 1)
+        end
+    end
+    length = last + 1 - at
+    if length > OBJECT_BYTES_MAX or C.strcspn(cast(chars_type, p + at), ODD) < length
+        or C.memmem(p + at, length, ':"', 2) ~= nil
+        or C.memchr(p + at, SPACE, length) ~= nil
+            and (C.memmem(p + at, length, ': "', 3) ~= nil or C.memmem(p + at, length, "  ", 2) ~= nil) then
+        return held_in_any(text, key, from + 1)
+    end
+    return sub(text, at + 1, last + 1)
+end
+
 local function last_held(one, key)
     local piece = one.last or one.first
-    local object = held(piece, key, max(1, #piece - TAIL_BYTES))
+    local object = held(piece, key, max(0, #piece - TAIL_BYTES))
     if object == nil and one.before ~= nil then
         piece = one.before
-        object = held(piece, key, max(1, #piece - TAIL_BYTES))
+        object = held(piece, key, max(0, #piece - TAIL_BYTES))
     end
     return object
 end
@@ -211,7 +264,7 @@ local function told(one)
     end
     if first ~= nil and one.caller.call.counts then
         if one.last ~= nil or #first > TAIL_BYTES then
-            local object = held(sub(first, 1, HEAD_BYTES), '"usage"', 1)
+            local object = held(sub(first, 1, HEAD_BYTES), '"usage"', 0)
             begun = object and ',"begun":{"usage":' .. object .. "}" or ""
         end
         usage = as_member(',"usage":', last_held(one, '"usage"'))
