@@ -81,6 +81,11 @@ class AnswerReader:
         self.waiting_bytes = 0
         return taken
 
+    def put_back(self, piece: bytes) -> None:
+        """What was taken is still to be taken."""
+        self.pieces.insert(0, piece)
+        self.waiting_bytes += len(piece)
+
     # --- what the parser tells -------------------------------------------------------------------
 
     def on_message_begin(self) -> None:

@@ -6,7 +6,7 @@ Every way out ends here: answered, refused, the client gone, ended by an operato
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
@@ -25,6 +25,7 @@ from orchestrator.records import Outcome, Usage
 from orchestrator.web.behind_edge import ALREADY_ASKED
 from orchestrator.web.connection import CALLER, HttpConnection
 from orchestrator.web.gate import rights_of
+from orchestrator.web.outlet import written
 from orchestrator.web.wire.error_answers import (
     ErrorAnswer,
     encode,
@@ -154,6 +155,7 @@ class ClientRequest:
             await self._start(answer.status, [*headers, *_told(answer.passage, self.run)])
         # Any other text may speak of usage and mean nothing by it.
         reader = UsageReader() if kind.startswith((JSON, EVENT_STREAM)) else None
+        pour = self._pouring(reader)
         head = last = b""
         while chunk := await answer.read():
             if self.run.first_byte_s is None:
@@ -165,11 +167,27 @@ class ClientRequest:
                 last = chunk
             else:
                 await self._more(chunk)
+                await answer.pour(pour)
         if (id_ := _id_of(self._found, head)) is not None:
             exchanges.makers.note(id_, answer.passage.model)
         if reader is not None:
             self._usage = reader.usage()
         await self._finish(Outcome.ANSWERED, answer.status, last)
+
+    def _pouring(self, reader: UsageReader | None) -> Callable[[bytes], bool]:
+        """What takes the pieces of a stream. To wake a task for every piece, and to have ASGI write
+        it, is half of what a piece costs.
+        """
+        cycle = self._connection.running
+        assert cycle is not None, "it is answered now"
+
+        def pour(piece: bytes) -> bool:
+            taken = written(cycle, piece)
+            if taken and reader is not None:
+                reader.feed(piece)
+            return taken
+
+        return pour
 
     @property
     def wants_tunnel(self) -> bool:

@@ -119,6 +119,10 @@ class ServerAnswer:
         except ConnectionError as error:
             raise Broken(str(error)) from error
 
+    async def pour(self, into: Callable[[bytes], bool]) -> None:
+        """Have it take what comes, as long as it does; all else is still to be read."""
+        await self._connection.pour(into)
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Raise Broken if it ends too early."""
         while chunk := await self.read():

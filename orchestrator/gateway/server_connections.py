@@ -7,7 +7,7 @@ general client takes a quarter of it.
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -59,7 +59,7 @@ def origin_of(url: str) -> Origin:
 
 
 class ServerConnection(asyncio.Protocol):
-    """One connection. `ask`, `read` until b"", `close`; then it may be asked again."""
+    """One connection. `ask`, `read` until b"" (or `pour`), `close`; then it may be asked again."""
 
     def __init__(self, pool: "ServerConnections", origin: Origin) -> None:
         self.origin = origin
@@ -73,6 +73,7 @@ class ServerConnection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None  # the server does not take what is sent
         self._sending: asyncio.Task[None] | None = None
         self._reading_paused = False
+        self._into: Callable[[bytes], bool] | None = None  # what takes pieces as they come
 
     @property
     def status(self) -> int:
@@ -128,6 +129,20 @@ class ServerConnection(asyncio.Protocol):
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
         return taken
+
+    async def pour(self, into: Callable[[bytes], bool]) -> None:
+        """Give pieces to `into` as they come, without waking who waits here: until one is the last,
+        or `into` says that it did not take one, or there are no more. What is left is to be read.
+        """
+        reader = self._reader
+        assert reader is not None
+        if reader.pieces or reader.complete or self._lost is not None:
+            return
+        self._into = into
+        try:
+            await self._more()
+        finally:
+            self._into = None
 
     def close(self) -> None:
         """The answer is done with. One that was not read to its end ends the connection: its server
@@ -187,6 +202,13 @@ class ServerConnection(asyncio.Protocol):
         except NotHttp as error:
             self._end_with(Lost(str(error)))
             return
+        if self._into is not None and not reader.complete:
+            if not reader.pieces:
+                return
+            piece = reader.take()
+            if self._into(piece):
+                return
+            reader.put_back(piece)
         if reader.waiting_bytes > WAITING_BYTES_MAX and not self._reading_paused:
             self._reading_paused = True
             assert self._transport is not None

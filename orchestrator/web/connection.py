@@ -112,7 +112,7 @@ class HttpConnection(HttpToolsProtocol):
         self._uncalled_bytes = 0  # fed to the parser since it said something
         self._in_head = False
         self._awaits_body = False
-        self._running: RequestResponseCycle | None = None  # what is answered now
+        self.running: RequestResponseCycle | None = None  # what is answered now
         self._deadline: asyncio.TimerHandle | None = None
         self._refusal: ErrorAnswer | None = None  # to be said after the answers that are owed
         self._refused = False  # it was said: what still comes is dropped
@@ -227,7 +227,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _busy(self) -> bool:
         """Whether an answer is owed."""
-        running = self._running
+        running = self.running
         return bool(self.pipeline) or (running is not None and not running.response_complete)
 
     # --- what cannot be read ---------------------------------------------------------------------
@@ -268,7 +268,7 @@ class HttpConnection(HttpToolsProtocol):
         """Nobody hears the answer, and an application that waits for the rest of a body waits in
         vain: what it still says is dropped.
         """
-        running = self._running
+        running = self.running
         if running is not None and not running.response_complete:
             running.disconnected = True
             running.waiting_for_100_continue = False  # it would be written behind the end
@@ -287,7 +287,7 @@ class HttpConnection(HttpToolsProtocol):
             self._unset_keepalive_if_required()  # what was sent ahead is under way
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
+        self.running = cycle
         cycle.transport = self._outlet  # type: ignore[assignment]
         super()._start_asgi_task(cycle, app)
 

@@ -6,6 +6,24 @@ two apart is a fifth of all that a short answer costs.
 
 import asyncio
 
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+
+def written(cycle: RequestResponseCycle, piece: bytes) -> bool:
+    """Write a piece of a stream at once, as `cycle.send` would. False: it is not written, and has
+    to be sent, because its client does not take more now, or is gone, or it is no stream.
+    """
+    if (
+        not cycle.chunked_encoding
+        or cycle.disconnected
+        or cycle.response_complete
+        or cycle.flow.write_paused
+        or cycle.scope["method"] == "HEAD"
+    ):
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+    return True
+
 
 class Outlet:
     """Of one connection."""

@@ -252,6 +252,76 @@ def test_an_answer_that_nobody_takes_waits_at_its_server():
     run(play())
 
 
+STREAM = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunk(text):
+    return b"%x\r\n%b\r\n" % (len(text), text)
+
+
+async def poured(server, pool, url, taken, says, *, takes=lambda piece: True, abort=False):
+    """What is poured and what is left to be read, of a stream that begins with one piece."""
+    server.says = STREAM + chunk(b"0")
+    connection = await pool.ask(url, "GET", "/", [], b"")
+    assert await connection.read() == b"0"
+
+    def into(piece):
+        fits = takes(piece)
+        if fits:
+            taken.append(piece)
+        return fits
+
+    pouring = asyncio.create_task(connection.pour(into))
+    for piece in says:
+        server.writers[0].write(piece)
+        await asyncio.sleep(0.02)
+    if abort:
+        server.writers[0].transport.abort()
+    await asyncio.wait_for(pouring, 10)
+    return connection
+
+
+def test_pieces_are_poured_until_the_last_one():
+    async def play():
+        async with serving() as (server, pool, url):
+            taken = []
+            says = [chunk(b"1"), chunk(b"2"), chunk(b"3") + chunk(b"")]
+            connection = await poured(server, pool, url, taken, says)
+            assert taken == [b"1", b"2"]
+            assert connection.complete
+            assert await whole(connection) == b"3"
+
+    run(play())
+
+
+def test_a_piece_that_is_not_taken_is_still_to_be_read():
+    async def play():
+        async with serving() as (server, pool, url):
+            taken = []
+            connection = await poured(
+                server, pool, url, taken, [chunk(b"1"), chunk(b"2")], takes=lambda p: p != b"2"
+            )
+            assert taken == [b"1"]
+            assert await connection.read() == b"2"
+            connection.close()
+
+    run(play())
+
+
+def test_a_server_that_goes_while_it_is_poured_is_lost():
+    async def play():
+        async with serving() as (server, pool, url):
+            taken = []
+            connection = await poured(server, pool, url, taken, [chunk(b"1")], abort=True)
+            assert taken == [b"1"]
+            with pytest.raises(Lost):
+                await connection.read()
+            await connection.pour(lambda piece: True)  # nothing comes any more
+            connection.close()
+
+    run(play())
+
+
 def test_no_line_can_be_put_into_a_path():
     async def play():
         async with serving() as (server, pool, url):

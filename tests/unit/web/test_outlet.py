@@ -1,8 +1,11 @@
 """A head goes out with what follows it, and never later than in the next turn of the loop."""
 
 import asyncio
+from types import SimpleNamespace
 
-from orchestrator.web.outlet import Outlet
+import pytest
+
+from orchestrator.web.outlet import Outlet, written
 from tests.asynchronous import run
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -72,3 +75,39 @@ def test_what_is_flushed_is_written_once():
     at_once, transport = played(act)
     assert at_once == [HEAD]
     assert transport.written == [HEAD, HEAD]
+
+
+def answering(**more):
+    """A stream that is under way, as uvicorn has it."""
+    said = {
+        "chunked_encoding": True,
+        "disconnected": False,
+        "response_complete": False,
+        "flow": SimpleNamespace(write_paused=False),
+        "scope": {"method": "POST"},
+        "transport": Transport(),
+    }
+    return SimpleNamespace(**said | more)
+
+
+def test_a_piece_of_a_stream_is_written_at_once():
+    cycle = answering()
+    assert written(cycle, b"hello")
+    assert cycle.transport.written == [b"5\r\nhello\r\n"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"chunked_encoding": False},  # its length was said
+        {"chunked_encoding": None},
+        {"disconnected": True},
+        {"response_complete": True},
+        {"flow": SimpleNamespace(write_paused=True)},
+        {"scope": {"method": "HEAD"}},
+    ],
+)
+def test_what_is_no_plain_stream_is_sent_in_the_usual_way(odd):
+    cycle = answering(**odd)
+    assert not written(cycle, b"hello")
+    assert cycle.transport.written == []
