@@ -21,6 +21,12 @@ _GIVING_BACK = frozenset({ResidentState.UNLOADING, ResidentState.RELEASING, Resi
 _MOVING = _TAKING | _GIVING_BACK
 
 
+def _still_takes(resident: Resident) -> bool:
+    """Also one that is told to stop while it loads: it goes on until its stop has come about."""
+    stops = resident.state in (ResidentState.UNLOADING, ResidentState.STUCK)
+    return resident.state in _TAKING or (stops and resident.ready_s is None)
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """What is worked out about one device, until something on it changes."""
@@ -223,7 +229,7 @@ class Ledger:
         """What the device has, less what others that load at this moment still take of it."""
         outstanding = 0
         for resident in self.on(device):
-            if resident.instance == newcomer.instance or resident.state not in _TAKING:
+            if resident.instance == newcomer.instance or not _still_takes(resident):
                 continue
             known = self._held.get(resident.instance, {}).get(device, 0)
             outstanding += max(0, resident.placement.on(device) - known)

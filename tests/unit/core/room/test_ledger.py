@@ -275,3 +275,12 @@ def test_a_resident_is_alone_where_no_other_has_moved_since(moves, alone):
     mine = book.resident(ModelName("a"))
     assert mine is not None
     assert book.alone_since(mine, G0, version) is alone
+
+
+def test_a_load_that_is_being_stopped_may_still_take_its_bytes():
+    """Its process goes on until its stop has come about: what it lacks yet is not given away."""
+    stopping = resident("old", gib=10, state=ResidentState.UNLOADING)
+    new = resident("new", gib=16, state=ResidentState.RESERVED)
+    assert not account(stopping, new, used_gib=2).has_now(new)
+    was_ready = replace(stopping, ready_s=1.0)
+    assert account(was_ready, new, used_gib=2).has_now(new)
