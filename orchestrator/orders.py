@@ -33,7 +33,7 @@ from orchestrator.core.room.planner import Plan
 from orchestrator.core.values.leases import Lease, LeaseId
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import Resident
-from orchestrator.core.values.specs import ModelName, ModelSpec, Profile
+from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.tickets import UnloadStatus
 from orchestrator.core.values.vram import MiB
 
@@ -195,7 +195,8 @@ class LoadOrder:
     """Who keeps it: the lease is theirs."""
     lease_s: Annotated[LeaseSeconds | None, Field(alias="lease_seconds")] = None
     """How long it is kept."""
-    profile: Profile | None = None
+    profile: MaybeName = None
+    """One of those that ship, or of `profiles` of the configuration."""
     context_size: ContextSize | None = None
     gpu_layers: Layers | None = None
     cache_type: CacheType | None = None
@@ -296,6 +297,8 @@ class EstimateOrder:
     """Its projector; else the model's."""
     gpus: Annotated[int, Field(ge=1, le=DEVICES_MAX), _Number] | None = None
     """Spread evenly over so many; else as many as the model may span."""
+    profile: MaybeName = None
+    """A named set of settings; what is given beside it wins over it."""
     context_size: ContextSize | None = None
     """Of each slot with split_cache, of all slots together without."""
     slots: Annotated[int, Field(ge=1, le=SLOTS_MAX), _Number] | None = None

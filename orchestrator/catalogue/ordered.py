@@ -10,7 +10,7 @@ from orchestrator.config.engines import kind_of
 from orchestrator.config.loading import Config
 from orchestrator.config.models import PLAIN_CACHES
 from orchestrator.config.paths import Misplaced, locate, on_a_hub
-from orchestrator.config.profiles import with_profile
+from orchestrator.config.profiles import unknown_profile, with_profile
 from orchestrator.config.sections import CacheType, ServiceEntry
 from orchestrator.config.services import launched_by_us, roots_of, settings_home
 from orchestrator.core.values.footprints import UNKNOWN, Footprint
@@ -35,13 +35,15 @@ def named(name: str, specs: ModelSpecs) -> ModelSpec:
 
 
 def ordered(order: LoadOrder, spec: ModelSpec, config: Config) -> ModelSpec:
-    """The model under the settings that are asked for; itself if none are. Raise Denied."""
+    """The model under the settings that are asked for; itself if none are. Raise Denied, or
+    ConfigInvalid for a profile that is not there.
+    """
     if order.service is not None and order.service != spec.service:
         raise Denied(_wrong_service(order.service, spec, config))
     _refuse_settings(order, spec, config)
     serving = spec.serving
     if order.profile is not None:
-        serving = with_profile(serving, order.profile, physical_cores=physical_cores())
+        serving = _under_profile(serving, order.profile, config)
     if order.context_size is not None:
         serving = replace(serving, context_size=order.context_size)
     if order.gpu_layers is not None:
@@ -92,6 +94,8 @@ def to_estimate(
     if order.mmproj is not None and (order.model is not None or sized is not None):
         spec = replace(spec, mmproj=_located(order.mmproj, spec, config))
     serving = spec.serving
+    if order.profile is not None:
+        serving = _under_profile(serving, order.profile, config)
     asked = {
         "context_size": order.context_size,
         "slots": order.slots,
@@ -109,6 +113,14 @@ def to_estimate(
     if (kind := _cache_without_flash_attention(wanted)) is not None:
         raise ConfigInvalid((f"cache_type: {kind} needs flash_attention: true",))
     return replace(spec, serving=wanted, span=order.gpus or spec.span)
+
+
+def _under_profile(serving: Serving, profile: str, config: Config) -> Serving:
+    """Raise ConfigInvalid for one that is not there."""
+    if profile not in config.profiles:
+        raise ConfigInvalid((f"profile: {unknown_profile(profile, config.profiles)}",))
+    cores = physical_cores()
+    return with_profile(serving, profile, physical_cores=cores, profiles=config.profiles)
 
 
 def _located(mmproj: str, spec: ModelSpec, config: Config) -> str:

@@ -57,7 +57,6 @@ INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
 URL = "ORCHESTRATOR_URL"
 LINES_DEFAULT = 100
 OUTCOMES = ("answered", "refused", "client_gone", "server_died", "failed", "ended")
-PROFILES = ("fast", "balanced", "quality", "memory", "batch")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,7 +132,7 @@ def _order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context-size", type=int, metavar="N")
     parser.add_argument("--gpu-layers", type=_layers, metavar="N|all", help="the rest on the host")
     parser.add_argument("--cache-type", metavar="T", help="of keys and values: f16, q8_0, ...")
-    parser.add_argument("--profile", choices=PROFILES)
+    parser.add_argument("--profile", metavar="NAME", help="fast, balanced, quality, ...")
     parser.add_argument("--evict", choices=("never",), help="never: only if no model has to leave")
     parser.add_argument("--pin", action="store_true", help="leaves only by force or its unload")
 

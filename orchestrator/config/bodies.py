@@ -117,7 +117,7 @@ def _parsed(
         crossed.append(Mistake(("service",), unknown_service(entry.service, config.services)))
         complaints += [mistake for mistake in crossed if not found.doubts(mistake.where)]
         return _Parsed(None, tuple(complaints))
-    built = build_spec(name, entry, service, estimate)
+    built = build_spec(name, entry, service, estimate, config.profiles)
     same = (other for other in taken.values() if other.service == built.draft.service)
     crossed += shared_mistakes(built.draft, next(same, built.draft), service)
     only_of_files = built.only_of_files and not (complaints or crossed)

@@ -33,6 +33,7 @@ from orchestrator.config.models import (
     name_mistake,
 )
 from orchestrator.config.naming import naming_mistakes
+from orchestrator.config.profiles import Profiles, with_own
 from orchestrator.config.sections import (
     AuditSettings,
     DiscoverySettings,
@@ -93,6 +94,7 @@ class Config:
     scheduling: SchedulingSettings
     services: Mapping[ServiceName, ServiceEntry]
     home: ServiceName | None  # of models that name no service
+    profiles: Profiles  # those that ship among them
     models: Mapping[ModelName, ModelEntry]
     catalogue: ModelSpecs
 
@@ -158,6 +160,7 @@ def load_config(
         scheduling=document.scheduling,
         services={ServiceName(name): entry for name, entry in document.services.items()},
         home=home,
+        profiles=with_own(document.profiles),
         models={ModelName(name): entry for name, entry in document.models.items()},
         catalogue=catalogue | failed,
     )
@@ -168,7 +171,7 @@ def configured_model(config: Config, name: ModelName, estimate: Estimate) -> Mod
     entry = config.models[name]
     service = config.service(entry.service)
     assert service is not None, "the configuration was right when it was read"
-    built = build_spec(name, entry, service, estimate)
+    built = build_spec(name, entry, service, estimate, config.profiles)
     wrong = _under(("models", name), built.mistakes)
     return _failed(config.path, built.draft, wrong) if wrong else built.draft
 
@@ -310,6 +313,12 @@ def _catalogue(
     mistakes: list[Mistake] = []
     services = written.content.get("services")
     named = services if isinstance(services, dict) else {}
+    profiles = with_own(document.profiles)
+    mistakes += [
+        Mistake(("profiles", name), sentence)
+        for name in document.profiles
+        if (sentence := name_mistake(name)) is not None
+    ]
     for name, service in document.services.items():
         if (sentence := name_mistake(name)) is not None:
             mistakes.append(Mistake(("services", name), sentence))
@@ -320,7 +329,7 @@ def _catalogue(
         its = document.services.get(entry.service)
         if its is not None:
             service = opened(its, document.discovery.folders, Path(document.state_dir))
-            built = build_spec(name, entry, service, estimate)
+            built = build_spec(name, entry, service, estimate, profiles)
             wrong = _under(("models", name), built.mistakes)
             if wrong and built.only_of_files:
                 of_files[built.draft.name] = wrong

@@ -9,7 +9,7 @@ from orchestrator.config.engine_kind import FILE_KEYS, MODEL_KEYS, EngineKind
 from orchestrator.config.engines import kind_of, those_with
 from orchestrator.config.llama_flags import extra_mistakes, moving
 from orchestrator.config.paths import Misplaced, locate, on_a_hub
-from orchestrator.config.profiles import with_profile
+from orchestrator.config.profiles import PROFILES, Profiles, unknown_profile, with_profile
 from orchestrator.config.programs import program_mistakes, program_of
 from orchestrator.config.scalars import SECONDS_MAX
 from orchestrator.config.sections import CacheType, ModelEntry, RuntimeName, ServiceEntry
@@ -148,15 +148,30 @@ class Built:
         return None if self.mistakes else self.draft
 
 
-def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Estimate) -> Built:
+def build_spec(
+    name: str,
+    entry: ModelEntry,
+    service: ServiceEntry,
+    estimate: Estimate,
+    profiles: Profiles = PROFILES,
+) -> Built:
     """The spec of one model, or everything that keeps it from being one."""
+    unknown = [
+        Mistake(("profile",), unknown_profile(name, profiles))
+        for name in (entry.profile,)
+        if name is not None and name not in profiles
+    ]
+    if unknown:
+        entry = replace(entry, profile=None)
     if (problem := kind_of(service).problem) is not None:
-        draft = replace(_draft(name, entry, service), footprint=_declared(entry) or UNKNOWN)
+        draft = replace(
+            _draft(name, entry, service, profiles), footprint=_declared(entry) or UNKNOWN
+        )
         failure = Failure(
             reason=FailureReason.CONFIGURATION, detail=f"{problem}.", remedy=_ENGINE_REMEDY
         )
         return Built(replace(draft, failed=failure), (), only_of_files=True)
-    mistakes = list(model_mistakes(entry, service))
+    mistakes = [*unknown, *model_mistakes(entry, service)]
     located, of_files = _files(entry, service, mistakes)
     if entry.auto_download and located.hub is None:
         sentence = "needs a file that comes from a hub: file: ORG/REPO:FILE.gguf"
@@ -165,7 +180,7 @@ def build_spec(name: str, entry: ModelEntry, service: ServiceEntry, estimate: Es
         mistakes.append(Mistake(("file",), "comes from a hub: only for servers that we start"))
     declared = _declared(entry)
     draft = replace(
-        _draft(name, entry, service),
+        _draft(name, entry, service, profiles),
         file=located.file,
         hub=located.hub,
         auto_download=entry.auto_download,
@@ -225,7 +240,7 @@ def _declared(entry: ModelEntry) -> Footprint | None:
     return Footprint(device_bytes=entry.vram_mb * MiB, host_bytes=(entry.host_mb or 0) * MiB)
 
 
-def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
+def _draft(name: str, entry: ModelEntry, service: ServiceEntry, profiles: Profiles) -> ModelSpec:
     """Everything but the files and the footprint."""
     is_fake = "fake" in kind_of(service).model_keys
     fake = (entry.fake or FakeBehaviour()) if is_fake else None
@@ -240,7 +255,7 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
         span=entry.span,
         load_s=LOAD_S_DEFAULT if load_s is None else load_s,
         load_known=load_s is not None,
-        serving=serving_of(entry),
+        serving=serving_of(entry, profiles),
         settings_ours=launched_by_us(service),
         profile=entry.profile,
         fake=fake,
@@ -256,7 +271,7 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry) -> ModelSpec:
     )
 
 
-def serving_of(entry: ModelEntry) -> Serving:
+def serving_of(entry: ModelEntry, profiles: Profiles = PROFILES) -> Serving:
     """Defaults, then the profile over them, then what was written for this model."""
     serving = Serving(
         slots=entry.slots,
@@ -273,7 +288,9 @@ def serving_of(entry: ModelEntry) -> Serving:
         extra_args=entry.extra_args,
     )
     if entry.profile is not None:
-        serving = with_profile(serving, entry.profile, physical_cores=physical_cores())
+        serving = with_profile(
+            serving, entry.profile, physical_cores=physical_cores(), profiles=profiles
+        )
     batch = entry.batch or serving.batch
     return replace(
         serving,

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 
 from orchestrator.config.commands import Command, Variable
 from orchestrator.config.device_section import DeviceSettings
+from orchestrator.config.profiles import ProfileSettings
 from orchestrator.config.scalars import (
     CONTEXT_SIZE_MAX,
     MB_MAX,
@@ -31,7 +32,6 @@ from orchestrator.core.values.specs import (
     PRIORITY_DEFAULT,
     Degrading,
     FakeBehaviour,
-    Profile,
 )
 
 BODY_BYTES_DEFAULT = 32 << 20  # a chat with several pictures in it
@@ -333,8 +333,9 @@ class ModelEntry:
     extra_args: tuple[Text, ...] = ()
     """engine llama_cpp: more arguments of llama-server. What a key says is refused here; what moves
     bytes (--n-cpu-moe, --override-tensor, a draft model) needs `vram_mb`, which then counts."""
-    profile: Profile | None = None
-    """A named set of threads, batch, context_size and max_tokens; keys given here win over it."""
+    profile: Text | None = None
+    """A named set of threads, batch, context_size and max_tokens, one of those that ship or of
+    `profiles`; keys given here win over it."""
     priority: Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX)] = PRIORITY_DEFAULT
     """Higher matters more."""
     vram_mb: Mb | None = None
@@ -373,6 +374,22 @@ class ModelEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileEntry(ProfileSettings):
+    """One named set of settings. What is not said is the shipped profile's of that name, if there
+    is one, else the model's own.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """At most one for each physical core is used."""
+    batch: Annotated[int, Field(ge=1, le=1 << 16)] | None = None
+    context_size: Annotated[int, Field(ge=1, le=CONTEXT_SIZE_MAX)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=CONTEXT_SIZE_MAX)] | None = None
+    """How long an answer is if the request does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """The whole file."""
 
@@ -391,4 +408,6 @@ class Document:
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     scheduling: SchedulingSettings = field(default_factory=SchedulingSettings)
     services: Mapping[str, ServiceEntry] = field(default_factory=dict)
+    profiles: Mapping[str, ProfileEntry] = field(default_factory=dict)
+    """Named sets of settings beside fast, balanced, quality, memory and batch, or over them."""
     models: Mapping[str, ModelEntry] = field(default_factory=dict)

@@ -77,6 +77,7 @@ class Desk:
         leases = Leases(conductor)
         self.lease_room, self.room_unheard = leases.room, leases.room_unheard
         self.renew_lease, self.release_lease = leases.renew, leases.release
+        self.under_profiles = self._previews.under_profiles
         self._holds = Holds(conductor, catalogue, self._previews)
         self.activity = Activity(conductor.clock)
         self.requests = RequestHistory(self.activity, conductor.registry)

@@ -1,6 +1,7 @@
 """What an order would come to, without carrying it out: plans, suggestions, estimates."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.access.rights import EVERYTHING, Rights
@@ -247,6 +248,17 @@ class Previews:
                 raise Denied(_unclear(found))
             sized = found
         return to_estimate(order, catalogue.specs, catalogue.config, sized)
+
+    async def under_profiles(self, spec: ModelSpec) -> dict[str, ModelSpec]:
+        """The model under each profile; none where its settings are not ours to choose."""
+        under: dict[str, ModelSpec] = {}
+        if not spec.settings_ours or spec.failed is not None:
+            return under
+        for name in self._catalogue.config.profiles:
+            with suppress(Denied, ConfigInvalid, Unpredictable):
+                order = LoadOrder(model=spec.name, profile=name)
+                under[name] = await self._catalogue.resolve(order)
+        return under
 
     async def unused_files(self) -> tuple[UnusedFile, ...]:
         """Files of which no model is made yet. One look at a time, whoever asks."""

@@ -133,7 +133,7 @@ class ModelSpec:
     lora: tuple[str, ...] = ()
     serving: Serving = field(default_factory=Serving)
     settings_ours: bool = True  # False: the one who defined its server chose them, not `serving`
-    profile: Profile | None = None
+    profile: str | None = None
     fake: FakeBehaviour | None = None
     program: Program | None = None  # what is run, where the operator says it word by word
     url: str | None = None  # where a server that we do not own answers

@@ -199,8 +199,12 @@ async def openai_model(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Respo
     responses=answers(shapes.ModelAnswer, examples.MODEL, 404, 422),
 )
 async def model(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Response:
-    """By name or alias, with its effective serving values and its resident, if there is one."""
-    return answer(model_answer(desk.named(name, rights), seen(desk.snapshot(), rights)))
+    """By name or alias, with its effective serving values, its resident, if there is one, and what
+    it would take under each profile.
+    """
+    spec = desk.named(name, rights)
+    under = await desk.under_profiles(spec)
+    return answer(model_answer(spec, seen(desk.snapshot(), rights), under))
 
 
 @router.put(

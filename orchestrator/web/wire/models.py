@@ -38,6 +38,9 @@ ROUTER_STATUS: Mapping[str, str] = {
 }
 
 
+_NONE: Mapping[str, ModelSpec] = {}
+
+
 class FileShape(TypedDict):
     file: str
     service: str
@@ -82,9 +85,6 @@ def _entry(
     has_gpu: bool,
     away: str = "",
 ) -> shapes.CatalogueEntry:
-    footprint = spec.footprint
-    unknown = footprint.unknown
-    alone = None if has_gpu else footprint.host_only_bytes
     state = LOADED_STATUS[resident.state] if resident else "failed" if spec.failed else "unloaded"
     router: shapes.RouterStatus = {"value": ROUTER_STATUS.get(state, "unloaded"), "args": []}
     if failed or state == "failed":
@@ -101,8 +101,7 @@ def _entry(
         "service": spec.service,
         "priority": spec.priority,
         "pinned": pinned,
-        "vram_mb": None if unknown else to_mb(footprint.device_bytes if alone is None else alone),
-        "host_mb": None if unknown else to_mb(footprint.host_bytes if alone is None else 0),
+        **_takes(spec, has_gpu=has_gpu),
         "vram_provenance": spec.footprint.provenance,
         "ttl_seconds": spec.ttl_s,
         "load_seconds": round(spec.load_s, 3),
@@ -120,6 +119,17 @@ def _entry(
     }
 
 
+def _takes(spec: ModelSpec, *, has_gpu: bool) -> shapes.Takes:
+    footprint = spec.footprint
+    alone = None if has_gpu else footprint.host_only_bytes
+    if footprint.unknown:
+        return {"vram_mb": None, "host_mb": None}
+    return {
+        "vram_mb": to_mb(footprint.device_bytes if alone is None else alone),
+        "host_mb": to_mb(footprint.host_bytes if alone is None else 0),
+    }
+
+
 def _failure(value: Failure) -> shapes.FailureShape:
     return {"cause": str(value.reason), "detail": value.detail, "remedy": value.remedy}
 
@@ -134,16 +144,27 @@ def _breaker(value: Breaker) -> shapes.BreakerShape:
     }
 
 
-def model_answer(spec: ModelSpec, snapshot: Snapshot) -> shapes.ModelAnswer:
+def model_answer(
+    spec: ModelSpec, snapshot: Snapshot, profiles: Mapping[str, ModelSpec] = _NONE
+) -> shapes.ModelAnswer:
+    """`profiles` is the model under each of them."""
     resident = residents_by_name(snapshot).get(spec.name)
     host = host_devices(snapshot.accounts)
     leases = [held for held in snapshot.leases if resident and held.instance == resident.instance]
     return {
         **entry(spec, resident, snapshot),
+        "profiles": {
+            name: _under_profile(under, has_gpu=_has_gpu(snapshot))
+            for name, under in profiles.items()
+        },
         "tells_use": spec.tells_use,
         "serving": serving_of(spec),
         "resident": loaded(resident, snapshot, leases, host) if resident else None,
     }
+
+
+def _under_profile(spec: ModelSpec, *, has_gpu: bool) -> shapes.UnderProfile:
+    return {"context_size": spec.serving.context_size, **_takes(spec, has_gpu=has_gpu)}
 
 
 def other_names(gateway: GatewaySettings) -> dict[str, shapes.OtherName]:

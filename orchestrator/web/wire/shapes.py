@@ -252,7 +252,12 @@ class RouterStatus(TypedDict):
     failed: NotRequired[bool]
 
 
-class CatalogueEntry(Slots):
+class Takes(TypedDict):
+    vram_mb: int | None  # None: its file is on a hub, and not looked at yet
+    host_mb: int | None
+
+
+class CatalogueEntry(Slots, Takes):
     """One model in the shape of llama.cpp's router, with our fields beside."""
 
     id: str
@@ -266,8 +271,6 @@ class CatalogueEntry(Slots):
     service: str
     priority: int
     pinned: bool
-    vram_mb: int | None  # None: its file is on a hub, and not looked at yet
-    host_mb: int | None
     vram_provenance: str
     ttl_seconds: float | None
     load_seconds: float
@@ -303,7 +306,12 @@ class NameList(TypedDict):
     data: list[CatalogueEntry | OtherName]
 
 
+class UnderProfile(Takes):
+    context_size: int
+
+
 class ModelAnswer(CatalogueEntry):
+    profiles: dict[str, UnderProfile]  # empty: its settings are not ours
     tells_use: bool
     serving: dict[str, object] | None  # null: its settings are not ours
     resident: LoadedModel | None

@@ -79,6 +79,19 @@ def test_a_profile_is_a_set_of_settings(config):
     assert spec.serving != config.catalogue["chat"].serving
 
 
+def test_a_profile_of_the_configuration_is_one_like_those_that_ship(tmp_path):
+    file = tmp_path / "orchestrator.yaml"
+    file.write_text(f"profiles: {{long: {{context_size: 65536}}}}\n{FILE}")
+    config = load_config(file, environ={})
+    assert asked(config, profile="long").serving.context_size == 65536
+    of_file = to_estimate(
+        EstimateOrder(model="see", profile="long", cache_type="f32"), config.catalogue, config
+    )
+    assert (of_file.serving.context_size, of_file.serving.cache_type_k) == (65536, "f32")
+    with pytest.raises(ConfigInvalid, match=r"'lang' is no profile; there are fast, .*, long"):
+        asked(config, profile="lang")
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"context_size": 8192}, {"profile": "fast"}, {"gpu_layers": 0}, {"cache_type": "q8_0"}],

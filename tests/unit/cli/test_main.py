@@ -121,7 +121,6 @@ def test_a_url_that_is_none_is_wrong_usage(monkeypatch, capsys):
         ["load", "a", "--wait", "nan"],
         ["load", "a", "--wait", "99999"],
         ["load", "a", "--wait", "1", "--no-wait"],
-        ["load", "a", "--profile", "quick"],
         ["load", "a", "--priority", "high"],
         ["load", "a", "--gpu-layers", "-1"],
         ["plan", "a", "--gpu-layers", "most"],

@@ -361,3 +361,20 @@ def test_folders_of_models_come_from_the_file_and_from_the_command_line(tmp_path
         ConfigInvalid, match=r"discovery.folders\[1\]: the environment has no WHERE"
     ):
         load_config(file, environ={"HOME": "/"})
+
+
+def test_a_model_is_served_with_a_profile_of_the_configuration(written):
+    text = """
+devices: {source: fake, fake: [{name: A, total_mb: 8192}]}
+services: {rehearsal: {engine: fake}}
+profiles: {long: {context_size: 65536, threads: 3}}
+models: {a: {service: rehearsal, vram_mb: 100, profile: long}}
+"""
+    config = load_config(written(text), environ={})
+    assert config.catalogue["a"].serving.context_size == 65536
+    sent = parse_model(config, "b", {"service": "rehearsal", "vram_mb": 1, "profile": "long"})
+    assert sent.serving.context_size == 65536
+    (said,) = mistakes(written(text.replace("profile: long", "profile: lung")))
+    assert "models.a.profile: 'lung' is no profile; there are fast" in said
+    (said,) = mistakes(written(text.replace("threads: 3", "threads: 0")))
+    assert "profiles.long.threads" in said

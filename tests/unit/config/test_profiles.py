@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.config.profiles import PROFILES, with_profile
+from orchestrator.config.profiles import PROFILES, ProfileSettings, with_own, with_profile
 from orchestrator.core.values.specs import Profile, Serving
 
 
@@ -39,3 +39,14 @@ def test_the_small_batch_is_never_larger_than_the_batch():
 def test_what_a_profile_does_not_speak_of_stays():
     serving = with_profile(Serving(slots=3, cache_type_k="q8_0"), Profile.FAST, physical_cores=8)
     assert (serving.slots, serving.cache_type_k) == (3, "q8_0")
+
+
+def test_own_profiles_stand_beside_those_that_ship_and_over_them():
+    own = {"long": ProfileSettings(context_size=65536), "fast": ProfileSettings(context_size=4096)}
+    profiles = with_own(own)
+    assert list(profiles) == [*PROFILES, "long"]
+    assert profiles["fast"] == ProfileSettings(
+        threads=4, batch=256, context_size=4096, max_tokens=512
+    ), "what is not said is that of the one that ships"
+    serving = with_profile(Serving(batch=777), "long", physical_cores=8, profiles=profiles)
+    assert (serving.context_size, serving.batch, serving.threads) == (65536, 777, None)

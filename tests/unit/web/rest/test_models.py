@@ -406,3 +406,10 @@ def test_the_log_of_a_model_that_runs_and_left_the_catalogue_is_shown(office):
 
 def test_files_that_could_be_models_are_told(office):
     assert office.asked("GET", "/files").json() == {"files": []}
+
+
+def test_a_model_says_what_it_would_take_under_each_profile(knowing):
+    shown = knowing.asked("GET", "/models/a").json()["profiles"]
+    assert list(shown) == ["fast", "balanced", "quality", "memory", "batch"]
+    assert [one["context_size"] for one in shown.values()] == [2048, 4096, 8192, 2048, 4096]
+    assert all(one["vram_mb"] and one["host_mb"] is not None for one in shown.values())
