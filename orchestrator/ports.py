@@ -18,6 +18,7 @@ from orchestrator.core.values.residents import (
     ReadyState,
     Resident,
 )
+from orchestrator.core.values.snapshot import RunsAs
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.vram import DeviceId, Reading
 
@@ -85,6 +86,18 @@ class Handle:
     runtime: str
     version: int
     fields: Mapping[str, str | int | float]
+
+    @property
+    def runs_as(self) -> RunsAs:
+        """For people. A handle has the `pid` of a process, the `id` of a container, or neither;
+        one that was written before containers had it, their name.
+        """
+        pid = self.fields.get("pid")
+        container = self.fields.get("id") or self.fields.get("container")
+        return RunsAs(
+            process_id=None if pid is None else int(pid),
+            container_id=None if container is None else str(container),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,18 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """Something that happens at fixed intervals. Kept in no registry: it begins with the daemon."""
+
+    name: str
+    every_s: float
+    last_at: datetime | None = None  # when it last began; None: not yet
+    last_s: float | None = None  # how long that took
+    last_error: str = ""  # why it broke off, if it did
+    next_at: datetime | None = None  # None: the daemon ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRecord:
     id: int
     at: datetime

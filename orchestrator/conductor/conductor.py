@@ -197,9 +197,11 @@ class Conductor:
             and now_s - self._snapshot.now_s < SNAPSHOT_AGE_S_MAX
         )
         if self._snapshot is None or not fresh:
-            here = (resident.instance for resident in state.ledger.residents)
+            here = [resident.instance for resident in state.ledger.residents]
             passing = {one: count for one in here if (count := self._routes.under_way(one))}
-            self._snapshot = replace(survey(state, now_s), passing=passing)
+            running = self.lives.running
+            runs_as = {one: running[one].handle.runs_as for one in here if one in running}
+            self._snapshot = replace(survey(state, now_s), passing=passing, runs_as=runs_as)
         return self._snapshot
 
     # --- events in, effects out ----------------------------------------------------------------

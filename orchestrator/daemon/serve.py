@@ -249,6 +249,7 @@ async def _put_together(
         ending = tasks.create_task(_end_when(broken, daemon), name="end on a defect")
         background = [ending, *_begin_looking(conductor, catalogue, served, tasks)]
         periodic = Periodic(*_jobs(catalogue, conductor, desk, registry, runtimes))
+        served.jobs = periodic.runs
         periodic.start()
         await _preload(desk)
         try:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from orchestrator.access.audit.log import Audit
@@ -24,6 +25,7 @@ from orchestrator.gateway.routes import RouteTable
 from orchestrator.metrics.exposition import Exposition
 from orchestrator.metrics.telemetry import telemetry_from
 from orchestrator.notify.notifier import Notifier
+from orchestrator.records import JobRecord
 from orchestrator.web.app import admission_to, create_app
 from orchestrator.web.behind_edge import BehindEdge
 from orchestrator.web.gate import Gate
@@ -47,6 +49,7 @@ class Served:
         self._keys = keys
         keys.follow()
         self.edge: EdgeSide | None = None
+        self.jobs: Callable[[], Sequence[JobRecord]] = tuple  # as soon as there are some
         if edge is not None:
             self.edge = EdgeSide(
                 edge[0],
@@ -75,6 +78,7 @@ class Served:
             figures=exposition.text,
             audit_log=audit,
             gate=gate,
+            jobs=self._runs_of_jobs,
         )
         relay = Relay(desk, self._exchanges)
         ollama = OllamaApi(desk, self._exchanges, Pulls(hub_access(), downloads=desk.downloads))
@@ -86,6 +90,9 @@ class Served:
             refusal=raw_answer(too_many_connections(room.connections)),
             edge=None if edge is None else edge[1],
         )
+
+    def _runs_of_jobs(self) -> Sequence[JobRecord]:
+        return self.jobs()
 
     async def close(self) -> None:
         """What is carried was answered or cut before."""

@@ -11,10 +11,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from orchestrator.records import JobRecord
 
 LOOK_S = 1.0  # how long jobs may stand still after the wall clock was set
 SET_S = 0.5  # what it may differ by otherwise: NTP slews by half a millisecond in a second
@@ -38,13 +40,14 @@ class Periodic:
         logging.getLogger("apscheduler").setLevel(logging.WARNING)
         logging.getLogger("apscheduler.executors.default").addFilter(_has_failed)
         self._stopped = False
+        self._runs = {job.name: JobRecord(name=job.name, every_s=job.every_s) for job in jobs}
         self._jobs = AsyncIOScheduler(event_loop=self._loop)
         for job in jobs:
             self._jobs.add_job(
                 self._unless_stopped,
                 "interval",
                 seconds=job.every_s,
-                args=(job.act,),
+                args=(job,),
                 id=job.name,
                 name=job.name,
                 max_instances=1,
@@ -72,13 +75,29 @@ class Periodic:
         self._ahead_s = ahead_s
         self._look = self._loop.call_later(LOOK_S, self._watch)
 
-    async def _unless_stopped(self, act: Callable[[], Awaitable[None]]) -> None:
+    def runs(self) -> tuple[JobRecord, ...]:
+        """When each last ran, and when it will again."""
+        # Before the start a job has no such attribute at all.
+        due = {job.id: getattr(job, "next_run_time", None) for job in self._jobs.get_jobs()}
+        return tuple(replace(run, next_at=due.get(run.name)) for run in self._runs.values())
+
+    async def _unless_stopped(self, job: Job) -> None:
         """A job that ends because it was told to has not failed: nothing is logged of it."""
+        began_at, began_s = datetime.now(UTC), time.monotonic()
+        error = ""
         try:
-            await act()
+            await job.act()
         except asyncio.CancelledError:
             if not self._stopped:
                 raise
+        except Exception as broken:
+            error = repr(broken)
+            raise
+        finally:
+            spent_s = time.monotonic() - began_s
+            self._runs[job.name] = replace(
+                self._runs[job.name], last_at=began_at, last_s=spent_s, last_error=error
+            )
 
 
 def _has_failed(record: logging.LogRecord) -> bool:

@@ -20,6 +20,7 @@ from orchestrator.access.rights import Forbidden
 from orchestrator.config.sections import Dashboard, ServerSettings
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
+from orchestrator.records import JobRecord
 from orchestrator.web.ending import Ending
 from orchestrator.web.gate import Gate
 from orchestrator.web.guard import Admission, Guard
@@ -86,11 +87,13 @@ def create_app(
     figures: Callable[[], Awaitable[bytes]] = _no_figures,
     audit_log: Audit | None = None,
     gate: Gate | None = None,
+    jobs: Callable[[], Sequence[JobRecord]] = tuple,
 ) -> FastAPI:
     """The application. It holds no state of the daemon: every answer comes from the desk.
 
     `beside` are paths that others answer, for the OpenAPI document; `figures` is what Prometheus
-    reads. Without a `gate` there are no keys. Raise UnruledRoute.
+    reads, `jobs` what happens at fixed intervals. Without a `gate` there are no keys. Raise
+    UnruledRoute.
     """
     gate = gate or Gate(None)
     app = FastAPI(
@@ -109,6 +112,7 @@ def create_app(
     app.state.figures = figures
     app.state.audit = audit_log or NoAudit()
     app.state.gate = gate
+    app.state.jobs = jobs
     app.state.board = board
     places = Places(waiting_max)
     app.state.places = places

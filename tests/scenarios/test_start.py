@@ -76,3 +76,12 @@ def test_a_supervisor_hears_when_it_serves_and_when_it_ends(tmp_path):
             assert daemon.servers() == []
         finally:
             daemon.clean_up()
+
+
+def test_jobs_and_processes_of_the_daemon_are_told(daemons):
+    daemon = daemons({"a": model(1000)})
+    daemon.load("a")
+    (server,) = daemon.servers("a")
+    assert daemon.status()["loaded_models"]["a"]["process_id"] == server.pid
+    jobs = {job["name"]: job for job in daemon.http.get("/admin/jobs").json()["jobs"]}
+    assert jobs["sample"]["last_run_at"] < jobs["sample"]["next_run_at"]

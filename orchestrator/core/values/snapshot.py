@@ -35,6 +35,14 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunsAs:
+    """By what people find a server: its process here, or its container."""
+
+    process_id: int | None = None
+    container_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     now_s: float
     version: int  # grows with every change: equal versions, equal snapshots
@@ -48,5 +56,6 @@ class Snapshot:
     away: Mapping[ModelName, str] = field(default_factory=dict)
     # its runtime does not answer
     silent: Mapping[ServiceName, Silence] = field(default_factory=dict)
+    runs_as: Mapping[InstanceId, RunsAs] = field(default_factory=dict)
     # requests on their way by a route, without a lease
     passing: Mapping[InstanceId, int] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from orchestrator.web.rest.responses import (
 from orchestrator.web.wire import (
     event_shapes,
     examples,
+    happenings,
     health_shapes,
     shapes,
     shaping,
@@ -130,6 +131,16 @@ async def itself(desk: DeskOf) -> Response:
         "service": config.home,
     }
     return answer(told)
+
+
+@router.get(
+    "/admin/jobs",
+    summary="What the daemon does at fixed intervals",
+    responses=answers(event_shapes.Jobs, examples.JOBS),
+)
+async def jobs(request: Request) -> Response:
+    """When each of its jobs last ran and for how long, and when it will run again."""
+    return answer({"jobs": [happenings.job(run) for run in request.app.state.jobs()]})
 
 
 @router.get(

@@ -53,6 +53,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/admin/reload"): _ADMIN,
     ("GET", "/audit"): _ADMIN,
     ("GET", "/admin/daemon"): _ADMIN,
+    ("GET", "/admin/jobs"): _ADMIN,
     ("PUT", "/devices/{device_id}/fake"): _ADMIN,
     # Keys and sessions.
     ("GET", "/auth/whoami"): _WHO,

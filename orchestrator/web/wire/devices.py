@@ -42,7 +42,12 @@ def figures(accounts: Iterable[DeviceAccount]) -> shapes.Figures:
         "foreign_mb": _sum(mb(account.foreign_bytes) for account in readable),
         "headroom_mb": sum(to_mb(account.headroom_bytes) for account in readable),
         "utilization_percent": round(sum(use) / len(use), 1) if use else None,
+        "memory_used_percent": None if not total or free is None else _percent(total - free, total),
     }
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 1)
 
 
 def _sum(sizes: Iterable[int | None]) -> int | None:

@@ -39,3 +39,16 @@ class SpanShape(TypedDict):
 class Events(TypedDict):
     events: list[Decision]
     next_before: int | None
+
+
+class JobShape(TypedDict):
+    name: str
+    every_seconds: float
+    last_run_at: str | None  # null: not yet
+    last_seconds: float | None
+    last_error: str
+    next_run_at: str | None
+
+
+class Jobs(TypedDict):
+    jobs: list[JobShape]

@@ -32,6 +32,7 @@ from orchestrator.hub import Phase
 from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
 from orchestrator.records import (
     DecisionRecord,
+    JobRecord,
     Operation,
     OperationState,
     Outcome,
@@ -338,4 +339,17 @@ _REFUSED = (
 ERRORS: Mapping[int, tuple[str, Mapping[str, object]]] = {
     answer.status: (answer.detail, error_body(answer, "/models/load"))
     for answer in (*_ASKED, *map(error_of, _REFUSED))
+}
+JOBS: event_shapes.Jobs = {
+    "jobs": [
+        happenings.job(
+            JobRecord(
+                name="sample",
+                every_s=0.5,
+                last_at=datetime.fromtimestamp(LOADED_S, UTC),
+                last_s=0.004,
+                next_at=datetime.fromtimestamp(LOADED_S + 0.5, UTC),
+            )
+        )
+    ]
 }

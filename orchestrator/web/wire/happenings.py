@@ -4,7 +4,7 @@ from orchestrator.conductor.history import Span
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.vram import to_mb
 from orchestrator.downloads import Download
-from orchestrator.records import DecisionRecord, RequestRecord
+from orchestrator.records import DecisionRecord, JobRecord, RequestRecord
 from orchestrator.web.wire import event_shapes, request_shapes
 from orchestrator.web.wire.error_answers import error_body, error_of
 from orchestrator.web.wire.instants import instant, instant_or_none, moment
@@ -89,4 +89,15 @@ def download(one: Download) -> request_shapes.DownloadShape:
         "total_bytes": one.total_bytes,
         "bytes_per_second": None if one.rate is None else round(one.rate, 1),
         "started_at": instant(one.started_s),
+    }
+
+
+def job(run: JobRecord) -> event_shapes.JobShape:
+    return {
+        "name": run.name,
+        "every_seconds": run.every_s,
+        "last_run_at": None if run.last_at is None else moment(run.last_at),
+        "last_seconds": None if run.last_s is None else round(run.last_s, 3),
+        "last_error": run.last_error,
+        "next_run_at": None if run.next_at is None else moment(run.next_at),
     }

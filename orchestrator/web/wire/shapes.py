@@ -65,6 +65,9 @@ class LoadedModel(Slots):
     usual_seconds: float | None  # that its loads take; null: it was not loaded before
     vram_mb: int
     vram_provenance: str
+    estimated_mb: int | None  # before it was measured; null: nothing was known
+    process_id: int | None
+    container_id: str | None
     priority: int
     pinned: bool
     in_flight: int
@@ -88,6 +91,7 @@ class Figures(TypedDict):
     foreign_mb: int | None
     headroom_mb: int
     utilization_percent: float | None
+    memory_used_percent: float | None
 
 
 class DeviceShape(Figures):

@@ -10,7 +10,7 @@ from orchestrator.core.life.outages import mark, mark_server
 from orchestrator.core.values.leases import Lease, LeaseKind
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import Placement, Resident, ResidentState
-from orchestrator.core.values.snapshot import Snapshot, Waiting
+from orchestrator.core.values.snapshot import RunsAs, Snapshot, Waiting
 from orchestrator.core.values.specs import ModelName, ModelSpec, Serving
 from orchestrator.core.values.vram import DeviceId, to_mb
 from orchestrator.downloads import Download
@@ -80,6 +80,8 @@ def loaded(
 ) -> shapes.LoadedModel:
     pinned = resident.name in snapshot.pinned
     loading = resident.state is ResidentState.LOADING
+    runs_as = snapshot.runs_as.get(resident.instance, RunsAs())
+    foretold = resident.spec.predicted or resident.spec.footprint
     return {
         "model": resident.name,
         "service": resident.spec.service,
@@ -90,6 +92,9 @@ def loaded(
         "usual_seconds": round(resident.spec.load_s, 3) if resident.spec.load_known else None,
         "vram_mb": _vram_mb(resident.placement, host),
         "vram_provenance": resident.spec.footprint.provenance,
+        "estimated_mb": None if foretold.unknown else to_mb(foretold.device_bytes),
+        "process_id": runs_as.process_id,
+        "container_id": runs_as.container_id,
         "priority": resident.priority,
         "pinned": pinned,
         "in_flight": _in_flight(resident, snapshot, leases),

@@ -140,3 +140,29 @@ def test_jobs_go_on_when_the_wall_clock_is_set_back(monkeypatch, caplog):
 
     run(scene())
     assert caplog.messages == ["the wall clock was set by -3600 s"]
+
+
+def test_each_job_says_when_it_last_ran_and_will_again():
+    async def scene():
+        turns = []
+
+        async def act():
+            turns.append(1)
+            if len(turns) == 2:
+                raise ValueError("it broke off")
+
+        periodic = Periodic(Job("count", EVERY_S, act), Job("later", 3600.0, act))
+        assert [run.last_at for run in periodic.runs()] == [None, None]
+        periodic.start()
+        await eventually(lambda: periodic.runs()[0].last_error)
+        count, later = periodic.runs()
+        assert (count.name, count.every_s, count.last_error) == (
+            "count", EVERY_S, "ValueError('it broke off')",
+        )  # fmt: skip
+        assert count.last_s is not None
+        assert later.last_at is None
+        assert later.next_at is not None
+        await eventually(lambda: periodic.runs()[0].last_error == "")
+        periodic.stop()
+
+    run(scene())

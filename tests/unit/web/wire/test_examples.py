@@ -18,6 +18,7 @@ SHOWN = [
     (shapes.RenewAnswer, examples.RENEWED),
     (event_shapes.OperationShape, examples.OPERATION),
     (event_shapes.Events, examples.EVENTS),
+    (event_shapes.Jobs, examples.JOBS),
     (shapes.DeviceList, examples.DEVICES),
     (shapes.Pinned, examples.PINNED),
     (shapes.Itself, examples.ITSELF),

@@ -6,7 +6,7 @@ from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import Lease, LeaseKind
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import Endpoint, Placement, ResidentState
-from orchestrator.core.values.snapshot import Waiting
+from orchestrator.core.values.snapshot import RunsAs, Waiting
 from orchestrator.core.values.vram import DeviceId, DeviceKind, MiB
 from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.orders import Preview
@@ -48,6 +48,7 @@ def test_status_holds_the_fields_of_the_contract():
         "foreign_mb": 0,
         "headroom_mb": 512,
         "utilization_percent": 45.2,
+        "memory_used_percent": 18.3,
     }
     assert body["now"] == "2026-01-15T10:30:00.000Z"
     loaded = body["loaded_models"]["a"]
@@ -201,3 +202,20 @@ def test_settings_that_others_chose_are_not_made_up():
     answer = models.model_answer(theirs, snapshot(resident(theirs)))
     assert (answer["serving"], answer["context_size"]) == (None, None)
     assert answer["resident"]["serving"] is None
+
+
+def test_what_was_estimated_stands_beside_what_was_measured():
+    foretold = Footprint(device_bytes=5000 * MiB)
+    held = resident(replace(spec("a"), predicted=foretold))
+    assert (shown(held)["estimated_mb"], shown(held)["vram_mb"]) == (5000, 6000)
+    assert shown(resident(spec("a")))["estimated_mb"] == 6000, "nothing was learned yet"
+
+
+def test_a_server_is_known_by_its_process_or_its_container():
+    held = resident(spec("a"))
+    loaded = shown(held, runs_as={held.instance: RunsAs(process_id=4711)})
+    assert (loaded["process_id"], loaded["container_id"]) == (4711, None)
+    loaded = shown(held, runs_as={held.instance: RunsAs(container_id="c0ffee")})
+    assert (loaded["process_id"], loaded["container_id"]) == (None, "c0ffee")
+    loaded = shown(held)
+    assert (loaded["process_id"], loaded["container_id"]) == (None, None)
