@@ -72,13 +72,11 @@ class Desk:
         self._fake_devices = fake_devices
         self.downloads = downloads or Downloads(conductor.clock)
         self._operations = Operations(conductor)
-        self._previews = Previews(conductor, catalogue)
-        self.unused_files = self._previews.unused_files
+        self.previews = Previews(conductor, catalogue)
         leases = Leases(conductor)
         self.lease_room, self.room_unheard = leases.room, leases.room_unheard
         self.renew_lease, self.release_lease = leases.renew, leases.release
-        self.under_profiles = self._previews.under_profiles
-        self._holds = Holds(conductor, catalogue, self._previews)
+        self._holds = Holds(conductor, catalogue, self.previews)
         self.activity = Activity(conductor.clock)
         self.requests = RequestHistory(self.activity, conductor.registry)
 
@@ -142,7 +140,7 @@ class Desk:
     async def begin_load(self, order: LoadOrder, rights: Rights = EVERYTHING) -> Operation:
         """Register the wish. Raise Forbidden, or Denied where no waiting is needed to know."""
         self._may_load(order, rights)
-        return self._operations.begin(await self._previews.startable(order), order, rights)
+        return self._operations.begin(await self.previews.startable(order), order, rights)
 
     def _may_load(self, order: LoadOrder, rights: Rights) -> None:
         permits.may_load(order, self._catalogue.config.scheduling.rules.lease_s_default, rights)
@@ -167,7 +165,7 @@ class Desk:
         try:
             return await self._operations.outcome(operation_id, timeout_s)
         except Denied as denied:
-            refusal = await self._previews.with_suggestions(order, denied.refusal)
+            refusal = await self.previews.with_suggestions(order, denied.refusal)
             raise Denied(refusal) from denied
         except TimeoutError:
             silent = self._operations.silent(operation_id) if timeout_s else None
@@ -232,15 +230,15 @@ class Desk:
         Forbidden.
         """
         self._may_load(order, rights)
-        preview = await self._previews.of(order, rights)
+        preview = await self.previews.of(order, rights)
         if preview.refusal is None:
             return preview
-        refusal = await self._previews.with_suggestions(order, preview.refusal)
+        refusal = await self.previews.with_suggestions(order, preview.refusal)
         return replace(preview, refusal=refusal)
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
-        return await self._previews.estimate(order)
+        return await self.previews.estimate(order)
 
     # --- requests --------------------------------------------------------------------------------
 
@@ -260,7 +258,7 @@ class Desk:
     async def fits(self, model: ModelName, rights: Rights = EVERYTHING) -> bool:
         """Whether a load of it could begin now, or would join one, whoever had to leave."""
         try:
-            return (await self._previews.of(LoadOrder(model=model), rights)).refusal is None
+            return (await self.previews.of(LoadOrder(model=model), rights)).refusal is None
         except Denied:
             return False
 

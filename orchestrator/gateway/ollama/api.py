@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from orchestrator.access.rights import Forbidden
 from orchestrator.catalogue.added import Body
+from orchestrator.catalogue.facts import FactSheets
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
 from orchestrator.gateway.client_request import JSON, ClientRequest
@@ -16,7 +17,6 @@ from orchestrator.gateway.mishaps import our_mistake
 from orchestrator.gateway.ollama import paths, requests, translation
 from orchestrator.gateway.ollama.asking import Asking
 from orchestrator.gateway.ollama.embedding import Embedding
-from orchestrator.gateway.ollama.facts import FactSheets
 from orchestrator.gateway.ollama.names import meant
 from orchestrator.gateway.ollama.orders import Orders
 from orchestrator.gateway.ollama.pulls import Pulls, pullable, service_for

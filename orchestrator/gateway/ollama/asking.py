@@ -6,10 +6,10 @@ and what lies between, give up on an answer that does not begin.
 
 from collections.abc import AsyncIterator
 
+from orchestrator.catalogue.facts import FactSheets
 from orchestrator.desk.desk import Desk
 from orchestrator.gateway.client_request import EVENT_STREAM, ClientRequest
 from orchestrator.gateway.exchange import Beat, Broken, Exchanges, Passage, ServerAnswer
-from orchestrator.gateway.ollama.facts import FactSheets
 from orchestrator.gateway.ollama.pieces import AnswerBroken, piece_of, refusal_in
 from orchestrator.gateway.ollama.questions import ModelQuestion, question_of
 from orchestrator.gateway.ollama.requests import OllamaRequest

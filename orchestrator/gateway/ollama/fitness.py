@@ -1,7 +1,7 @@
 """What a model cannot do of what Ollama's clients ask, said before it is loaded for it."""
 
+from orchestrator.catalogue.facts import THINKING, TOOLS, VISION, ModelFacts
 from orchestrator.core.values.specs import ModelSpec
-from orchestrator.gateway.ollama.facts import THINKING, TOOLS, VISION, ModelFacts
 from orchestrator.gateway.ollama.translation import Translated
 from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.catalogue.facts import ModelFacts
 from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs
 from orchestrator.core.values.vram import DeviceId
-from orchestrator.gateway.ollama.facts import ModelFacts
 from orchestrator.gateway.ollama.names import tagged
 from orchestrator.web.wire import devices, shaping
 from orchestrator.web.wire.instants import instant

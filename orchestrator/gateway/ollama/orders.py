@@ -3,11 +3,11 @@
 import asyncio
 
 from orchestrator.access.rights import Rights
+from orchestrator.catalogue.facts import FactSheets
 from orchestrator.core.values.specs import ModelName
 from orchestrator.desk.desk import Desk
 from orchestrator.desk.permits import seen, visible
 from orchestrator.gateway.ollama import listing
-from orchestrator.gateway.ollama.facts import FactSheets
 from orchestrator.gateway.ollama.names import meant
 from orchestrator.gateway.ollama.paths import DELETE, NOT_HERE, PS, ROOT, SHOW, TAGS
 from orchestrator.gateway.ollama.requests import ModelWanted, read

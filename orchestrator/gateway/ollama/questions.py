@@ -3,13 +3,13 @@
 import asyncio
 from dataclasses import dataclass, replace
 
+from orchestrator.catalogue.facts import FactSheets
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.desk.desk import Desk
 from orchestrator.gateway.asked import Asked, Headers
 from orchestrator.gateway.client_request import ClientRequest
 from orchestrator.gateway.exchange import Exchanges
 from orchestrator.gateway.fitness import objection
-from orchestrator.gateway.ollama.facts import FactSheets
 from orchestrator.gateway.ollama.fitness import beyond, larger_context
 from orchestrator.gateway.ollama.names import meant
 from orchestrator.gateway.ollama.options import IGNORED_HEADER

@@ -170,7 +170,7 @@ async def files(desk: DeskOf) -> Response:
 
     `POST /models/estimate` says what one would take, `PUT /models/{name}` makes a model of it.
     """
-    return answer(file_list(await desk.unused_files()))
+    return answer(file_list(await desk.previews.unused_files()))
 
 
 @router.get(
@@ -203,7 +203,7 @@ async def model(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Response:
     it would take under each profile.
     """
     spec = desk.named(name, rights)
-    under = await desk.under_profiles(spec)
+    under = await desk.previews.under_profiles(spec)
     return answer(model_answer(spec, seen(desk.snapshot(), rights), under))
 
 

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.catalogue.facts import ModelFacts
 from orchestrator.core.values.specs import Serving
-from orchestrator.gateway.ollama.facts import ModelFacts
 from orchestrator.gateway.ollama.fitness import beyond, larger_context
 from orchestrator.gateway.ollama.options import AnswerSettings
 from orchestrator.gateway.ollama.translation import CHAT, Translated

@@ -3,13 +3,13 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.catalogue.facts import facts_of
 from orchestrator.catalogue.sizing import Files
 from orchestrator.core.values.residents import Placement, ResidentState
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import Serving
 from orchestrator.core.values.vram import DeviceId, DeviceKind
 from orchestrator.gateway.ollama import listing
-from orchestrator.gateway.ollama.facts import facts_of
 from orchestrator.web.wire.error_answers import encode
 from tests.unit.gguf.shapes import header
 from tests.unit.web.samples import GPU, NOW_S, account, resident, spec

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.catalogue.facts import FactSheets, facts_of, in_words
 from orchestrator.catalogue.sizing import Files
 from orchestrator.core.values.specs import Serving
-from orchestrator.gateway.ollama.facts import FactSheets, facts_of, in_words
 from orchestrator.gguf.reader import read_header
 from tests.unit.gguf.gguf_files import F32, Q4_K, write_model
 from tests.unit.gguf.shapes import header

@@ -1,4 +1,4 @@
-"""What a model's files say of it, in the words of Ollama's lists. Blocking where files are read."""
+"""What the files of a model say of it, in words for lists. Blocking where files are read."""
 
 import hashlib
 import math
