@@ -19,7 +19,7 @@ from orchestrator.core.life.setbacks import breaker_open, objection
 from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.explanation import for_free_room_only
 from orchestrator.core.room.placement import usable_devices
-from orchestrator.core.room.planner import Plan, plan, possible
+from orchestrator.core.room.planner import Fits, Plan, fits, plan, possible
 from orchestrator.core.room.question import Question
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import UNKNOWN
@@ -248,6 +248,10 @@ class Previews:
                 raise Denied(_unclear(found))
             sized = found
         return to_estimate(order, catalogue.specs, catalogue.config, sized)
+
+    def fits(self, spec: ModelSpec) -> Fits | None:
+        """Whether there is room for it now, as a plan would find."""
+        return fits(spec, self._conductor.scheduler.state.ledger)
 
     async def under_profiles(self, spec: ModelSpec) -> dict[str, ModelSpec]:
         """The model under each profile; none where its settings are not ours to choose."""

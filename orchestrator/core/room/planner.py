@@ -6,6 +6,7 @@ answer is no, says why in words.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from orchestrator.core.room.eviction import (
     YIELDS,
@@ -23,7 +24,7 @@ from orchestrator.core.room.question import Question
 from orchestrator.core.room.quota import held_bytes
 from orchestrator.core.room.victims import Candidate, least_regretted_set
 from orchestrator.core.values.refusals import Refusal
-from orchestrator.core.values.residents import Placement, Resident
+from orchestrator.core.values.residents import LEAVING, Placement, Resident
 from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec
 from orchestrator.core.values.vram import DeviceId
 
@@ -38,6 +39,27 @@ class Plan:
     evict: tuple[Resident, ...] = ()
     drains: bool = False  # one of them is in use and is let finish first
     reasons: Mapping[ModelName, str] = field(default_factory=dict)  # why each of them leaves
+
+
+class Fits(StrEnum):
+    NOW = "now"
+    AFTER_EVICTIONS = "after_evictions"  # others have to leave first
+    NEVER = "never"  # not even on empty devices
+
+
+def fits(spec: ModelSpec, ledger: Ledger) -> Fits | None:
+    """Whether there is room for it, whoever asks: by sizes alone. None: nobody can say."""
+    there = ledger.resident(spec.name)
+    if there is not None and there.state not in LEAVING:
+        return Fits.NOW
+    devices = usable_devices(spec, ledger)
+    if spec.footprint.unknown or not devices:
+        return None
+    possible = list(placements(spec, ledger, devices))
+    if not possible:
+        return Fits.NEVER if all(map(ledger.readable, devices)) else None
+    roomy = any(not _shortage(placement, ledger) for placement in possible)
+    return Fits.NOW if roomy else Fits.AFTER_EVICTIONS
 
 
 def plan(question: Question, ledger: Ledger) -> Plan | Refusal:

@@ -1,18 +1,23 @@
 """What many ask for, encoded once for all of them: the status, the models, the requests."""
 
+import asyncio
+from collections.abc import Iterable
 from itertools import islice
 
 from orchestrator.access.rights import EVERYTHING, Rights
+from orchestrator.catalogue.facts import ModelFacts, facts_of
+from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.desk.activity import record
 from orchestrator.desk.desk import Desk
 from orchestrator.desk.permits import seen, visible
 from orchestrator.web.wire import happenings, shaping
 from orchestrator.web.wire.error_answers import encode
-from orchestrator.web.wire.models import Shelf
+from orchestrator.web.wire.models import About, Shelf
 
 # An unchanged state is only encoded anew for its clock (`now`, waiting times, temperatures) and for
 # downloads.
 BODY_AGE_S_MAX = 0.1
+FITTED_MODELS_MAX = 300  # some 50 µs for each, with every change
 RUNNING_TOLD_MAX = 50  # as many as a person can take in; `running_total` counts all
 ENDED_TOLD_MAX = 20
 
@@ -26,6 +31,7 @@ class Board:
         self._status: tuple[int, float, bytes] | None = None
         self._models: tuple[int, int, bytes] | None = None
         self._requests: tuple[int, bytes] | None = None
+        self._facts: dict[ModelName, tuple[ModelSpec, ModelFacts]] = {}
 
     def status(self, rights: Rights = EVERYTHING) -> bytes:
         snapshot = self._desk.snapshot()
@@ -42,15 +48,40 @@ class Board:
         self._status = snapshot.version, snapshot.now_s, body
         return body
 
+    async def read_files(self) -> None:
+        """Know what the files of all models say: those that are new are read, in a thread."""
+        specs = self._desk.catalogue
+        new = [
+            spec
+            for name, spec in specs.items()
+            if (kept := self._facts.get(name)) is None or kept[0] is not spec
+        ]
+        if new:
+            found = await asyncio.to_thread(self._read, new)
+            still = {name: told for name, told in self._facts.items() if name in specs}
+            self._facts, self._models = still | found, None
+
+    def _read(self, specs: Iterable[ModelSpec]) -> dict[ModelName, tuple[ModelSpec, ModelFacts]]:
+        return {spec.name: (spec, facts_of(spec, self._desk.files(spec))) for spec in specs}
+
+    def about(self, spec: ModelSpec) -> About:
+        """As far as it is known. Of a large catalogue nobody works out what fits, for a list."""
+        kept = self._facts.get(spec.name)
+        few = len(self._desk.catalogue) <= FITTED_MODELS_MAX
+        return About(
+            facts=None if kept is None else kept[1],
+            fits=self._desk.previews.fits(spec) if few else None,
+        )
+
     def models(self, rights: Rights = EVERYTHING) -> bytes:
         """Good for a second: only the end of a breaker's cooldown is not a change of state."""
         snapshot = self._desk.snapshot()
         if not rights.sees_all:
             specs = visible(self._desk.catalogue, rights)
-            return Shelf().listing(specs, seen(snapshot, rights))
+            return Shelf().listing(specs, seen(snapshot, rights), self.about)
         second = int(snapshot.now_s)
         if self._models is None or self._models[:2] != (snapshot.version, second):
-            body = self._shelf.listing(self._desk.catalogue, snapshot)
+            body = self._shelf.listing(self._desk.catalogue, snapshot, self.about)
             self._models = snapshot.version, second, body
         return self._models[2]
 

@@ -157,6 +157,7 @@ async def estimate(order: EstimateOrder, desk: DeskOf, rights: RightsOf) -> Resp
 )
 async def models(board: BoardOf, rights: RightsOf) -> Response:
     """In the shape of llama.cpp's router, with our fields beside."""
+    await board.read_files()
     return encoded(board.models(rights))
 
 
@@ -180,6 +181,7 @@ async def files(desk: DeskOf) -> Response:
 )
 async def openai_models(board: BoardOf, desk: DeskOf, rights: RightsOf) -> Response:
     """And behind it the names of tasks and chains, which stand for models."""
+    await board.read_files()
     return encoded(with_other_names(board.models(rights), desk.config.gateway))
 
 
@@ -188,9 +190,9 @@ async def openai_models(board: BoardOf, desk: DeskOf, rights: RightsOf) -> Respo
     summary="One model, for OpenAI clients",
     responses=answers(shapes.ModelAnswer | shapes.OtherName, examples.MODEL, 404, 422),
 )
-async def openai_model(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Response:
+async def openai_model(name: ModelPath, desk: DeskOf, board: BoardOf, rights: RightsOf) -> Response:
     other = other_names(desk.config.gateway).get(name)
-    return await model(name, desk, rights) if other is None else answer(other)
+    return await model(name, desk, board, rights) if other is None else answer(other)
 
 
 @router.get(
@@ -198,13 +200,15 @@ async def openai_model(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Respo
     summary="One model",
     responses=answers(shapes.ModelAnswer, examples.MODEL, 404, 422),
 )
-async def model(name: ModelPath, desk: DeskOf, rights: RightsOf) -> Response:
+async def model(name: ModelPath, desk: DeskOf, board: BoardOf, rights: RightsOf) -> Response:
     """By name or alias, with its effective serving values, its resident, if there is one, and what
     it would take under each profile.
     """
     spec = desk.named(name, rights)
     under = await desk.previews.under_profiles(spec)
-    return answer(model_answer(spec, seen(desk.snapshot(), rights), under))
+    await board.read_files()
+    shown = seen(desk.snapshot(), rights)
+    return answer(model_answer(spec, shown, under, board.about(spec)))
 
 
 @router.put(

@@ -4,13 +4,16 @@ A thousand models are a megabyte of JSON. What has not changed is kept encoded, 
 costs the loop about a millisecond.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from typing_extensions import TypedDict
 
+from orchestrator.catalogue.facts import AUDIO, TOOLS, VISION, ModelFacts
 from orchestrator.catalogue.found.unused import UnusedFile
 from orchestrator.config.naming import TASK
 from orchestrator.config.sections import GatewaySettings
+from orchestrator.core.room.planner import Fits
 from orchestrator.core.values.failures import Breaker, Failure
 from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.snapshot import Snapshot
@@ -39,6 +42,32 @@ ROUTER_STATUS: Mapping[str, str] = {
 
 
 _NONE: Mapping[str, ModelSpec] = {}
+_SENSES = {VISION: "image", AUDIO: "audio"}
+
+
+class About(NamedTuple):
+    """What is told of a model beside its spec."""
+
+    facts: ModelFacts | None = None
+    fits: Fits | None = None
+
+    @property
+    def described(self) -> shapes.Described:
+        known = self.facts if self.facts is not None and self.facts.known else None
+        can = () if known is None else known.capabilities
+        return {
+            "fits": None if self.fits is None else self.fits.value,
+            "modalities": None
+            if known is None
+            else ["text", *(_SENSES[one] for one in can if one in _SENSES)],
+            "tools": None if known is None else TOOLS in can,
+            "trained_context": None if known is None else known.trained_context,
+            "quantization": None if known is None else known.quantization or None,
+            "parameters": None if known is None else known.parameter_size,
+        }
+
+
+NOTHING_TOLD = About()
 
 
 class FileShape(TypedDict):
@@ -60,13 +89,17 @@ def file_list(unused: Iterable[UnusedFile]) -> FileList:
     }
 
 
-def entry(spec: ModelSpec, resident: Resident | None, snapshot: Snapshot) -> shapes.CatalogueEntry:
+def entry(
+    spec: ModelSpec, resident: Resident | None, snapshot: Snapshot, about: About = NOTHING_TOLD
+) -> shapes.CatalogueEntry:
     breaker = snapshot.breakers.get(spec.name)
     failed = breaker is not None and breaker.refuses(snapshot.now_s)
     pinned = spec.name in snapshot.pinned
     has_gpu = _has_gpu(snapshot)
     away = snapshot.away.get(spec.name, "")
-    return _entry(spec, resident, breaker, pinned=pinned, failed=failed, has_gpu=has_gpu, away=away)
+    return _entry(
+        spec, resident, breaker, about, pinned=pinned, failed=failed, has_gpu=has_gpu, away=away
+    )
 
 
 def _has_gpu(snapshot: Snapshot) -> bool:
@@ -79,6 +112,7 @@ def _entry(
     spec: ModelSpec,
     resident: Resident | None,
     breaker: Breaker | None,
+    about: About,
     *,
     pinned: bool,
     failed: bool,
@@ -107,6 +141,7 @@ def _entry(
         "load_seconds": round(spec.load_s, 3),
         "context_size": spec.serving.context_size if spec.settings_ours else None,
         **slots(spec, resident),
+        **about.described,
         "profile": spec.profile,
         "devices": list(spec.devices),
         "keep_loaded": spec.keep_loaded,
@@ -145,14 +180,17 @@ def _breaker(value: Breaker) -> shapes.BreakerShape:
 
 
 def model_answer(
-    spec: ModelSpec, snapshot: Snapshot, profiles: Mapping[str, ModelSpec] = _NONE
+    spec: ModelSpec,
+    snapshot: Snapshot,
+    profiles: Mapping[str, ModelSpec] = _NONE,
+    about: About = NOTHING_TOLD,
 ) -> shapes.ModelAnswer:
     """`profiles` is the model under each of them."""
     resident = residents_by_name(snapshot).get(spec.name)
     host = host_devices(snapshot.accounts)
     leases = [held for held in snapshot.leases if resident and held.instance == resident.instance]
     return {
-        **entry(spec, resident, snapshot),
+        **entry(spec, resident, snapshot, about),
         "profiles": {
             name: _under_profile(under, has_gpu=_has_gpu(snapshot))
             for name, under in profiles.items()
@@ -197,9 +235,14 @@ class Shelf:
     """Encoded entries of models that are neither resident nor broken: usually most of them."""
 
     def __init__(self) -> None:
-        self._kept: dict[ModelName, tuple[ModelSpec, bool, bool, bytes]] = {}
+        self._kept: dict[ModelName, tuple[ModelSpec, tuple[bool, bool, About], bytes]] = {}
 
-    def listing(self, catalogue: Mapping[ModelName, ModelSpec], snapshot: Snapshot) -> bytes:
+    def listing(
+        self,
+        catalogue: Mapping[ModelName, ModelSpec],
+        snapshot: Snapshot,
+        about: Callable[[ModelSpec], About] = lambda _: NOTHING_TOLD,
+    ) -> bytes:
         """The body of GET /models."""
         residents = residents_by_name(snapshot)
         moving = {*residents, *snapshot.breakers, *snapshot.away}
@@ -207,17 +250,17 @@ class Shelf:
         for gone in self._kept.keys() - catalogue.keys():
             del self._kept[gone]
         entries = [
-            self._resting(spec, spec.name in snapshot.pinned, has_gpu)
+            self._resting(spec, spec.name in snapshot.pinned, has_gpu, about(spec))
             if spec.name not in moving
-            else encode(entry(spec, residents.get(spec.name), snapshot))
+            else encode(entry(spec, residents.get(spec.name), snapshot, about(spec)))
             for spec in catalogue.values()
         ]
         return b'{"object":"list","data":[' + b",".join(entries) + b"]}"
 
-    def _resting(self, spec: ModelSpec, pinned: bool, has_gpu: bool) -> bytes:
-        kept = self._kept.get(spec.name)
-        if kept is not None and kept[0] is spec and kept[1:3] == (pinned, has_gpu):
-            return kept[3]
-        body = encode(_entry(spec, None, None, pinned=pinned, failed=False, has_gpu=has_gpu))
-        self._kept[spec.name] = spec, pinned, has_gpu, body
+    def _resting(self, spec: ModelSpec, pinned: bool, has_gpu: bool, about: About) -> bytes:
+        kept, shown = self._kept.get(spec.name), (pinned, has_gpu, about)
+        if kept is not None and kept[0] is spec and kept[1] == shown:
+            return kept[2]
+        body = encode(_entry(spec, None, None, about, pinned=pinned, failed=False, has_gpu=has_gpu))
+        self._kept[spec.name] = spec, shown, body
         return body

@@ -261,7 +261,18 @@ class Takes(TypedDict):
     host_mb: int | None
 
 
-class CatalogueEntry(Slots, Takes):
+class Described(TypedDict):
+    """What its files say of it; null where they are not ours to read."""
+
+    fits: Literal["now", "after_evictions", "never"] | None
+    modalities: list[str] | None
+    tools: bool | None
+    trained_context: int | None
+    quantization: str | None
+    parameters: str | None
+
+
+class CatalogueEntry(Slots, Takes, Described):
     """One model in the shape of llama.cpp's router, with our fields beside."""
 
     id: str

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from orchestrator.core.room.eviction import least_regretted
 from orchestrator.core.room.explanation import explain
-from orchestrator.core.room.planner import Plan, find, out_of_reach, plan, possible
+from orchestrator.core.room.planner import (
+    Fits,
+    Plan,
+    find,
+    fits,
+    out_of_reach,
+    plan,
+    possible,
+)
+from orchestrator.core.values.footprints import UNKNOWN
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import Fallback
@@ -323,3 +332,12 @@ def test_nothing_is_given_up_where_it_fits_or_only_has_to_wait_or_nothing_helps(
     assert possible(ask(laddered), ledger(gpu(gib=8), busy)).spec == laddered
     hopeless = replace(spec("new", gib=20), fallbacks=(lesser(12),))
     assert possible(ask(hopeless), ledger(gpu(gib=8))).spec == hopeless
+
+
+def test_whether_it_fits_is_told_by_sizes_alone():
+    account = ledger(gpu(gib=24), resident("old", gib=16, leases=1))
+    sizes = {8: Fits.NOW, 20: Fits.AFTER_EVICTIONS, 30: Fits.NEVER}
+    assert {gib: fits(spec("new", gib=gib), account) for gib in sizes} == sizes
+    assert fits(spec("old", gib=16), account) is Fits.NOW, "it is there"
+    assert fits(replace(spec("new", gib=8), footprint=UNKNOWN), account) is None
+    assert fits(spec("new", gib=8), ledger(unreadable())) is None

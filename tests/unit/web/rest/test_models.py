@@ -12,7 +12,7 @@ from orchestrator.core.values.specs import (
     Fallback,
     Profile,
 )
-from orchestrator.core.values.vram import MiB
+from orchestrator.core.values.vram import DeviceId, MiB
 from orchestrator.gguf.footprint import Estimate, Method, Share
 from orchestrator.gguf.headers import Headers
 from tests.unit.web.office import Office
@@ -413,3 +413,15 @@ def test_a_model_says_what_it_would_take_under_each_profile(knowing):
     assert list(shown) == ["fast", "balanced", "quality", "memory", "batch"]
     assert [one["context_size"] for one in shown.values()] == [2048, 4096, 8192, 2048, 4096]
     assert all(one["vram_mb"] and one["host_mb"] is not None for one in shown.values())
+
+
+def test_what_fits_follows_within_a_second(office):
+    def told():
+        (one,) = (m for m in office.asked("GET", "/models").json()["data"] if m["id"] == "b")
+        return one["fits"]
+
+    assert told() == "now"
+    office.world.set_foreign(DeviceId("fake-0"), 30000 * MiB)
+    office.run(office.conductor.sensors.sample())
+    assert told() == "after_evictions"
+    assert office.asked("GET", "/models/b").json()["fits"] == "after_evictions"

@@ -3,13 +3,17 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.catalogue.facts import facts_of
+from orchestrator.catalogue.sizing import Files
 from orchestrator.config.sections import GatewaySettings
+from orchestrator.core.room.planner import Fits
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import Serving
 from orchestrator.core.values.vram import DeviceKind, MiB
-from orchestrator.web.wire.models import Shelf, entry, with_other_names
+from orchestrator.web.wire.models import About, Shelf, entry, with_other_names
+from tests.unit.gguf.shapes import header
 from tests.unit.web.samples import NOW_S, account, resident, snapshot, spec
 
 CATALOGUE = {each.name: each for each in (spec("a"), spec("b", aliases=("bee",)))}
@@ -99,3 +103,25 @@ def test_slots_are_those_that_the_server_tells():
     others = replace(ours, settings_ours=False)
     shown = [entry(others, one, snapshot()) for one in (None, told)]
     assert [(one["slots"], one["context_per_slot"]) for one in shown] == [(None, None), (4, 1024)]
+
+
+def test_clients_are_told_what_a_model_can_and_whether_it_fits():
+    facts = facts_of(spec("a"), Files(model=header("llama31-8b")))
+    told = entry(spec("a"), None, snapshot(), About(facts, Fits.AFTER_EVICTIONS))
+    assert told["fits"] == "after_evictions"
+    assert (told["modalities"], told["tools"]) == (["text"], False)
+    assert (told["trained_context"], told["quantization"], told["parameters"]) == (
+        facts.trained_context, facts.quantization, "8.0B",
+    )  # fmt: skip
+    sees = replace(facts, capabilities=("completion", "tools", "vision", "audio"))
+    told = entry(spec("a"), None, snapshot(), About(sees))
+    assert (told["modalities"], told["tools"]) == (["text", "image", "audio"], True)
+    others = entry(spec("a"), None, snapshot(), About(facts_of(spec("a"), None)))
+    assert {others[key] for key in ("modalities", "tools", "quantization", "parameters")} == {None}
+
+
+def test_listing_follows_what_fits():
+    shelf, moment = Shelf(), snapshot()
+    for fits in (Fits.NOW, Fits.NEVER, None):
+        body = json.loads(shelf.listing(CATALOGUE, moment, lambda _, fits=fits: About(fits=fits)))
+        assert {one["fits"] for one in body["data"]} == {fits}
