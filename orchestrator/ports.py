@@ -65,7 +65,7 @@ class Launch:
     instance: InstanceId
     model: ModelName
     service: ServiceName
-    argv: tuple[str, ...] = ()  # may hold PORT_TOKEN and HOST_TOKEN, which the runtime fills in
+    argv: tuple[str, ...] = ()  # may hold tokens, as PORT_TOKEN, which the runtime fills in
     env: Mapping[str, str] = field(default_factory=dict)
     image: str | None = None
     container: str | None = None  # defined by compose or a person: started and stopped by name
@@ -77,6 +77,7 @@ class Launch:
 
 PORT_TOKEN = "{port}"  # noqa: S105 - a place holder, not a secret
 HOST_TOKEN = "{host}"  # noqa: S105
+KEY_FILE_TOKEN = "{key_file}"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

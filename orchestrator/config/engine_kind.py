@@ -39,6 +39,8 @@ class EngineKind:
     """What it runs as a process of this machine, by its name on PATH, or as `binary` names it."""
     package: str | None = None
     """The package of Python that it runs instead."""
+    keyed: bool = False
+    """Its servers can be started with a key, as processes."""
     on_gpus: bool = True
     """Its servers compute on GPUs where there are some."""
     problem: str | None = None

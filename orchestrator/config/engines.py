@@ -29,6 +29,7 @@ KINDS: Mapping[str, EngineKind] = {
                 "extra_args"
             },
             program="llama-server",
+            keyed=True,
         ),
         EngineKind(
             name=XLLAMACPP,
@@ -37,6 +38,7 @@ KINDS: Mapping[str, EngineKind] = {
             runtimes=(_PROCESS,),
             reads_files=True,
             package="xllamacpp",
+            keyed=True,
             on_gpus=False,
         ),
         EngineKind(
@@ -67,6 +69,7 @@ KINDS: Mapping[str, EngineKind] = {
             maker="orchestrator.engines.fake:make",
             runtimes=(_PROCESS,),
             model_keys=frozenset({"fake"}),
+            keyed=True,
         ),
     )
 }

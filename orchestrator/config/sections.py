@@ -260,6 +260,10 @@ class ServiceEntry:
         Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$|^\[[0-9A-Fa-f:]+\]$")] | None
     ) = None
     """docker, direct: the name by which those clients reach this machine; its own if not given."""
+    closed: bool | None = None
+    """Start servers with keys that only the daemon and its edge know; `endpoint` in answers is the
+    gateway's then. For engines llama_cpp, xllamacpp and fake as processes; null: where there were
+    keys of the API when the daemon started."""
     cdi: bool = False
     """docker: ask for GPUs by the Container Device Interface."""
     memory_mb: Annotated[int, Field(ge=64, le=MB_MAX)] | None = None

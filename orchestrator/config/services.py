@@ -47,6 +47,9 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
         for key in _DOCKER_KEYS:
             if getattr(entry, key):
                 yield Mistake((key,), "is only for runtime docker")
+    if entry.closed and (entry.runtime is not RuntimeName.PROCESS or not kind.keyed):
+        sentence = "is for runtime process, with engine llama_cpp, xllamacpp or fake"
+        yield Mistake(("closed",), sentence)
     yield from _key_mistakes(entry, kind)
     if entry.url and we_start(entry):
         sentence = "is only for runtime external or a named container: we choose ours"
@@ -93,6 +96,15 @@ def we_start(service: ServiceEntry) -> bool:
     somebody else defined.
     """
     return service.runtime is not RuntimeName.EXTERNAL and service.container is None
+
+
+def closes(service: ServiceEntry, *, keyed: bool) -> bool:
+    """Whether its servers are started with keys of their own. Where it does not say, those are that
+    can be, once there are keys of the API: an open server would be a way past them.
+    """
+    if service.closed is not None:
+        return service.closed
+    return keyed and service.runtime is RuntimeName.PROCESS and kind_of(service).keyed
 
 
 def settings_home(service: ServiceEntry) -> str | None:

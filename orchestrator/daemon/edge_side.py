@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from orchestrator.access.resident_keys import Bearer
 from orchestrator.config.edge import CONTROL_SOCKET
 from orchestrator.config.sections import EdgeSettings
 from orchestrator.desk.activity import Activity
@@ -26,6 +27,7 @@ class EdgeSide:
         activity: Activity,
         routes: RouteTable,
         admission: Callable[[], Admission],
+        bearer: Bearer,
     ) -> None:
         assert edge.dir is not None, "the configuration sets it"
         folder = Path(edge.dir)
@@ -34,6 +36,7 @@ class EdgeSide:
             epoch=uuid.uuid4().hex[:8],
             admission=admission,
             used=routes.used,
+            bearer=bearer,
         )
         self._figures = FigureLines(folder)
         self._carried = Carried(activity)

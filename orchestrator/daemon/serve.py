@@ -194,7 +194,8 @@ async def running(
         registry = await asyncio.to_thread(SqliteRegistry.open, config.state_dir)
         stack.push_async_callback(registry.close)
         listener = stack.enter_context(_listener(config.server))
-        runtimes = Runtimes(config, descriptors)
+        gateway = reached_at(*listener.getsockname()[:2])
+        runtimes = Runtimes(config, descriptors, gateway)
         together = _put_together(config, load, registry, listener, predictions, runtimes)
         yield await stack.enter_async_context(together)
 
@@ -209,9 +210,10 @@ async def _put_together(
     runtimes: Runtimes,
 ) -> AsyncIterator[Daemon]:
     keys = await asyncio.to_thread(opened_keys, config)
+    runtimes.close_servers = keys.closed
     clock, memory = steady_clock(), await registry.recall()
     devices, fake = await make_devices(config, clock)
-    http, ledger, routes = ServerHttp(), Ledger(), RouteTable()
+    http, ledger, routes = ServerHttp(runtimes.keys.bearer), Ledger(), RouteTable()
     versions = ServerVersions(config, runtimes)
     experience = _experience(versions, memory, ledger)
     catalogue = await _catalogue(config, load, experience, predictions)
@@ -240,7 +242,7 @@ async def _put_together(
         )
         asked_at = stack.enter_context(edge_socket(config.edge))
         audit = await stack.enter_async_context(audit_of(config, history))
-        served = Served(conductor, desk, routes, asked_at, keys, audit)
+        served = Served(conductor, desk, routes, asked_at, keys, audit, runtimes.keys.bearer)
         stack.push_async_callback(served.close)
         conductor.end_on_defect((broken := asyncio.Event()).set)
         _go_on_from(memory, conductor, desk, registry)

@@ -8,6 +8,7 @@ from functools import partial
 from orchestrator.access.audit.log import Audit
 from orchestrator.access.keys.keys import Keys
 from orchestrator.access.keys.table import KeyTable
+from orchestrator.access.resident_keys import Bearer
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.config.sections import EdgeSettings
 from orchestrator.daemon.descriptors import budget
@@ -42,9 +43,10 @@ class Served:
         edge: tuple[EdgeSettings, socket.socket] | None,
         keys: Keys,
         audit: Audit,
+        bearer: Bearer,
     ) -> None:
         """From now on the scheduler hears of the use of `routes`, and keys that change are seen.
-        `edge` is where our nginx asks.
+        `edge` is where our nginx asks; `bearer` knows the keys of servers.
         """
         self._keys = keys
         keys.follow()
@@ -56,6 +58,7 @@ class Served:
                 activity=desk.activity,
                 routes=routes,
                 admission=lambda: admission_to(desk.config.server),
+                bearer=bearer,
             )
         planes = () if self.edge is None else (self.edge.plane,)
         routes.connect(tell=conductor.tell, specs=lambda: desk.catalogue, planes=planes)
@@ -63,7 +66,7 @@ class Served:
         keys.watch(lambda table: routes.publish_to_planes(not table.closed))
         keys.watch(partial(_end_revoked, desk))
         self._routes = routes
-        self._exchanges = Exchanges(desk, routes)
+        self._exchanges = Exchanges(desk, routes, bearer)
         room = budget()
         self.notifier = Notifier(desk, conductor)
         environ = os.environ  # noqa: TID251 - named as for everything that speaks OpenTelemetry

@@ -17,6 +17,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, assert_never, cast
 
+from orchestrator.access.resident_keys import FOLDER as KEYS_FOLDER
+from orchestrator.access.resident_keys import ResidentKeys
 from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.hub_supply import HubSupply
 from orchestrator.catalogue.predictions import Predictions
@@ -27,6 +29,7 @@ from orchestrator.config.engines import KINDS, kind_of
 from orchestrator.config.loading import Config
 from orchestrator.config.programs import environment_of
 from orchestrator.config.sections import RuntimeName, ServiceEntry
+from orchestrator.config.services import closes
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.vram import MiB
@@ -153,6 +156,7 @@ def _premises(
         metrics=entry.metrics,
         busy=entry.busy,
         memory_mb=entry.memory_mb,
+        closed=closes(entry, keyed=runtimes.close_servers),
         physical_cores=physical_cores(),
         claims_dir=(
             config.state_dir / CLAIMS_DIR if config.devices.source is DeviceSource.FAKE else None
@@ -232,8 +236,13 @@ def _dry_runs(directory: Path) -> DryRuns | None:
 class Runtimes:
     """Makes a runtime when the first service needs it. Equal services share one."""
 
-    def __init__(self, config: Config, descriptors: int | None = None) -> None:
-        """`descriptors` is the limit of open files that servers are given; None: ours."""
+    def __init__(self, config: Config, descriptors: int | None = None, gateway: str = "") -> None:
+        """`descriptors` is the limit of open files that servers are given; None: ours. `gateway` is
+        where clients ask for servers that have keys.
+        """
+        self._gateway = gateway
+        self.close_servers = False  # of services that do not say: there are keys of the API
+        self.keys = ResidentKeys(config.state_dir / KEYS_FOLDER)
         self._config = config
         self._descriptors = descriptors
         self._process: ProcessRuntime | None = None
@@ -275,6 +284,8 @@ class Runtimes:
                         identity_of(self._config.state_dir),
                         environment,
                         descriptors=self._descriptors,
+                        keys=self.keys,
+                        gateway=self._gateway,
                     )
                 return self._process
             case RuntimeName.EXTERNAL:

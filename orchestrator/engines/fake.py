@@ -11,14 +11,14 @@ from orchestrator.engines.llama.log import classify
 from orchestrator.engines.llama.talker import LlamaTalker
 from orchestrator.engines.premises import Premises
 from orchestrator.engines.python_program import import_path, program
-from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Launch
+from orchestrator.ports import HOST_TOKEN, KEY_FILE_TOKEN, PORT_TOKEN, Launch
 
 FAKE_DEVICE_PREFIX = "fake-"  # only these have an account to charge; on the rest it is weightless
 
 
 def make(premises: Premises) -> ComposedEngine:
     return ComposedEngine(
-        launcher=StandInLauncher(premises.claims_dir),
+        launcher=StandInLauncher(premises.claims_dir, closed=premises.closed),
         talker=LlamaTalker(premises.http),
         classify=classify,
     )
@@ -27,7 +27,9 @@ def make(premises: Premises) -> ComposedEngine:
 class StandInLauncher:
     """Runs `stand_in/server.py`, charged to the fake devices whose account is in `claims_dir`."""
 
-    def __init__(self, claims_dir: Path | None) -> None:
+    def __init__(self, claims_dir: Path | None, *, closed: bool = False) -> None:
+        """`closed`: its servers have keys."""
+        self._closed = closed
         self._claims_dir = claims_dir
 
     def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
@@ -38,6 +40,7 @@ class StandInLauncher:
             argv=(
                 *program("orchestrator.stand_in.server"),
                 *("--model", spec.name, "--host", HOST_TOKEN, "--port", PORT_TOKEN),
+                *(("--api-key-file", KEY_FILE_TOKEN) if self._closed else ()),
                 *_serving(spec),
                 *_behaviour(spec.fake or FakeBehaviour()),
                 *self._charges(placement),

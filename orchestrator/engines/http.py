@@ -6,6 +6,7 @@ from http import HTTPStatus
 import aiohttp
 from pydantic_core import from_json
 
+from orchestrator.access.resident_keys import Bearer, no_bearer
 from orchestrator.core.values.residents import Endpoint
 from orchestrator.errors import CannotAsk, limit_reached
 
@@ -44,7 +45,9 @@ class ToldByServer:
 class ServerHttp:
     """Every method raises NoAnswer if no answer comes in time, or CannotAsk."""
 
-    def __init__(self) -> None:
+    def __init__(self, bearer: Bearer = no_bearer) -> None:
+        """`bearer` knows the keys of servers that have some."""
+        self._bearer = bearer
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -65,9 +68,11 @@ class ServerHttp:
         timeout = aiohttp.ClientTimeout(
             total=2 * timeout_s, connect=timeout_s, sock_connect=timeout_s, sock_read=timeout_s
         )
+        known = self._bearer(url)
+        headers = None if known is None else {"Authorization": known}
         try:
             async with self._http().request(
-                method, url, json=body, timeout=timeout, allow_redirects=False
+                method, url, json=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as answer:
                 said = b""
                 while len(said) < ANSWER_BYTES_MAX and (more := await answer.content.readany()):

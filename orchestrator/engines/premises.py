@@ -52,6 +52,8 @@ class Premises:
     busy: tuple[str, ...] = ()
     memory_mb: int | None = None
     """docker: the most host RAM that one container may take."""
+    closed: bool = False
+    """Its servers answer those alone who have their key."""
     physical_cores: int = 1
     claims_dir: Path | None = None
     """Where stand-ins charge what they take from fake devices; None: there are none."""

@@ -193,11 +193,12 @@ class ClientRequest:
     def wants_tunnel(self) -> bool:
         return wants_tunnel(self._scope["headers"])
 
-    async def tunnel(self, asked: Asked, passage: Passage) -> None:
+    async def tunnel(self, asked: Asked, passage: Passage, bearer: str | None) -> None:
         """Until one side ends it. Raise Broken if the server cannot be reached."""
         self.run.cancel = self._cut  # it ends with its sides; by an operator, or with its key
         try:
-            await tunnel(self._connection, asked, self._scope["headers"], passage.url)
+            headers = self._scope["headers"]
+            await tunnel(self._connection, asked, headers, passage.url, bearer)
         except (OSError, TimeoutError) as error:
             raise Broken(str(error)) from error
         self._complete = True

@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 
 from pydantic_core import from_json, to_json
 
+from orchestrator.access.resident_keys import Bearer, no_bearer
 from orchestrator.access.rights import Rights
 from orchestrator.core.values.messages import Grant
 from orchestrator.core.values.residents import InstanceId, Resident
@@ -130,11 +131,13 @@ class ServerAnswer:
 
 
 class Exchanges:
-    def __init__(self, desk: Desk, routes: RouteTable) -> None:
+    def __init__(self, desk: Desk, routes: RouteTable, bearer: Bearer = no_bearer) -> None:
+        """`bearer` knows the keys of servers that have some."""
         self._desk = desk
         self.routes = routes
+        self.bearer = bearer
         self.makers = Makers()
-        self._connections = ServerConnections()
+        self._connections = ServerConnections(bearer)
 
     # --- which model -----------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class Relay:
             return
         if request.wants_tunnel:
             async with self._exchanges.passage(asked, request.run) as passage:
-                await request.tunnel(asked, passage)
+                await request.tunnel(asked, passage, self._exchanges.bearer(passage.url))
             return
         specs = self._possible(asked, body)
         beat = None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from orchestrator.access.resident_keys import Bearer, no_bearer
 from orchestrator.gateway.answer_reader import AnswerReader, NotHttp
 from orchestrator.gateway.asked import Headers
 
@@ -248,7 +249,9 @@ class ServerConnection(asyncio.Protocol):
 class ServerConnections:
     """Belongs to one event loop. As many at once as there are questions; idle ones are closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, bearer: Bearer = no_bearer) -> None:
+        """`bearer` knows the keys of servers that have some."""
+        self._bearer = bearer
         self._idle: dict[Origin, list[ServerConnection]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -261,6 +264,8 @@ class ServerConnections:
         ends without a word was probably closed as it was written to: a new one is asked, once.
         """
         origin = origin_of(url)
+        if (known := self._bearer(url)) is not None:
+            headers = [*headers, (b"authorization", known.encode())]
         head = _head(origin, method, target, headers, body)
         kept = self._kept(origin)
         if kept is None:

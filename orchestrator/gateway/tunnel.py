@@ -101,7 +101,13 @@ class _Client(_Side):
         self._before.connection_lost(exc)
 
 
-async def tunnel(connection: HttpConnection, asked: Asked, headers: Headers, url: str) -> None:
+async def tunnel(
+    connection: HttpConnection,
+    asked: Asked,
+    headers: Headers,
+    url: str,
+    bearer: str | None = None,
+) -> None:
     """Until one side has ended; then both have. Raise OSError or TimeoutError if the server cannot
     be reached: nothing was said to the client then.
     """
@@ -118,14 +124,16 @@ async def tunnel(connection: HttpConnection, asked: Asked, headers: Headers, url
     connection.transport.set_protocol(client)
     connection.transport.resume_reading()
     try:
-        transport.write(_head(asked, headers, at.netloc))
+        transport.write(_head(asked, headers, at.netloc, bearer))
         await ended.wait()
     finally:
         transport.close()
         connection.transport.close()
 
 
-def _head(asked: Asked, headers: Headers, host: str) -> bytes:
+def _head(asked: Asked, headers: Headers, host: str, bearer: str | None) -> bytes:
     lines = [f"{asked.method} {asked.target} HTTP/1.1".encode("latin-1"), b"host: " + host.encode()]
     lines += [name + b": " + value for name, value in headers if name not in _OURS]
+    if bearer is not None:
+        lines.append(b"authorization: " + bearer.encode())
     return b"\r\n".join((*lines, b"", b""))

@@ -15,6 +15,7 @@ IDLE_S_MAX = 120.0  # a kept connection on which nothing comes any more
 PHRASES = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
     404: "Not Found",
     500: "Internal Server Error",
     503: "Service Unavailable",

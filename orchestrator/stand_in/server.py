@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
         context=options.context,
         tokens_per_s=options.tokens_per_s,
         max_tokens=options.max_tokens,
+        keys=options.api_key_file.read_text().split() if options.api_key_file else (),
     )
     threading.Thread(target=_load, args=(options, talk), daemon=True).start()
     if options.dies_after_s is not None:
@@ -64,6 +65,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--api-key-file", type=Path)
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--context", type=int, default=4096)
     parser.add_argument("--max-tokens", type=int)

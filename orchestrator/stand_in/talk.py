@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +39,9 @@ class RequestRefused(Exception):
 LOADING = RequestRefused(503, "unavailable_error", "Loading model")
 
 
+OPEN_PATHS = frozenset({"/health", "/v1/health", "/v1/models", "/models"})  # as llama-server's
+
+
 @dataclass(slots=True)
 class Counters:
     prompt_tokens: int = 0
@@ -51,19 +54,31 @@ class Talk:
     """All answers. Slots and counters are shared by the threads of all clients."""
 
     def __init__(
-        self, model: str, *, slots: int, context: int, tokens_per_s: float, max_tokens: int | None
+        self,
+        model: str,
+        *,
+        slots: int,
+        context: int,
+        tokens_per_s: float,
+        max_tokens: int | None,
+        keys: Iterable[str] = (),
     ) -> None:
         self.ready = threading.Event()
         self._model = model
         self._slots = slots
         self._context = context
         self._tokens_per_s = tokens_per_s
+        self._keys = frozenset(keys)
         self._max_tokens = max_tokens
         self._counters = Counters()
         self._lock = threading.Lock()
 
     def respond(self, connection: Connection, request: Request) -> None:
         """Answer one request. Raise RequestRefused for what is answered with an error."""
+        if self._keys and request.path not in OPEN_PATHS:
+            _, _, key = request.headers.get("authorization", "").partition(" ")
+            if key not in self._keys:
+                raise RequestRefused(401, "authentication_error", "Invalid API Key")
         if not self.ready.is_set():
             raise LOADING
         match request.method, request.path:

@@ -9,7 +9,7 @@ from orchestrator.core.values.residents import Placement
 from orchestrator.core.values.specs import ModelSpec, Serving
 from orchestrator.core.values.vram import is_cuda
 from orchestrator.engines.llama.flags import Flags
-from orchestrator.ports import HOST_TOKEN, PORT_TOKEN
+from orchestrator.ports import HOST_TOKEN, KEY_FILE_TOKEN, PORT_TOKEN
 
 ALL_LAYERS = 999  # more than any model has; the word "all" is younger than the number
 
@@ -44,16 +44,24 @@ def effective_load_mode(serving: Serving, placement: Placement) -> str:
 
 
 def server_arguments(
-    spec: ModelSpec, placement: Placement, flags: Flags, *, physical_cores: int
+    spec: ModelSpec,
+    placement: Placement,
+    flags: Flags,
+    *,
+    physical_cores: int,
+    closed: bool = False,
 ) -> tuple[str, ...]:
-    """Everything after the program's name. Pure: the same values, the same arguments."""
+    """Everything after the program's name. Pure: the same values, the same arguments.
+
+    `closed`: it answers those alone who have its key.
+    """
     return (
         *_model(spec),
         *_room(spec.serving, flags),
         *_devices(spec, placement, flags),
         *_work(spec.serving, flags, physical_cores),
         *_reading(spec.serving, placement, flags),
-        *_answering(spec, flags),
+        *_answering(spec, flags, closed=closed),
         *spec.serving.extra_args,
     )
 
@@ -119,10 +127,13 @@ def _reading(serving: Serving, placement: Placement, flags: Flags) -> Iterator[s
         yield from (word for word in _OLD_LOAD_MODES.get(mode, ()) if word in flags)
 
 
-def _answering(spec: ModelSpec, flags: Flags) -> Iterator[str]:
+def _answering(spec: ModelSpec, flags: Flags, *, closed: bool) -> Iterator[str]:
     serving = spec.serving
     yield from ("--host", HOST_TOKEN, "--port", PORT_TOKEN)
-    yield from (word for word in ("--metrics", "--slots") if word in flags)
+    looks = ("--metrics", "--no-slots") if closed else ("--metrics", "--slots")
+    yield from (word for word in looks if word in flags)
+    if closed:
+        yield from ("--api-key-file", KEY_FILE_TOKEN)
     template = "--jinja" if serving.jinja else "--no-jinja"
     if template in flags:
         yield template

@@ -40,6 +40,7 @@ def _launcher(premises: Premises) -> Launcher:
         )
     return LlamaBinaryLauncher(
         premises.programs,
+        closed=premises.closed,
         physical_cores=premises.physical_cores,
         file_problem=premises.file_problem,
         env=premises.env,

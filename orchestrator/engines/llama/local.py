@@ -27,8 +27,10 @@ class LlamaBinaryLauncher:
         physical_cores: int,
         file_problem: FileProblem = gguf_problem,
         env: Mapping[str, str] | None = None,
+        closed: bool = False,
     ) -> None:
-        """`env`: the operator's own, beside what a placement says."""
+        """`env`: the operator's own, beside what a placement says. `closed`: servers have keys."""
+        self._closed = closed
         self._candidates = tuple(candidates)
         self._physical_cores = physical_cores
         self._file_problem = file_problem
@@ -55,7 +57,11 @@ class LlamaBinaryLauncher:
         if self._binary is None:
             raise StartFailed(_NO_SERVER)
         arguments = server_arguments(
-            spec, placement, self._binary.flags, physical_cores=self._physical_cores
+            spec,
+            placement,
+            self._binary.flags,
+            physical_cores=self._physical_cores,
+            closed=self._closed,
         )
         return Launch(
             instance=instance,
@@ -71,7 +77,19 @@ class LlamaBinaryLauncher:
         return (
             await self.prepare()
             or self._unknown_argument(spec)
+            or self._without_key()
             or await asyncio.to_thread(broken_file, spec, self._file_problem)
+        )
+
+    def _without_key(self) -> Failure | None:
+        """Of a service whose servers are to have keys, where this build knows none."""
+        assert self._binary is not None, "prepare has found one"
+        if not self._closed or "--api-key-file" in self._binary.flags:
+            return None
+        return Failure(
+            reason=FailureReason.ARGUMENTS,
+            detail=f"{self._binary.path} ({self._binary.version}) knows no --api-key-file.",
+            remedy="Install a newer build, or let the service be open: closed: false.",
         )
 
     def _unknown_argument(self, spec: ModelSpec) -> Failure | None:

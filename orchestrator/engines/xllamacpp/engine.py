@@ -9,6 +9,8 @@ from orchestrator.engines.xllamacpp.launcher import XLlamaCppLauncher
 
 def make(premises: Premises) -> ComposedEngine:
     launcher = XLlamaCppLauncher(
-        physical_cores=premises.physical_cores, file_problem=premises.file_problem
+        physical_cores=premises.physical_cores,
+        file_problem=premises.file_problem,
+        closed=premises.closed,
     )
     return ComposedEngine(launcher=launcher, talker=LlamaTalker(premises.http), classify=classify)

@@ -46,6 +46,7 @@ _VALUED = (
     _Option(("--cache-ram",), int, 0),
     _Option(("--ctx-checkpoints",), int, 0),
     _Option(("--cors-origins",), default="localhost"),
+    _Option(("--api-key-file",)),
     _Option(("--host",), default="127.0.0.1"),
     _Option(("--port",), int, 0),
 )

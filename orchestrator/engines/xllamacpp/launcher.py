@@ -18,12 +18,18 @@ STOP_GRACE_S = 5.0  # it ends at once on SIGTERM
 class XLlamaCppLauncher:
     """Runs `server.py` beside this file in a process of its own, which talks as a llama-server."""
 
-    def __init__(self, *, physical_cores: int, file_problem: FileProblem = gguf_problem) -> None:
+    def __init__(
+        self, *, physical_cores: int, file_problem: FileProblem = gguf_problem, closed: bool = False
+    ) -> None:
+        """`closed`: its servers have keys."""
+        self._closed = closed
         self._physical_cores = physical_cores
         self._file_problem = file_problem
 
     def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
-        arguments = server_arguments(spec, placement, FLAGS, physical_cores=self._physical_cores)
+        arguments = server_arguments(
+            spec, placement, FLAGS, physical_cores=self._physical_cores, closed=self._closed
+        )
         return Launch(
             instance=instance,
             model=spec.name,

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import xllamacpp
 
@@ -102,6 +103,8 @@ def _answering(params: xllamacpp.CommonParams, options: argparse.Namespace) -> N
     params.ui = options.ui
     params.cors_origins = options.cors_origins
     params.cors_origins_explicit = True
+    if options.api_key_file:
+        params.api_keys = Path(options.api_key_file).read_text().split()
 
 
 if __name__ == "__main__":

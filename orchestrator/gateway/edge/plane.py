@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from orchestrator.access.resident_keys import Bearer, no_bearer
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.gateway.edge.addresses import Addresses
 from orchestrator.gateway.planes import Published
@@ -54,7 +55,10 @@ class EdgePlane:
         epoch: str,
         admission: Callable[[], Admission],
         used: Callable[[Collection[InstanceId]], None],
+        bearer: Bearer = no_bearer,
     ) -> None:
+        """`bearer` knows the keys of servers that have some."""
+        self._bearer = bearer
         self._socket = socket
         self._epoch = epoch  # of the numbers of our routes
         self._admission = admission
@@ -113,6 +117,7 @@ class EdgePlane:
                         "host": address.host,
                         "port": address.port,
                         "authority": urlsplit(route.url).netloc,
+                        "bearer": self._bearer(route.url),
                         "priority": route.priority,
                         **asdict(route.can),
                     }

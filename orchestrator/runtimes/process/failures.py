@@ -51,6 +51,14 @@ def unwritable_log(launch: Launch, error: OSError) -> Failure:
     )
 
 
+def unwritable_key(launch: Launch, error: OSError) -> Failure:
+    return Failure(
+        reason=FailureReason.RUNTIME_UNAVAILABLE,
+        detail=f"The key of {launch.model} cannot be written: {error}.",
+        remedy="Make room on the disk of state_dir, or make it writable for this user.",
+    )
+
+
 def cannot_be_watched(launch: Launch, why: str) -> Failure:
     return Failure(
         reason=FailureReason.RUNTIME_UNAVAILABLE,

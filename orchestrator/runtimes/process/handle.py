@@ -45,9 +45,13 @@ class ServerRef:
             raise Unreachable(f"a process cannot be found by this handle: {error}") from error
 
     @property
+    def authority(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
     def running(self) -> Running:
         fields = {**asdict(self), "log": str(self.log)}
         return Running(
             handle=Handle(runtime=RUNTIME, version=HANDLE_VERSION, fields=fields),
-            endpoint=Endpoint(f"http://{HOST}:{self.port}"),
+            endpoint=Endpoint(f"http://{self.authority}"),
         )

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from orchestrator.access.resident_keys import FOLDER as KEYS_FOLDER
+from orchestrator.access.resident_keys import ResidentKeys
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
 from orchestrator.errors import NotStopped, StartFailed, Unreachable
@@ -22,6 +24,7 @@ from orchestrator.runtimes.process import logs
 from orchestrator.runtimes.process.ending import ServerEnding
 from orchestrator.runtimes.process.failures import cannot_be_watched, no_port, unwritable_log
 from orchestrator.runtimes.process.handle import HOST, RUNTIME, ServerRef
+from orchestrator.runtimes.process.keyed import key_file, told
 from orchestrator.runtimes.process.logs import ServerLogs
 from orchestrator.runtimes.process.ports import listens, reserved_port
 from orchestrator.runtimes.process.spawn import (
@@ -92,15 +95,20 @@ class ProcessRuntime(Unshared):
         environment: Mapping[str, str],
         *,
         descriptors: int | None = None,
+        keys: ResidentKeys | None = None,
+        gateway: str = "",
     ) -> None:
         """`identity` tells our processes from those of another daemon's state directory;
         `environment` is where the few variables that servers inherit are taken from; `descriptors`
-        is their limit of open files, None: ours.
+        is their limit of open files, None: ours; `gateway` is where clients ask for servers that
+        have `keys`.
 
         Raise OSError where there is no /proc.
         """
         self._identity = identity
         self._descriptors = descriptors
+        self._keys = keys or ResidentKeys(state_dir / KEYS_FOLDER)
+        self._gateway = gateway
         self._inherited = {k: v for k, v in environment.items() if k in INHERITED}
         self._logs = ServerLogs(state_dir / "logs")
         self._boot = boot_id()
@@ -126,7 +134,7 @@ class ProcessRuntime(Unshared):
             with suppress(NotStopped):  # it carries our marks: `discover` finds it
                 await self._ending.end(server, grace_s=0)
             raise StartFailed(cannot_be_watched(launch, str(error))) from error
-        return server.running
+        return told(server, self._keys, self._gateway)
 
     def foresee_stop(self, handle: Handle) -> None:
         """Its processes are looked for meanwhile."""
@@ -145,11 +153,13 @@ class ProcessRuntime(Unshared):
             raise NotStopped(str(error)) from error
         if watch is None:
             await self._ending.end(server, grace_s)
+            self._keys.drop(server.authority)
             return
         watch.stopping = True
         try:
             await self._ending.end(server, grace_s)
             await asyncio.shield(watch.ended)  # reaped, if it was our child
+            self._keys.drop(server.authority)
         finally:
             watch.stopping = watch.ended.done()
 
@@ -196,7 +206,11 @@ class ProcessRuntime(Unshared):
 
     async def discover(self) -> Sequence[Found]:
         servers = await _told(self._marked_servers, "what runs")
-        return [Found(instance=t.instance, model=t.model, running=t.running) for t in servers]
+        keys, gateway = self._keys, self._gateway
+        return [
+            Found(instance=t.instance, model=t.model, running=told(t, keys, gateway))
+            for t in servers
+        ]
 
     async def pids(self, handle: Handle) -> frozenset[int]:
         """As of two seconds ago at most, but for the server itself."""
@@ -242,6 +256,7 @@ class ProcessRuntime(Unshared):
 
     def _spawn(self, launch: Launch, port: int) -> tuple[ServerRef, PidHandle]:
         """Runs in a thread: a program may lie on a disk that sleeps."""
+        key = key_file(self._keys, launch, port)
         try:
             log = self._logs.open(launch.model, launch.instance)
         except OSError as error:
@@ -249,7 +264,12 @@ class ProcessRuntime(Unshared):
         try:
             env = child_environment(launch, port, self._inherited, self._identity)
             process, pid_handle = spawn(
-                launch, port, log=log, env=env, descriptors=self._descriptors
+                launch,
+                port,
+                log=log,
+                env=env,
+                descriptors=self._descriptors,
+                key_file=key,
             )
         finally:
             os.close(log)

@@ -10,10 +10,11 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from orchestrator.core.values.vram import is_cuda
 from orchestrator.errors import StartFailed
-from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Launch
+from orchestrator.ports import HOST_TOKEN, KEY_FILE_TOKEN, PORT_TOKEN, Launch
 from orchestrator.runtimes.process.failures import cannot_be_watched, not_started
 from orchestrator.runtimes.process.handle import HOST
 from orchestrator.runtimes.process.table import PidHandle, Process, read_process
@@ -64,14 +65,16 @@ def spawn(
     log: int,
     env: Mapping[str, str],
     descriptors: int | None = None,
+    key_file: Path | None = None,
 ) -> tuple[Process, PidHandle]:
     """Return once the program runs. Raise StartFailed, leaving nothing behind.
 
     `descriptors` is its limit of open files, in force within its first millisecond; None: ours.
     """
+    tokens = {PORT_TOKEN: str(port), HOST_TOKEN: HOST, KEY_FILE_TOKEN: str(key_file)}
     try:
         child = _Child(
-            [a.replace(PORT_TOKEN, str(port)).replace(HOST_TOKEN, HOST) for a in launch.argv],
+            [_filled(argument, tokens) for argument in launch.argv],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -91,6 +94,12 @@ def spawn(
     if process is None or pid_handle is None:
         raise StartFailed(cannot_be_watched(launch, "somebody else has reaped it"))
     return process, pid_handle
+
+
+def _filled(argument: str, tokens: Mapping[str, str]) -> str:
+    for token, value in tokens.items():
+        argument = argument.replace(token, value)
+    return argument
 
 
 def _limit(pid: int, descriptors: int) -> None:

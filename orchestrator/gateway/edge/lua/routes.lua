@@ -48,6 +48,9 @@ local function read()
         if known.bytes_max == cjson.null then
             known.bytes_max = nil
         end
+        if known.bearer == cjson.null then
+            known.bearer = nil
+        end
         known.model = route.names[1]
         known.line = cjson.encode(route.instance) .. "," .. cjson.encode(known.model)
         known.shut_s = shared:get(shut_key(known)) or 0

@@ -99,6 +99,7 @@ function M.access()
     }
     var.edge_model = route.model
     var.edge_authority = route.authority
+    var.edge_bearer = route.bearer or ""
 end
 
 function M.balance()

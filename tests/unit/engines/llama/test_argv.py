@@ -56,6 +56,16 @@ def test_everything_that_costs_bytes_is_said():
         assert words in said, words
 
 
+def test_a_closed_server_takes_its_key_out_of_a_file_and_shows_no_slots():
+    spec = spec_of(file="/models/a.gguf", serving=Serving())
+    argv = server_arguments(spec, ONE_GPU, NEWER, physical_cores=6, closed=True)
+    said = " ".join(argv)
+    assert "--api-key-file {key_file}" in said
+    assert "--metrics --no-slots" in said
+    assert "--api-key " not in said
+    assert "--api-key-file" not in arguments()
+
+
 def test_a_divided_cache_is_launched_with_a_context_for_each_slot():
     serving = Serving(context_size=4096, slots=3, unified_cache=False)
     assert serving.total_context == 12288
