@@ -49,6 +49,7 @@ from orchestrator.config.sections import (
     WebhookSettings,
 )
 from orchestrator.config.services import Able, home_service, launches_files, service_mistakes
+from orchestrator.config.urls import url_mistakes
 from orchestrator.config.validation import schema_of, validate
 from orchestrator.config.yaml_lines import (
     FILE_BYTES_MAX,
@@ -134,6 +135,7 @@ def load_config(
     crossed += [*device_mistakes(document.devices), *naming_mistakes(document)]
     crossed += discovery_mistakes(document)
     crossed += [*edge_mistakes(document), *audit_mistakes(document.audit, environ)]
+    crossed += url_mistakes(document)
     if not lenient:
         crossed += _unusable_engines(document.services)
     complaints += [mistake for mistake in crossed if not found.doubts(mistake.where)]

@@ -213,6 +213,36 @@ def test_every_hostile_body_differs_from_the_honest_one(scene: Scene) -> None:
     assert all(as_configured(path.read_bytes()).strip() != honest().strip() for path in HOSTILE)
 
 
+# All that the API has had so far and the daemon has no use for, and names that it may yet get.
+MEMBERS = (
+    *("AutoRemove", "Annotations", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps"),
+    *("BlkioDeviceWriteBps", "BlkioDeviceWriteIOps", "BlkioWeight", "BlkioWeightDevice", "CapAdd"),
+    *("Capabilities", "Cgroup", "CgroupParent", "CgroupnsMode", "ConsoleSize", "ContainerIDFile"),
+    *("CpuCount", "CpuPercent", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime"),
+    *("CpuShares", "CpusetCpus", "CpusetMems", "DeviceCgroupRules", "Devices", "Dns", "DnsOptions"),
+    *("DnsSearch", "ExtraHosts", "GroupAdd", "IOMaximumBandwidth", "IOMaximumIOps", "IpcMode"),
+    *("Isolation", "KernelMemory", "KernelMemoryTCP", "Links", "LxcConf", "MaskedPaths"),
+    *("MemoryReservation", "MemorySwappiness", "NanoCpus", "NanoCPUs", "OomKillDisable"),
+    *("OomScoreAdj", "PidMode", "Privileged", "PublishAllPorts", "ReadonlyPaths", "RestartPolicy"),
+    *("Runtime", "StorageOpt", "Sysctls", "Ulimits", "UTSMode", "UsernsMode", "VolumeDriver"),
+    *("VolumesFrom", "Unconfined", "privileged", "x-privileged", "", "Mounts ", "\u006dounts"),
+)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_unknown_hostconfig_member_is_refused(scene: Scene, member: str) -> None:
+    """Whatever its value: what the guard does not know it does not pass on."""
+    before = scene.containers()
+    for value in (None, False, 0, "", [], {}, True, 1, "host", ["ALL"]):
+        body = json.loads(honest())
+        body["HostConfig"][member] = value
+        target = "/v1.41/containers/create?name=vram-guard-member"
+        status, answer = scene.call("POST", target, json.dumps(body).encode())
+        assert status in {400, 403}, (value, answer)
+        assert b"docker-guard" in answer
+    assert scene.containers() == before
+
+
 @pytest.mark.parametrize(
     ("method", "target"),
     [pytest.param(*call, id=f"{call[0]} {call[1]}") for calls in CALLS.values() for call in calls],

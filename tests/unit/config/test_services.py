@@ -108,3 +108,14 @@ def test_what_does_not_go_together_with_direct(changes, key):
 def test_a_direct_service_in_a_network_says_what_it_is_called():
     service = replace(DOCKER, direct=True, network="stack", host="box.lan")
     assert list(service_mistakes(service)) == []
+
+
+@pytest.mark.parametrize("service", [DOCKER, COMMAND, replace(HERE, runtime=RuntimeName.EXTERNAL)])
+def test_only_servers_that_we_start_as_processes_have_keys(service):
+    closed = replace(service, closed=True)
+    assert "closed" in [show(each.where) for each in service_mistakes(closed)]
+
+
+@pytest.mark.parametrize("service", [HERE, FAKE, ServiceEntry(engine="xllamacpp")])
+def test_those_may_have_keys(service):
+    assert not list(service_mistakes(replace(service, closed=True)))
