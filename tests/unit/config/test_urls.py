@@ -5,7 +5,7 @@ and test_webhooks.py (what is listed); no redirect is followed, test_http.py and
 import pytest
 
 from orchestrator.config.loading import load_config
-from orchestrator.config.urls import url_problem
+from orchestrator.config.urls import OF_CLOUDS, url_problem
 from orchestrator.errors import ConfigInvalid
 
 
@@ -29,8 +29,8 @@ from orchestrator.errors import ConfigInvalid
         ("http://[::]:8000", "no address"),
         ("http://0/", "no address"),
         ("http://224.0.0.1/", "no address"),
-        ("http://metadata.google.internal/", "credentials"),
-        ("http://METADATA.google.internal./", "credentials"),
+        *((f"http://{name}/", "credentials") for name in OF_CLOUDS),
+        ("http://METADATA./", "credentials"),
         ("http://127.0.0.1:99999/", "no URL"),
         ("http://[::1", "no URL"),
     ],
