@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.config.sections import RuntimeName, ServiceEntry
 from orchestrator.config.services import (
+    closes,
     home_service,
     launches_files,
     service_mistakes,
@@ -114,6 +115,23 @@ def test_a_direct_service_in_a_network_says_what_it_is_called():
 def test_only_servers_that_we_start_as_processes_have_keys(service):
     closed = replace(service, closed=True)
     assert "closed" in [show(each.where) for each in service_mistakes(closed)]
+
+
+@pytest.mark.parametrize(
+    ("service", "keyed", "closed"),
+    [
+        (HERE, False, False),
+        (HERE, True, True),
+        (replace(HERE, closed=False), True, False),
+        (replace(HERE, closed=True), False, True),
+        (DOCKER, True, False),
+        (COMMAND, True, False),
+    ],
+)
+def test_servers_are_closed_where_there_are_keys_unless_the_service_says_otherwise(
+    service, keyed, closed
+):
+    assert closes(service, keyed=keyed) is closed
 
 
 @pytest.mark.parametrize("service", [HERE, FAKE, ServiceEntry(engine="xllamacpp")])
