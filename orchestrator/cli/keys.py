@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.access.keys.store import KeyFile
     from orchestrator.cli.client import Remote
     from orchestrator.cli.screen import Part
+    from orchestrator.config.loading import Config
 
 SCOPES = ("read", "use", "load", "lease", "admin")
 
@@ -107,10 +108,11 @@ def beside(words: argparse.Namespace) -> int:
 
     file = None
     try:
-        state_dir = load_config(words.config, lenient=True).state_dir
+        config = load_config(words.config, lenient=True)
+        state_dir = config.state_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = KeyFile.at(state_dir)
-        told = _done(file, words)
+        told = _done(file, config, words)
     except ConfigInvalid as error:
         complain(*error.mistakes)
         return MISUSED
@@ -133,7 +135,26 @@ def beside(words: argparse.Namespace) -> int:
     return DONE
 
 
-def _done(file: KeyFile, words: argparse.Namespace) -> Mapping[str, object]:
+def _write_down(config: Config, words: argparse.Namespace) -> None:
+    """Into the audit log, before it is done. Raise OSError: it is not done then."""
+    from orchestrator.access.audit.files import AuditFile, dated
+    from orchestrator.access.audit.lines import Act
+    from orchestrator.access.caller import Caller, Via
+
+    if not config.audit.enabled:
+        return
+    target = words.name if words.kind == "create" else words.id
+    act = Act(action=f"key.{words.kind}", caller=Caller(via=Via.COMMAND), target=target)
+    log = AuditFile(
+        config.state_dir, bytes_max=config.audit.file_mb << 20, files_max=config.audit.files
+    )
+    try:
+        log.write([dated(act)], sync=True)
+    finally:
+        log.close()
+
+
+def _done(file: KeyFile, config: Config, words: argparse.Namespace) -> Mapping[str, object]:
     from pydantic import TypeAdapter
 
     from orchestrator.access.keys import acts
@@ -141,6 +162,8 @@ def _done(file: KeyFile, words: argparse.Namespace) -> Mapping[str, object]:
     from orchestrator.web.wire import key_shapes
 
     now_s = time.time()
+    if words.kind != "list":
+        _write_down(config, words)
     match words.kind:
         case "create":
             wish = TypeAdapter(KeyWish).validate_python(_wish(words))

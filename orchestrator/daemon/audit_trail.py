@@ -13,7 +13,6 @@ from orchestrator.config.loading import Config
 from orchestrator.config.sections import AuditSettings
 from orchestrator.core.values.decisions import DecisionKind
 
-MB = 1 << 20
 TELL_S = 60.0
 # What befalls models without a caller's act in the same line; the sentence stands in GET /events.
 FOLLOWED: Mapping[DecisionKind, tuple[str, ActOutcome]] = {
@@ -34,7 +33,7 @@ async def audit_of(config: Config, history: History) -> AsyncIterator[Audit]:
         yield NoAudit()
         return
     audit = await AuditLog.open(
-        config.state_dir, bytes_max=settings.file_mb * MB, files_max=settings.files
+        config.state_dir, bytes_max=settings.file_mb << 20, files_max=settings.files
     )
     with history.subscribe() as changes:
         following = [

@@ -42,6 +42,7 @@ class Front:
         self.web = web
         self._admission = admission
         self._audited = Audited(self._beside, audit)
+        gate.turned_away = self._audited.turned_away
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = None

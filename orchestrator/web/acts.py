@@ -61,6 +61,11 @@ ACTS: Mapping[tuple[str, str], ActKind] = {
     ("DELETE", "/session"): ActKind("session.end"),
     ("POST", "/admin/reload"): ActKind("config.reload", always),
     ("PUT", "/devices/{device_id}/fake"): ActKind("device.fake", always),
+    ("POST", "/session"): ActKind("session.open"),
+    ("DELETE", "/session"): ActKind("session.close"),
+    ("POST", "/keys"): ActKind("key.create", always),
+    ("POST", "/keys/{key_id}/rotate"): ActKind("key.rotate", always),
+    ("DELETE", "/keys/{key_id}"): ActKind("key.revoke", always),
     ("POST", "/api/pull"): ActKind("model.pull", always),
     ("DELETE", "/api/delete"): ActKind("catalogue.delete", always),
 }
@@ -109,7 +114,7 @@ def target_of(values: Values) -> str | None:
         if (value := values.get(name)) is not None:
             return str(value)
     order = values.get("order")
-    for name in ("model", "owner"):
+    for name in ("model", "owner", "name"):
         if (value := getattr(order, name, None)) is not None:
             return str(value)
     return None

@@ -16,10 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.access.audit.lines import Act, ActOutcome
 from orchestrator.access.audit.log import Audit
-from orchestrator.access.caller import Caller, Via
+from orchestrator.access.caller import Caller
+from orchestrator.access.keys.decision import NotAllowed
+from orchestrator.access.rights import Rights
 from orchestrator.errors import AuditUnavailable
 from orchestrator.web.acts import ActKind, Values, find_act, numbers_of, target_of
-from orchestrator.web.connection import CALLER
+from orchestrator.web.gate import RIGHTS, caller_of
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode
 
 FOLD_S = 60.0
@@ -52,11 +54,24 @@ class Audited:
             await self._app(scope, receive, acting.noting(send))
         finally:
             _running.reset(set_before)
-            if not (kind.folded and self._is_folded(acting)):
+            if not (kind.folded and self._is_folded(acting.caller, acting.target)):
                 acting.end()
 
-    def _is_folded(self, acting: "Acting") -> bool:
-        key, now_s = (acting.caller.identity, acting.target), self._clock()
+    def turned_away(self, caller: Caller, refused: NotAllowed) -> None:
+        """By the gate: one line a minute for each caller. An act's own line says it already."""
+        if (acting := _running.get()) is not None:
+            acting.turned_away = caller
+        elif not self._is_folded(caller, str(refused.code)):
+            act = Act(
+                action="auth.refuse",
+                caller=caller,
+                outcome=ActOutcome.REFUSED,
+                code=str(refused.code),
+            )
+            self._audit.note(act)
+
+    def _is_folded(self, caller: Caller, what: str) -> bool:
+        key, now_s = (caller.identity, what), self._clock()
         if now_s - self._folded.get(key, -FOLD_S) < FOLD_S:
             return True
         self._folded[key] = now_s
@@ -70,7 +85,8 @@ class Acting:
     """One request that acts, until it is answered."""
 
     def __init__(self, audit: Audit, kind: ActKind, scope: Scope) -> None:
-        self.caller = caller_of(scope)
+        self.turned_away: Caller | None = None
+        self._scope = scope
         self.target = scope["path"]  # until it is understood
         self._audit = audit
         self._kind = kind
@@ -79,6 +95,14 @@ class Acting:
         self._seq: int | None = None
         self._status: int | None = None
         self._code: str | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """With its key, once that was looked at."""
+        rights: Rights | None = self._scope.get(RIGHTS)
+        if rights is not None:
+            return rights.caller
+        return self.turned_away or caller_of(self._scope)
 
     async def let_through(self, values: Values) -> None:
         """Raise Answered: what an admin wants cannot be written, and must not be done."""
@@ -136,13 +160,6 @@ async def before_acting(values: Values) -> None:
     acting = _running.get()
     if acting is not None:
         await acting.let_through(values)
-
-
-def caller_of(scope: Scope) -> Caller:
-    client = scope.get("client")
-    caller = scope.get("extensions", {}).get(CALLER)
-    from_edge = caller is not None and caller["connection"].from_edge
-    return Caller(address=(client and client[0]) or None, via=Via.EDGE if from_edge else Via.HTTP)
 
 
 def _code_in(body: bytes) -> str | None:

@@ -4,6 +4,7 @@ Decided from the headers and `scope["path"]`, before a body is read. Which scope
 said by the table of its kind: `rest/scopes.py`, and the gateway's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -37,15 +38,23 @@ PUBLIC = Rule(None, public=True, counted=False)
 ANY_KEY = Rule(None)
 
 
+TurnedAway = Callable[[Caller, NotAllowed], None]
+
+
+def _nobody_hears(_caller: Caller, _refused: NotAllowed) -> None:
+    """Of a gate without an audit log."""
+
+
 class Gate:
     """Without keys it is open to everybody who reaches it."""
 
     def __init__(self, keys: Keys | None) -> None:
         self.keys = keys
+        self.turned_away: TurnedAway = _nobody_hears
 
     async def admit(self, scope: Scope, rule: Rule) -> NotAllowed | None:
         """Why the caller is turned away; None: its rights stand in the scope."""
-        caller = _caller(scope)
+        caller = caller_of(scope)
         if self.keys is None or not self.keys.closed:
             scope[RIGHTS] = Rights(caller=caller)
             return None
@@ -56,10 +65,12 @@ class Gate:
         now_s = self.keys.clock()
         refused = decide(shown, rule.scope, now_s=now_s, address=caller.address)
         if refused is not None:
+            self.turned_away(_known(caller, shown), refused)
             return refused
         assert shown is not None, "what shows no key is refused"
         key = shown.key
         if rule.counted and (refused := self.keys.rates.ask(key, now_s)) is not None:
+            self.turned_away(_known(caller, shown), refused)
             return refused
         mark = None if session is None else session.mark
         ends_s = shown.ends_s if session is None else session.ends_s
@@ -113,7 +124,13 @@ def _lone(said: list[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
     return values[0].strip(b" \t") if len(values) == 1 else _NO_KEY
 
 
-def _caller(scope: Scope) -> Caller:
+def _known(caller: Caller, shown: Presented | None) -> Caller:
+    """With the key that was shown, where it is one of ours."""
+    return caller if shown is None else replace(caller, key=shown.key.id)
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who asks, as far as the connection tells."""
     connection = scope.get("extensions", {}).get(CALLER, {}).get("connection")
     via = Via.EDGE if connection is not None and connection.from_edge else Via.HTTP
     client = scope.get("client")

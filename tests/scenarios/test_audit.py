@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import psutil
 
 from orchestrator.access.audit.chain import CURRENT, verify
@@ -119,3 +120,51 @@ def test_a_daemon_without_one(daemons):
     assert daemon.http.put("/models/a/pin").status_code == 200
     assert daemon.http.get("/audit").status_code == 404
     assert not (daemon.directory / "state" / CURRENT).exists()
+
+
+def keys(daemon, *words):
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "keys", *words, "--config", daemon.file, "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def test_lines_name_the_key_that_asked_and_who_was_turned_away(daemons):
+    """Keys are made beside the daemon, which goes on after their lines."""
+    daemon = daemons({"a": model(1000)})
+    made = keys(daemon, "create", "n8n", "--scope", "load", "--scope", "admin")
+    narrow = keys(daemon, "create", "reader", "--scope", "read")
+    daemon.http.headers["Authorization"] = f"Bearer {made['key']}"
+    daemon.load("a")
+    assert daemon.http.put("/models/a/pin").status_code == 200
+    wrong = {"Authorization": f"Bearer {KEY}"}
+    for _ in range(5):
+        assert httpx.get(f"{daemon.url}/models", headers=wrong).status_code == 401
+        assert daemon.post("/v1/chat/completions", chat(), headers=wrong).status_code == 401
+    reading = {"Authorization": f"Bearer {narrow['key']}"}
+    assert daemon.http.put("/models/a/pin", headers=reading).status_code == 403
+    rotated = daemon.post(f"/keys/{made['id']}/rotate", {"grace": "1h"}).json()
+    keys(daemon, "revoke", narrow["id"])
+    said = [
+        (line["action"], line["actor"]["key"], line["target"], line["outcome"])
+        for line in lines(daemon)
+        if line["actor"]["via"] != "daemon"
+    ]
+    assert said == [
+        ("key.create", None, "n8n", "granted"),
+        ("key.create", None, "reader", "granted"),
+        ("model.load", made["id"], "a", "granted"),
+        ("model.pin", made["id"], "a", "granted"),
+        ("auth.refuse", None, None, "refused"),
+        ("model.pin", narrow["id"], "/models/a/pin", "refused"),
+        ("key.rotate", made["id"], made["id"], "granted"),
+        ("key.revoke", None, narrow["id"], "granted"),
+    ]
+    text = (daemon.directory / "state" / CURRENT).read_text()
+    for one in (made, narrow, rotated):
+        assert one["key"][-20:] not in text
+    verify(daemon.directory / "state")

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.access.audit.chain import (
@@ -31,6 +32,12 @@ class Dated:
 
     at: str
     act: Act
+
+
+def dated(act: Act, now: datetime | None = None) -> Dated:
+    """Now, unless it is said when."""
+    at = (now or datetime.now(UTC)).isoformat(timespec="milliseconds")
+    return Dated(at.replace("+00:00", "Z"), act)
 
 
 class AuditFile:

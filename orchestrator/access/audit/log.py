@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.access.audit.files import AuditFile, Dated
+from orchestrator.access.audit.files import AuditFile, Dated, dated
 from orchestrator.access.audit.lines import NOTHING_YET, Act, ActOutcome, Head
 from orchestrator.access.caller import THE_DAEMON
 from orchestrator.errors import AuditUnavailable
@@ -146,7 +146,7 @@ class AuditLog:
             log.info("audit head %s", self.head)
 
     def _dated(self, act: Act) -> Dated:
-        return Dated(self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z"), act)
+        return dated(act, self._now())
 
     def _add(self, line: _Line) -> None:
         self._waiting.append(line)

@@ -26,6 +26,8 @@ WRITES = [
 ]
 # A body that does something, where an empty one does not.
 BODIES = {
+    "/session": {"key": "vo_abcd1234_" + "x" * 43},
+    "/keys": {"name": "n8n", "scopes": ["load"]},
     "/models/load": {"model": "a", "owner": "x"},
     "/models/unload": {"model": "a"},
     "/vram/leases": {"vram_mb": 100, "owner": "x", "ttl_seconds": 60},
