@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from orchestrator.config.sections import AuditSettings
+from orchestrator.config.audit_section import AuditSettings
 from orchestrator.config.yaml_lines import Mistake
 
 VARIABLE = "SECURITY_AUDIT_ENABLED"

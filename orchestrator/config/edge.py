@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from orchestrator.config.sections import Document, EdgeSettings
+from orchestrator.config.edge_section import EdgeSettings
+from orchestrator.config.sections import Document
 from orchestrator.config.yaml_lines import Mistake
 
 FOLDER = "edge"

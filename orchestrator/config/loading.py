@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.config.allowed import opened
 from orchestrator.config.audit import audit_mistakes, settled_audit
+from orchestrator.config.audit_section import AuditSettings
 from orchestrator.config.commands import OURS, resolved
 from orchestrator.config.crossings import (
     alias_mistakes,
@@ -23,6 +24,7 @@ from orchestrator.config.crossings import (
 )
 from orchestrator.config.device_section import DeviceSettings
 from orchestrator.config.edge import edge_mistakes, placed_edge
+from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.config.engines import kind_of, kinds
 from orchestrator.config.environment import filled
 from orchestrator.config.models import (
@@ -35,10 +37,8 @@ from orchestrator.config.models import (
 from orchestrator.config.naming import naming_mistakes
 from orchestrator.config.profiles import Profiles, with_own
 from orchestrator.config.sections import (
-    AuditSettings,
     DiscoverySettings,
     Document,
-    EdgeSettings,
     GatewaySettings,
     ModelEntry,
     OnShutdown,
@@ -133,9 +133,8 @@ def load_config(
     document, home = _housed(document, overrides.folders, able)
     catalogue, crossed, of_files = _catalogue(document, written, estimate)
     crossed += [*device_mistakes(document.devices), *naming_mistakes(document)]
-    crossed += discovery_mistakes(document)
+    crossed += [*discovery_mistakes(document), *url_mistakes(document)]
     crossed += [*edge_mistakes(document), *audit_mistakes(document.audit, environ)]
-    crossed += url_mistakes(document)
     if not lenient:
         crossed += _unusable_engines(document.services)
     complaints += [mistake for mistake in crossed if not found.doubts(mistake.where)]

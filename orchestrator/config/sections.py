@@ -10,8 +10,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from orchestrator.config.audit_section import AuditSettings
 from orchestrator.config.commands import Command, Variable
 from orchestrator.config.device_section import DeviceSettings
+from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.config.profiles import ProfileSettings
 from orchestrator.config.scalars import (
     CONTEXT_SIZE_MAX,
@@ -122,21 +124,6 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeSettings:
-    """nginx in front of the daemon, as `orchestrator edge` runs it."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    host: Text = "127.0.0.1"
-    """The address to listen on. Beyond this machine only with keys: `orchestrator keys create`."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    workers: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Processes of nginx; null: one for each core, four at most."""
-    dir: Text | None = None
-    """Its configuration, sockets and figures; null: the folder `edge` of state_dir."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookSettings:
     """Who is told of what goes wrong, and of loads that have ended, without asking."""
 
@@ -146,21 +133,6 @@ class WebhookSettings:
     """Hear of a model that is stuck or refused, a device that is lost, a bound that is broken."""
     callback_urls: tuple[Url, ...] = ()
     """What a load's `callback_url` must begin with: a host, a port, a path of yours."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditSettings:
-    """Who did what, in lines that show when one of them was changed."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    enabled: bool | None = None
-    """Keep audit.jsonl in state_dir; null: as SECURITY_AUDIT_ENABLED of the environment says, else
-    true."""
-    file_mb: Annotated[int, Field(ge=1, le=1024)] = 10
-    """How large one file grows before the next is begun."""
-    files: Annotated[int, Field(ge=2, le=1000)] = 10
-    """How many are kept, the one that is written included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

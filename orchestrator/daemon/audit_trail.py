@@ -9,8 +9,8 @@ from orchestrator.access.audit.lines import Act, ActOutcome
 from orchestrator.access.audit.log import Audit, AuditLog, NoAudit
 from orchestrator.access.caller import THE_DAEMON
 from orchestrator.conductor.history import Change, Decided, Gap, History, Subscription
+from orchestrator.config.audit_section import AuditSettings
 from orchestrator.config.loading import Config
-from orchestrator.config.sections import AuditSettings
 from orchestrator.core.values.decisions import DecisionKind
 
 TELL_S = 60.0

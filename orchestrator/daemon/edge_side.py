@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.access.resident_keys import Bearer
 from orchestrator.config.edge import CONTROL_SOCKET
-from orchestrator.config.sections import EdgeSettings
+from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.desk.activity import Activity
 from orchestrator.gateway.edge.carried import Carried
 from orchestrator.gateway.edge.figures import FigureLines

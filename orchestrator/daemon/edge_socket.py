@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.config.edge import DAEMON_SOCKET
-from orchestrator.config.sections import EdgeSettings
+from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.daemon.http_server import BACKLOG
 
 # Whoever can open it says whom a request is of: nginx of the same user, or of the group to which

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -250,9 +250,7 @@ async def _put_together(
         daemon = Daemon(conductor, desk, served.server, listener, audit)
         ending = tasks.create_task(_end_when(broken, daemon), name="end on a defect")
         background = [ending, *_begin_looking(conductor, catalogue, served, tasks)]
-        periodic = Periodic(*_jobs(catalogue, conductor, desk, registry, runtimes))
-        served.jobs = periodic.runs
-        periodic.start()
+        periodic = _begun(_jobs(catalogue, conductor, desk, registry, runtimes), served)
         await _preload(desk)
         try:
             yield daemon
@@ -263,6 +261,13 @@ async def _put_together(
             for task in background:
                 task.cancel()
             conductor.close()
+
+
+def _begun(jobs: Iterable[Job], served: Served) -> Periodic:
+    periodic = Periodic(*jobs)
+    served.jobs = periodic.runs
+    periodic.start()
+    return periodic
 
 
 def _go_on_from(memory: Memory, conductor: Conductor, desk: Desk, registry: SqliteRegistry) -> None:

@@ -10,7 +10,7 @@ from orchestrator.access.keys.keys import Keys
 from orchestrator.access.keys.table import KeyTable
 from orchestrator.access.resident_keys import Bearer
 from orchestrator.conductor.conductor import Conductor
-from orchestrator.config.sections import EdgeSettings
+from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.daemon.descriptors import budget
 from orchestrator.daemon.edge_side import EdgeSide
 from orchestrator.daemon.http_server import HttpServer

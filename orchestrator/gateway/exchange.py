@@ -25,6 +25,7 @@ from orchestrator.desk.holds import ModelHold
 from orchestrator.desk.permits import priority, visible
 from orchestrator.errors import Denied
 from orchestrator.gateway.asked import Asked, Headers
+from orchestrator.gateway.mishaps import no_answer, no_status
 from orchestrator.gateway.naming import Makers, candidates
 from orchestrator.gateway.routes import Route, RouteTable
 from orchestrator.gateway.server_connections import (
@@ -32,7 +33,7 @@ from orchestrator.gateway.server_connections import (
     ServerConnection,
     ServerConnections,
 )
-from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode
+from orchestrator.web.wire.error_answers import Answered
 
 log = logging.getLogger("orchestrator")
 
@@ -177,7 +178,7 @@ class Exchanges:
                 log.warning("%s did not answer a request: %r", passage.instance, error)
                 reached += not isinstance(error, OutOfReach)
                 if turn == TRIES - 1 or reached == 2 or not isinstance(body, bytes):
-                    raise Answered(_no_answer(passage.model)) from error
+                    raise Answered(no_answer(passage.model)) from error
             finally:
                 if answer is None:
                     await self._leave(passage)
@@ -195,7 +196,7 @@ class Exchanges:
         )
         if (status := connection.status) not in _STATUSES:
             connection.close()
-            raise Answered(_no_status(passage.model, status))
+            raise Answered(no_status(passage.model, status))
         return ServerAnswer(connection, passage, self._leave)
 
     async def _until_gone(self, instance: InstanceId, timeout_s: float) -> None:
@@ -386,21 +387,3 @@ def _load_s(resident: Resident, run: Run) -> float:
     if resident.ready_s is None or resident.ready_s < run.began_s:
         return 0.0
     return min(resident.ready_s - run.began_s, resident.spec.load_s)
-
-
-def _no_answer(model: ModelName) -> ErrorAnswer:
-    return ErrorAnswer(
-        code=WebCode.SERVER_FAILED,
-        detail=f"The server of {model} ended before it answered.",
-        remedy=f"GET /models/{model}/logs has its last words; the request itself may be the cause.",
-        headers={"X-Model": model},
-    )
-
-
-def _no_status(model: ModelName, status: int) -> ErrorAnswer:
-    return ErrorAnswer(
-        code=WebCode.SERVER_FAILED,
-        detail=f"The server of {model} answered with {status}, which is the status of no answer.",
-        remedy=f"GET /models/{model}/logs has its last words; is it a model server at all?",
-        headers={"X-Model": model},
-    )

@@ -25,3 +25,21 @@ def ended_by_operator() -> ErrorAnswer:
         detail="An operator has ended this request.",
         remedy="Ask again if that was not meant.",
     )
+
+
+def no_answer(model: str) -> ErrorAnswer:
+    return ErrorAnswer(
+        code=WebCode.SERVER_FAILED,
+        detail=f"The server of {model} ended before it answered.",
+        remedy=f"GET /models/{model}/logs has its last words; the request itself may be the cause.",
+        headers={"X-Model": model},
+    )
+
+
+def no_status(model: str, status: int) -> ErrorAnswer:
+    return ErrorAnswer(
+        code=WebCode.SERVER_FAILED,
+        detail=f"The server of {model} answered with {status}, which is the status of no answer.",
+        remedy=f"GET /models/{model}/logs has its last words; is it a model server at all?",
+        headers={"X-Model": model},
+    )

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from orchestrator.config.sections import EdgeSettings
+from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
 from orchestrator.gateway.edge.child import Nginx, installed

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.config.edge import CONTROL_SOCKET
-from orchestrator.config.sections import EdgeSettings
+from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.errors import Failed
 from orchestrator.gateway.edge.configuration import Surroundings, files
 from orchestrator.gateway.edge.figures import FILE

@@ -1,7 +1,7 @@
 import pytest
 
 from orchestrator.config.audit import audit_mistakes, settled_audit
-from orchestrator.config.sections import AuditSettings
+from orchestrator.config.audit_section import AuditSettings
 
 
 @pytest.mark.parametrize(

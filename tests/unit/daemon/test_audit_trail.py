@@ -7,8 +7,8 @@ import pytest
 from orchestrator.access.audit.chain import CURRENT
 from orchestrator.access.audit.log import NoAudit
 from orchestrator.conductor.history import Decided, Gap, History
+from orchestrator.config.audit_section import AuditSettings
 from orchestrator.config.loading import load_config
-from orchestrator.config.sections import AuditSettings
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.specs import ModelName
 from orchestrator.daemon.audit_trail import act_of, audit_of

@@ -1,6 +1,6 @@
 import socket
 
-from orchestrator.config.sections import EdgeSettings
+from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.daemon.edge_socket import edge_socket
 
 

@@ -6,8 +6,9 @@ from orchestrator.access.keys import acts
 from orchestrator.access.keys.record import KeyScope
 from orchestrator.access.keys.store import KeyFile
 from orchestrator.access.keys.wish import KeyWish
+from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.config.loading import load_config
-from orchestrator.config.sections import EdgeSettings, ServerSettings
+from orchestrator.config.sections import ServerSettings
 from orchestrator.daemon.keys import NoKeys, is_loopback, opened_keys
 
 
