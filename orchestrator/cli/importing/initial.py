@@ -32,7 +32,7 @@ _FOUND = (
     "read it again. `orchestrator config example` shows every key."
 )
 _ABOVE = {
-    "server": "There are no keys yet: whoever reaches the daemon may use it.",
+    "server": "Without keys (orchestrator keys create) only this machine may use it, all of it.",
     "state_dir": "The registry, and the logs of model servers; relative to this file.",
     "devices": "auto: the GPUs if there are any, else the host's RAM. budget_mb says how much of a "
     "device may be used, headroom_mb how much never is.",
