@@ -179,11 +179,12 @@ function M.model()
         end
         return in_file(path)
     end
+    local n, p = #body, ffi.cast(bytes_type, body)
     local name, ends = match(body, FIRST)
-    if name ~= nil and plain_find(body, KEY, ends, true) == nil then
-        return name, #body, body
+    if name ~= nil and C.memmem(p + ends - 1, n - ends + 1, KEY, 7) == nil then
+        return name, n, body
     end
-    return find(ffi.cast(bytes_type, body), #body, nil), #body, body
+    return find(p, n, nil), n, body
 end
 
 -- Whether a picture may be in a body that is in memory.

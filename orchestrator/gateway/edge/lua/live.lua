@@ -48,7 +48,7 @@ local function show(premature)
                 owner = caller.owner,
                 priority = caller.priority,
                 began_s = one.began_s,
-                begun = one.first ~= nil,
+                begun = one.first ~= false,
             }
             if asked_for ~= cancelled and dict:get("cancel:" .. one.serial) then
                 one.ended = true

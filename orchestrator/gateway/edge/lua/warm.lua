@@ -96,6 +96,7 @@ function M.access()
         caller = caller,
         asked = name ~= route.model and name or nil,
         began_s = tonumber(C.ngx_http_lua_ffi_now()),
+        first = false, -- piece of its answer; the table has room for what follows
     }
     var.edge_model = route.model
     var.edge_authority = route.authority
@@ -250,30 +251,33 @@ local function is_stream(first)
     return sign == 100 or sign == 101 or sign == 58 -- data: event: or a comment
 end
 
-local function as_member(name, object)
-    return object and name .. object or ""
-end
-
 -- For the line of figures: whose it was, how the answer came, and what its server said that it took.
 local function told(one)
     local first = one.first
-    local rare, begun, usage, timings = "", "", "", ""
+    local rare, begun = "", ""
+    local usage_key, usage, timings_key, timings = "", "", "", ""
     if one.asked or one.serial or one.died or one.ended then
         rare = (one.asked and ',"asked":"' .. one.asked .. '"' or "")
             .. (one.serial and ',"serial":"' .. one.serial .. '"' or "")
             .. (one.died and ',"died":true' or "") .. (one.ended and ',"ended":true' or "")
     end
-    if first ~= nil and one.caller.call.counts then
+    if first and one.caller.call.counts then
         if one.last ~= nil or #first > TAIL_BYTES then
             local object = held(sub(first, 1, HEAD_BYTES), '"usage"', 0)
             begun = object and ',"begun":{"usage":' .. object .. "}" or ""
         end
-        usage = as_member(',"usage":', last_held(one, '"usage"'))
-        timings = as_member(',"timings":', last_held(one, '"timings"'))
+        local object = last_held(one, '"usage"')
+        if object then
+            usage_key, usage = ',"usage":', object
+        end
+        object = last_held(one, '"timings"')
+        if object then
+            timings_key, timings = ',"timings":', object
+        end
     end
-    local stream = first ~= nil and is_stream(first) and "true" or "false"
+    local stream = first and is_stream(first) and "true" or "false"
     return one.caller.line .. "," .. one.route.line .. ',{"stream":' .. stream
-        .. rare .. begun .. usage .. timings .. "}"
+        .. rare .. begun .. usage_key .. usage .. timings_key .. timings .. "}"
 end
 
 -- Words that the daemon has written before, about this request.
@@ -297,7 +301,7 @@ function M.body()
     end
     local piece = arg[1]
     if piece ~= "" and not one.ended then
-        if one.first == nil then
+        if not one.first then
             one.first = piece
         else
             one.before, one.last = one.last, piece
@@ -310,7 +314,7 @@ function M.body()
         end
         one.said_last = true
         say_last(one, "ended")
-    elseif one.first ~= nil then -- nothing, and no end: its server has gone
+    elseif one.first then -- nothing, and no end: its server has gone
         one.died = true
         say_last(one, "broken")
     end
