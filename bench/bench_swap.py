@@ -5,11 +5,13 @@
     DOCKER_HOST=$(tests/tools/start_dockerd.sh | tail -1) python bench/bench_swap.py --docker
 
 Two models that do not fit together are asked for by turns, through the gateway; after a swap the
-same servers are stopped, started and asked by hand, with the same words: the bare server. Where the
-daemon's part goes stands beside it, by its own log (`serve --verbose`).
+same servers are stopped, started and asked by hand, with the same words: the bare server. Beside a
+real one llama-server's own router swaps as well. Where the daemon's part goes is told by its own log
+(`serve --verbose`).
 """
 
 import argparse
+import contextlib
 import json
 import re
 import subprocess
@@ -107,7 +109,7 @@ class ByHand:
         stopped_s = time.perf_counter()
         self._start()
         ready_s = time.perf_counter()
-        _first_byte(self.http, f"http://127.0.0.1:{self.port}", NAMES[0])
+        first_byte(self.http, f"http://127.0.0.1:{self.port}", NAMES[0])
         answered_s = time.perf_counter()
         return {
             "end": stopped_s - began_s,
@@ -173,7 +175,7 @@ class InDocker:
         stopped_s = time.perf_counter()
         url = self.hand.start()
         ready_s = time.perf_counter()
-        _first_byte(self.http, url, NAMES[0])
+        first_byte(self.http, url, NAMES[0])
         answered_s = time.perf_counter()
         return {
             "end": stopped_s - began_s,
@@ -191,10 +193,43 @@ def in_docker(started: Daemon, engine: Engine) -> Iterator[InDocker]:
         hand.stop()
 
 
+@dataclass
+class Router:
+    """llama-server's own, of one model at a time."""
+
+    url: str
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False))
+
+    def swap(self, turn: int) -> float:
+        return first_byte(self.http, self.url, NAMES[turn % 2])
+
+
+@contextmanager
+def router(binary: Path, file: Path) -> Iterator[Router]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        for name in NAMES:
+            (Path(folder) / f"{name}.gguf").symlink_to(file.resolve())
+        port = free_port()
+        words = ["--models-dir", folder, "--models-max", "1", "--port", str(port)]
+        with subprocess.Popen(
+            [str(binary), *words, "-c", "2048", "-t", "1"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as server:
+            try:
+                bench_docker.wait_until_ready(f"http://127.0.0.1:{port}")
+                one = Router(f"http://127.0.0.1:{port}")
+                one.swap(1)
+                yield one
+            finally:
+                server.terminate()
+
+
 # --- through the gateway --------------------------------------------------------------------------
 
 
-def _first_byte(http: httpx.Client, url: str, name: str) -> float:
+def first_byte(http: httpx.Client, url: str, name: str) -> float:
     """Seconds until the answer of the model begins, with its first token."""
     body = {"model": name, "stream": True, "max_tokens": 1, **chat()}
     began_s = time.perf_counter()
@@ -248,7 +283,7 @@ def in_containers(said: argparse.Namespace) -> None:
         try:
             started.start()
             for name in NAMES:
-                _first_byte(started.http, started.url, name)
+                first_byte(started.http, started.url, name)
             with in_docker(started, engine) as bare:
                 bare.swap()
                 compare(started, bare, said)
@@ -283,26 +318,40 @@ def as_processes(said: argparse.Namespace) -> None:
         sections["devices"] = {"fake": [CARD | {"total_mb": 1000}]}  # one takes 752 MB
     with daemon(models, **sections) as started:
         for name in NAMES:
-            _first_byte(started.http, started.url, name)
-        by_hand = bare_stand_in(said.load_s) if said.llama_server is None else bare_llama(started)
-        with by_hand as bare:
+            first_byte(started.http, started.url, name)
+        if said.llama_server is None:
+            by_hand, peer = bare_stand_in(said.load_s), contextlib.nullcontext()
+        else:
+            by_hand, peer = bare_llama(started), router(said.llama_server, said.model)
+        with by_hand as bare, peer as routed:
             bare.swap()
-            compare(started, bare, said)
+            compare(started, bare, said, routed)
 
 
-def compare(started: Daemon, bare: ByHand | InDocker, said: argparse.Namespace) -> None:
-    swaps_s, by_hand, table = [], [], Table()
+def compare(
+    started: Daemon,
+    bare: ByHand | InDocker,
+    said: argparse.Namespace,
+    routed: Router | None = None,
+) -> None:
+    swaps_s, by_hand, routed_s, table = [], [], [], Table()
     for turn in range(said.swaps):
         time.sleep(IDLE_S)
         began_s = time.time()
-        swaps_s.append(_first_byte(started.http, started.url, NAMES[turn % 2]))
+        swaps_s.append(first_byte(started.http, started.url, NAMES[turn % 2]))
         table.add(steps_since(started, began_s), began_s, began_s + swaps_s[-1])
         time.sleep(IDLE_S)
         by_hand.append(bare.swap())
+        if routed is not None:
+            time.sleep(IDLE_S)
+            routed_s.append(routed.swap(turn))
     own_s = [sum(steps.values()) for steps in by_hand]
     median_ms = 1e3 * (percentile(swaps_s, 50) - percentile(own_s, 50))
     worst_ms = 1e3 * (percentile(swaps_s, 95) - percentile(own_s, 95))
-    for label, taken_s in (("through the gateway", swaps_s), ("by hand", own_s)):
+    ways = {"through the gateway": swaps_s, "by hand": own_s}
+    if routed_s:
+        ways["llama-server's router"] = routed_s
+    for label, taken_s in ways.items():
         figures = [1e3 * percentile(taken_s, percent) for percent in (50, 95)]
         print(f"{label:24s} p50 {figures[0]:.0f} ms, p95 {figures[1]:.0f} ms")
     reached = median_ms <= OVER_MS_MAX and worst_ms <= OVER_P95_MS_MAX
