@@ -21,7 +21,7 @@ TOGETHER := $(MAKE) --no-print-directory --jobs=2 --output-sync=line
 compile := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run up setup test check lint quick thorough waiting one seed simulate faults mutants drive schema bytes format lock fuzz bench cuda docs references pictures clean
+.PHONY: help run up setup test check lint quick thorough waiting one seed simulate faults mutants drive schema bytes format lock fuzz bench bench-quick cuda docs references pictures clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
@@ -45,7 +45,8 @@ help:
 	@echo "make pictures                            the pictures of README and docs, from the page itself"
 	@echo "make docs                                the documents as a site, in build/site"
 	@echo "make cuda                                llama-server for GPUs, its image tried without one: hours"
-	@echo "make bench                               the figures of the README, measured here"
+	@echo "make bench                               what it takes beside its peers, on one page: some ten minutes"
+	@echo "make bench-quick                         a minute of it: has a commit made something slower?"
 
 run: $(READY)
 	$(BIN)/orchestrator serve $(MODELS) $(if $(CONFIG),--config $(CONFIG)) --port $(PORT)
@@ -139,7 +140,10 @@ lock:
 	$(compile) --group fuzz -o requirements/fuzz.lock
 
 bench: $(READY)
-	for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+	$(BIN)/python bench/page.py
+
+bench-quick: $(READY)
+	$(BIN)/python bench/quick.py
 
 # What it builds it builds once per machine; the image then takes a minute.
 cuda: $(READY)

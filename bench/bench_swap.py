@@ -5,9 +5,9 @@
     DOCKER_HOST=$(tests/tools/start_dockerd.sh | tail -1) python bench/bench_swap.py --docker
 
 Two models that do not fit together are asked for by turns, through the gateway; after a swap the
-same servers are stopped, started and asked by hand, with the same words: the bare server. Beside a
-real one llama-server's own router swaps as well. Where the daemon's part goes is told by its own log
-(`serve --verbose`).
+same servers are stopped, started and asked by hand, with the same words: the bare server. Beside
+a real one llama-server's own router swaps as well. Where the daemon's part goes is told by its own
+log (`serve --verbose`).
 """
 
 import argparse
