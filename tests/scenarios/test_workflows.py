@@ -8,7 +8,7 @@ import yaml
 
 from tests.pace import crowd
 from tests.scenarios.daemon import ROOT
-from tests.scenarios.n8n import QUICK, WORKFLOWS, catalogue, chat_model, comfyui
+from tests.scenarios.n8n import QUICK, SERVICES, WORKFLOWS, catalogue, chat_model, comfyui
 from tests.scenarios.tool_model import write_tool_model
 from tests.scenarios.world import THREADS
 
@@ -64,6 +64,17 @@ def test_chat_example_does_the_same_by_its_settings(scenes):
     assert run.output("Process")["model"] == "qwen3-vl-30b", "as the load had named it"
     assert run.output("Unload")["freed_mb"] == 17408
     assert here.daemon.loaded() == {}
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+def test_chat_example_asks_the_endpoint_of_servers_with_and_without_keys(scenes, closed):
+    """The operator decides by one word; the workflow is the same."""
+    services = {name: entry | {"closed": closed} for name, entry in SERVICES.items()}
+    here = scenes(services=services)
+    run = here.execute("vram-chat")
+    assert run.succeeded, run.text
+    assert ("/upstream/" in run.output("Load")["endpoint"]) is closed
+    assert run.output("Process")["answer"].startswith("This is qwen3-vl-30b")
 
 
 def test_chat_example_goes_on_where_there_is_no_video_model(scenes):
