@@ -208,6 +208,15 @@ def test_gpus_are_requested_by_uuid_and_verified(url: str, engine: docker.APICli
     on(url, play)
 
 
+# Writable for its owner, root; and the two that a server may fill, each with its bound.
+OF_THE_ENGINE = frozenset(
+    {
+        *("/dev", "/dev/pts", "/dev/mqueue", "/dev/shm", "/dev/console", "/tmp"),
+        *("/etc/resolv.conf", "/etc/hostname", "/etc/hosts"),
+    }
+)
+
+
 def test_it_runs_with_nothing_but_what_it_needs(url: str, engine: docker.APIClient) -> None:
     async def play(docker_runtime: DockerRuntime) -> None:
         running = await docker_runtime.start(launch(mounts=(MODELS / "a.gguf",)))
@@ -218,8 +227,25 @@ def test_it_runs_with_nothing_but_what_it_needs(url: str, engine: docker.APIClie
         assert seen["Config"]["User"] == "65534:65534"
         assert [(each["Source"], each["RW"]) for each in seen["Mounts"]] == [(str(MODELS), False)]
         assert (host["PidsLimit"], host["Memory"]) == (4096, 1 << 30)
+        check_from_the_kernel(Path(f"/proc/{seen['State']['Pid']}"))
 
     on(url, play, memory_bytes=1 << 30)
+
+
+def check_from_the_kernel(process: Path) -> None:
+    """What whoever takes over the server really has: no capability, no way to one, no file system
+    to leave anything in but /tmp and the shared memory.
+    """
+    said = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    none = {said[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+    assert none == {"0" * 16}
+    assert (said["NoNewPrivs"], said["Seccomp"]) == ("1", "2")
+    assert {*said["Uid"].split(), *said["Gid"].split()} == {"65534"}
+    mounts = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
+    writable = {each[4] for each in mounts if each[5].split(",")[0] == "rw"}
+    outside = {path for path in writable if not path.startswith(("/proc", "/sys"))}
+    assert outside <= OF_THE_ENGINE
+    assert not any("docker.sock" in each[4] for each in mounts)
 
 
 def test_a_missing_image_is_named_with_what_provides_it(url: str) -> None:
