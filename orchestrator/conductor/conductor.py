@@ -81,6 +81,7 @@ class Conductor:
         routes: Routes,
     ) -> None:
         self.scheduler = scheduler
+        scheduler.state.believe = experience.believed
         self.drivers = drivers
         self.registry = registry
         self.history = history

@@ -28,7 +28,7 @@ from orchestrator.config.scalars import (
     Url,
     UrlPath,
 )
-from orchestrator.core.values.rules import Rules
+from orchestrator.core.values.rules import OnHang, Rules
 from orchestrator.core.values.specs import (
     CONTEXT_CHECKPOINTS_DEFAULT,
     PRIORITY_DEFAULT,
@@ -180,6 +180,11 @@ class SchedulingSettings:
     """How long a start may take; it pauses while the log or the bytes still move."""
     stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 10
     """Between asking a server to end and killing it."""
+    on_hang: OnHang = OnHang.REPORT
+    """A server that runs and does not answer is marked, and waited for; or stopped by force after
+    `hang_s`, whatever it serves, and started anew."""
+    hang_s: Annotated[float, Field(ge=10, le=86_400)] = 120
+    """How long a server may stay silent before that."""
 
     def doubt(self) -> str:
         """What is allowed, and hardly meant; empty if nothing is."""
@@ -206,6 +211,7 @@ class SchedulingSettings:
             restore_victims=self.restore_victims,
             cancel_abandoned=self.abandoned_load is AbandonedLoad.CANCEL,
             lease_s_default=self.lease_seconds_default,
+            restart_hung_s=self.hang_s if self.on_hang is OnHang.RESTART else None,
         )
 
 

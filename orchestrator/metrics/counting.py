@@ -25,6 +25,7 @@ from orchestrator.core.values.messages import (
     Withdrawn,
 )
 from orchestrator.core.values.residents import (
+    ON_HANG,
     ForIdleness,
     ForNewcomer,
     ForOtherSettings,
@@ -211,5 +212,7 @@ def why_evicted(resident: Resident, *, force: bool, drained: bool) -> str:
             return "settings"
         case ForUnload():
             return "operator"
+        case None if force and resident.why_leaving.endswith(ON_HANG):
+            return "hang"
         case None:
             return "operator" if force else "abandoned"

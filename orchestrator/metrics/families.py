@@ -19,7 +19,7 @@ OURS, SERVERS = "orchestrator", "llamacpp"
 
 READY = "ready"
 LOAD_RESULTS = (READY, *FailureReason)
-EVICTION_REASONS = ("room", "due", "ttl", "settings", "operator", "abandoned")
+EVICTION_REASONS = ("room", "due", "ttl", "settings", "operator", "hang", "abandoned")
 WAIT_OUTCOMES = ("granted", "refused", "withdrawn")
 STOP_RESULTS = ("verified", "stuck")
 ADOPTION_RESULTS = ("adopted", "unseen")

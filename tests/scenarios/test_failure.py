@@ -346,3 +346,17 @@ def test_a_server_that_hangs_leaves_by_force_and_for_others(daemons):
         daemon.until(lambda s: problem(s, "a"), "it is marked")
         leave()
         assert not server.is_running()
+
+
+def test_a_server_that_hangs_is_restarted_where_the_operator_wants_it(daemons):
+    """Whoever waits for it is served by the new one, and nobody has to come for that."""
+    scheduling = {"stop_grace_s": 0.5, "on_hang": "restart", "hang_s": 10}
+    daemon = daemons({"a": model(BIG)}, scheduling=scheduling)
+    daemon.load("a")
+    (server,) = daemon.servers("a")
+    server.suspend()
+    daemon.until(lambda _: not server.is_running(), "it is stopped")
+    daemon.until_loaded(a="loaded")
+    assert daemon.servers("a") != [server]
+    (evicted,) = daemon.decisions("evict", "a")
+    assert evicted["why"].endswith("(on_hang: restart)")

@@ -30,6 +30,7 @@ HURRIED = Rules(
     protect_idle_s=60,
     release_timeout_s=5,
     quiet_s=0,
+    restart_hung_s=20,
 )
 SHIPPED = SchedulingSettings().rules
 

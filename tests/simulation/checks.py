@@ -186,7 +186,11 @@ def _may_force(moment: Moment, going: Resident, before: Resident | None) -> bool
         return True
     if isinstance(event, UnloadRequested) and event.model == going.name:
         return event.force or (before is not None and before.state is ResidentState.STUCK)
-    return before is not None and before.state is ResidentState.STUCK  # its stop is tried again
+    if before is None:
+        return False
+    since_s, bound_s = before.silent_since_s, moment.state.rules.restart_hung_s
+    hung = since_s is not None and bound_s is not None and moment.now_s - since_s >= bound_s
+    return hung or before.state is ResidentState.STUCK  # its stop is tried again
 
 
 def _pinned_here(moment: Moment, model: ModelName, before: Resident) -> bool:
@@ -407,6 +411,18 @@ def _unasked(moment: Moment) -> Iterator[str]:
                 yield f"{line.model} waits for {resident.instance}, for which nobody asked"
 
 
+def _hung(moment: Moment) -> Iterator[str]:
+    """A server that is silent for longer than the operator bears is stopped."""
+    bound_s = moment.state.rules.restart_hung_s
+    for resident in moment.state.ledger.residents:
+        since_s = resident.silent_since_s
+        held = resident.spec.service in moment.state.silent or resident.state in LEAVING
+        if bound_s is None or since_s is None or held:
+            continue
+        if moment.now_s - since_s > bound_s + 1:
+            yield f"{resident.instance} hangs since {since_s:.0f}"
+
+
 def _newcomers(moment: Moment) -> Iterator[str]:
     """A drain for a newcomer goes on only as long as one of its victims is in use."""
     for resident in moment.state.ledger.residents:
@@ -427,5 +443,6 @@ STANDING: tuple[Callable[[Moment], Iterator[str]], ...] = (
     _modest,
     _kept,
     _unasked,
+    _hung,
     _newcomers,
 )

@@ -1,5 +1,7 @@
 """A model's files are looked at, and brought if need be, before a resident leaves for it (R1)."""
 
+from dataclasses import replace
+
 from orchestrator.core.life.grants import bound_s
 from orchestrator.core.life.queue import Line
 from orchestrator.core.life.setbacks import cannot_start, mended
@@ -7,6 +9,7 @@ from orchestrator.core.life.state import State
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.messages import Bringing, Check, Checked, Effect
+from orchestrator.core.values.specs import ModelSpec
 
 _SIZE_UNKNOWN = Failure(
     reason=FailureReason.MODEL_FILE,
@@ -49,6 +52,16 @@ def _bringing(state: State, line: Line, event: Bringing, now_s: float) -> list[E
     ]
 
 
+def _keep_size(state: State, found: ModelSpec) -> None:
+    """Of a model as configured: our own wishes for it begin with what is known."""
+    known = state.catalogue.get(found.name)
+    if known is None or not known.footprint.unknown or known.hub != found.hub:
+        return
+    if known.wanted == found.wanted:
+        sized = replace(known, footprint=found.footprint)
+        state.catalogue = {**state.catalogue, found.name: sized}
+
+
 def _checked(state: State, line: Line, event: Checked, now_s: float) -> list[Effect]:
     """Its line goes on from here, or hears at once why it never will."""
     if event.failure is not None:
@@ -62,6 +75,7 @@ def _checked(state: State, line: Line, event: Checked, now_s: float) -> list[Eff
     if line.checked:
         mended(state, line.model)
     state.queue.supply(found)
+    _keep_size(state, found)
     state.ledger.touch()
     if not (line.checked and line.bringing):
         return []

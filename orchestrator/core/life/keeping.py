@@ -7,14 +7,16 @@ is a wish with a bound, that no resident leaves for and that gives way to every 
 from collections.abc import Iterator
 
 from orchestrator.core.life import outages
+from orchestrator.core.life.evictions import evict
 from orchestrator.core.life.loads import question
 from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.life.setbacks import RESTORE_WAIT_S
 from orchestrator.core.life.state import State
 from orchestrator.core.room.planner import Plan, plan, possible
 from orchestrator.core.values.decisions import Decide, DecisionKind
+from orchestrator.core.values.failures import Breaker, Failure, FailureReason
 from orchestrator.core.values.messages import Effect, Requested
-from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.residents import ON_HANG, SERVING, ResidentState
 from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.tickets import Ticket
 
@@ -43,6 +45,32 @@ def bring_back(state: State, now_s: float) -> list[Effect]:
             text = f"Bringing {spec.name} back: it is kept loaded, there is room and nobody waits."
             return [Decide(kind=DecisionKind.RESTORE, model=spec.name, text=text)]
     return []
+
+
+def restart_hung(state: State, now_s: float) -> list[Effect]:
+    """Stop servers that have been silent for as long as the operator bears, and wish them back.
+
+    Whoever waits for one goes on waiting, for its load. It counts against its breaker: one that
+    hangs after every start is not started for ever.
+    """
+    bound_s = state.rules.restart_hung_s
+    effects: list[Effect] = []
+    for resident in list(state.ledger.residents):
+        since_s = resident.silent_since_s
+        hangs = resident.state in SERVING and since_s is not None
+        if bound_s is None or since_s is None or not hangs or now_s - since_s < bound_s:
+            continue
+        if resident.spec.service in state.silent:
+            continue  # what it runs on does not answer either: nothing can be stopped there
+        why = f"its server has not answered for {now_s - since_s:.0f} s"
+        failure = Failure(reason=FailureReason.EXITED, detail=f"{why}, and was stopped.")
+        breaker = state.breakers.get(resident.name, Breaker())
+        state.breakers[resident.name] = breaker.after(failure, now_s)
+        effects += evict(state, resident, now_s, f"{why} {ON_HANG}", force=True)
+        spec = state.catalogue.get(resident.name)
+        if spec is not None and spec.failed is None and not state.shutting_down:
+            state.queue.add(_wish(state, state.believe(spec), now_s))
+    return effects
 
 
 def why_away(state: State, now_s: float) -> dict[ModelName, str]:
@@ -76,7 +104,7 @@ def in_the_way(state: State, spec: ModelSpec, now_s: float) -> str:
 
 def _away(state: State) -> Iterator[ModelSpec]:
     return (
-        spec
+        state.believe(spec)
         for spec in state.catalogue.values()
         if spec.keep_loaded and state.ledger.resident(spec.name) is None
     )

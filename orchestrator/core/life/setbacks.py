@@ -171,7 +171,9 @@ def _restore(
             continue
         state.internal_tickets -= 1
         request = Requested(
-            ticket=Ticket(state.internal_tickets), spec=spec, priority=spec.priority
+            ticket=Ticket(state.internal_tickets),
+            spec=state.believe(spec),
+            priority=spec.priority,
         )
         wish = Wish(request, now_s, now_s + RESTORE_WAIT_S, restores=True)
         if state.queue.line(name) is None:

@@ -1,6 +1,6 @@
 """Everything the scheduler knows. Changed only inside `Scheduler.handle`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.core.life.queue import Queue
@@ -19,7 +19,7 @@ from orchestrator.core.values.messages import (
 )
 from orchestrator.core.values.residents import InstanceId, Resident, ResidentState
 from orchestrator.core.values.rules import Rules
-from orchestrator.core.values.specs import ModelName, ModelSpecs, ServiceName
+from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs, ServiceName
 from orchestrator.core.values.tickets import Ticket, UnloadStatus
 from orchestrator.core.values.vram import DeviceId
 
@@ -70,6 +70,8 @@ class State:
     ledger: Ledger
     policy: Policy = least_regretted
     catalogue: ModelSpecs = field(default_factory=dict)
+    # What was learned of a model, for wishes of our own: callers' come with it.
+    believe: Callable[[ModelSpec], ModelSpec] = field(default=lambda spec: spec)
     queue: Queue = field(default_factory=Queue)
     leases: dict[LeaseId, Lease] = field(default_factory=dict)
     lease_of: dict[Ticket, LeaseId] = field(default_factory=dict)  # of each claim's ticket

@@ -35,6 +35,7 @@ def tick(state: State, now_s: float) -> list[Effect]:
     _explain_again(state)
     _forgive(state, now_s)
     effects += _let_idle_go(state, now_s)
+    effects += keeping.restart_hung(state, now_s)
     effects += keeping.bring_back(state, now_s)
     effects += drains.end_overdue_looks(state, now_s)
     return effects + _retry_stuck(state, now_s)

@@ -22,6 +22,7 @@ class ResidentState(StrEnum):
     STUCK = "stuck"  # the stop failed: still charged, nothing starts on top (R10)
 
 
+ON_HANG = "(on_hang: restart)"  # ends the reason of one that leaves because its server hangs
 USE_SEEN_LATE_S = 5.0  # looks at counters are closer together: an earlier use was seen by one
 
 _S = ResidentState

@@ -1,6 +1,14 @@
 """The operator's numbers for who gives way to whom, and how long a caller waits."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class OnHang(StrEnum):
+    """What is done about a server that runs and does not answer."""
+
+    REPORT = "report"
+    RESTART = "restart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +25,7 @@ class Rules:
     restore_victims: bool = True
     cancel_abandoned: bool = False  # a load without a waiting caller: finish it, or cancel
     lease_s_default: float = 3600.0
+    restart_hung_s: float | None = None  # a server that is silent for so long; None: waited for
     # Nobody has waited and nothing has moved for so long, before a kept model comes back: whoever
     # made the room has taken it by then. The same for every operator.
     quiet_s: float = 5.0

@@ -25,6 +25,7 @@ from orchestrator.core.values.messages import (
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import (
+    ON_HANG,
     Endpoint,
     ForIdleness,
     ForNewcomer,
@@ -187,4 +188,6 @@ def test_why_it_left():
     assert why(ForUnload(Ticket(1), NOW_S)) == "operator"
     assert why(force=True) == "operator"
     assert why() == "abandoned"
+    hung = replace(LIFE, why_leaving=f"its server has not answered for 30 s {ON_HANG}")
+    assert why_evicted(hung, force=True, drained=False) == "hang"
     assert LIFE.state is ResidentState.READY

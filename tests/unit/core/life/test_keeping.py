@@ -1,4 +1,4 @@
-"""`keep_loaded`: who leaves comes back by itself, and is in nobody's way."""
+"""`keep_loaded` and `on_hang`: who leaves comes back by itself, and is in nobody's way."""
 
 from dataclasses import replace
 
@@ -7,8 +7,10 @@ import pytest
 from orchestrator.core.life.keeping import why_away
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
+from orchestrator.core.values.footprints import UNKNOWN, Footprint
 from orchestrator.core.values.messages import (
     CatalogueChanged,
+    Check,
     Checked,
     Evict,
     Finish,
@@ -17,12 +19,14 @@ from orchestrator.core.values.messages import (
     Loaded,
     LoadFailed,
     Recovered,
+    ServerHeard,
     Stopped,
     Ticked,
     UseSeen,
 )
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.tickets import UnloadStatus
+from orchestrator.core.values.vram import GiB
 from tests.factories import (
     ENDPOINT,
     gpu,
@@ -279,3 +283,70 @@ def test_no_model_has_to_leave_for_the_wish():
         play.tell(Ticked(), 1.0)
     assert play.of.state.queue.lines()[0].ours
     assert not play.of.state.queue.lines()[0].evicts
+
+
+def test_it_comes_back_with_what_was_learned_of_it():
+    """Else a model that ran out of memory would be started into too little room again."""
+    play = Play(resident("small", gib=10), QWEN, SMALL)
+    play.of.state.believe = lambda spec: replace(spec, footprint=Footprint(device_bytes=23 * GiB))
+    assert loads(play.quiet(20)) == []
+    assert _away(play) == {"qwen": "there is no room"}
+
+
+def test_of_one_on_a_hub_the_size_is_asked_once():
+    unsized = replace(QWEN, footprint=UNKNOWN, hub="org/qwen:Q4_K_M", supplied=True)
+    play = Play(resident("wan", gib=28), unsized, WAN)
+    play.quiet()
+    found = replace(unsized, footprint=QWEN.footprint)
+    play.tell(Checked(QWEN.name, None, found))
+    asked = [one for one in play.quiet(200) if isinstance(one, Check)]
+    assert asked == []
+    assert _away(play) == {"qwen": "there is no room"}
+
+
+# --- servers that hang ----------------------------------------------------------------------------
+
+
+def hung(play, name, after_s=0.0):
+    there = play.there(name)
+    return play.tell(ServerHeard(there.instance, silent_since_s=play.now_s), after_s)
+
+
+def test_a_server_that_hangs_is_waited_for_unless_it_is_to_be_restarted():
+    play = Play(resident("small", gib=10), SMALL)
+    hung(play, "small")
+    assert evicted(play.quiet(300)) == []
+    assert play.state("small") is ResidentState.READY
+
+
+def test_a_server_that_hangs_is_stopped_and_started_anew_after_the_bound():
+    play = Play(resident("small", gib=10, leases=1), SMALL, restart_hung_s=30.0)
+    hung(play, "small")
+    assert evicted(play.quiet(29)) == []
+    found = play.quiet(2)
+    assert evicted(found) == ["small"]
+    (stop,) = (effect for effect in found if isinstance(effect, Evict))
+    assert stop.force
+    assert stop.resident.why_leaving == ("its server has not answered for 30 s (on_hang: restart)")
+    play.leaves("small")
+    play.quiet(2)
+    assert play.state("small") is ResidentState.LOADING
+    assert play.of.state.breakers[SMALL.name].failures == 1
+
+
+def test_a_server_that_answers_in_time_stays():
+    play = Play(resident("small", gib=10), SMALL, restart_hung_s=30.0)
+    hung(play, "small")
+    play.quiet(20)
+    play.tell(ServerHeard(play.there("small").instance, None))
+    assert evicted(play.quiet(60)) == []
+
+
+def test_one_that_hangs_after_every_start_is_not_started_for_ever():
+    play = Play(resident("small", gib=10), SMALL, restart_hung_s=30.0)
+    failure = Failure(reason=FailureReason.EXITED, detail="it ended.")
+    play.of.state.breakers[SMALL.name] = Breaker().after(failure, NOW_S).after(failure, NOW_S)
+    hung(play, "small")
+    play.quiet(31)
+    play.leaves("small")
+    assert loads(play.quiet(10)) == []
