@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 # Their path is above.
-from docs import parts_api, parts_cli, parts_config, parts_errors, parts_faults  # noqa: E402
+from docs import parts_api, parts_cli, parts_config, parts_errors, parts_faults, parts_rows  # noqa: E402  # noqa: E402
 from orchestrator.gateway.edge.configuration import for_compose  # noqa: E402
 
 PART = re.compile(
@@ -43,6 +43,7 @@ def parts() -> Mapping[str, Callable[[], str]]:
         **parts_cli.parts(),
         **parts_errors.parts(),
         **parts_faults.parts(),
+        **parts_rows.parts(),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs import generate, parts_api, sentences
+from docs import generate, parts_api, parts_rows, sentences
 from orchestrator.core.values.failures import FailureReason
 from orchestrator.gateway import paths
 from orchestrator.gateway.ollama import paths as ollama_paths
@@ -54,6 +54,21 @@ def test_a_part_that_nobody_makes_is_an_error():
 def test_something_without_a_sentence_is_an_error():
     with pytest.raises(sentences.Unsaid, match="fields for nothing"):
         sentences.sentence("fields", "nothing")
+
+
+def test_every_row_of_the_documents_is_kept_by_tests_that_are_there_or_says_why_not():
+    for document, asked in parts_rows.rows().items():
+        assert asked, document
+        for row in asked:
+            assert len({"kept", "refused", "open"} & row.keys()) == 1, row
+            assert ("tests" in row) == ("kept" in row), row
+            for test in row.get("tests", ()):
+                assert (ROOT / parts_rows.located(test).partition("::")[0]).is_file()
+
+
+def test_a_row_whose_test_is_gone_is_an_error():
+    with pytest.raises(parts_rows.NoSuchTest, match="test_that_was_renamed is in 0 files"):
+        parts_rows.located("test_that_was_renamed")
 
 
 # --- what is written by hand -----------------------------------------------------------------
