@@ -329,7 +329,7 @@ def _files(
             return None
 
     adapters = (find(file, "lora", index) for index, file in enumerate(entry.lora))
-    hub = _hub(entry.file, mistakes)
+    hub = _hub(entry.file, mistakes, brought=entry.auto_download)
     located = _Located(
         lora=tuple(path for path in adapters if path is not None),
         file=None if hub else find(entry.file, "file"),
@@ -339,9 +339,9 @@ def _files(
     return located, misplaced
 
 
-def _hub(file: str | None, mistakes: list[Mistake]) -> str | None:
+def _hub(file: str | None, mistakes: list[Mistake], *, brought: bool) -> str | None:
     try:
-        return file if file is not None and on_a_hub(file) else None
+        return file if file is not None and on_a_hub(file, brought=brought) else None
     except Misplaced as error:
         mistakes.append(Mistake(("file",), str(error)))
         return file

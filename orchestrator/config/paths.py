@@ -33,14 +33,16 @@ class Roots:
         return (*(() if self.models_dir is None else (self.models_dir,)), *self.others)
 
 
-def on_a_hub(file: str) -> bool:
+def on_a_hub(file: str, *, brought: bool = False) -> bool:
     """Whether it is written as a file of a model hub: ORG/REPO:FILE.gguf, ORG/REPO:Q4_K_M,
-    ORG/REPO-GGUF for its only one, or a name that `orchestrator pull` knows.
+    ORG/REPO-GGUF for its only one or its Q4_K_M one, or a name that `orchestrator pull` knows.
+    What is to be `brought` from there is, also by ORG/REPO alone.
 
     Raise Misplaced if it is, and no file of a hub can be called so.
     """
     written = _ON_A_HUB.fullmatch(file)
-    named = written is not None and (written[2] or _ONLY_ONE.fullmatch(file))
+    alone = _ONLY_ONE.fullmatch(file) or (brought and not file.endswith(".gguf"))
+    named = written is not None and (written[2] or alone)
     if file not in NAMES and not named:
         return False
     try:

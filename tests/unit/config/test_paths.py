@@ -126,6 +126,13 @@ def test_these_lie_here(file):
     assert not on_a_hub(file)
 
 
+def test_a_repository_alone_is_on_a_hub_where_it_is_to_be_brought_from_there():
+    """As `orchestrator pull` takes it; else a folder of that name could be meant."""
+    assert on_a_hub("Qwen/Qwen3-0.6B", brought=True)
+    assert not on_a_hub("Qwen/Qwen3-0.6B")
+    assert not on_a_hub("sub/m.gguf", brought=True)
+
+
 @pytest.mark.parametrize("file", ["org/repo:../m.gguf", "org/repo:/m.gguf", "org/..:m.gguf"])
 def test_a_file_outside_its_repository_is_refused_with_a_remedy(file):
     with pytest.raises(Misplaced, match="ORG/REPO"):
