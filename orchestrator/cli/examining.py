@@ -27,10 +27,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="else ORCHESTRATOR_CONFIG, else the embedded one",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="FILE",
+        help="write what helps into a .tar.gz, without secrets",
+    )
 
 
 def run(words: argparse.Namespace) -> int:
     from orchestrator.catalogue.predictions import Predictions
+    from orchestrator.cli.bundle import bundled
     from orchestrator.cli.doctor import examine, needs_help
     from orchestrator.config.embedded import chosen
     from orchestrator.config.loading import load_config
@@ -52,4 +59,6 @@ def run(words: argparse.Namespace) -> int:
     told: Json = {"findings": [asdict(found) for found in findings]}
     answer = Answer(told, json.dumps(told, indent=2))
     show(answer, lambda _: findings_lines(findings), as_json=words.json)
+    if words.bundle is not None:
+        complain(bundled(words.bundle, checked, answer.text, os.environ))  # noqa: TID251 - as above
     return FAILED if needs_help(findings) else DONE
