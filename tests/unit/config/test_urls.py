@@ -29,7 +29,7 @@ from orchestrator.errors import ConfigInvalid
         ("http://[::]:8000", "no address"),
         ("http://0/", "no address"),
         ("http://224.0.0.1/", "no address"),
-        *((f"http://{name}/", "credentials") for name in OF_CLOUDS),
+        *((f"http://{name}/", "credentials") for name in sorted(OF_CLOUDS)),
         ("http://METADATA./", "credentials"),
         ("http://127.0.0.1:99999/", "no URL"),
         ("http://[::1", "no URL"),
