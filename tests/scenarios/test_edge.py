@@ -116,7 +116,9 @@ def test_who_dies_twice_is_an_error_with_its_code(daemon, there):
     there.deaths = 10
     answer = ask(daemon, "ext")
     assert (answer.status_code, answer.json()["code"]) == (502, "server_failed")
-    assert len(there.heard) == heard + 2
+    # By nginx, and once more by the daemon; each of them takes one death of a connection that was
+    # kept from before for its closing.
+    assert heard + 2 <= len(there.heard) <= heard + 4
 
 
 def test_nginx_ended_and_started_again_carries_again(daemon):
