@@ -15,6 +15,8 @@ from xml.etree import ElementTree as ET
 from tests.faults.table import TABLE, InjectedFault
 
 ROOT = Path(__file__).parents[2]
+FEWER_DAYS = "not more_seeds"  # of the simulation: `make simulate` lives through the others
+XUNIT1 = ("-o", "junit_family=xunit1")  # which says the files
 Outcomes = Mapping[str, str]  # of cases, by their ids
 
 
@@ -39,7 +41,7 @@ def injected(faults: Iterable[InjectedFault]) -> Outcomes:
     ids = list(dict.fromkeys(test for fault in faults for test in fault.tests))
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory) / "report.xml"
-        said = ("-q", "-n0", f"--junitxml={report}", "-o", "junit_family=xunit1")
+        said = ("-q", "-n0", "-m", FEWER_DAYS, f"--junitxml={report}", *XUNIT1)
         subprocess.run([sys.executable, "-m", "pytest", *said, *ids], cwd=ROOT, check=False)
         return read(report.read_text())
 
