@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.pace import crowd
 from tests.unit.registry.children import build_bad_disk, on_bad_disk
 
 SHARED = Path("/dev/shm")
@@ -95,7 +96,7 @@ def in_memory():
 def test_nth_registry_write(tmp_path, in_memory, kind, record_property):
     """What was acknowledged is there, the file is whole, and the registry goes on."""
     child = on_bad_disk(PLAY, build_bad_disk(tmp_path), in_memory)
-    printed, complained = child.communicate(kind, timeout=60)
+    printed, complained = child.communicate(kind, timeout=60 * crowd())
     assert child.returncode == 0, complained
     count, refusals = json.loads(printed)[kind]
     record_property("places", count)
