@@ -235,6 +235,9 @@ end
 
 -- The upstream did not answer, or not to the end. Nothing is known of what became of the request.
 function M.unavailable(who)
+    if require("keys").refuse() then
+        return
+    end
     return refuse(
         503,
         "unavailable",

@@ -28,7 +28,8 @@ def edge_socket(edge: EdgeSettings | None) -> Iterator[tuple[EdgeSettings, socke
     folder = Path(edge.dir)
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     is_groups = bool(folder.stat().st_mode & stat.S_IWGRP)
-    folder.chmod(GROUPS_FOLDER_MODE if is_groups else FOLDER_MODE)
+    heirs = folder.stat().st_mode & stat.S_ISGID  # files of the group: the keys are read by it
+    folder.chmod(GROUPS_FOLDER_MODE | heirs if is_groups else FOLDER_MODE)
     path = folder / DAEMON_SOCKET
     path.unlink(missing_ok=True)  # of a daemon before us: the registry is ours alone
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:

@@ -57,13 +57,14 @@ class Served:
                 edge[0],
                 activity=desk.activity,
                 routes=routes,
+                keys=keys,
                 admission=lambda: admission_to(desk.config.server),
                 bearer=bearer,
             )
         planes = () if self.edge is None else (self.edge.plane,)
         routes.connect(tell=conductor.tell, specs=lambda: desk.catalogue, planes=planes)
-        # nginx does not know keys: with them, all that it is asked comes here.
-        keys.watch(lambda table: routes.publish_to_planes(not table.closed))
+        if self.edge is not None:
+            keys.watch(self.edge.keys_changed)
         keys.watch(partial(_end_revoked, desk))
         self._routes = routes
         self._exchanges = Exchanges(desk, routes, bearer)

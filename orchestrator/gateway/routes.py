@@ -65,7 +65,6 @@ class RouteTable:
         self._tell: Callable[[UseSeen], None] = lambda _: None
         self._specs: Callable[[], ModelSpecs] = dict
         self._planes: tuple[Plane, ...] = ()
-        self._published = True  # to planes at all
 
     def connect(
         self,
@@ -78,12 +77,6 @@ class RouteTable:
         self._tell = tell
         self._specs = specs
         self._planes = planes
-
-    def publish_to_planes(self, wanted: bool) -> None:
-        """From now on, or no more: without routes they ask this process for everything."""
-        if wanted != self._published:
-            self._published = wanted
-            self._publish()
 
     # --- opened and closed -----------------------------------------------------------------------
 
@@ -189,7 +182,7 @@ class RouteTable:
                 can=abilities(route.spec),
             )
             for route in self._by_model.values()
-            if route.line is None and self._published  # else its line is kept here
+            if route.line is None  # else its line is kept here
         ]
         for plane in self._planes:
             plane.publish(routes)

@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 import httpx
 
+from orchestrator.access.keys.rates import Rates
+from orchestrator.access.keys.record import ApiKey
+from orchestrator.access.keys.table import KeyTable
 from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
@@ -59,6 +62,15 @@ class Loop:
         self._loop.close()
 
 
+class KeysOfTest:
+    """What a daemon has of keys. There are none until a test says so."""
+
+    def __init__(self) -> None:
+        self.table = KeyTable()
+        self.rates = Rates()
+        self.clock = time.time
+
+
 class EdgeAlone:
     """nginx, a plane, and no daemon but what a test puts at its socket."""
 
@@ -70,6 +82,7 @@ class EdgeAlone:
         self.used: list[InstanceId] = []
         self.nginx = self.start()
         self.numbers = 0
+        self.keys = KeysOfTest()
         self._planes: list[EdgePlane] = []
         self.plane = self.successor("one")
 
@@ -91,6 +104,7 @@ class EdgeAlone:
         plane = EdgePlane(
             self.directory / "control.sock",
             epoch=epoch,
+            keys=self.keys,
             admission=lambda: Admission(allowed_hosts=frozenset({"own.example"})),
             used=self.used.extend,
         )
@@ -111,6 +125,12 @@ class EdgeAlone:
     def publish(self, *routes: Published) -> None:
         """Return once it has arrived."""
         self.loop.call(self.plane.publish, routes)
+        self.counts()
+
+    def tell_keys(self, *keys: ApiKey) -> None:
+        """Return once it has arrived."""
+        self.keys.table = KeyTable(self.keys.table.generation + 1, keys)
+        self.loop.call(self.plane.keys_changed)
         self.counts()
 
     def counts(self, *instances: str) -> dict[str, int | None] | None:

@@ -10,71 +10,19 @@ import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import httpx
 import pytest
 
 from tests.contracts.edge_plane_parts import edge_alone
+from tests.contracts.edge_plane_stand_in import daemon_at
 from tests.scenarios.backend import backend, events
 
 pytestmark = pytest.mark.nginx
 
 CHAT = "/v1/chat/completions"
 JSON = {"Content-Type": "application/json"}
-BEYOND = 1 << 30  # such a length is refused, and its body not read
-
-
-class _DaemonAnswers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length if length < BEYOND else 0)
-        self.server.heard.append((self.path, dict(self.headers), body))
-        said = b'{"by": "daemon"}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-    def address_string(self):
-        return "edge"
-
-    def log_message(self, *_):
-        pass
-
-
-class _OnSocket(ThreadingHTTPServer):
-    address_family = socket.AF_UNIX
-    daemon_threads = True
-    request_queue_size = 128
-
-    def server_bind(self):
-        self.socket.bind(self.server_address)
-        self.server_name, self.server_port = "daemon", 0
-
-    def get_request(self):
-        request, _ = super().get_request()
-        return request, ("edge", 0)
-
-
-@contextmanager
-def daemon_at(edge):
-    """In the place of the daemon: takes all, and remembers what was asked."""
-    path = edge.directory / "daemon.sock"
-    path.unlink(missing_ok=True)
-    server = _OnSocket(str(path), _DaemonAnswers)
-    server.heard = []
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")

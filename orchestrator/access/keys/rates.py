@@ -2,8 +2,9 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 
 from orchestrator.access.keys.decision import AccessCode, NotAllowed
 from orchestrator.access.keys.record import ApiKey
@@ -11,16 +12,36 @@ from orchestrator.access.keys.record import ApiKey
 MINUTE_S = 60.0
 SECOND_S = 1.0
 RETRY_S = 1.0  # where a place is free when a request ends, which is not known before
+CARRIED_MAX = 60_000  # of a time: no key has more in a minute
 KEYS_MAX = 10_000  # whose figures are kept: those of keys that asked least lately go first
 
 
 class _Figures:
-    __slots__ = ("asked", "in_flight", "waiting")
+    __slots__ = ("asked", "carried", "in_flight", "under_way", "waiting")
 
     def __init__(self) -> None:
         self.asked: deque[float] = deque()  # instants within the last minute
+        self.carried: deque[float] = deque()  # by nginx, as it is told here
         self.in_flight = 0
+        self.under_way = 0  # at nginx
         self.waiting = 0
+
+    @property
+    def idle(self) -> bool:
+        return not self.in_flight + self.under_way + self.waiting
+
+    def forget_before(self, instant_s: float) -> None:
+        for asked in (self.asked, self.carried):
+            while asked and asked[0] <= instant_s:
+                asked.popleft()
+
+    def oldest(self) -> float:
+        return min(asked[0] for asked in (self.asked, self.carried) if asked)
+
+    def newest(self, count: int) -> list[float]:
+        """So many at most, the oldest first."""
+        late = (*islice(reversed(self.asked), count), *islice(reversed(self.carried), count))
+        return sorted(late)[-count:]
 
 
 class Rates:
@@ -31,14 +52,15 @@ class Rates:
 
     def ask(self, key: ApiKey, now_s: float) -> NotAllowed | None:
         """Count a request, unless it is one too many: those that are refused do not count."""
-        asked = self._of(key).asked
-        while asked and asked[0] <= now_s - MINUTE_S:
-            asked.popleft()
-        if len(asked) >= key.requests_per_minute:
-            free_s = asked[0] + MINUTE_S if asked else now_s + MINUTE_S
+        figures = self._of(key.id)
+        figures.forget_before(now_s - MINUTE_S)
+        asked = figures.asked
+        count = len(asked) + len(figures.carried)
+        if count >= key.requests_per_minute:
+            free_s = figures.oldest() + MINUTE_S
             return _too_many(key, f"{key.requests_per_minute} requests a minute", free_s - now_s)
-        if key.burst is not None and len(asked) >= key.burst:
-            free_s = asked[-key.burst] + SECOND_S
+        if key.burst is not None and count >= key.burst:
+            free_s = figures.newest(key.burst)[0] + SECOND_S
             if free_s > now_s:
                 return _too_many(key, f"{key.burst} requests within a second", free_s - now_s)
         asked.append(now_s)
@@ -46,8 +68,8 @@ class Rates:
 
     def begin(self, key: ApiKey) -> NotAllowed | None:
         """Count a request to a model as under way; its end is told by `end`."""
-        figures = self._of(key)
-        if figures.in_flight >= key.max_in_flight:
+        figures = self._of(key.id)
+        if figures.in_flight + figures.under_way >= key.max_in_flight:
             return _too_many(key, f"{key.max_in_flight} requests at the same time", RETRY_S)
         figures.in_flight += 1
         return None
@@ -58,7 +80,7 @@ class Rates:
     @contextmanager
     def waits(self, key: ApiKey) -> Iterator[NotAllowed | None]:
         """Counted as one that waits for a model, for the length of the block, unless refused."""
-        figures = self._of(key)
+        figures = self._of(key.id)
         if figures.waiting >= key.max_waiting:
             yield _too_many(key, f"{key.max_waiting} requests that wait", RETRY_S)
             return
@@ -68,17 +90,33 @@ class Rates:
         finally:
             figures.waiting -= 1
 
-    def _of(self, key: ApiKey) -> _Figures:
-        figures = self._figures.get(key.id)
+    def carried(self, id_: str, count: int, under_way: int, now_s: float) -> None:
+        """So many more were let in by nginx, and so many are under way there."""
+        figures = self._of(id_)
+        figures.forget_before(now_s - MINUTE_S)
+        figures.carried.extend([now_s] * min(count, CARRIED_MAX))
+        figures.under_way = under_way
+
+    def spent(self, now_s: float) -> Mapping[str, tuple[int, int]]:
+        """By key, what was let in here: requests within the last minute, and those under way."""
+        spent = {}
+        for id_, figures in self._figures.items():
+            figures.forget_before(now_s - MINUTE_S)
+            if figures.asked or figures.in_flight:
+                spent[id_] = len(figures.asked), figures.in_flight
+        return spent
+
+    def _of(self, id_: str) -> _Figures:
+        figures = self._figures.get(id_)
         if figures is None:
             self._make_place()
-            figures = self._figures[key.id] = _Figures()
+            figures = self._figures[id_] = _Figures()
         return figures
 
     def _make_place(self) -> None:
         if len(self._figures) < KEYS_MAX:
             return
-        idle = [one for one, kept in self._figures.items() if not kept.in_flight + kept.waiting]
+        idle = [one for one, kept in self._figures.items() if kept.idle]
         for one in idle[: max(1, len(idle) // 2)]:
             del self._figures[one]
 

@@ -99,6 +99,7 @@ def run_of(said: list[object], told: Mapping[str, object]) -> Run:
         began_s,
         model=ModelName(str(model)),
         instance=InstanceId(str(instance)),
+        key=str(told["key"]) if "key" in told else None,
     )
     with suppress(ValueError):  # "-": there was none
         run.first_byte_s = began_s + float(str(header_s))
@@ -132,4 +133,5 @@ def _run_under_way(said: Mapping[str, object]) -> Run:
         float(str(said["began_s"])),
         model=ModelName(str(said["model"])),
         instance=InstanceId(str(said["instance"])),
+        key=str(said["key"]) if "key" in said else None,
     )

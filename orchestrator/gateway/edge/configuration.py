@@ -5,17 +5,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.access.keys.decision import AccessCode, NotAllowed, unauthorized
 from orchestrator.gateway.fitness import TEXT_TASKS
 from orchestrator.gateway.mishaps import broken, ended_by_operator
 from orchestrator.gateway.paths import IN_A_SLOT, POSTS, Call, NamedIn, Task
-from orchestrator.gateway.protocols import event_of
-from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, encode, error_body
+from orchestrator.gateway.protocols import body_of, event_of
+from orchestrator.web.wire.error_answers import (
+    ErrorAnswer,
+    WebCode,
+    encode,
+    error_body,
+    error_of_access,
+)
 
 PARTS = Path(__file__).parent  # what the configuration includes
 TEMPLATE = PARTS / "nginx.conf.template"
 LOCATION = "warm_location.conf"
 # In words that are made here once and said there often.
-MODEL, PATH = "@model@", "@path@"
+MODEL, PATH, KEY = "@model@", "@path@", "@key@"
+AFTER_S = 5.0  # as `keys.lua` has it in Retry-After
 # Answers whose ids can be asked on with: the relay remembers which model made them.
 REMEMBERED = frozenset({Task.RESPONSES})
 
@@ -98,6 +106,12 @@ def told() -> Mapping[str, object]:
             }
             for path, call in warm_calls().items()
         },
+        "refusals": {
+            str(call.protocol): {
+                str(why.code): _refusal(error_of_access(why), call) for why in _not_allowed()
+            }
+            for call in warm_calls().values()
+        },
         "unavailable": encode(error_body(_unavailable(), PATH)).decode(),
     }
 
@@ -111,6 +125,40 @@ def _locations(body_bytes_max: int) -> str:
 
 def _event(answer: ErrorAnswer, call: Call) -> str:
     return event_of(answer, call, PATH).decode()
+
+
+def _refusal(answer: ErrorAnswer, call: Call) -> Mapping[str, object]:
+    return {"status": answer.status, "text": encode(body_of(answer, call, PATH)).decode()}
+
+
+def _not_allowed() -> tuple[NotAllowed, ...]:
+    """What is said of a key while the daemon is away: it has more words of its own."""
+    ask = "Ask who administers this daemon for another one."
+    return (
+        unauthorized(),
+        NotAllowed(code=AccessCode.KEY_EXPIRED, detail=f"The key {KEY} has expired.", remedy=ask),
+        NotAllowed(
+            code=AccessCode.FORBIDDEN,
+            detail=f"The key {KEY} is not for this model, or lacks the scope `use`.",
+            remedy="GET /auth/whoami says what it is for.",
+        ),
+        NotAllowed(
+            code=AccessCode.WRONG_NETWORK,
+            detail=f"The key {KEY} is not for requests from here.",
+            remedy="Its networks are those it was made for: `orchestrator keys list` shows them.",
+        ),
+        NotAllowed(
+            code=AccessCode.PRIORITY_TOO_HIGH,
+            detail=f"The key {KEY} may not ask with that priority.",
+            remedy="Ask with less; GET /auth/whoami says how much.",
+        ),
+        NotAllowed(
+            code=AccessCode.RATE_LIMITED,
+            detail=f"The key {KEY} has as many requests as it may have.",
+            remedy="Retry later; an admin can make a key with other limits.",
+            retry_after_s=AFTER_S,
+        ),
+    )
 
 
 def _unavailable() -> ErrorAnswer:

@@ -4,7 +4,8 @@ local cjson = require "cjson"
 
 local M = {}
 
-function M.of_master(path)
+-- `keys` is where the daemon keeps the table of API keys for an nginx that starts without it.
+function M.of_master(path, keys)
     local file = assert(io.open(path, "r"))
     local told = cjson.decode(file:read("*a"))
     file:close()
@@ -12,9 +13,12 @@ function M.of_master(path)
     edge_control = require "control"
     edge_warm.configure(told)
     require("callers").configure(told)
+    require("keys").configure(told)
+    require("keys").read(keys)
 end
 
 function M.of_worker()
+    require("keys").begin()
     edge_control.begin()
     require("routes").begin()
     require("live").begin()

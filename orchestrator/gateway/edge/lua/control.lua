@@ -2,6 +2,7 @@
 
 local cjson = require "cjson.safe"
 local ffi = require "ffi"
+local keys = require "keys"
 local live = require "live"
 local routes = require "routes"
 
@@ -31,14 +32,19 @@ function M.begin()
     M.bury()
 end
 
+local function lives(pid)
+    return ffi.C.kill(pid, 0) == 0
+end
+
 -- Counts of workers that are no more: killed, they could not count out what they carried.
 function M.bury()
     for _, key in ipairs(counts:get_keys(0)) do
         local pid = tonumber(string.match(key, "^(%d+):"))
-        if pid == nil or ffi.C.kill(pid, 0) ~= 0 then
+        if pid == nil or not lives(pid) then
             counts:delete(key)
         end
     end
+    keys.bury(lives)
 end
 
 local function counted()
@@ -86,6 +92,22 @@ function M.publish()
     return answer(200, { epoch = epoch() })
 end
 
+-- The body that must be in memory, as it was told.
+local function told()
+    ngx.req.read_body()
+    return ngx.req.get_body_data() or ""
+end
+
+function M.keys()
+    local problem = keys.take(told())
+    return answer(problem and 507 or 200, { epoch = epoch(), problem = problem })
+end
+
+function M.spent()
+    keys.spend(told())
+    return answer(200, { epoch = epoch() })
+end
+
 function M.carried()
     local all = live.all()
     return answer(200, '{"carried":' .. (#all > 0 and cjson.encode(all) or "[]") .. "}")
@@ -98,7 +120,7 @@ end
 
 function M.counts()
     local passing, passed = counted()
-    return answer(200, { epoch = epoch(), passing = passing, passed = passed })
+    return answer(200, { epoch = epoch(), passing = passing, passed = passed, keyed = keys.told(), keys = keys.counted() })
 end
 
 return M

@@ -4,6 +4,7 @@
 -- never looked at.
 
 local cjson = require "cjson.safe"
+local keys = require "keys"
 local warm = require "warm"
 
 local dict = ngx.shared.edge_live
@@ -36,6 +37,9 @@ local function show(premature)
     local now = ngx.now()
     local shown = {}
     for _, one in pairs(warm.carried) do
+        if one.key and not one.ended and keys.over(one.key) then
+            one.ended = true
+        end
         if now - one.began_s >= SHOWN_AFTER_S and #shown < SHOWN_MAX then
             local caller = one.caller
             shown[#shown + 1] = {
@@ -46,6 +50,7 @@ local function show(premature)
                 client = caller.address,
                 path = caller.path,
                 owner = caller.owner,
+                key = one.key and one.key.id,
                 priority = caller.priority,
                 began_s = one.began_s,
                 begun = one.first ~= false,

@@ -6,6 +6,7 @@ local base = require "resty.core.base"
 local balancer = require "ngx.balancer"
 local bodies = require "bodies"
 local callers = require "callers"
+local keys = require "keys"
 local routes = require "routes"
 
 local get_request = base.get_request
@@ -19,6 +20,7 @@ local gsub = string.gsub
 local min, max = math.min, math.max
 local model_of, may_show = bodies.model, bodies.may_show
 local verdict_of = callers.verdict
+local key_of, enter_key, leave_key = keys.caller, keys.enter, keys.leave
 local find_route, enter, leave = routes.find, routes.enter, routes.leave
 local cast = ffi.cast
 local address_type = ffi.typeof("uintptr_t")
@@ -75,25 +77,36 @@ function M.access()
     if not caller.warm then
         return exec("@daemon")
     end
+    local key, may_go_on = key_of(caller)
+    if not may_go_on then
+        return exec("@daemon")
+    end
     read_body()
     local name, n, body = model_of()
     local route = name and find_route(name)
     if not route or n > (routes.admission.body_bytes_max or n) or not fits(route, caller, body, n) then
         return exec("@daemon")
     end
+    may_go_on, key = enter_key(key, caller, route.model)
+    if not may_go_on then
+        return exec("@daemon")
+    end
     local entered = enter(route, name)
     if entered == nil then
+        leave_key(key)
         return exec("@daemon")
     elseif entered ~= route then -- published meanwhile
         route = entered
         if not fits(route, caller, body, n) then
             leave(route)
+            leave_key(key)
             return exec("@daemon")
         end
     end
     carried[id()] = {
         route = route,
         caller = caller,
+        key = key,
         asked = name ~= route.model and name or nil,
         began_s = tonumber(C.ngx_http_lua_ffi_now()),
         first = false, -- piece of its answer; the table has room for what follows
@@ -120,6 +133,7 @@ function M.again()
         carried[at] = nil
         routes.shut(one.route)
         leave(one.route)
+        leave_key(one.key)
         var.edge_model = ""
     end
 end
@@ -256,8 +270,9 @@ local function told(one)
     local first = one.first
     local rare, begun = "", ""
     local usage_key, usage, timings_key, timings = "", "", "", ""
-    if one.asked or one.serial or one.died or one.ended then
-        rare = (one.asked and ',"asked":"' .. one.asked .. '"' or "")
+    if one.asked or one.key or one.serial or one.died or one.ended then
+        rare = (one.key and ',"key":"' .. one.key.id .. '"' or "")
+            .. (one.asked and ',"asked":"' .. one.asked .. '"' or "")
             .. (one.serial and ',"serial":"' .. one.serial .. '"' or "")
             .. (one.died and ',"died":true' or "") .. (one.ended and ',"ended":true' or "")
     end
@@ -328,6 +343,7 @@ function M.log()
     end
     carried[at] = nil
     leave(one.route)
+    leave_key(one.key)
     var.edge_told = told(one)
 end
 
@@ -336,6 +352,9 @@ function M.configure(told)
 end
 
 function M.unavailable()
+    if keys.refuse() then
+        return
+    end
     local text = filled(unavailable_text)
     ngx.status = 503
     ngx.header["Content-Type"] = "application/json"

@@ -48,3 +48,31 @@ def test_figures_of_many_keys_are_bounded_and_none_under_way_is_forgotten(monkey
         counted.ask(key(id=str(number)), NOW_S)
     assert len(counted._figures) <= 4
     counted.end(busy)
+
+
+def test_what_nginx_has_let_in_counts_as_well():
+    mine, counted = key(requests_per_minute=5), Rates()
+    counted.carried(mine.id, 3, 0, NOW_S)
+    assert [counted.ask(mine, NOW_S + 1) is None for _ in range(3)] == [True, True, False]
+    assert counted.ask(mine, NOW_S + 1).retry_after_s == 59
+    assert counted.spent(NOW_S + 1) == {mine.id: (2, 0)}
+    assert counted.spent(NOW_S + 62) == {}
+    assert counted.ask(mine, NOW_S + 62) is None
+
+
+def test_a_burst_is_that_of_both():
+    mine, counted = key(burst=3), Rates()
+    counted.carried(mine.id, 2, 0, NOW_S)
+    said = [counted.ask(mine, NOW_S + 0.5) is None for _ in range(2)]
+    assert said == [True, False]
+    assert counted.ask(mine, NOW_S + 1) is None
+
+
+def test_what_is_under_way_at_nginx_counts_as_well():
+    mine, counted = key(max_in_flight=2), Rates()
+    counted.carried(mine.id, 1, 1, NOW_S)
+    assert counted.begin(mine) is None
+    assert counted.begin(mine).code == "rate_limited"
+    assert counted.spent(NOW_S) == {mine.id: (0, 1)}
+    counted.carried(mine.id, 0, 0, NOW_S)
+    assert counted.begin(mine) is None

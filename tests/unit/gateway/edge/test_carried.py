@@ -32,6 +32,11 @@ def test_a_line_is_a_request():
     assert (run.usage.tokens_in, run.usage.tokens_out) == (3, 4)
 
 
+def test_a_line_says_whose_key_it_was():
+    (run, other) = ended(line('"stream":false,"key":"abcd1234"'), line())
+    assert (run.key, other.key) == ("abcd1234", None)
+
+
 def test_what_a_stream_said_at_its_beginning_counts_too():
     told = '"stream":true,"begun":{"usage":{"input_tokens":7,"output_tokens":1}}'
     (run,) = ended(line(told + ',"usage":{"output_tokens":9}'))
