@@ -316,7 +316,9 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
     for model, pinned in event.pins.items():
         state.set_pin(model, pinned=pinned)
     for resident in event.residents:
-        state.ledger.put(resident)
+        line = state.queue.line(resident.name)
+        awaited = line is not None and not line.ours
+        state.ledger.put(replace(resident, unasked=False) if awaited else resident)
         state.repayments.pop(resident.instance, None)
         for device in resident.placement.devices:
             state.ledger.unsettle(device)

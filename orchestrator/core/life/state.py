@@ -180,7 +180,8 @@ class State:
         known = lease.id in self.leases
         self.leases[lease.id] = lease
         if not known:
-            self.ledger.put(replace(resident, lease_count=resident.lease_count + 1))
+            held = resident.lease_count + 1
+            self.ledger.put(replace(resident, lease_count=held, unasked=False))
         claims = self.claims.setdefault(lease.id, {})
         claims[ticket] = lease
         if ticket is not None:

@@ -304,6 +304,15 @@ def test_of_one_on_a_hub_the_size_is_asked_once():
     assert _away(play) == {"qwen": "there is no room"}
 
 
+def test_it_is_asked_for_where_others_start_it_again_and_callers_wait():
+    play = Play(resident("wan", gib=28, leases=1), QWEN, WAN)
+    play.tell(request(1, QWEN))
+    again = resident("qwen", gib=18, state=ResidentState.LOADING)
+    again = replace(again, spec=QWEN, unasked=True, unpromised=True)
+    play.tell(Recovered((again,), why="others started it again"))
+    assert not play.there("qwen").unasked
+
+
 # --- servers that hang ----------------------------------------------------------------------------
 
 
