@@ -34,9 +34,13 @@ class Rights:
         return None if self.key is None else self.key.id
 
     def over(self, table: KeyTable, now_s: float) -> bool:
-        """Whether it has ended since it was granted: the key with its time, or that all is open."""
+        """Whether it has ended since it was granted: the key with its time, the session by a
+        logout, or that all is open.
+        """
         if self.key is None:
             return table.closed
+        if self.caller.session is not None and self.caller.session not in table.marks:
+            return True
         now = table.keys.get(self.key.id)
         ends = (self.ends_s, None if now is None else now.expires_s)
         return (

@@ -26,8 +26,8 @@ from orchestrator.web.wire.error_answers import (
 
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})
-# Orders that only say what would be: a page that may change nothing may send them too.
-QUESTIONS = frozenset({"/models/plan", "/models/estimate"})
+# Orders that only say what would be, and logins: a page that may change nothing may send them too.
+OF_EVERY_PAGE = frozenset({"/models/plan", "/models/estimate", "/session"})
 # A name as DNS and compose allow it, with an underscore because compose does.
 HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 ORDER_BYTES_MAX = 1 << 20  # an order is a few hundred bytes; a whole model entry a few thousand
@@ -113,7 +113,7 @@ def judge(
         return error
     own = f"{scope['scheme']}://{hosts[0]}".lower()
     error = _judge_origin(said, own, admission)
-    if error is None and not admission.own_pages and scope["path"] not in QUESTIONS:
+    if error is None and not admission.own_pages and scope["path"] not in OF_EVERY_PAGE:
         error = _judge_own_page(said, own)
     return error if error is not None or types is None else _judge_type(said, types)
 

@@ -21,6 +21,7 @@ class KeyTable:
         self.generation = generation
         self.keys: Mapping[str, ApiKey] = {key.id: key for key in keys}
         self.sessions: Mapping[str, BrowserSession] = {one.digest: one for one in sessions}
+        self.marks = frozenset(one.mark for one in self.sessions.values())
         self._shown: dict[str, Presented] = {}
         for key in self.keys.values():
             if key.former is not None:

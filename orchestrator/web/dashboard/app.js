@@ -6,7 +6,7 @@ import { ask, lines, listen } from "/dashboard/stream.js";
 const NOTES_MAX = 4, LOG_MS = 2000, OPERATION_MS = 500;
 const root = document.getElementById("app");
 let state = blank, heard = 0, due = false, notes = 0;
-let ui = { full: document.documentElement.dataset.dashboard === "full", span: 1800, at: null, log: { model: "", lines: [] }, notes: [], talk: null, looked: null, settings: {} };
+let ui = { full: document.documentElement.dataset.dashboard === "full", span: 1800, at: null, log: { model: "", lines: [] }, notes: [], talk: null, looked: null, settings: {}, boss: true };
 
 // The daemon's clock: a phone's own is off by minutes.
 const now = () => state.status ? Date.parse(state.status.now) + performance.now() - heard : 0;
@@ -108,8 +108,10 @@ const acts = {
   release: async at => { await ask("DELETE", at); note("The lease is ended."); },
   cancel: async id => { const told = await ask("POST", `/requests/${id}/cancel`); note(told.status === "over" ? "It had ended already." : "The request is ended."); },
   load, unload, look, add, log,
+  enter: async key => { await ask("POST", "/session", { key }); location.reload(); },
+  leave: async () => { await ask("DELETE", "/session"); location.reload(); },
 };
-const SAID = { load: "Not loaded", unload: "Not unloaded", plan: "No plan", pin: "Not pinned", release: "Not ended", cancel: "Not ended", look: "Not added", add: "Not added", log: "No log" };
+const SAID = { load: "Not loaded", unload: "Not unloaded", plan: "No plan", pin: "Not pinned", release: "Not ended", cancel: "Not ended", look: "Not added", add: "Not added", log: "No log", enter: "Not logged in", leave: "Not logged out" };
 async function act(what, ...args) {
   let id;
   begun = undefined;
@@ -122,7 +124,8 @@ document.addEventListener("visibilitychange", paint);
 setInterval(paint, 1000);
 // What the tests look at.
 self.face = () => ({ state, ui, now: now() });
-start();
+// What its key may not do is not offered. Without keys there is no id, and all may do all.
+ask("GET", "/auth/whoami").then(({ id, name, scopes }) => show({ who: id && name, full: ui.full && scopes.includes("load"), boss: scopes.includes("admin") }), () => {}).then(start);
 // What the page says without scripts.
 root.textContent = "";
 paint();

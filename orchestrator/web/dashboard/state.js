@@ -17,7 +17,8 @@ export function reduce(state, event) {
     case "requests": return { ...state, requests: share(state.requests, event) };
     case "models": return { ...state, models: share(state.models, event.models) };
     case "plan": return tinted({ ...state, plan: event.plan });
-    case "link": return { ...state, link: event.link };
+    // What was seen with a key is not shown without one.
+    case "link": return { ...(event.link === "locked" ? blank : state), link: event.link };
     case "end": return { ...state, link: "lost" };
     // Events may be added; an old page must not break.
     default: return state;

@@ -20,7 +20,10 @@ export function listen(tell) {
     };
     source.onerror = () => {
       tell({ type: "link", link: "lost" });
-      if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, AGAIN_MS);
+      if (source.readyState !== EventSource.CLOSED) return;
+      timer = setTimeout(open, AGAIN_MS);
+      // Refused, and an EventSource does not say why.
+      ask("GET", "/auth/whoami").catch(error => error.status === 401 && tell({ type: "link", link: "locked" }));
     };
   }
   open();
@@ -50,7 +53,7 @@ export async function ask(method, path, body, { raw, signal } = {}) {
   if (raw && answer.ok) return answer.body;
   const told = answer.status === 204 ? {} : await answer.json().catch(() => ({}));
   if (answer.ok) return told;
-  throw Object.assign(new Error(told.detail ?? told.error?.message ?? told.error ?? `${method} ${path}: ${answer.status}`), { remedy: told.remedy });
+  throw Object.assign(new Error(told.detail ?? told.error?.message ?? told.error ?? `${method} ${path}: ${answer.status}`), { remedy: told.remedy, status: answer.status });
 }
 
 export async function* lines(body) {

@@ -7,7 +7,7 @@ import { ask, lines } from "/dashboard/stream.js";
 // --- what all parts are made of, and what all of them may look at ---
 const html = htm.bind(h);
 // `mount` sets it before it draws.
-const page = { hues: {}, devices: [], full: false, act: null };
+const page = { hues: {}, devices: [], full: false, boss: false, act: null };
 const act = (...all) => page.act(...all);
 const place = id => label(page.devices, id);
 
@@ -106,7 +106,7 @@ function planned(plan, settings) {
 }
 const Ask = still(({ here, models, plan, settings, looked }) => section("ask", "What if", null, html`${!models?.length ? none(models && "There is no model yet that could be loaded.") : html`<label>Load <select value=${plan?.model ?? ""} onChange=${e => act("plan", e.target.value ? { model: e.target.value } : null)}><option value="">choose a model…</option>
     ${models.map(m => html`<option value=${m.id} disabled=${!!here[m.id]}>${m.id}, ${gb(m.vram_mb)}${here[m.id] ? ", is here" : ""}</option>`)}</select></label>
-  ${plan ? planned(plan, settings) : none("See who would leave before anything is done.")}`}${page.full && html`<${Add} models=${models} looked=${looked} />`}`));
+  ${plan ? planned(plan, settings) : none("See who would leave before anything is done.")}`}${page.full && page.boss && html`<${Add} models=${models} looked=${looked} />`}`));
 
 // --- what is loaded ---
 const leaves = (m, now) => m.status === "stuck" ? "when it stops" : ["draining", "unloading"].includes(m.status) ? "when it is done" : m.pinned ? "pinned" : m.in_flight || m.busy ? "in use" : m.leases.length ? `kept by ${m.leases[0].owner ?? "a lease"}`
@@ -118,7 +118,7 @@ const Row = still(({ m, now }) => {
   <td class="at"><em class="state ${standing(m)}">${m.loading_since ? loading(m, now) : state(m)}</em>${m.why_leaving && html`<small class="why">${named(m.why_leaving)}</small>`}</td>
   <td class="n sub">${gb(m.vram_mb)}<small>${m.vram_provenance}</small></td><td class="rest">${m.devices.map(d => place(d.device)).join(" + ")}</td>
   <td class="n rest">${m.priority}</td><td class="n rest">${m.in_flight || (m.busy ? "busy" : "–")}</td><td class="rest">${m.in_flight ? "now" : `${ago(since(m.last_used_at, now))} ago`}</td><td class="leaves">${leaves(m, now)}</td>
-  <td class="do">${page.full && [button("Try", () => act("ui", { talk: m.model }), { "aria-label": `Try ${m.model}` }), button(pin, () => act("pin", { model: m.model, pinned: !m.pinned }), { "aria-label": `${pin} ${m.model}`, "aria-pressed": m.pinned }),
+  <td class="do">${page.full && [button("Try", () => act("ui", { talk: m.model }), { "aria-label": `Try ${m.model}` }), page.boss && button(pin, () => act("pin", { model: m.model, pinned: !m.pinned }), { "aria-label": `${pin} ${m.model}`, "aria-pressed": m.pinned }),
     html`<${Sure} name="Unload" label="Unload ${m.model}" choices=${inUse ? [[`Finish ${m.in_flight}, then unload`, unload()], ["Cut off", unload({ force: true })]] : [["Really unload", unload({ force: m.pinned })]]} />`]}</td></tr>`;
 });
 
@@ -244,7 +244,10 @@ const First = () => html`<section class="first"><h2>How models come here</h2><ul
 
 const Notes = ({ notes }) => html`<div class="notes" aria-live="polite">${notes.map(n => html`<div key=${n.id} class="note ${n.kind}"><p>${n.text}${remedy(n.remedy)}</p>${button("×", () => act("dismiss", n.id), { "aria-label": "Dismiss" })}</div>`)}</div>`;
 
-const Top = ({ state }) => html`<header class="top"><h1>VRAM Orchestrator</h1><p class="link ${state.link}" role="status">${state.link === "live" ? "live" : state.status ? "reconnecting…" : "connecting…"}</p>${!page.full && html`<p class="mode">only looking</p>`}<nav><a href="/docs">API</a><a href="/metrics">Metrics</a></nav></header>`;
+const Top = ({ state, who }) => html`<header class="top"><h1>VRAM Orchestrator</h1><p class="link ${state.link}" role="status">${state.link === "live" ? "live" : state.link === "locked" ? "logged out" : state.status ? "reconnecting…" : "connecting…"}</p>${!page.full && html`<p class="mode">only looking</p>`}${who && button(`Log out ${who}`, () => act("leave"))}<nav><a href="/docs">API</a><a href="/metrics">Metrics</a></nav></header>`;
+
+// The key goes into a cookie that no script reads; nothing of it is kept here.
+const Enter = () => html`<form class="boot" onSubmit=${e => { e.preventDefault(); act("enter", e.target[0].value); }}><label>API key <input type="password" autocomplete="current-password" required /></label> <button>Log in</button></form>`;
 
 // What a chat says while its model does not answer yet.
 function waits(s, model, now) {
@@ -252,7 +255,8 @@ function waits(s, model, now) {
   return q ? q.waits_for : m?.loading_since ? `It is ${loading(m, now)}.` : m ? "" : "It is loaded first.";
 }
 function Page({ state, ui, now: exact }) {
-  const s = state.status, top = html`<${Top} state=${state} />`, now = Math.floor(exact / 1000) * 1000, said = headline(state, now);
+  const s = state.status, top = html`<${Top} state=${state} who=${ui.who} />`, now = Math.floor(exact / 1000) * 1000, said = headline(state, now);
+  if (state.link === "locked") return html`${top}<${Enter} /><${Notes} notes=${ui.notes} />`;
   if (!s) return html`${top}<p class="boot">${said}</p>`;
   const all = Object.values(s.loaded_models), models = state.models ?? [], flight = Math.max(state.requests.running_total, all.reduce((a, m) => a + m.in_flight, 0));
   return html`${top}<main class=${state.link === "live" ? "" : "old"}><div class="lead"><p class="headline">${named(said.replace(/(\d) (?=(min|s|h|GB)\b)/g, "$1\u00a0"))}</p><p class="sr" role="status">${said.replace(/,? (at most|longer|is \d|was last|\d).*/, "")}</p>
@@ -266,6 +270,6 @@ function Page({ state, ui, now: exact }) {
     <${Notes} notes=${ui.notes} />${ui.talk && html`<${Talk} key=${ui.talk} model=${ui.talk} waits=${waits(s, ui.talk, now)} />`}`;
 }
 export function mount(root, state, ui, acting, now) {
-  know({ hues: state.hues, devices: state.status?.devices ?? [], full: ui.full, act: acting });
+  know({ hues: state.hues, devices: state.status?.devices ?? [], full: ui.full, boss: ui.boss, act: acting });
   render(html`<${Page} state=${state} ui=${ui} now=${now} />`, root);
 }

@@ -1,7 +1,8 @@
 import pytest
 
 from orchestrator.access.caller import Caller, Via
-from orchestrator.access.keys.record import KeyScope
+from orchestrator.access.keys.record import BrowserSession, KeyScope
+from orchestrator.access.keys.table import KeyTable
 from orchestrator.access.rights import EVERYTHING, NOTHING, Forbidden, Rights
 from tests.unit.access.keys.samples import key
 
@@ -23,6 +24,15 @@ def test_without_keys_everything_is_allowed():
     assert EVERYTHING.sees("a")
     assert EVERYTHING.owns(None)
     assert EVERYTHING.owns("other123")
+
+
+def test_session_that_was_logged_out_is_over(tmp_path):
+    mine, session = key(KeyScope.READ), BrowserSession(digest="f" * 64, key="abcd1234", ends_s=9.0)
+    by = Caller(key=mine.id, session=session.mark, via=Via.HTTP)
+    held = Rights(caller=by, key=mine, ends_s=session.ends_s)
+    assert not held.over(KeyTable(1, [mine], [session]), 1.0)
+    assert held.over(KeyTable(1, [mine], [session]), 9.0)
+    assert held.over(KeyTable(2, [mine]), 1.0)
 
 
 def test_who_shows_no_key_has_nothing():

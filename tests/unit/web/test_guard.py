@@ -260,7 +260,7 @@ def read_only(tmp_path):
 def test_own_pages_change_nothing_where_they_may_only_look(read_only, method, path, said):
     answer = read_only.asked(method, path, content=b"{}", headers={**JSON, **said})
     refused = (answer.status_code, answer.json().get("code")) == (403, "read_only")
-    assert refused is (path not in ("/models/plan", "/models/estimate"))
+    assert refused is (path not in ("/models/plan", "/models/estimate", "/session"))
 
 
 def test_programs_change_what_pages_may_not(read_only):
