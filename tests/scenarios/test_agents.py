@@ -8,10 +8,13 @@ import sys
 import time
 
 import httpx
+import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 
 from tests.scenarios.daemon import free_port, model
+from tests.scenarios.test_keys import bearer, keys
 
 MODELS = {"a": model(20000), "b": model(20000)}
 PATIENCE_S = 120.0
@@ -85,6 +88,57 @@ def test_an_agent_swaps_models_over_http(daemons):
     finally:
         serving.terminate()
         assert serving.wait(60) is not None
+
+
+def test_over_http_everybody_has_the_key_that_he_brings(daemons):
+    """The process's own is lent to nobody, and one session's caller cannot be another's."""
+    daemon = daemons(MODELS)
+    load, read = (keys(daemon, "create", scope, "--scope", scope) for scope in ("load", "read"))
+    port = free_port()
+    words = [sys.executable, "-m", "orchestrator", "mcp", "--url", daemon.url, "--http", str(port)]
+    environ = {"PATH": os.defpath, "ORCHESTRATOR_API_KEY": load["key"]}
+    serving = subprocess.Popen(words, stderr=subprocess.DEVNULL, env=environ)
+
+    async def told(made, tool, **arguments):
+        headers = bearer(made) if made else {}
+        async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http:
+            transport = streamable_http_client(f"http://127.0.0.1:{port}/mcp", http_client=http)
+            async with Client(transport) as client:
+                answer = await client.call_tool(tool, arguments)
+                return answer.is_error, str(answer.content)
+
+    async def work():
+        refused, said = await told(None, "status")
+        assert refused, "with the key of the process"
+        assert "unauthorized" in said
+        refused, said = await told(read, "load", model="a")
+        assert refused
+        assert "lacks the scope" in said
+        assert not (await told(read, "status"))[0]
+        assert not (await told(load, "load", model="a"))[0]
+
+    try:
+        until_listening(port)
+        in_time(work())
+    finally:
+        serving.terminate()
+        assert serving.wait(60) is not None
+
+
+def test_on_standard_input_and_output_the_key_is_of_the_process(daemons):
+    daemon = daemons(MODELS)
+    made = keys(daemon, "create", "agent", "--scope", "load", "--scope", "lease")
+
+    async def work():
+        program = StdioServerParameters(
+            command=sys.executable,
+            args=["-m", "orchestrator", "mcp", "--url", daemon.url],
+            env={"PATH": os.defpath, "ORCHESTRATOR_API_KEY": made["key"]},
+        )
+        async with Client(program) as client:
+            assert not (await client.call_tool("load", {"model": "a"})).is_error
+
+    in_time(work())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])  # the package guards the first

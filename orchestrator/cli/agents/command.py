@@ -1,8 +1,15 @@
-"""The word `mcp`: serves the tools on standard input and output, or over HTTP at /mcp."""
+"""The word `mcp`: serves the tools on standard input and output, or over HTTP at /mcp.
+
+On standard input and output there is one caller, who started this process: the key is the
+process's own. Over HTTP each message is carried out with the key that its caller sends; ours would
+be lent to whoever reaches the address.
+"""
 
 from __future__ import annotations
 
+import inspect
 from argparse import ArgumentTypeError
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -12,7 +19,7 @@ from orchestrator.cli.screen import complain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from mcp.server import MCPServer
@@ -45,7 +52,7 @@ def _address(text: str) -> tuple[str, int]:
 
 def run(remote: Remote, words: Namespace) -> int:
     try:
-        server = made(remote)
+        server = made(remote, over_http=words.http is not None)
     except ImportError:
         complain("The package mcp is not installed.", "pip install 'vram-orchestrator[mcp]'")
         return FAILED
@@ -54,6 +61,8 @@ def run(remote: Remote, words: Namespace) -> int:
     else:
         host, port = words.http
         complain(f"Tools are served at http://{_in_url(host)}:{port}/mcp")
+        if remote.api_key is not None:
+            complain("Callers send keys of their own: the one of this process is not used.")
         _serve(server, host, port)
     return DONE
 
@@ -74,7 +83,7 @@ def _serve(server: MCPServer, host: str, port: int) -> None:
     uvicorn.run(OwnNames(app, host), host=host, port=port, log_level="warning")
 
 
-def made(remote: Remote) -> MCPServer:
+def made(remote: Remote, *, over_http: bool = False) -> MCPServer:
     """The server with its tools. Raise ImportError without the package."""
     from mcp.server import MCPServer  # noqa: PLC0415 - an extra, and slow to import
     from mcp.types import ToolAnnotations  # noqa: PLC0415
@@ -85,24 +94,46 @@ def made(remote: Remote) -> MCPServer:
         version=version("vram-orchestrator"),
         log_level="WARNING",
     )
-    tools = Tools(remote)
+
+    def remote_of(headers: Mapping[str, str] | None) -> Remote:
+        return replace(remote, api_key=key_in(headers or {})) if over_http else remote
+
     for word in WORDS:
         hints = ToolAnnotations(read_only_hint=word in READS, open_world_hint=False)
-        server.tool(annotations=hints)(_said(getattr(tools, word)))
+        server.tool(annotations=hints)(_said(word, remote_of))
     return server
 
 
-def _said(tool: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """A refusal is an answer of the tool, which its agent reads."""
+def key_in(headers: Mapping[str, str]) -> str | None:
+    """The caller's. Whether it is one, the daemon says."""
+    kind, _, key = headers.get("authorization", "").partition(" ")
+    return (key.strip() or None) if kind.lower() == "bearer" else None
+
+
+def _said(
+    word: str, remote_of: Callable[[Mapping[str, str] | None], Remote]
+) -> Callable[..., dict[str, Any]]:
+    """The tool of that name. A refusal is an answer of it, which its agent reads."""
     from functools import wraps  # noqa: PLC0415 - with what needs it
 
-    from mcp.server.mcpserver.exceptions import ToolError  # noqa: PLC0415 - an extra
+    from mcp.server.mcpserver import Context  # noqa: PLC0415 - an extra
+    from mcp.server.mcpserver.exceptions import ToolError  # noqa: PLC0415
+
+    tool = getattr(Tools, word)
 
     @wraps(tool)
-    def answering(*given: Any, **named: Any) -> dict[str, Any]:
+    def answering(*given: Any, context: Context[Any, Any], **named: Any) -> dict[str, Any]:
         try:
-            return tool(*given, **named)
+            answer: dict[str, Any] = tool(Tools(remote_of(context.headers)), *given, **named)
         except ToolRefused as refused:
             raise ToolError(str(refused)) from refused
+        return answer
 
+    # The package gives the context to whatever names it, and shows agents the other parameters.
+    signature = inspect.signature(tool, eval_str=True)
+    _, *shown = signature.parameters.values()
+    asked = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=Context)
+    told = signature.replace(parameters=[*shown, asked])
+    answering.__signature__ = told  # type: ignore[attr-defined]
+    answering.__annotations__ = {**tool.__annotations__, "context": Context}
     return answering
