@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-URL, API_KEY = "ORCHESTRATOR_URL", "ORCHESTRATOR_API_KEY"
+URL = "ORCHESTRATOR_URL"
+API_KEY, API_KEY_FILE = "ORCHESTRATOR_API_KEY", "ORCHESTRATOR_API_KEY_FILE"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", type=Path, metavar="FILE", help="with --write: there instead")
     parser.add_argument("--url", help=f"of the daemon, as the client reaches it; else {URL}")
     parser.add_argument("--model", metavar="NAME", help="else one of the daemon's")
-    parser.add_argument("--key", help=f"for the daemon; else {API_KEY}")
+    key = f"with the key for the daemon; else {API_KEY}, or the file that {API_KEY_FILE} names"
+    parser.add_argument("--key-file", metavar="FILE", help=key)
 
 
 def run(words: argparse.Namespace) -> int:

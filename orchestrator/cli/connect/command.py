@@ -11,13 +11,15 @@ from typing import Any
 
 from orchestrator.cli.client import (
     URL_DEFAULT,
+    KeyFileUnreadable,
     NotReached,
     RefusedByDaemon,
     Remote,
     UrlInvalid,
+    key_from,
 )
 from orchestrator.cli.connect import files, recipes
-from orchestrator.cli.connect.arguments import API_KEY, URL
+from orchestrator.cli.connect.arguments import API_KEY_FILE, URL
 from orchestrator.cli.connect.merging import NotMerged
 from orchestrator.cli.connect.target import (
     PLACEHOLDER,
@@ -46,7 +48,7 @@ def connect(words: Namespace) -> int:
         return MISUSED
     try:
         target = _target(words, environ)
-    except (UrlInvalid, KeyInvalid) as error:
+    except (UrlInvalid, KeyInvalid, KeyFileUnreadable) as error:
         complain(str(error))
         return MISUSED
     except (ModelUnknown, NotReached) as error:
@@ -59,10 +61,11 @@ def connect(words: Namespace) -> int:
 
 
 def _target(words: Namespace, environ: Mapping[str, str]) -> Target:
-    """Raise UrlInvalid, KeyInvalid, ModelUnknown, or NotReached where something else answers."""
+    """Raise UrlInvalid, KeyInvalid, KeyFileUnreadable, ModelUnknown, or NotReached where something else answers."""
     here = environ.get(URL, "").strip() or URL_DEFAULT
     url = words.url or here
-    key = checked_key(words.key or environ.get(API_KEY, "").strip() or None)
+    chosen = {API_KEY_FILE: words.key_file} if words.key_file else environ
+    key = checked_key(key_from(chosen))
     return pointed(url, key, words.model, _catalogue([url, here], key))
 
 

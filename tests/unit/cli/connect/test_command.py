@@ -14,7 +14,12 @@ NOBODY = "http://127.0.0.1:9"
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME", "ORCHESTRATOR_API_KEY"):
+    for name in (
+        "CLAUDE_CONFIG_DIR",
+        "CODEX_HOME",
+        "ORCHESTRATOR_API_KEY",
+        "ORCHESTRATOR_API_KEY_FILE",
+    ):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -61,7 +66,8 @@ def test_they_are_written_and_what_was_there_is_kept(home, daemon, capsys):
     file = home / ".codex" / "config.toml"
     file.parent.mkdir()
     file.write_text('approval_policy = "never" # mine\n')
-    assert main(["connect", "codex", "--write", "--key", "k"]) == 0
+    (home / "key").write_text("k\n")
+    assert main(["connect", "codex", "--write", "--key-file", "key"]) == 0
     said = capsys.readouterr().out
     told = tomllib.loads(file.read_text())
     assert told["model"] == "qwen3-vl-30b"
@@ -70,7 +76,7 @@ def test_they_are_written_and_what_was_there_is_kept(home, daemon, capsys):
     assert backup.read_text() == 'approval_policy = "never" # mine\n'
     assert backup.name in said
     assert daemon.asked[0][2]["Authorization"] == "Bearer k"
-    assert main(["connect", "codex", "--write", "--key", "k"]) == 0
+    assert main(["connect", "codex", "--write", "--key-file", "key"]) == 0
     assert "says so already" in capsys.readouterr().out
 
 
@@ -125,11 +131,13 @@ def test_an_address_that_is_good_elsewhere_is_written_with_names_from_here(home,
     [
         (["emacs"], 2, "open-webui"),
         (["codex", "--url", "gpu-box"], 2, "is not a URL"),
-        (["codex", "--key", "a b"], 2, "no spaces"),
+        (["codex", "--key-file", "spaced"], 2, "no spaces"),
+        (["codex", "--key-file", "nowhere"], 2, "nowhere cannot be read"),
         (["codex", "--model", "qwen3-vl-30"], 1, "Similar: qwen3-vl-30b"),
     ],
 )
 def test_nonsense_is_told(home, daemon, capsys, words, code, said):
+    (home / "spaced").write_text("a b")
     assert main(["connect", *words]) == code
     assert said in capsys.readouterr().err
 
