@@ -10,6 +10,7 @@ import pytest
 
 from tests.scenarios.daemon import config, model
 from tests.scenarios.n8n import N8n, NamedDaemon, Run, Scene, node_tool, scene
+from tests.scenarios.test_keys import keys
 
 pytestmark = pytest.mark.n8n
 
@@ -179,6 +180,20 @@ def test_n8n_node_lists_models_and_tests_its_credentials(play):
     assert works["status"] == "OK"
     fails = n8n.ask("/rest/credentials/test", credential(play, "http://model-orchestrator:8001"))
     assert fails["status"] == "Error"
+
+
+def test_n8n_node_tests_its_key_and_uses_it(play):
+    made = keys(play.daemon, "create", "n8n", "--scope", "load", "--scope", "lease")
+    n8n = play.scene.n8n
+    n8n.name_hosts()
+    asked = credential(play, "http://model-orchestrator:8000")
+    assert n8n.ask("/rest/credentials/test", asked)["status"] == "Error"
+    asked["credentials"]["data"]["apiKey"] = made["key"]
+    assert n8n.ask("/rest/credentials/test", asked)["status"] == "OK"
+    data = asked["credentials"]["data"]
+    name = {"name": "keyed", "type": CREDENTIAL, "data": data}
+    run = Play(play.scene, n8n.make("credentials", name)).execute(LATER)
+    assert run.succeeded, run.text
 
 
 def model_list(play: Play) -> dict[str, Any]:

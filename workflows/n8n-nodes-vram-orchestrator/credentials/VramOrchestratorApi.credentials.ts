@@ -39,6 +39,6 @@ export class VramOrchestratorApi implements ICredentialType {
 	};
 
 	test: ICredentialTestRequest = {
-		request: { baseURL: '={{$credentials?.baseUrl}}', url: '/models/status', method: 'GET' },
+		request: { baseURL: '={{$credentials?.baseUrl}}', url: '/auth/whoami', method: 'GET' },
 	};
 }
