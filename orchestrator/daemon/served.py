@@ -65,7 +65,7 @@ class Served:
         routes.connect(tell=conductor.tell, specs=lambda: desk.catalogue, planes=planes)
         if self.edge is not None:
             keys.watch(self.edge.keys_changed)
-        keys.watch(partial(_end_revoked, desk))
+        keys.watch(partial(_end_ended, desk, keys.clock))
         self._routes = routes
         self._exchanges = Exchanges(desk, routes, bearer)
         room = budget()
@@ -110,9 +110,13 @@ class Served:
         await self._exchanges.close()
 
 
-def _end_revoked(desk: Desk, table: KeyTable) -> None:
-    """What is under way for a key that was revoked is ended, as by an operator."""
+def _end_ended(desk: Desk, clock: Callable[[], float], table: KeyTable) -> None:
+    """What is under way for a key that was revoked or has expired is ended, as by an operator."""
+    now_s = clock()
     for run in desk.activity.running:
         key = table.keys.get(run.key) if run.key is not None else None
-        if key is not None and key.revoked_s is not None:
+        if key is None:
+            continue
+        expired = key.expires_s is not None and key.expires_s <= now_s
+        if expired or key.revoked_s is not None:
             desk.activity.cancel(run.id)

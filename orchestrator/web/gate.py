@@ -69,7 +69,7 @@ class Gate:
             return refused
         assert shown is not None, "what shows no key is refused"
         key = shown.key
-        if rule.counted and (refused := self.keys.rates.ask(key, now_s)) is not None:
+        if rule.counted and (refused := self.keys.ask(key)) is not None:
             self.turned_away(_known(caller, shown), refused)
             return refused
         mark = None if session is None else session.mark

@@ -93,3 +93,16 @@ def test_revocation_ends_streams_and_is_heard_at_once(daemon):
         assert time.monotonic() < until_s
     assert ended.wait(PATIENCE_S)
     listener.join()
+
+
+def test_expiry_ends_streams_that_are_open(daemon):
+    made = keys(daemon, "create", "ci", "--scope", "read", "--expires", "5s")
+    headers = {**bearer(made), "Accept": "text/event-stream"}
+    began_s = time.monotonic()
+    with httpx.stream(
+        "GET", f"{daemon.url}/events", headers=headers, timeout=PATIENCE_S, trust_env=False
+    ) as said:
+        for _ in said.iter_lines():
+            assert time.monotonic() < began_s + PATIENCE_S * crowd()
+    answer = daemon.http.get("/models", headers=bearer(made))
+    assert (answer.status_code, answer.json()["code"]) == (401, "key_expired")

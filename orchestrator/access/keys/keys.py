@@ -26,6 +26,7 @@ from orchestrator.access.keys.wish import KeyWish
 log = logging.getLogger("orchestrator")
 
 LOOK_S = 0.05
+LATE_S = 60.0  # what ends by its time is looked at so often at the least
 LOOK_AGAIN_S = 0.5  # a caller with an unknown key waits no longer for a disk that hangs
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Keys:
         self._wake = threading.Event()
         self._over = False
         self._thread: threading.Thread | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._looks: list[asyncio.Future[None]] = []  # that callers wait for
         self._unreadable = ""
         self._older: int | None = None  # generation of a table that came late, or was put back
@@ -60,9 +62,15 @@ class Keys:
         return self.table.closed
 
     def watch(self, changed: Callable[[KeyTable], None]) -> None:
-        """Have it hear of every new table, whole and with its generation, and of the one of now."""
+        """Have it hear of every new table, whole and with its generation, and of the one of now;
+        of that again when something in it has ended by its time.
+        """
         self._watchers.append(changed)
         changed(self.table)
+
+    def ask(self, key: ApiKey) -> NotAllowed | None:
+        """Count a request of the key, unless it is one too many."""
+        return self.rates.ask(key, self.clock(), *self.table.makers(key))
 
     async def shown(self, secret: bytes) -> Presented | None:
         """Whose it is. One that is not known may just have been made: the file is looked at."""
@@ -122,8 +130,30 @@ class Keys:
             return
         self._older = None
         self.table = table
+        self._tell()
+        self._await_end()
+
+    def _tell(self) -> None:
         for changed in self._watchers:
-            changed(table)
+            changed(self.table)
+
+    # --- what ends by its time -------------------------------------------------------------------
+
+    def _await_end(self) -> None:
+        """One timer, to the next end of all. A wall clock that was set is noticed within LATE_S."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now_s = self.clock()
+        end_s = self.table.next_end_s(now_s)
+        if end_s is not None and not self._over:
+            delay_s = min(end_s - now_s, LATE_S)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._end, end_s)
+
+    def _end(self, end_s: float) -> None:
+        if self.clock() >= end_s:
+            self._tell()
+        self._await_end()
 
     # --- followed --------------------------------------------------------------------------------
 
@@ -131,11 +161,14 @@ class Keys:
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._follow, args=(loop,), name="keys", daemon=True)
         self._thread.start()
+        self._await_end()
 
     def close(self) -> None:
         self._over = True
         self._wake.set()
         self._thread = None
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def _look(self) -> None:
         looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()

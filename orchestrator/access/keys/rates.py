@@ -50,12 +50,22 @@ class Rates:
     def __init__(self) -> None:
         self._figures: dict[str, _Figures] = {}
 
-    def ask(self, key: ApiKey, now_s: float) -> NotAllowed | None:
-        """Count a request, unless it is one too many: those that are refused do not count."""
+    def ask(self, key: ApiKey, now_s: float, *makers: ApiKey) -> NotAllowed | None:
+        """Count a request, unless it is one too many: those that are refused do not count. It
+        counts for `makers` too, the keys that it was made with: making keys makes no more room.
+        """
+        counted = (key, *makers)
+        for one in counted:
+            if (refused := self._full(one, now_s)) is not None:
+                return refused
+        for one in counted:
+            self._of(one.id).asked.append(now_s)
+        return None
+
+    def _full(self, key: ApiKey, now_s: float) -> NotAllowed | None:
         figures = self._of(key.id)
         figures.forget_before(now_s - MINUTE_S)
-        asked = figures.asked
-        count = len(asked) + len(figures.carried)
+        count = len(figures.asked) + len(figures.carried)
         if count >= key.requests_per_minute:
             free_s = figures.oldest() + MINUTE_S
             return _too_many(key, f"{key.requests_per_minute} requests a minute", free_s - now_s)
@@ -63,7 +73,6 @@ class Rates:
             free_s = figures.newest(key.burst)[0] + SECOND_S
             if free_s > now_s:
                 return _too_many(key, f"{key.burst} requests within a second", free_s - now_s)
-        asked.append(now_s)
         return None
 
     def begin(self, key: ApiKey) -> NotAllowed | None:

@@ -38,6 +38,24 @@ class KeyTable:
     def shown(self, secret: bytes) -> Presented | None:
         return self._shown.get(digest_of(secret))
 
+    def makers(self, key: ApiKey) -> tuple[ApiKey, ...]:
+        """The key that it was made with, the one of that, and so on."""
+        found: list[ApiKey] = []
+        while (above := self.keys.get(key.created_by or "")) is not None and above not in found:
+            found.append(above)
+            key = above
+        return tuple(found)
+
+    def next_end_s(self, after_s: float) -> float | None:
+        """When the next key, secret or session ends by its time; None: none will."""
+        ends = [one.ends_s for one in self.sessions.values()]
+        for key in self.keys.values():
+            if key.expires_s is not None:
+                ends.append(key.expires_s)
+            if key.former is not None:
+                ends.append(key.former.ends_s)
+        return min((end_s for end_s in ends if end_s > after_s), default=None)
+
     def session(self, cookie: bytes, now_s: float) -> BrowserSession | None:
         session = self.sessions.get(digest_of(cookie))
         return session if session is not None and now_s < session.ends_s else None

@@ -61,7 +61,9 @@ def connect(words: Namespace) -> int:
 
 
 def _target(words: Namespace, environ: Mapping[str, str]) -> Target:
-    """Raise UrlInvalid, KeyInvalid, KeyFileUnreadable, ModelUnknown, or NotReached where something else answers."""
+    """Raise UrlInvalid, KeyInvalid, KeyFileUnreadable, ModelUnknown, or NotReached where
+    something else answers.
+    """
     here = environ.get(URL, "").strip() or URL_DEFAULT
     url = words.url or here
     chosen = {API_KEY_FILE: words.key_file} if words.key_file else environ

@@ -55,7 +55,7 @@ async def log_in(order: LoginOrder, request: Request, rights: RightsOf) -> Respo
     if shown is None:
         raise Forbidden(unauthorized())
     refused = decide(shown, None, now_s=keys.clock(), address=address)
-    refused = refused or keys.rates.ask(shown.key, keys.clock())
+    refused = refused or keys.ask(shown.key)
     if refused is not None:
         raise Forbidden(refused)
     cookie, session = await keys.log_in(shown)

@@ -35,7 +35,7 @@ def test_routing_table_is_read():
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
-def test_web_page_cannot_drive_it(office, method, path):
+def test_cross_site_write_is_403(office, method, path):
     before = office.state()
     for headers, status, code in FOREIGN:
         answer = office.asked(method, path, content=b"{}", headers={**JSON, **headers})

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -6,8 +7,11 @@ from orchestrator.access.keys import acts
 from orchestrator.access.keys.keys import Keys
 from orchestrator.access.keys.record import KeyScope
 from orchestrator.access.keys.store import KeyFile
+from orchestrator.access.keys.table import KeyTable
 from orchestrator.access.keys.wish import KeyWish
-from tests.unit.access.keys.samples import NOW_S
+from tests.simulation.virtual_time import VirtualTimeLoop
+from tests.unit.access.keys.samples import NOW_S, key
+from tests.unit.web.office import AtOnce
 
 WISH = KeyWish(name="ci", scopes=(KeyScope.READ,))
 PATIENCE_S = 10.0
@@ -126,3 +130,37 @@ def test_key_of_a_revoked_one_goes_with_it(following):
         }
 
     following(test)
+
+
+def test_who_watches_hears_of_an_end_by_time(tmp_path):
+    """Of a key, a secret that was rotated, a session: one timer to the next of them."""
+
+    async def test():
+        loop = asyncio.get_running_loop()
+        keys = Keys(tmp_path, clock=lambda: NOW_S + loop.time())
+        heard = asyncio.Event()
+        try:
+            new = await keys.create(replace(WISH, expires="1m"), None)
+
+            def look(table):
+                if table.keys[new.record.id].expires_s <= keys.clock():
+                    heard.set()
+
+            keys.watch(look)
+            assert not heard.is_set()
+            async with asyncio.timeout(10 * PATIENCE_S):
+                await heard.wait()
+        finally:
+            keys.close()
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.get_loop().set_default_executor(AtOnce())
+        runner.run(test())
+
+
+def test_makers_are_those_above_in_their_order():
+    boss, middle = key(id="boss0000"), key(id="middle00", created_by="boss0000")
+    low = key(id="low00000", created_by="middle00")
+    table = KeyTable(1, [boss, middle, low])
+    assert table.makers(low) == (middle, boss)
+    assert table.makers(boss) == ()

@@ -26,6 +26,17 @@ def test_keys_are_counted_apart():
     assert counted.ask(other, NOW_S) is None
 
 
+def test_keys_that_a_key_has_made_share_its_minute():
+    boss, counted = key(id="boss0000", requests_per_minute=3), Rates()
+    one, other = key(id="one00000"), key(id="other000")
+    assert counted.ask(one, NOW_S, boss) is None
+    assert counted.ask(other, NOW_S, boss) is None
+    assert counted.ask(boss, NOW_S) is None
+    refused = counted.ask(one, NOW_S, boss)
+    assert (refused.code, "boss0000" in refused.detail) == ("rate_limited", True)
+    assert counted.ask(one, NOW_S + 60, boss) is None
+
+
 def test_requests_in_flight_and_in_wait_are_bounded():
     mine, counted = key(max_in_flight=1, max_waiting=1), Rates()
     assert counted.begin(mine) is None

@@ -1,0 +1,141 @@
+"""Every path of the gateway by every scope and by which models a key sees, from its own tables."""
+
+import pytest
+
+from orchestrator.access.keys.record import IMPLIED, KeyScope
+from orchestrator.gateway.ollama.paths import CALLS, ROOT, rule_for
+from orchestrator.gateway.paths import DELETES, GETS, POSTS, NamedIn
+from tests.scenarios.daemon import model
+from tests.scenarios.test_keys import bearer, keys
+
+NAMING = frozenset({NamedIn.BODY, NamedIn.FORM, NamedIn.QUERY, NamedIn.PATH})
+USE, LOAD = KeyScope.USE, KeyScope.LOAD
+# What is not found by its whole path.
+OTHERS = [
+    ("GET", "/upstream/{model}/props", NamedIn.PATH),
+    ("POST", "/upstream/{model}/v1/chat/completions", NamedIn.PATH),
+    ("GET", "/v1/stream/{model}", NamedIn.CONVERSATION),
+    ("DELETE", "/v1/stream/{model}", NamedIn.CONVERSATION),
+    ("GET", "/v1/responses/resp_1", NamedIn.RESPONSE),
+    ("GET", "/v1/responses/resp_1/input_items", NamedIn.RESPONSE),
+    ("POST", "/v1/responses/resp_1/cancel", NamedIn.RESPONSE),
+    ("DELETE", "/v1/responses/resp_1", NamedIn.RESPONSE),
+]
+WAYS = [
+    (method, path, call.named_in)
+    for method, calls in (("POST", POSTS), ("GET", GETS), ("DELETE", DELETES))
+    for path, call in calls.items()
+] + OTHERS
+OF_OLLAMA = [way for way in CALLS if way[0] != "HEAD" and way[1] != ROOT]
+PLENTY = {"requests_per_minute": 60_000, "max_in_flight": 100}
+LARGE = ("--requests-per-minute", "60000", "--max-in-flight", "100")
+
+
+@pytest.fixture
+def daemon(daemons):
+    """`a` is ready, `b` is not."""
+    daemon = daemons({"a": model(1000), "b": model(1000)})
+    daemon.load("a")
+    return daemon
+
+
+@pytest.fixture
+def boss(daemon):
+    return keys(daemon, "create", "boss", "--scope", "admin", *LARGE)
+
+
+@pytest.fixture
+def made(daemon, boss):
+    def make(scope, *models):
+        wish = {"name": "one", "scopes": [scope], "models": models or ["*"], **PLENTY}
+        answer = daemon.http.post("/keys", json=wish, headers=bearer(boss))
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    return make
+
+
+def ask(daemon, method, path, name, one=None):
+    body = {"model": name, "prompt": "hi", "input": "hi", "content": "hi", "max_tokens": 2}
+    body |= {"messages": [{"role": "user", "content": "hi"}], "query": "hi", "documents": ["hi"]}
+    said = {"params": {"model": name}} if method == "GET" else {"json": body}
+    headers = bearer(one) if one else {}
+    answer = daemon.http.request(method, path.format(model=name), headers=headers, **said)
+    return answer.status_code, answer.text
+
+
+def test_scope_matrix_of_models(daemon, boss, made):
+    for scope in KeyScope:
+        one = made(scope)
+        for method, path, _ in WAYS:
+            status, said = ask(daemon, method, path, "a", one)
+            if USE in IMPLIED[scope]:
+                assert status not in (401, 403), (scope, method, path, said)
+            else:
+                assert (status, "scope `use`" in said) == (403, True), (scope, method, path, said)
+    for method, path, _ in WAYS:
+        assert ask(daemon, method, path, "a")[0] == 401, (method, path)
+
+
+def test_key_asks_only_the_models_that_it_sees(daemon, boss, made):
+    """What it does not see is as if it were not there; nothing is loaded for one who may not."""
+    blind, use = made(LOAD, "b*"), made(USE)
+    for method, path, named_in in WAYS:
+        if named_in not in NAMING:
+            continue
+        status, said = ask(daemon, method, path, "a", blind)
+        assert status == 404, (method, path, said)
+        assert '"a"' not in said.replace('"a",', ""), said
+        status, said = ask(daemon, method, path, "b", use)
+        assert status in (403, 503), (method, path, said)
+        assert (
+            "b"
+            not in daemon.http.get("/models/status", headers=bearer(boss)).json()["loaded_models"]
+        )
+
+
+def test_scope_matrix_of_ollama(daemon, boss, made):
+    blind = made(KeyScope.ADMIN, "b*")
+    for scope in KeyScope:
+        one = made(scope)
+        for method, path in OF_OLLAMA:
+            needs = rule_for(path).scope
+            if needs is KeyScope.ADMIN and scope is KeyScope.ADMIN:
+                continue  # it would bring something, and take something out
+            status, said = ask(daemon, method, path, "a", one)
+            if needs is None or needs in IMPLIED[scope]:
+                assert status not in (401, 403), (scope, method, path, said)
+            else:
+                assert (status, f"scope `{needs}`" in said) == (403, True), (scope, path, said)
+    for method, path in OF_OLLAMA:
+        assert ask(daemon, method, path, "a")[0] == 401, (method, path)
+        _, said = ask(daemon, method, path, "a", blind)
+        assert "message" not in said, (path, said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_cross_site_write_is_403_at_models_too(daemon, boss, said):
+    """Also with the browser's session, of which a page elsewhere knows nothing."""
+    answer = daemon.http.post("/session", json={"key": boss["key"]})
+    headers = {"Cookie": answer.headers["set-cookie"].partition(";")[0], **said}
+    daemon.http.cookies.clear()
+    writes = [(method, path) for method, path, _ in WAYS if method != "GET"]
+    writes += [way for way in OF_OLLAMA if way[0] != "GET"]
+    assert len(writes) > 30
+    for method, path in writes:
+        for kind in ("application/json", "text/plain", "multipart/form-data; boundary=x"):
+            answer = daemon.http.request(
+                method,
+                path.format(model="b"),
+                content=b'{"model": "b"}',
+                headers={**headers, "Content-Type": kind},
+            )
+            assert answer.status_code == 403, (method, path, kind, answer.text)
