@@ -27,10 +27,15 @@ from pathlib import Path
 import httpx
 from stage import config, percentile, say_load
 
+from orchestrator.access.keys.form import digest_of, new_id, new_key
+from orchestrator.access.keys.record import ApiKey, KeyScope
+from tests.contracts.edge_plane_parts import edge_alone
 from tests.scenarios.daemon import free_port, running
 from tests.scenarios.edged import EdgedDaemon
 
 ADDED_MAX, RATE_MIN, PICTURE_MS_MAX = 1.6, 0.80, 5.0
+KEYED_US_MAX = 60  # what the edge with keys adds to plain nginx, on one connection
+KEYED = "edge, keys"
 PATH = "/v1/chat/completions"
 BODY = {"model": "a", "messages": [{"role": "user", "content": "hi there, how are you today?"}]}
 PICTURE_BYTES, PICTURES = 10_000_000, 15
@@ -107,7 +112,42 @@ def ways() -> Iterator[dict[str, int]]:
         while daemon.post(PATH, BODY).headers.raw[-1][0] != b"X-Model":
             time.sleep(0.1)
         relay = int(str(daemon.beside.base_url).rpartition(":")[2])
-        yield {"direct": server, "plain nginx": plain, "edge": daemon.edge_port, "relay": relay}
+        keyed, secret = stack.enter_context(with_keys(server))
+        KEYS[keyed] = secret
+        yield {
+            "direct": server,
+            "plain nginx": plain,
+            "edge": daemon.edge_port,
+            KEYED: keyed,
+            "relay": relay,
+        }
+
+
+@contextmanager
+def with_keys(server: int) -> Iterator[tuple[int, str]]:
+    """The port of an edge that has a thousand keys, and one of them."""
+    with edge_alone() as edge:
+        secrets = [new_key(new_id()) for _ in range(1000)]
+        edge.tell_keys(
+            *(
+                ApiKey(
+                    id=secret[3:11],
+                    digest=digest_of(secret.encode()),
+                    name="bench",
+                    scopes=(KeyScope.USE,),
+                    created_s=0.0,
+                    models=("b*", "a*"),
+                    requests_per_minute=1_000_000_000,
+                    max_in_flight=10_000,
+                )
+                for secret in secrets
+            )
+        )
+        edge.publish(edge.published(f"http://127.0.0.1:{server}"))
+        yield edge.settings.port, secrets[500]
+
+
+KEYS: dict[int, str] = {}  # that are shown, by port
 
 
 def wrk(port: int, connections: int, seconds: int) -> tuple[float, float]:
@@ -115,8 +155,10 @@ def wrk(port: int, connections: int, seconds: int) -> tuple[float, float]:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(
             f"wrk.method='POST'; wrk.body='{json.dumps(BODY)}'; "
-            "wrk.headers['Content-Type']='application/json'"
+            "wrk.headers['Content-Type']='application/json';"
         )
+        if port in KEYS:
+            script.write(f"wrk.headers['Authorization']='Bearer {KEYS[port]}'")
         script.flush()
         threads = min(2, connections)
         words = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--latency", "-s"]
@@ -159,6 +201,10 @@ def small(ports: dict[str, int], rounds: int, seconds: int) -> None:
             f" times what plain nginx adds; 32 connections {statistics.median(rate[name]):7.0f}/s,"
             f" {100 * share:3.0f} % of plain nginx"
         )
+        if name == KEYED:
+            more_us = middle[name] - middle["plain nginx"]
+            print(f"{'':12s} {more_us:.0f} us more than plain nginx")
+            verdict(more_us <= KEYED_US_MAX, f"at most {KEYED_US_MAX} us more")
         if name == "edge":
             verdict(added[name] / added["plain nginx"] <= ADDED_MAX, f"at most x{ADDED_MAX}")
             verdict(share >= RATE_MIN, f"at least {100 * RATE_MIN:.0f} % of its rate")
@@ -172,7 +218,7 @@ def pictures(ports: dict[str, int]) -> None:
     """The model named behind the picture: the worse case, and that of OpenAI's own client."""
     data = "".join(random.Random(1).choices("abcdefghijklmnop+/", k=PICTURE_BYTES))
     body = json.dumps({"messages": [{"image_url": data}], "model": "a"}).encode()
-    times_s: dict[str, list[float]] = {name: [] for name in ports}
+    times_s: dict[str, list[float]] = {name: [] for name in ports if name != KEYED}
     beside_s: list[float] = []
     with contextlib.ExitStack() as stack:
         clients = {
@@ -180,6 +226,7 @@ def pictures(ports: dict[str, int]) -> None:
                 httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60)
             )
             for name, port in ports.items()
+            if port not in KEYS
         }
         headers = {"Content-Type": "application/json"}
         ended = threading.Event()
