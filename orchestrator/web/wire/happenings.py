@@ -46,6 +46,7 @@ def request(record: RequestRecord, now_s: float) -> request_shapes.RequestFigure
         "protocol": record.protocol,
         "path": record.path,
         "client": record.client,
+        "key": record.key,
         "owner": record.owner,
         "streaming": record.streaming,
         "priority": record.priority,

@@ -14,6 +14,7 @@ class RequestFigures(TypedDict):
     protocol: str
     path: str
     client: str
+    key: str | None  # its id
     owner: str | None
     streaming: bool
     priority: int | None
