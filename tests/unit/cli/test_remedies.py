@@ -9,7 +9,7 @@ from orchestrator.cli.remedies import in_terminal
 
 PACKAGE = Path(__file__).parents[3] / "orchestrator"
 # Requests that have no word: what is sent by programs, or is a page.
-WITHOUT_A_WORD = ("GET /docs", "PUT /devices/")
+WITHOUT_A_WORD = ("GET /docs", "PUT /devices/", "GET /auth/whoami")
 NAMED = re.compile(r"(?:GET|POST|PUT|DELETE) /(?:v1/|api/)?[a-z]+[^\s`\"')]*")
 
 
