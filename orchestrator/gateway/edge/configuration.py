@@ -140,7 +140,7 @@ def _not_allowed() -> tuple[NotAllowed, ...]:
         NotAllowed(
             code=AccessCode.FORBIDDEN,
             detail=f"The key {KEY} is not for this model, or lacks the scope `use`.",
-            remedy="GET /auth/whoami says what it is for.",
+            remedy="Use a key with `--model` for it and `--scope use`.",
         ),
         NotAllowed(
             code=AccessCode.WRONG_NETWORK,
@@ -150,7 +150,7 @@ def _not_allowed() -> tuple[NotAllowed, ...]:
         NotAllowed(
             code=AccessCode.PRIORITY_TOO_HIGH,
             detail=f"The key {KEY} may not ask with that priority.",
-            remedy="Ask with less; GET /auth/whoami says how much.",
+            remedy="Ask with a lower one.",
         ),
         NotAllowed(
             code=AccessCode.RATE_LIMITED,
