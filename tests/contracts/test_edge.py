@@ -22,6 +22,7 @@ import pytest
 from tests.contracts.edge_parts import EDGE, LLAMA, ORCHESTRATOR, Edge, edge_and_daemon
 from tests.pace import crowd
 from tests.scenarios.daemon import chat
+from tests.scenarios.test_keys import bearer, keys
 
 pytestmark = pytest.mark.nginx
 
@@ -207,6 +208,24 @@ def test_a_ready_model_answers_while_the_daemon_is_dead(warm):
     refused(ask_warm(warm), 503, "unavailable")
     warm.daemon.start()
     until_carried(warm)
+
+
+def test_keys_hold_also_while_the_daemon_is_dead(warm):
+    made = keys(warm.daemon, "create", "ci", "--scope", "use")
+    body, shown = {"model": "a", **chat(0.05)}, bearer(made)
+    path = "/v1/chat/completions"
+    deadline = time.monotonic() + 20
+    while warm.post(path, body).status_code != 401:
+        assert time.monotonic() < deadline, warm.daemon.log()
+    assert warm.post(path, body, headers=shown).headers.raw[-1][0] == b"X-Model"
+    warm.daemon.kill()
+    assert warm.post(path, body, headers=shown).status_code == 200
+    refused(warm.post(path, body), 401, "unauthorized")
+    refused(warm.post("/models/load", body, headers=shown), 503, "unavailable")
+    file = warm.directory / "keys"
+    assert file.stat().st_mode & 0o777 == 0o640
+    for log in warm.directory.glob("*.log"):
+        assert made["key"] not in log.read_text()
 
 
 def test_a_ready_model_is_asked_by_http_2(warm):
