@@ -29,6 +29,7 @@ log = logging.getLogger("orchestrator")
 
 ANSWER_S = 1.0  # it answers within a millisecond; a victim waits no longer for its count
 LOOK_S = 0.5  # how stale the view of its use may be: a look before a stop is exact
+SAID_CHARS_MAX = 200  # of what it says instead of an answer
 SPENT_AGAIN_S = 20.0  # nginx believes for 60 s what callers have had here
 HTTP = "http://edge"
 Spent = Mapping[str, tuple[int, int]]  # by key: asked within the minute, under way
@@ -238,9 +239,10 @@ class EdgePlane:
             self._session = aiohttp.ClientSession(connector=connector)
         try:
             async with self._session.request(method, HTTP + path, data=body) as answer:
-                said: _Said = await answer.json()
                 if answer.status != 200:
-                    raise ValueError(f"{answer.status}: {said}")
+                    text = await answer.text()
+                    raise ValueError(f"{answer.status}: {text[:SAID_CHARS_MAX]}")
+                said: _Said = await answer.json()
         except (FileNotFoundError, ConnectionRefusedError, aiohttp.ClientConnectorError) as error:
             self._gone()
             raise _Absent from error
