@@ -195,6 +195,16 @@ def test_a_minute_is_one_budget_of_both(edge, secret):
     assert edge.keys.rates.ask(key, time.time()).code == "rate_limited"
 
 
+def test_keys_that_were_made_share_the_minute_of_their_maker(edge, secret):
+    maker = key_of(new_key("maker001"), "maker001", requests_per_minute=4)
+    made = [new_key(f"made000{number}") for number in range(2)]
+    edge.tell_keys(maker, *(key_of(one, one[3:11], created_by="maker001") for one in made))
+    said = [ask(edge, bearer(made[number % 2])).json() for number in range(6)]
+    assert said == [WARM] * 4 + [ASKED] * 2
+    edge.counts()
+    assert edge.keys.rates.ask(maker, time.time()).code == "rate_limited"
+
+
 def test_a_burst_is_bounded(alone, secret):
     alone.tell_keys(key_of(secret, "burst001", burst=3))
     statuses = [ask(alone, bearer(secret)).status_code for _ in range(8)]

@@ -18,12 +18,12 @@ FILE, FILE_MODE = "keys", 0o640
 
 
 def text_of(table: KeyTable) -> str:
-    lines = [line for key in table.keys.values() for line in _lines(key)]
+    lines = [line for key in table.keys.values() for line in _lines(table, key)]
     head = {"closed": table.closed, "generation": table.generation, "secrets": len(lines)}
     return "".join(f"{line}\n" for line in (json.dumps(head), *lines))
 
 
-def _lines(key: ApiKey) -> Iterator[str]:
+def _lines(table: KeyTable, key: ApiKey) -> Iterator[str]:
     if key.revoked_s is not None:
         return
     said = {
@@ -35,6 +35,10 @@ def _lines(key: ApiKey) -> Iterator[str]:
         "burst": key.burst,
         "in_flight": key.max_in_flight,
         "networks": key.networks or None,
+        "makers": [
+            {"id": one.id, "per_minute": one.requests_per_minute, "burst": one.burst}
+            for one in table.makers(key)
+        ],
     }
     yield _line(key.digest, {**said, "ends_s": key.expires_s})
     if key.former is not None:

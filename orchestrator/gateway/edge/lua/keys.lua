@@ -161,6 +161,13 @@ local function record_of(raw)
         end
         record.raw, record.sees, record.sees_count = raw, {}, 0
         record.in_flight_name = "in:" .. record.id
+        record.chain = { record }
+        for _, maker in ipairs(record.makers or {}) do
+            record.chain[#record.chain + 1] = maker
+            if maker.burst == cjson.null then
+                maker.burst = nil
+            end
+        end
         record.own_name = me .. ":" .. record.id
         known[raw], known_count = record, known_count + 1
     end
@@ -344,34 +351,58 @@ local function spent_by(record)
     return both[1], both[2]
 end
 
--- One more request within the limits, counted where it is one.
+-- Of a key, or of one that it was made with: one more request within its minute and its burst.
+local function count_in(one, at)
+    local past = before(one, floor(at / BUCKET_S))
+    local asked = spent_by(one)
+    if (counts:incr(one.bucket_name, 1, 0, BUCKET_KEPT_S) or math.huge) + past + asked > one.per_minute then
+        counts:incr(one.bucket_name, -1)
+        return false
+    end
+    if one.burst then
+        local second = floor(at)
+        local name = "s:" .. one.id .. ":"
+        local last = counts:get(name .. second - 1) or 0
+        if (counts:incr(name .. second, 1, 0, 3) or math.huge) + last > one.burst then
+            counts:incr(name .. second, -1)
+            counts:incr(one.bucket_name, -1)
+            return false
+        end
+    end
+    return true
+end
+
+local function count_out(one, at)
+    counts:incr(one.bucket_name, -1)
+    if one.burst then
+        counts:incr("s:" .. one.id .. ":" .. floor(at), -1)
+    end
+end
+
+-- One more request within the limits, counted where it is one. It counts for the keys that this one
+-- was made with as well: making keys makes no more room.
 local function is_within(record)
     local at = now()
-    local asked, under_way = spent_by(record)
+    local _, under_way = spent_by(record)
     local most = record.in_flight - under_way
     if (counts:incr(record.in_flight_name, 1, 0) or most + 1) > most then
         counts:incr(record.in_flight_name, -1)
         return false
     end
-    local past = before(record, floor(at / BUCKET_S))
-    if (counts:incr(record.bucket_name, 1, 0, BUCKET_KEPT_S) or math.huge) + past + asked > record.per_minute then
-        counts:incr(record.bucket_name, -1)
-        counts:incr(record.in_flight_name, -1)
-        return false
-    end
-    if record.burst then
-        local second = floor(at)
-        local name = "s:" .. record.id .. ":"
-        local last = counts:get(name .. second - 1) or 0
-        if (counts:incr(name .. second, 1, 0, 3) or math.huge) + last > record.burst then
-            counts:incr(name .. second, -1)
-            counts:incr(record.bucket_name, -1)
+    local chain = record.chain
+    for here = 1, #chain do
+        if not count_in(chain[here], at) then
+            for earlier = 1, here - 1 do
+                count_out(chain[earlier], at)
+            end
             counts:incr(record.in_flight_name, -1)
             return false
         end
     end
     counts:incr(record.own_name, 1, 0)
-    counts:incr("t:" .. record.id, 1, 0)
+    for here = 1, #chain do
+        counts:incr("t:" .. chain[here].id, 1, 0)
+    end
     return true
 end
 

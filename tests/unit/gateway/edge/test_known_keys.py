@@ -36,12 +36,20 @@ def test_a_key_is_told_with_its_bounds_and_without_its_name():
         "burst": None,
         "in_flight": 8,
         "networks": None,
+        "makers": [],
         "ends_s": None,
     }
 
 
 def test_a_key_without_use_is_told_so():
     assert not told(key(KeyScope.READ, digest=DIGEST))[1][DIGEST]["use"]
+
+
+def test_the_keys_that_it_was_made_with_have_their_minute():
+    maker = key(KeyScope.ADMIN, id="maker123", digest=OTHER, requests_per_minute=9)
+    _, secrets = told(maker, key(digest=DIGEST, created_by="maker123"))
+    makers = [{"id": "maker123", "per_minute": 9, "burst": None}]
+    assert (secrets[DIGEST]["makers"], secrets[OTHER]["makers"]) == (makers, [])
 
 
 def test_one_that_was_revoked_keeps_it_closed_and_is_not_told():
