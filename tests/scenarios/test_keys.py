@@ -106,3 +106,17 @@ def test_expiry_ends_streams_that_are_open(daemon):
             assert time.monotonic() < began_s + PATIENCE_S * crowd()
     answer = daemon.http.get("/models", headers=bearer(made))
     assert (answer.status_code, answer.json()["code"]) == (401, "key_expired")
+
+
+def test_forwarded_for_of_strangers_is_ignored(daemon):
+    """Only the socket of our own edge says whom a request is of (web/behind_edge.py)."""
+    boss = keys(daemon, "create", "boss", "--scope", "admin")
+    made = keys(daemon, "create", "ci", "--scope", "read", "--network", "192.0.2.0/24")
+    names = ("X-Forwarded-For", "X-Real-IP", "X-Edge-Client", "True-Client-IP")
+    said = {**dict.fromkeys(names, "192.0.2.1"), "Forwarded": "for=192.0.2.1;proto=https"}
+    answer = daemon.http.get("/models", headers={**bearer(made), **said})
+    assert (answer.status_code, answer.json()["code"]) == (403, "wrong_network")
+    daemon.http.put("/models/a/pin", headers={**bearer(boss), **said})
+    told = daemon.http.get("/audit", headers=bearer(boss)).json()["lines"]
+    assert {line["actor"]["ip"] for line in told} <= {"127.0.0.1", None}
+    assert [line["target"] for line in told if line["code"] == "wrong_network"] == ["/models"]

@@ -65,11 +65,17 @@ async def log_in(order: LoginOrder, request: Request, rights: RightsOf) -> Respo
         cookie,
         max_age=max(0, int(session.ends_s - keys.clock())),
         path="/",
-        secure=request.scope["scheme"] == "https",
+        secure=_by_tls(request),
         httponly=True,
         samesite="strict",
     )
     return response
+
+
+def _by_tls(request: Request) -> bool:
+    """Also where it ends before us: a browser says by which scheme its page came."""
+    by_page = request.headers.get("origin", "").startswith("https://")
+    return by_page or request.scope["scheme"] == "https"
 
 
 @router.delete(

@@ -1,8 +1,10 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.access.keys.record import KeyScope
+from orchestrator.config.sections import ServerSettings
 from orchestrator.web.gate import COOKIE
 from tests.unit.web.keyed import Doors, bearer, closed_doors
 
@@ -18,8 +20,9 @@ def boss(doors):
     return doors.make(KeyScope.ADMIN, models=("a",), max_priority=5)
 
 
-def asked(doors, method, path, new=None, **more):
-    return doors.office.asked(method, path, headers=bearer(new) if new else {}, **more)
+def asked(doors, method, path, new=None, *, said=None, **more):
+    headers = {**(said or {}), **(bearer(new) if new else {})}
+    return doors.office.asked(method, path, headers=headers, **more)
 
 
 def test_first_key_is_made_by_who_reaches_the_open_daemon_and_closes_it(doors):
@@ -134,3 +137,14 @@ def test_file_that_cannot_be_written_is_503_and_changes_nothing(doors, boss, tmp
     answer = asked(doors, "POST", "/keys", boss, json={"name": "x", "scopes": ["read"]})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert asked(doors, "GET", "/keys", boss).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://localhost", "https://gpu.example"])
+def test_cookie_of_a_page_that_came_by_tls_goes_back_by_tls_alone(doors, origin):
+    new = doors.make(KeyScope.READ)
+    server = ServerSettings(allowed_origins=("https://gpu.example",))
+    doors.office.config = replace(doors.office.config, server=server)
+    doors.office.run(doors.office.desk.reload())
+    answer = asked(doors, "POST", "/session", json={"key": new.secret}, said={"Origin": origin})
+    assert answer.status_code == 204
+    assert ("secure" in answer.headers["set-cookie"].lower()) is origin.startswith("https")
