@@ -60,7 +60,6 @@ NOT_MIRRORED = {
     "cli/edge.py": EDGE,
     "daemon/edge_side.py": EDGE,
     "gateway/edge/child.py": EDGE,
-    "gateway/edge/plane.py": EDGE,
     "gateway/exchange.py": GATEWAY,
     "gateway/front.py": GATEWAY,
     "gateway/lookup.py": GATEWAY,
