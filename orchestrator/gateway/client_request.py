@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.access.keys.decision import AccessCode
 from orchestrator.core.life.grants import shutting_down
 from orchestrator.desk.activity import Run
 from orchestrator.desk.desk import Desk
@@ -24,7 +25,7 @@ from orchestrator.gateway.usage import UsageReader
 from orchestrator.records import Outcome, Usage
 from orchestrator.web.behind_edge import ALREADY_ASKED
 from orchestrator.web.connection import CALLER, HttpConnection
-from orchestrator.web.gate import rights_of
+from orchestrator.web.gate import REFUSED, rights_of
 from orchestrator.web.outlet import written
 from orchestrator.web.wire.error_answers import (
     ErrorAnswer,
@@ -38,6 +39,7 @@ JSON = b"application/json"
 JSON_LINES = b"application/x-ndjson"
 _STREAMED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 HEADER_CHARS_MAX = 300
+OF_KEYS = frozenset({*AccessCode, "over_quota"})  # refusals that the audit log has a line of
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp[A-Za-z0-9_-]{1,200})"')
 
 
@@ -238,6 +240,8 @@ class ClientRequest:
 
     async def refuse(self, answer: ErrorAnswer, outcome: Outcome) -> None:
         """As its protocol says it; in a stream that has begun, as its last event."""
+        if answer.code in OF_KEYS:
+            self._scope[REFUSED] = answer.code
         call, path = self._found.call, self._scope["path"]
         if self._complete or self._gone:
             return

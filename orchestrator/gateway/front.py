@@ -13,7 +13,7 @@ from orchestrator.gateway.paths import NamedIn, find
 from orchestrator.gateway.relay import Relay
 from orchestrator.gateway.tunnel import loses_body, wants_tunnel
 from orchestrator.web.audited import Audited
-from orchestrator.web.gate import Gate, Rule, rights_of
+from orchestrator.web.gate import REFUSED, Gate, Rule, rights_of
 from orchestrator.web.guard import JSON_ALONE, ORDER_BYTES_MAX, Admission, counted, judge
 from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_of_access, respond
 
@@ -72,6 +72,7 @@ class Front:
             await self._relay(scope, counted(receive, bytes_max), send, found)
         finally:
             self._ended(scope)
+            self._note_refused(scope)
 
     async def _beside(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What Ollama's clients ask, or people and workflows of the daemon itself."""
@@ -100,13 +101,22 @@ class Front:
         finally:
             if found.path in OF_A_MODEL:
                 self._ended(scope)
+                self._note_refused(scope)
 
     def _begun(self, scope: Scope) -> NotAllowed | None:
         """Count a request to a model among those of its key that are under way."""
         rights = rights_of(scope)
         if rights.key is None or self._gate.keys is None:
             return None
-        return self._gate.keys.rates.begin(rights.key)
+        refused = self._gate.keys.rates.begin(rights.key)
+        if refused is not None:
+            self._audited.turned_away(rights.caller, refused, scope["path"])
+        return refused
+
+    def _note_refused(self, scope: Scope) -> None:
+        """By a key's scope, models or quota, when it was known what was asked."""
+        if (code := scope.get(REFUSED)) is not None:
+            self._audited.note_refused(rights_of(scope).caller, code, scope["path"])
 
     def _ended(self, scope: Scope) -> None:
         rights = rights_of(scope)

@@ -11,6 +11,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,7 +26,8 @@ from orchestrator.web.gate import RIGHTS, caller_of
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode
 
 FOLD_S = 60.0
-FOLDED_MAX = 1024  # callers and targets that are remembered
+FOLDED_MAX = 1024  # callers with what they wanted that are remembered
+UNPROVEN = frozenset({401, 429})  # nobody whose acts are to be told one by one
 ERROR_BYTES_MAX = 64 << 10  # of an answer in which the code is looked for
 NO_ANSWER = "client_gone"  # the caller has left, or the daemon ended
 FAILED = frozenset({500, 502})
@@ -41,7 +43,7 @@ class Audited:
         self._app = app
         self._audit = audit
         self._clock = clock
-        self._folded: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._folded: OrderedDict[tuple[str, str], _Fold] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = find_act(scope["method"], scope["path"]) if scope["type"] == "http" else None
@@ -54,31 +56,51 @@ class Audited:
             await self._app(scope, receive, acting.noting(send))
         finally:
             _running.reset(set_before)
-            if not (kind.folded and self._is_folded(acting.caller, acting.target)):
-                acting.end()
+            folded_by = acting.folded_by
+            times = 1 if folded_by is None else self._times(acting.caller, folded_by)
+            if times:
+                acting.end(times)
 
-    def turned_away(self, caller: Caller, refused: NotAllowed) -> None:
-        """By the gate: one line a minute for each caller. An act's own line says it already."""
+    def turned_away(self, caller: Caller, refused: NotAllowed, path: str) -> None:
+        """By the gate. An act's own line says it already."""
         if (acting := _running.get()) is not None:
             acting.turned_away = caller
-        elif not self._is_folded(caller, str(refused.code)):
+        else:
+            self.note_refused(caller, str(refused.code), path)
+
+    def note_refused(self, caller: Caller, code: str, target: str) -> None:
+        """What is no act: one line a minute for each caller and code."""
+        if times := self._times(caller, code):
             act = Act(
                 action="auth.refuse",
                 caller=caller,
                 outcome=ActOutcome.REFUSED,
-                code=str(refused.code),
+                target=target,
+                code=code,
+                numbers=_repeated(times),
             )
             self._audit.note(act)
 
-    def _is_folded(self, caller: Caller, what: str) -> bool:
+    def _times(self, caller: Caller, what: str) -> int:
+        """For how many a line is due: 0 within a minute of the last one."""
         key, now_s = (caller.identity, what), self._clock()
-        if now_s - self._folded.get(key, -FOLD_S) < FOLD_S:
-            return True
-        self._folded[key] = now_s
+        fold = self._folded.get(key)
+        if fold is None:
+            fold = self._folded[key] = _Fold()
+            if len(self._folded) > FOLDED_MAX:
+                self._folded.popitem(last=False)
+        fold.times += 1
+        if now_s - fold.told_s < FOLD_S:
+            return 0
+        times, fold.times, fold.told_s = fold.times, 0, now_s
         self._folded.move_to_end(key)
-        if len(self._folded) > FOLDED_MAX:
-            self._folded.popitem(last=False)
-        return False
+        return times
+
+
+@dataclass(slots=True)
+class _Fold:
+    told_s: float = -FOLD_S
+    times: int = 0  # since then
 
 
 class Acting:
@@ -86,8 +108,9 @@ class Acting:
 
     def __init__(self, audit: Audit, kind: ActKind, scope: Scope) -> None:
         self.turned_away: Caller | None = None
+        self.proved: Caller | None = None  # by the act itself: a login
         self._scope = scope
-        self.target = scope["path"]  # until it is understood
+        self.target: str = scope["path"]  # until it is understood
         self._audit = audit
         self._kind = kind
         self._id = uuid.uuid4().hex[:16]
@@ -99,10 +122,23 @@ class Acting:
     @property
     def caller(self) -> Caller:
         """With its key, once that was looked at."""
+        if self.proved is not None:
+            return self.proved
         rights: Rights | None = self._scope.get(RIGHTS)
         if rights is not None:
             return rights.caller
         return self.turned_away or caller_of(self._scope)
+
+    @property
+    def folded_by(self) -> str | None:
+        """What of one caller's is told once a minute; None: each is a line of its own."""
+        if self._kind.folded:
+            return self.target
+        if self._seq is None and self._status is not None and self._status >= 400:
+            unproven = self._status in UNPROVEN or RIGHTS not in self._scope
+            if unproven or self.turned_away is not None:
+                return f"{self._kind.action} {self._code or self._status}"
+        return None
 
     async def let_through(self, values: Values) -> None:
         """Raise Answered: what an admin wants cannot be written, and must not be done."""
@@ -127,7 +163,9 @@ class Acting:
 
         return send_noted
 
-    def end(self) -> None:
+    def end(self, times: int = 1) -> None:
+        """`times`: this one, and those before it that have no line."""
+        self._numbers = {**self._numbers, **_repeated(times)}
         outcome, code = self._came_to()
         if self._seq is None:
             self._audit.note(self._act(outcome, code))
@@ -160,6 +198,17 @@ async def before_acting(values: Values) -> None:
     acting = _running.get()
     if acting is not None:
         await acting.let_through(values)
+
+
+def done_by(caller: Caller) -> None:
+    """Of an act by which a caller has proved who it is."""
+    acting = _running.get()
+    if acting is not None:
+        acting.proved = caller
+
+
+def _repeated(times: int) -> dict[str, int | float]:
+    return {"times": times} if times > 1 else {}
 
 
 def _code_in(body: bytes) -> str | None:

@@ -18,6 +18,9 @@ from orchestrator.access.rights import NOTHING, Rights
 from orchestrator.web.connection import CALLER
 
 RIGHTS = "vram_orchestrator.rights"  # in the scope of every request that was let in
+REFUSED = (
+    "vram_orchestrator.refused"  # in that of one that was refused later, for its key: the code
+)
 COOKIE = "vo_session"
 ADDRESSES_KEPT_MAX = 1024  # as they are written
 _COOKIE = COOKIE.encode()
@@ -38,10 +41,10 @@ PUBLIC = Rule(None, public=True, counted=False)
 ANY_KEY = Rule(None)
 
 
-TurnedAway = Callable[[Caller, NotAllowed], None]
+TurnedAway = Callable[[Caller, NotAllowed, str], None]
 
 
-def _nobody_hears(_caller: Caller, _refused: NotAllowed) -> None:
+def _nobody_hears(_caller: Caller, _refused: NotAllowed, _path: str) -> None:
     """Of a gate without an audit log."""
 
 
@@ -65,12 +68,12 @@ class Gate:
         now_s = self.keys.clock()
         refused = decide(shown, rule.scope, now_s=now_s, address=caller.address)
         if refused is not None:
-            self.turned_away(_known(caller, shown), refused)
+            self.turned_away(_known(caller, shown), refused, scope["path"])
             return refused
         assert shown is not None, "what shows no key is refused"
         key = shown.key
         if rule.counted and (refused := self.keys.ask(key)) is not None:
-            self.turned_away(_known(caller, shown), refused)
+            self.turned_away(_known(caller, shown), refused, scope["path"])
             return refused
         mark = None if session is None else session.mark
         ends_s = shown.ends_s if session is None else session.ends_s

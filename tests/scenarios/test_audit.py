@@ -57,6 +57,51 @@ def test_acts_are_lines_that_follow_one_another_over_a_kill(daemons):
     assert lines(daemon)[-1]["action"] == "daemon.stop"
 
 
+def test_who_was_refused_at_a_model_has_a_line_and_whose_key_it_was(daemons):
+    daemon = daemons({"a": model(1000), "b": model(3000)})
+
+    def made(*words):
+        typed = ["keys", "create", "n8n", *words, "--config", str(daemon.file), "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator", *typed],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        return json.loads(done.stdout)
+
+    use, load = made("--scope", "use"), made("--scope", "load", "--vram-mb", "2000")
+    said = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+
+    def ask(name, key=None):
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        body = {"model": name, **said}
+        return daemon.http.post("/v1/chat/completions", json=body, headers=headers).status_code
+
+    assert [ask("a", use["key"]) for _ in range(3)] == [403] * 3
+    assert ask("b", load["key"]) == 403
+    assert ask("a") == 401
+    assert ask("a", load["key"]) == 200
+    expected = {
+        (use["id"], "forbidden", "refused"),
+        (load["id"], "over_quota", "refused"),
+        (None, "unauthorized", "refused"),
+    }
+
+    def told():
+        chosen = [line for line in lines(daemon) if line["action"] == "auth.refuse"]
+        return [(line["actor"]["key"], line["code"], line["outcome"]) for line in chosen]
+
+    admin = made("--scope", "admin")
+    headers = {"Authorization": f"Bearer {admin['key']}"}
+    daemon.http.put("/models/a/pin", headers=headers)  # on the disk, and so all before it
+    assert sorted(told(), key=str) == sorted(expected, key=str)
+    by = {line["action"]: line["actor"] for line in lines(daemon)}
+    assert by["model.pin"]["key"] == admin["id"]
+    assert by["key.create"]["via"] == "command"
+
+
 def test_no_secret_stands_in_any_log(daemons):
     """In a header, a query, a body, what a model writes: none is in what is kept or shown."""
     daemon = daemons({"a": model(1000)})
@@ -159,7 +204,7 @@ def test_lines_name_the_key_that_asked_and_who_was_turned_away(daemons):
         ("key.create", None, "reader", "granted"),
         ("model.load", made["id"], "a", "granted"),
         ("model.pin", made["id"], "a", "granted"),
-        ("auth.refuse", None, None, "refused"),
+        ("auth.refuse", None, "/models", "refused"),
         ("model.pin", narrow["id"], "/models/a/pin", "refused"),
         ("key.rotate", made["id"], made["id"], "granted"),
         ("key.revoke", None, narrow["id"], "granted"),

@@ -97,6 +97,9 @@ class AuditFile:
         if self._descriptor is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self._path, flags, 0o600)
+            if os.geteuid() == 0:  # the command line of root: the daemon's user goes on writing
+                owner = self._folder.stat()
+                os.fchown(self._descriptor, owner.st_uid, owner.st_gid)
             self._size = -1  # not read yet
         return self._descriptor
 

@@ -1,5 +1,6 @@
 """API keys: who asks, logins of browsers, and keys made, rotated and revoked."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -10,6 +11,7 @@ from orchestrator.access.keys.keys import Keys
 from orchestrator.access.keys.table import is_of
 from orchestrator.access.keys.wish import KeyWish, LoginOrder, RotateOrder, seconds_in
 from orchestrator.access.rights import Forbidden
+from orchestrator.web.audited import done_by
 from orchestrator.web.gate import COOKIE, cookie_in
 from orchestrator.web.rest.docs import EVERY_WRITE, answers, error_responses
 from orchestrator.web.rest.parsing import JsonRoute
@@ -54,11 +56,13 @@ async def log_in(order: LoginOrder, request: Request, rights: RightsOf) -> Respo
     address = rights.caller.address
     if shown is None:
         raise Forbidden(unauthorized())
+    done_by(replace(rights.caller, key=shown.key.id))
     refused = decide(shown, None, now_s=keys.clock(), address=address)
     refused = refused or keys.ask(shown.key)
     if refused is not None:
         raise Forbidden(refused)
     cookie, session = await keys.log_in(shown)
+    done_by(replace(rights.caller, key=shown.key.id, session=session.mark))
     response = Response(status_code=NO_CONTENT)
     response.set_cookie(
         COOKIE,

@@ -10,13 +10,16 @@ import pytest
 from starlette.responses import JSONResponse
 
 from orchestrator.access.audit.lines import NOTHING_YET, ActOutcome, encode
+from orchestrator.access.keys.record import KeyScope
 from orchestrator.errors import AuditUnavailable
 from orchestrator.gateway.ollama.api import OF_A_MODEL
 from orchestrator.gateway.ollama.paths import CALLS, NOT_HERE
 from orchestrator.web.acts import ACTS, NO_ACTS, find_act
 from orchestrator.web.audited import FOLD_S, Audited, before_acting
+from orchestrator.web.gate import COOKIE
 from orchestrator.web.guard import READING_METHODS
 from tests.unit.web import office as offices
+from tests.unit.web.keyed import bearer, closed_doors
 from tests.unit.web.office import APP, filled, routes_of
 
 CANARY = "canary-7d1f"
@@ -205,6 +208,85 @@ def test_reading_a_log_is_told_once_a_minute(office, monkeypatch, book):
     now[0] += FOLD_S
     office.asked("GET", "/models/a/logs")
     assert [act.action for act in book.acts] == ["log.read"] * 3
+
+
+@pytest.fixture
+def locked(office, book, monkeypatch):
+    """The office with keys, and its one audit log whose minute passes when a test says so."""
+    with closed_doors(office) as doors:
+        clock = [0.0]
+        round_all = Audited(offices.app_of(office.desk), book, lambda: clock[0])
+        monkeypatch.setattr(offices.GATE, "turned_away", round_all.turned_away)
+        monkeypatch.setattr(offices, "app_of", lambda _: round_all)
+        doors.clock = clock
+        yield doors
+
+
+def who(act):
+    return act.action, act.caller.key, act.outcome, act.code
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+def test_every_line_says_whose_key_it_was(locked, book, method, path):
+    new = locked.make(KeyScope.ADMIN)
+    headers = {"Content-Type": "application/json", **bearer(new)}
+    body = json.dumps(BODIES.get(path, {})).encode()
+    locked.office.asked(method, filled(path), content=body, headers=headers)
+    expected = None if path == "/session" and method == "POST" else new.record.id
+    assert {act.caller.key for act in book.acts} == {expected}
+
+
+@pytest.mark.parametrize(("method", "path"), [one for one in WRITES if one[1] != "/session"])
+def test_what_a_narrow_key_or_none_wants_is_one_line_a_minute(locked, book, method, path):
+    new = locked.make(KeyScope.READ)
+    narrow = (bearer(new), new.record.id, "forbidden")
+    for said, key, code in (({}, None, "unauthorized"), narrow):
+        book.acts.clear()
+        headers = {"Content-Type": "application/json", **said}
+        for _ in range(3):
+            locked.office.asked(method, filled(path), headers=headers, content=b"{}")
+        expected = (ACTS[method, path].action, key, ActOutcome.REFUSED, code)
+        assert [who(act) for act in book.acts] == [expected]
+
+
+def test_a_login_and_what_is_done_with_it_say_key_and_session(locked, book):
+    new = locked.make(KeyScope.ADMIN)
+    answer = locked.office.asked("POST", "/session", json={"key": new.secret})
+    cookie = answer.cookies[COOKIE]
+    session = next(iter(locked.keys.table.sessions.values()))
+    locked.office.asked("PUT", "/models/b/pin", headers={"Cookie": f"{COOKIE}={cookie}"})
+    locked.office.asked("DELETE", "/session", headers={"Cookie": f"{COOKIE}={cookie}"})
+    assert [act.action for act in book.acts] == ["session.open", "model.pin", "session.close"]
+    for act in book.acts:
+        assert (act.caller.key, act.caller.session) == (new.record.id, session.mark)
+        assert cookie.encode() not in encode(act, at="now", after=NOTHING_YET)[0]
+
+
+def test_key_that_is_made_is_named(locked, book):
+    new = locked.make(KeyScope.ADMIN)
+    wish = {"name": "n8n", "scopes": ["load"]}
+    assert locked.office.asked("POST", "/keys", headers=bearer(new), json=wish).status_code == 201
+    assert [(act.action, act.target) for act in book.acts] == [("key.create", "n8n")]
+
+
+def test_refusals_of_one_caller_are_folded_with_their_number(locked, book):
+    new = locked.make(KeyScope.READ, requests_per_minute=1)
+    for path in ("/models", "/devices", "/docs", "/no/such/path"):
+        locked.office.asked("GET", path)
+    for _ in range(3):
+        locked.office.asked("POST", "/session", json={"key": "vo_nothing1_" + "x" * 43})
+        locked.office.asked("POST", "/models/load", headers=bearer(new), json={"model": "a"})
+        locked.office.asked("GET", "/models", headers=bearer(new))
+    refused = ActOutcome.REFUSED
+    assert [who(act) for act in book.acts] == [
+        ("auth.refuse", None, refused, "unauthorized"),
+        ("session.open", None, refused, "unauthorized"),
+        ("model.load", new.record.id, refused, "forbidden"),
+        ("auth.refuse", new.record.id, refused, "rate_limited"),
+    ]
+    locked.clock[0] += FOLD_S
+    locked.office.asked("GET", "/models")
+    assert book.acts[-1].numbers == {"times": 4}
 
 
 def test_reading_and_asking_leave_no_line(audited, book):

@@ -9,6 +9,7 @@ from orchestrator.access.audit.chain import CURRENT, BrokenChain, read_head, ver
 from orchestrator.access.audit.files import AuditFile, Dated
 from orchestrator.access.audit.lines import NOTHING_YET, Act, Head
 from orchestrator.access.caller import Caller, Via
+from tests import parts
 
 CALLER = Caller(address="10.0.0.7", via=Via.HTTP)
 AT = "2026-01-15T16:36:35.000Z"
@@ -225,3 +226,12 @@ def test_a_symbolic_link_is_not_written_through(tmp_path):
     (tmp_path / CURRENT).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):
         opened(tmp_path).write([act()], sync=True)
+
+
+def test_file_that_root_begins_is_of_the_daemons_user(tmp_path):
+    parts.require("mount")  # root, who alone makes files for others
+    os.chown(tmp_path, 65534, 65534)
+    file = opened(tmp_path)
+    file.write([act()], sync=True)
+    file.close()
+    assert (tmp_path / CURRENT).stat().st_uid == 65534
