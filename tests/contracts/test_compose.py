@@ -76,7 +76,8 @@ def test_sockets_of_the_edge_are_shared_by_nginx_and_the_orchestrator_alone():
     for path in DOCKERFILES:
         text = path.read_text()
         assert "chown 65534:33 /run/orchestrator-edge" in text
-        assert "chmod 770 /run/orchestrator-edge" in text
+        # With the group for what is made in it: nginx reads the keys that the daemon tells.
+        assert "chmod 2770 /run/orchestrator-edge" in text
 
 
 def test_every_service_is_hardened_and_has_a_health_check():
