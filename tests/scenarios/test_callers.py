@@ -246,7 +246,12 @@ def test_direct_traffic_keeps_the_model(planes):
     for _ in range(3):
         daemon.talk("a", seconds=0.1)
         time.sleep(1)
-    time.sleep(1.5)
+
+    def used_last(status) -> str:
+        models = status["loaded_models"]
+        return max(models, key=lambda name: models[name]["last_used_at"])
+
+    daemon.until(lambda status: used_last(status) == "a", "a was seen to be used")
     assert daemon.load("c")["evicted"] == ["b"], "a was used last, though not through us"
 
 
