@@ -1,6 +1,8 @@
 """Keys of the real daemon, made and revoked beside it by the command line."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,6 +12,7 @@ import httpx
 import openai
 import pytest
 
+from tests.documents import DOCS, blocks
 from tests.pace import crowd
 from tests.scenarios.daemon import ROOT, model
 
@@ -120,3 +123,40 @@ def test_forwarded_for_of_strangers_is_ignored(daemon):
     told = daemon.http.get("/audit", headers=bearer(boss)).json()["lines"]
     assert {line["actor"]["ip"] for line in told} <= {"127.0.0.1", None}
     assert [line["target"] for line in told if line["code"] == "wrong_network"] == ["/models"]
+
+
+def test_commands_of_the_guides(daemon, tmp_path):
+    """As a reader types them on the daemon's machine, who has put the first key into its file."""
+    here = "tests/scenarios/test_keys.py::test_commands_of_the_guides"
+    program = tmp_path / "orchestrator"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m orchestrator "$@"\n')
+    program.chmod(0o755)
+    kept = tmp_path / ".config" / "orchestrator-key"
+    kept.parent.mkdir()
+    environment = os.environ | {  # noqa: TID251 - commands run as from a shell
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",  # noqa: TID251 - likewise
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(tmp_path),
+        "ORCHESTRATOR_URL": daemon.url,
+        "ORCHESTRATOR_API_KEY_FILE": str(kept),
+    }
+    ids = []
+    for page in ("keys.md", "n8n.md"):
+        for block in blocks(DOCS / "guides" / page):
+            if block.argument != here or "serve" in block.text:  # it runs already
+                continue
+            text = block.text.replace("orchestrator.yaml", str(daemon.file))
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", text.replace("k3v9x2mq", ids[1] if ids else "")],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{block}: {done.stdout}{done.stderr}"
+            if not kept.exists():
+                ids = re.findall(r"vo_([a-z0-9]+)_", done.stdout)
+                kept.write_text(re.findall(r"vo_\S+", done.stdout)[0])
+                kept.chmod(0o600)
+    told = {one["id"]: one["status"] for one in keys(daemon, "list")["keys"]}
+    assert [told[id_] for id_ in ids] == ["valid", "revoked", "valid"]
