@@ -376,7 +376,7 @@ def _kept(moment: Moment) -> Iterator[str]:
     quiet = state.stirred_s is not None and now_s - state.stirred_s > state.rules.quiet_s
     if not quiet or state.shutting_down or state.queue.line_count:
         return
-    for spec in state.catalogue.values():
+    for spec in map(state.believe, state.catalogue.values()):
         away = spec.keep_loaded and state.ledger.resident(spec.name) is None
         if not away or spec.name in state.sent_away or spec.footprint.unknown:
             continue
