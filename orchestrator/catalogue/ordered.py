@@ -116,9 +116,11 @@ def to_estimate(
 
 
 def _under_profile(serving: Serving, profile: str, config: Config) -> Serving:
-    """Raise ConfigInvalid for one that is not there."""
+    """Raise Denied for one that is not there."""
     if profile not in config.profiles:
-        raise ConfigInvalid((f"profile: {unknown_profile(profile, config.profiles)}",))
+        detail = f"{unknown_profile(profile, config.profiles)}."
+        remedy = "Name one of them, or leave `profile` out."
+        raise Denied(Refusal(code=RefusalCode.UNKNOWN_PROFILE, detail=detail, remedy=remedy))
     cores = physical_cores()
     return with_profile(serving, profile, physical_cores=cores, profiles=config.profiles)
 

@@ -13,6 +13,7 @@ from tests.simulation.watch import Watch
 
 NOT_SEEN = {
     "refusal unknown_service": "said by the configuration and the desk, never by the core",
+    "refusal unknown_profile": "likewise",
     "move stuck-releasing": "two reports of one stop, the late one good: in a play",
     "decision catalogue": "said by the desk about what was declared",
 }

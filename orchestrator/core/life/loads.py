@@ -170,8 +170,8 @@ def _without_plan(state: State, line: Line, asked: Question, now_s: float) -> li
     """It waits, goes on with less, or hears why it never will be."""
     if not line.evicts and (denied := free_room.deny_without_room(state, line, asked)):
         return denied
-    if line.explained:
-        return []
+    if line.explained and (line.evicts or line.ours):
+        return []  # it waits; who lets no resident leave does not, whatever was said before
     line.explained = True
     refusal = explain(asked, state.ledger)
     if refusal.lasting and (fallback := fitting(asked, state.ledger)) is not None:

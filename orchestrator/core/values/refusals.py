@@ -12,6 +12,7 @@ from orchestrator.core.values.vram import DeviceId
 class RefusalCode(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_SERVICE = "unknown_service"
+    UNKNOWN_PROFILE = "unknown_profile"
     DOES_NOT_FIT = "does_not_fit"  # not even on empty devices: never retry
     OVER_QUOTA = "over_quota"  # its key holds too much already
     NO_ROOM = "no_room"  # not now: the room is held

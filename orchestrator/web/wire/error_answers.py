@@ -61,6 +61,7 @@ _R, _W, _A = RefusalCode, WebCode, AccessCode
 MEANINGS: Mapping[str, Meaning] = {
     _R.UNKNOWN_MODEL: Meaning(404, "No such model"),
     _R.UNKNOWN_SERVICE: Meaning(404, "No such service"),
+    _R.UNKNOWN_PROFILE: Meaning(404, "No such profile"),
     _W.NOT_FOUND: Meaning(404, "Not found"),
     _W.METHOD_NOT_ALLOWED: Meaning(405, "Method not allowed"),
     _R.IN_USE: Meaning(409, "In use"),

@@ -88,8 +88,10 @@ def test_a_profile_of_the_configuration_is_one_like_those_that_ship(tmp_path):
         EstimateOrder(model="see", profile="long", cache_type="f32"), config.catalogue, config
     )
     assert (of_file.serving.context_size, of_file.serving.cache_type_k) == (65536, "f32")
-    with pytest.raises(ConfigInvalid, match=r"'lang' is no profile; there are fast, .*, long"):
+    with pytest.raises(Denied) as refused:
         asked(config, profile="lang")
+    assert refused.value.refusal.code is RefusalCode.UNKNOWN_PROFILE
+    assert "'lang' is no profile; there are fast, " in refused.value.refusal.detail
 
 
 @pytest.mark.parametrize(

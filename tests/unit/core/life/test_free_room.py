@@ -87,3 +87,15 @@ def test_pin_in_the_way_is_refused_for_the_pin(evicts):
     (refusal,) = denied(play.handle(request(1, NEW, evicts=evicts), now_s=1000.0))
     assert "it is pinned" in refusal.detail
     assert "Unpin" in refusal.remedy
+
+
+def test_one_who_is_left_alone_with_what_can_never_fit_hears_it():
+    """While another waited, the budget became too small for it; then that one left."""
+    held = replace(IDLE, busy=True)
+    play = scheduler(gpu(gib=24), held, NEW)
+    play.handle(request(1, NEW), now_s=1000.0)
+    play.handle(request(2, NEW, evicts=False), now_s=1000.1)
+    assert play.state.queue.line(NEW.name).explained
+    play.state.ledger.rule(headroom_bytes=0, budget_bytes=8 << 30)
+    (refusal,) = denied(play.handle(Withdrawn(Ticket(1)), now_s=1001.0))
+    assert refusal.code is RefusalCode.DOES_NOT_FIT

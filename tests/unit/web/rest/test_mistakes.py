@@ -73,7 +73,6 @@ def test_every_mistake_is_named_at_once(refused):
         b'"ttl_seconds": "inf"',
         b'"lease_seconds": 0',
         b'"lease_seconds": false',
-        b'"profile": "fastest"',
         b'"owner": ""',
         b'"owner": 5',
         b'"service": {}',

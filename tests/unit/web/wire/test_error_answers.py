@@ -22,6 +22,7 @@ from tests.unit.web.office import Office
 CONTRACT = {
     "unknown_model": 404,
     "unknown_service": 404,
+    "unknown_profile": 404,
     "in_use": 409,
     "pinned": 409,
     "conflict": 409,
