@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -95,11 +96,17 @@ def on(url: str, play: Callable[[DockerRuntime], Coroutine[Any, Any, None]]) -> 
     asyncio.run(scene())
 
 
+def stands_still(thread: Path) -> bool:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 @contextmanager
 def frozen(engine: parts.PrivateEngine) -> Iterator[None]:
     pid = engine.pid
     os.kill(pid, signal.SIGSTOP)
     try:
+        while not all(map(stands_still, Path(f"/proc/{pid}/task").iterdir())):
+            time.sleep(0.01)  # a thread may answer one more call before it hears of it
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
