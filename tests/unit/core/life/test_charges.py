@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 
-from orchestrator.core.life.charges import charged
+from orchestrator.core.life.charges import charged, payer
 from orchestrator.core.life.consistency import consistent
+from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import Deny, Grant, Recovered, Released
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelName, room_spec
 from orchestrator.core.values.vram import DeviceId, GiB
-from tests.factories import resident, spec
+from tests.factories import request, resident, spec
 from tests.unit.core.life.test_scheduler import Play
 
 A, B, C = spec("a", gib=6), spec("b", gib=6), spec("c", gib=4)
@@ -136,3 +137,11 @@ def test_room_and_its_lease_belong_to_one_key():
     scene.request(1, room, hold=LeaseKind.ROOM, owner="me", lease_s=60.0, **KEY)
     scene.scheduler.state.ledger.put(replace(scene.resident("lease-me-1"), key="other123"))
     assert any("is charged to mine1234" in said for said in consistent(scene.scheduler.state))
+
+
+def test_the_first_wish_pays_where_its_quota_is_just_enough():
+    line = Line(A.name)
+    for number, (key, gib) in enumerate({"mine1234": 6, "else5678": 100}.items()):
+        wish = request(number, A, key=key, quota_bytes=gib * GiB)
+        line.add(Wish(wish, 0.0, 60.0))
+    assert payer(play().scheduler.state, line).key == "mine1234"

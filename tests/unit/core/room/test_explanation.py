@@ -1,7 +1,12 @@
 """Why there is no plan: the numbers, and who is in the way."""
 
+from dataclasses import replace
+
+from orchestrator.core.room.explanation import for_free_room_only
 from orchestrator.core.room.planner import plan
+from orchestrator.core.room.quota import Quota
 from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import DeviceKind, GiB
 from tests.factories import ask, gpu, ledger, resident, spec
 
@@ -71,3 +76,18 @@ def test_the_largest_of_several_devices_is_named():
     refusal = plan(ask(spec("new", gib=30)), account)
     assert "the most that can be had on an empty device is 24576 MB" in refusal.detail
     assert refusal.room_bytes == 24 * GiB
+
+
+def test_a_quota_that_is_left_is_not_why_there_is_no_room():
+    account = ledger(gpu(gib=24), resident("busy", gib=20, leases=1))
+    asked = replace(ask(spec("new", gib=8)), quota=Quota(10 * GiB, {}))
+    assert plan(asked, account).code is RefusalCode.NO_ROOM
+    spent = replace(asked, quota=Quota(10 * GiB, {ModelName("mine"): 3 * GiB}))
+    assert plan(spent, account).code is RefusalCode.OVER_QUOTA
+
+
+def test_what_bars_the_way_for_good_is_said_as_it_is_to_those_for_whom_nobody_leaves():
+    account = ledger(gpu(gib=24), resident("pinned", gib=20))
+    refusal = plan(ask(spec("new", gib=8), due=True, pinned=["pinned"]), account)
+    assert refusal.lasting
+    assert for_free_room_only(refusal) is refusal
