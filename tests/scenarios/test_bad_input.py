@@ -89,7 +89,6 @@ def test_what_is_no_json_object(shared, path, body):
         ("/models/load", {"lease_seconds": 0}, "lease_seconds"),
         ("/models/load", {"context_size": 0}, "context_size"),
         ("/models/load", {"context_size": 10**30}, "context_size"),
-        ("/models/load", {"profile": "turbo"}, "profile"),
         ("/models/load", {"ttl_second": 5}, "ttl_seconds"),
         ("/models/unload", {"forse": True}, "force"),
         ("/models/unload", {"owner": "me", "lease_id": "x"}, "owner"),
@@ -160,6 +159,13 @@ def test_unknown_model_and_service(shared):
     refused(shared.http.get("/nowhere"), 404)
     room = {"vram_mb": 10, "owner": "me", "ttl_seconds": 5, "device": "fake-9"}
     assert shared.post("/vram/leases", room).status_code in (404, 507)
+
+
+def test_a_profile_that_is_not_there_is_told_with_those_there_are(shared):
+    for path in ("/models/load", "/models/plan"):
+        answer = shared.http.post(path, json={"model": "a", "profile": "turbo"})
+        refused(answer, 404, "'turbo'", "balanced", "`profile`")
+        assert answer.json()["code"] == "unknown_profile"
 
 
 def test_sizes_that_no_machine_has(shared):
