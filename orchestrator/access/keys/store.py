@@ -8,7 +8,7 @@ changed by the daemon and by the command line beside it, and what cannot be read
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
@@ -217,10 +217,3 @@ def _write(connection: sqlite3.Connection, change: KeyChange) -> None:
         (SESSIONS_MAX,),
     )
     connection.execute("UPDATE generation SET number = number + 1")
-
-
-def read_once(state_dir: Path) -> KeyTable:
-    """Raise KeysUnreadable."""
-    file = KeyFile.at(state_dir)
-    with closing(file):
-        return file.read()

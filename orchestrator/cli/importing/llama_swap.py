@@ -35,7 +35,7 @@ _TAKEN_KEYS = frozenset(
 )
 # Keys of the file that change nothing here, and why.
 _FILE_KEYS: Mapping[str, str] = {
-    "apiKeys": "there are no keys yet: whoever reaches the daemon may use it",
+    "apiKeys": "keys stand in no file: orchestrator keys create",
     "peers": "models of other machines are no models here",
     "upstream": "/upstream/MODEL/... loads whatever is asked there",
     "profiles": "gateway.tasks and gateway.chains give names to choices of models",

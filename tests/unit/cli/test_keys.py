@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from orchestrator.access.keys.store import read_once
 from orchestrator.cli.main import main
 from orchestrator.web.wire import key_shapes
 from tests.stand_in import stand_in
+from tests.unit.access.keys.stored import read_once
 
 
 @pytest.fixture

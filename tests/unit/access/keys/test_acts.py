@@ -6,9 +6,10 @@ from orchestrator.access.keys import acts
 from orchestrator.access.keys.acts import TooManyKeys, UnknownKey
 from orchestrator.access.keys.decision import Presented
 from orchestrator.access.keys.record import KeyScope
-from orchestrator.access.keys.store import KeyFile, read_once
+from orchestrator.access.keys.store import KeyFile
 from orchestrator.access.keys.wish import KeyWish
 from tests.unit.access.keys.samples import NOW_S, key
+from tests.unit.access.keys.stored import read_once
 
 WISH = KeyWish(name="ci", scopes=(KeyScope.LOAD,))
 

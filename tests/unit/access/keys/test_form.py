@@ -1,21 +1,16 @@
 import re
 
-from orchestrator.access.keys.form import digest_of, id_in, new_id, new_key, new_session
+from orchestrator.access.keys.form import digest_of, new_id, new_key, new_session
 
 
 def test_key_has_a_public_id_and_256_random_bits():
     id_ = new_id()
     key = new_key(id_)
     assert re.fullmatch(r"vo_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", key)
-    assert id_in(key) == id_
+    assert key.startswith(f"vo_{id_}_")
     assert new_key(id_) != key
     assert len({new_id() for _ in range(100)}) == 100
     assert len(new_session()) == 43
-
-
-def test_what_is_no_key_has_no_id():
-    for text in ("", "vo_", "sk-1234", "vo_abcdefgh_short", new_key("abcdefgh") + "x"):
-        assert id_in(text) is None
 
 
 def test_digest_is_sha256_of_the_whole():

@@ -10,9 +10,10 @@ import pytest
 
 from orchestrator.access.keys import acts, store
 from orchestrator.access.keys.record import KeyScope
-from orchestrator.access.keys.store import KeyChange, KeyFile, KeysUnreadable, read_once
+from orchestrator.access.keys.store import KeyChange, KeyFile, KeysUnreadable
 from orchestrator.access.keys.wish import KeyWish
 from tests.unit.access.keys.samples import NOW_S, key
+from tests.unit.access.keys.stored import read_once
 
 WISH = KeyWish(name="ci", scopes=(KeyScope.READ,))
 
