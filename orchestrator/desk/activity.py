@@ -224,7 +224,7 @@ class Activity:
 def record(run: Run) -> RequestRecord:
     """Its figures so far."""
     usage = run.usage or Usage()
-    first_byte_s = None if run.first_byte_s is None else run.first_byte_s - run.began_s
+    first_byte_s = None if run.first_byte_s is None else max(0.0, run.first_byte_s - run.began_s)
     return RequestRecord(
         id=run.id,
         began_at=datetime.fromtimestamp(run.began_s, UTC),

@@ -102,7 +102,8 @@ def run_of(said: list[object], told: Mapping[str, object]) -> Run:
         key=str(told["key"]) if "key" in told else None,
     )
     with suppress(ValueError):  # "-": there was none
-        run.first_byte_s = began_s + float(str(header_s))
+        # nginx takes the two from two clocks and rounds each: the first may seem to come last.
+        run.first_byte_s = min(began_s + float(str(header_s)), ended_s)
     run.ended_s = ended_s
     return run
 

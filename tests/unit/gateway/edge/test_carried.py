@@ -32,6 +32,12 @@ def test_a_line_is_a_request():
     assert (run.usage.tokens_in, run.usage.tokens_out) == (3, 4)
 
 
+def test_the_first_byte_never_follows_the_end():
+    # nginx rounds the two from two clocks.
+    (run,) = ended(line(total=0.201, header="0.202"))
+    assert run.first_byte_s == run.ended_s
+
+
 def test_a_line_says_whose_key_it_was():
     (run, other) = ended(line('"stream":false,"key":"abcd1234"'), line())
     assert (run.key, other.key) == ("abcd1234", None)
