@@ -109,7 +109,7 @@ class Ledger:
         for device in resident.placement.devices:
             self._on.setdefault(device, {})[resident.instance] = resident
             self._accounts.pop(device, None)
-            if moves or resident.spec.plain_room:
+            if moves:
                 self._note_move(device, resident.instance)
         self.version += 1
 

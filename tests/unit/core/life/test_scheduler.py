@@ -191,6 +191,18 @@ def test_intent_is_remembered_before_anything_is_done():
     assert order[0] is Remember
 
 
+def test_what_came_up_is_remembered_as_it_came_up():
+    """With its endpoint and its measured charge: who takes it over after a crash believes them."""
+    play = Play()
+    play.request(1, A)
+    came = Loaded(instance=play.resident("a").instance, endpoint=ENDPOINT, load_s=1.0)
+    effects = play.scheduler.handle(came, now_s=3)
+    written = [each.resident for each in effects if isinstance(each, Remember)]
+    assert written[-1].state is ResidentState.READY
+    assert written[-1].endpoint == ENDPOINT
+    assert written[-1].placement == play.resident("a").placement
+
+
 def test_second_request_joins_the_load():
     play = Play()
     play.request(1, A)

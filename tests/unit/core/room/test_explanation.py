@@ -29,6 +29,12 @@ def test_what_is_in_use_bars_the_way_for_now():
     assert not refusal.lasting
 
 
+def test_where_nobody_knows_when_there_is_room_the_advice_is_a_turn_of_the_house():
+    account = ledger(gpu(gib=24), resident("busy", gib=20, leases=1))
+    refusal = plan(ask(spec("new", gib=8), min_residency_s=30.0), account)
+    assert (refusal.possible_s, refusal.retry_after_s) == (None, 30.0)
+
+
 def test_foreign_bytes_are_not_forever():
     account = ledger(gpu(gib=24, used_gib=20))
     refusal = plan(ask(spec("new", gib=8)), account)

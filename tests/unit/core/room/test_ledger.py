@@ -35,6 +35,21 @@ def test_everything_used_is_foreign_where_nothing_of_ours_runs():
     assert in_gib(account(used_gib=3).foreign_bytes(G0)) == 3
 
 
+def test_a_device_whose_size_nobody_knows_offers_nothing():
+    book = Ledger(headroom_bytes=0, budget_bytes=None)
+    book.observe([replace(gpu(gib=24), total_bytes=None)], {})
+    assert book.limit_bytes(G0) == 0
+    assert not book.foreign_matters(G0)
+    assert book.free_bytes(G0) == 0
+
+
+def test_others_bytes_matter_where_they_take_what_may_be_used():
+    narrow = 20 * GiB
+    assert account(used_gib=3, headroom_bytes=GiB).foreign_matters(G0)
+    assert account(used_gib=4, headroom_bytes=GiB, budget_bytes=narrow).foreign_matters(G0)
+    assert not account(used_gib=3, headroom_bytes=GiB, budget_bytes=narrow).foreign_matters(G0)
+
+
 def test_a_resident_that_cannot_be_seen_is_believed_to_hold_its_charge():
     assert in_gib(account(resident("a", gib=8), used_gib=11).foreign_bytes(G0)) == 3
 

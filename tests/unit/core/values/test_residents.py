@@ -8,6 +8,8 @@ from orchestrator.core.values.residents import (
     LEAVING,
     SERVING,
     TRANSITIONS,
+    USE_SEEN_LATE_S,
+    Endpoint,
     Placement,
     ResidentState,
 )
@@ -71,3 +73,19 @@ def test_a_clock_that_stands_still_makes_no_negative_gap():
 def test_in_use_is_leased_or_busy(leases, busy):
     there = replace(resident("a", gib=1, leases=leases), busy=busy)
     assert there.in_use is bool(leases or busy)
+
+
+def test_a_use_that_is_leased_counts_once_when_it_is_seen_too():
+    used = resident("a", gib=1, leases=1, used_s=0).used(10.0)
+    seen = used.seen_in_use(14.0, busy=True, used=True)
+    assert (seen.last_used_s, seen.use_gap_s) == (14.0, used.use_gap_s)
+    ended = replace(used, lease_count=0, leased_s=14.0)
+    late = ended.seen_in_use(14.0 + USE_SEEN_LATE_S / 2, busy=False, used=True)
+    assert late.use_gap_s == used.use_gap_s
+    another = ended.seen_in_use(14.0 + USE_SEEN_LATE_S, busy=False, used=True)
+    assert another.use_gap_s != used.use_gap_s
+
+
+def test_who_is_told_of_an_endpoint_is_told_where_it_can_be_reached():
+    assert Endpoint("http://172.18.0.2:8000").named == "http://172.18.0.2:8000"
+    assert Endpoint("http://172.18.0.2:8000", "http://box:8000").named == "http://box:8000"

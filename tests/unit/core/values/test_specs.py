@@ -46,3 +46,9 @@ def test_what_only_the_scheduler_goes_by_is_the_same_launch(changes):
 def test_room_is_a_model_of_no_service():
     assert replace(A, service=ServiceName("")).plain_room
     assert not A.plain_room
+
+
+def test_a_file_of_the_hub_is_awaited_until_it_is_known():
+    assert not A.awaits_file
+    assert not replace(A, hub="org/repo:b.gguf").awaits_file
+    assert replace(A, hub="org/repo", file=None).awaits_file
