@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from orchestrator.cli import render
+from orchestrator.cli import exporting, render
 from orchestrator.cli.client import ANSWER_S, Answer, NotReached, RefusedByDaemon, Remote
 from orchestrator.cli.request_lines import cancelled_lines, request_lines
 from orchestrator.cli.screen import complain, say, say_exactly, waiting
@@ -104,6 +104,8 @@ def logs(remote: Remote, words: Namespace) -> int:
 
 
 def events(remote: Remote, words: Namespace) -> int:
+    if words.export:
+        return _export(remote)
     wanted = {"limit": words.lines} | ({"model": words.model} if words.model else {})
     if not words.follow:
         answer = remote.ask("GET", f"/events?{urlencode(wanted)}")
@@ -114,6 +116,14 @@ def events(remote: Remote, words: Namespace) -> int:
             if words.model in (None, decision.get("model")):
                 _tell(decision, as_json=words.json)
     raise NotReached("The daemon closed the connection.", "Ask again when it is back.")
+
+
+def _export(remote: Remote) -> int:
+    try:
+        exporting.write(remote)
+    except (LookupError, TypeError) as error:
+        raise Unintelligible(repr(error)) from error
+    return DONE
 
 
 def _oldest_first(body: Any) -> Iterable[str]:

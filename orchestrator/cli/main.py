@@ -25,6 +25,7 @@ from orchestrator.cli import (
     examining,
     keys,
     serving,
+    simulating,
     watching,
 )
 from orchestrator.cli.agents import command as agents
@@ -158,7 +159,10 @@ def _logs(parser: argparse.ArgumentParser) -> None:
 
 
 def _events(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--follow", "-f", action="store_true", help="as they happen, until Ctrl-C")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--follow", "-f", action="store_true", help="as they happen, until Ctrl-C")
+    everything = "all that is known, requests too, as JSON lines that `simulate` replays"
+    how.add_argument("--export", action="store_true", help=everything)
     parser.add_argument("--lines", type=int, default=LINES_DEFAULT, metavar="N")
     parser.add_argument("--model", metavar="NAME", help="only what concerns this model")
 
@@ -324,6 +328,12 @@ WITHOUT_DAEMON = (
     Word("connect", "settings that lead a client to the daemon", connect.arguments, connect.run),
     Word("service", "keep the daemon running", service.arguments(serving.arguments), service.run),
     Word("audit", "whether its lines were changed", auditing.arguments, auditing.run),
+    Word(
+        "simulate",
+        "what would have been different on other devices",
+        simulating.arguments,
+        simulating.run,
+    ),
     Word("keys", "who may use the daemon", keys.arguments, keys.run_with(_asking)),
     Word("config", "check a configuration, print its schema or an example", _config, config),
     Word(*making.INIT),

@@ -24,7 +24,7 @@ def words(**said):
             *("cache_type", "profile", "wait", "model", "evict"),
         )
     )
-    flags = dict.fromkeys(("json", "pin", "no_wait", "force", "watch", "follow"), False)
+    flags = dict.fromkeys(("json", "pin", "no_wait", "force", "watch", "follow", "export"), False)
     return Namespace(**{**silent, **flags, "name": "a", "lines": 10, **said})
 
 
