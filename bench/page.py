@@ -81,6 +81,9 @@ TABLES = (
         "Swap: llama-server in Docker", of("bench_swap.py", "--docker", "--swaps", "8"), no_docker
     ),
     Table("Contention", of("bench_cuts.py", "--tries", "16")),
+    Table("Oversubscription", of("bench_oversubscription.py")),
+    Table("Eviction", of("bench_eviction.py")),
+    Table("Prediction", of("bench_prediction.py")),
     Table("Recovery", of("bench_warm.py")),
     Table("Scale: status", of("bench_status.py")),
     Table("Scale: decisions", of("bench_decisions.py")),
