@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
+import stage
 import uvloop
 from stage import config, measured, percentile, say_load
 
@@ -78,6 +79,11 @@ async def speak(port: int) -> None:
     await server.serve_forever()
 
 
+def begun(words: list[str]) -> subprocess.Popen[bytes]:
+    """In a session of its own: on a busy machine the kernel shares by sessions."""
+    return subprocess.Popen(words, start_new_session=True)
+
+
 # --- its listeners -------------------------------------------------------------------------------
 
 
@@ -132,8 +138,7 @@ def ways() -> Iterator[dict[str, tuple[int, list[psutil.Process]]]]:
     with ExitStack() as stack:
         here = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-streams-")))
         server = free_port()
-        words = [sys.executable, __file__, "--speak", str(server)]
-        stack.callback(subprocess.Popen(words, start_new_session=True).terminate)
+        stack.callback(begun([sys.executable, __file__, "--speak", str(server)]).terminate)
         at = {"engine": "llama_cpp", "runtime": "external", "url": f"http://127.0.0.1:{server}"}
         wishes = config({"a": {"service": "there", "vram_mb": 10}}, services={"there": at})
         daemon = stack.enter_context(running(here, wishes, EdgedDaemon))
@@ -148,15 +153,21 @@ def ways() -> Iterator[dict[str, tuple[int, list[psutil.Process]]]]:
 
 
 def carriers(port: int) -> set[psutil.Process]:
-    return {
+    """Who listens there; of nginx all that share the socket, of which the kernel names one."""
+    found = {
         psutil.Process(each.pid)
         for each in psutil.net_connections("tcp")
         if each.laddr and each.laddr.port == port and each.status == "LISTEN" and each.pid
     }
+    for one in [process for process in found if process.name() == "nginx"]:
+        parent = one.parent()
+        master = parent if parent is not None and parent.name() == "nginx" else one
+        found |= {master, *master.children()}
+    return found
 
 
 def cpu_s(processes: list[psutil.Process]) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
+    return sum(stage.cpu_s(process.pid) for process in processes)
 
 
 def measure(streams: int, rounds: int, seconds: float) -> None:

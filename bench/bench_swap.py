@@ -29,7 +29,7 @@ from typing import Any
 
 import bench_docker
 import httpx
-from stage import Daemon, config, model, percentile, say_load
+from stage import Daemon, config, cpu_s, model, percentile, say_load
 
 from orchestrator.core.values.vram import MiB
 from orchestrator.devices.fake import FakeDevices, FakeDeviceSpec
@@ -116,6 +116,11 @@ class ByHand:
             "start and ready": ready_s - stopped_s,
             "answer": answered_s - ready_s,
         }
+
+    def cpu_s(self) -> float:
+        """What the server has taken of the processor since it was started."""
+        assert self.server is not None
+        return cpu_s(self.server.pid)
 
     def _start(self) -> None:
         """Return when it says that it is ready: it is not slowed by anybody who asks it."""
