@@ -19,6 +19,7 @@ from pathlib import Path
 
 import bench_streams
 import bench_swap
+import by_hand
 import quick_stage
 from stage import Daemon, measured, model, say_load
 
@@ -61,7 +62,9 @@ def requests(figures: Figures, rounds: int) -> None:
             cost_s, waited_s = {}, {}
             for name, way in ways.items():
 
-                def ask(name: str = name, way: quick_stage.Way = way) -> int:
+                def ask(
+                    name: str = name, way: quick_stage.Way = way, waited_s: dict = waited_s
+                ) -> int:
                     asked = quick_stage.one_after_another(way.port, REQUESTS[name])
                     waited_s[name] = measured(asked)
                     return REQUESTS[name]
@@ -89,16 +92,16 @@ def streams(figures: Figures, rounds: int) -> None:
 
 def swaps(figures: Figures, rounds: int) -> None:
     fake = {"load_s": LOAD_S, "tokens_per_s": 1000}
-    models = {name: model(bench_swap.VRAM_MB, fake=fake) for name in bench_swap.NAMES}
+    models = {name: model(by_hand.VRAM_MB, fake=fake) for name in by_hand.NAMES}
     with (
         bench_swap.daemon(models, devices={"fake": [bench_swap.CARD]}) as started,
-        bench_swap.bare_stand_in(LOAD_S) as bare,
+        by_hand.bare_stand_in(LOAD_S) as bare,
     ):
-        for name in bench_swap.NAMES:
-            bench_swap.first_byte(started.http, started.url, name)
+        for name in by_hand.NAMES:
+            by_hand.first_byte(started.http, started.url, name)
         bare.swap()
         for turn in range(2 * rounds):
-            ours_s, taken_s = one_swap(started, bench_swap.NAMES[turn % 2])
+            ours_s, taken_s = one_swap(started, by_hand.NAMES[turn % 2])
             time.sleep(bench_swap.IDLE_S)
             bare_s = sum(bare.swap().values())
             figures.add("waiting for a swap", ours_s, bare_s)
@@ -111,7 +114,7 @@ def one_swap(started: Daemon, name: str) -> tuple[float, float]:
     assert started.process is not None
     way = quick_stage.Way(started.port, frozenset([started.process.pid]))
     before_s = way.cpu_s()
-    waited_s = bench_swap.first_byte(started.http, started.url, name)
+    waited_s = by_hand.first_byte(started.http, started.url, name)
     return waited_s, way.cpu_s() - before_s
 
 
