@@ -36,18 +36,22 @@ class ByHand:
     """What an operator would type, for a container like those of the daemon."""
 
     def __init__(self, url: str, like: dict) -> None:
-        self._url = url
+        self.url = url
         host = like["HostConfig"]
         mount = host["Mounts"][0]
-        self._options = (
+        self._options: tuple[str, ...] = (
             *("--init", "--read-only", "--cap-drop", "ALL", "--user", like["Config"]["User"]),
             *("--security-opt", "no-new-privileges", "--pids-limit", str(host["PidsLimit"])),
             *("--tmpfs", f"/tmp:{host['Tmpfs']['/tmp']}", "--shm-size", str(host["ShmSize"])),
             *("--volume", f"{mount['Source']}:{mount['Target']}:ro"),
-            *("--publish", "127.0.0.1::8080", "--entrypoint", like["Path"].rpartition("/")[2]),
+            *("--entrypoint", like["Path"].rpartition("/")[2]),
         )
-        self._command = (like["Config"]["Image"], *like["Config"]["Cmd"])
+        self.command = (like["Config"]["Image"], *like["Config"]["Cmd"])
         self._current: str | None = None
+
+    def options_at(self, address: str) -> tuple[str, ...]:
+        """Its server is published there."""
+        return (*self._options, "--publish", f"{address}:8080")
 
     def swap(self) -> float:
         began_s = time.perf_counter()
@@ -57,16 +61,16 @@ class ByHand:
 
     def start(self) -> str:
         """Its address, once it is ready."""
-        words = ("run", "--detach", *self._options, *self._command)
-        self._current = docker(self._url, *words)
-        address = docker(self._url, "port", self._current, "8080/tcp").splitlines()[0]
+        words = ("run", "--detach", *self.options_at("127.0.0.1:"), *self.command)
+        self._current = docker(self.url, *words)
+        address = docker(self.url, "port", self._current, "8080/tcp").splitlines()[0]
         wait_until_ready(f"http://{address}")
         return f"http://{address}"
 
     def stop(self) -> None:
         if self._current is not None:
-            docker(self._url, "stop", self._current)
-            docker(self._url, "rm", "--volumes", self._current)
+            docker(self.url, "stop", self._current)
+            docker(self.url, "rm", "--volumes", self._current)
             self._current = None
 
 
