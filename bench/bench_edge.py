@@ -1,4 +1,4 @@
-"""What nginx with our Lua adds to a request: beside plain nginx, and beside the daemon's relay.
+"""What nginx with our Lua adds to a request: beside plain nginx, the daemon's relay, and peers.
 
     python bench/bench_edge.py [--rounds 5] [--seconds 2]
 
@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import random
-import re
 import shutil
 import statistics
 import subprocess
@@ -20,11 +19,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import figures
 import httpx
+import peers
+from by_wrk import BODY, PATH, Rounds, Way, in_turns
+from peers.llama_router import LlamaRouter
 from stage import config, percentile, say_load
 
 from orchestrator.access.keys.form import digest_of, new_id, new_key
@@ -32,14 +35,12 @@ from orchestrator.access.keys.record import ApiKey, KeyScope
 from tests.contracts.edge_plane_parts import edge_alone
 from tests.scenarios.daemon import free_port, running
 from tests.scenarios.edged import EdgedDaemon
+from tests.scenarios.world import smollm_file
 
 ADDED_MAX, RATE_MIN, PICTURE_MS_MAX = 1.6, 0.80, 5.0
 KEYED_US_MAX = 60  # what the edge with keys adds to plain nginx, on one connection
-KEYED = "edge, keys"
-PATH = "/v1/chat/completions"
-BODY = {"model": "a", "messages": [{"role": "user", "content": "hi there, how are you today?"}]}
+KEYED, DIRECT, PLAIN_NGINX = "edge, keys", "direct", "plain nginx"
 PICTURE_BYTES, PICTURES = 10_000_000, 15
-UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 ANSWER = {
     "choices": [
         {
@@ -96,8 +97,8 @@ def nginx(here: Path, name: str, servers: str) -> Iterator[None]:
 
 
 @contextmanager
-def ways() -> Iterator[dict[str, int]]:
-    """The port of each way to the same server."""
+def ways(room: peers.Room) -> Iterator[dict[str, Way]]:
+    """To the same server."""
     with ExitStack() as stack:
         here = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-edge-")))
         server, plain = free_port(), free_port()
@@ -113,14 +114,14 @@ def ways() -> Iterator[dict[str, int]]:
             time.sleep(0.1)
         relay = int(str(daemon.beside.base_url).rpartition(":")[2])
         keyed, secret = stack.enter_context(with_keys(server))
-        KEYS[keyed] = secret
-        yield {
-            "direct": server,
-            "plain nginx": plain,
-            "edge": daemon.edge_port,
-            KEYED: keyed,
-            "relay": relay,
-        }
+        at = {DIRECT: server, PLAIN_NGINX: plain, "edge": daemon.edge_port, "relay": relay}
+        for peer in room.with_any_server():
+            stack.callback(peer.stop)
+            peer.start([peers.Model("a", at=server)])
+            httpx.post(f"{peer.url}{PATH}", json=BODY, timeout=60, trust_env=False)
+            at[peer.name] = peer.port
+        ways = {name: Way(port) for name, port in at.items()}
+        yield ways | {KEYED: Way(keyed, key=secret)}
 
 
 @contextmanager
@@ -147,90 +148,87 @@ def with_keys(server: int) -> Iterator[tuple[int, str]]:
         yield edge.settings.port, secrets[500]
 
 
-KEYS: dict[int, str] = {}  # that are shown, by port
-
-
-def wrk(port: int, connections: int, seconds: int) -> tuple[float, float]:
-    """Microseconds of the median, and requests a second."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(
-            f"wrk.method='POST'; wrk.body='{json.dumps(BODY)}'; "
-            "wrk.headers['Content-Type']='application/json';"
-        )
-        if port in KEYS:
-            script.write(f"wrk.headers['Authorization']='Bearer {KEYS[port]}'")
-        script.flush()
-        threads = min(2, connections)
-        words = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--latency", "-s"]
-        url = f"http://127.0.0.1:{port}{PATH}"
-        done = subprocess.run(
-            ["wrk", *words, script.name, url], capture_output=True, text=True, check=True
-        )
-    said = done.stdout
-    assert "Non-2xx" not in said, said
-    median = re.search(r"50%\s+([\d.]+)(us|ms|s)", said)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    assert median is not None
-    assert rate is not None
-    return float(median[1]) * UNITS[median[2]], float(rate[1])
-
-
-def in_turns(
-    ports: dict[str, int], rounds: int, seconds: int
-) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Of every way: the median latency on one connection in us; requests/s on 32, by round."""
-    latency_us: dict[str, list[float]] = {name: [] for name in ports}
-    rate: dict[str, list[float]] = {name: [] for name in ports}
-    for _ in range(rounds):
-        for name, port in ports.items():
-            latency_us[name].append(wrk(port, 1, seconds)[0])
-        for name, port in ports.items():
-            rate[name].append(wrk(port, 32, seconds)[1])
-    return {name: statistics.median(values) for name, values in latency_us.items()}, rate
-
-
-def small(ports: dict[str, int], rounds: int, seconds: int) -> None:
-    middle, rate = in_turns(ports, rounds, seconds)
-    added = {name: value - middle["direct"] for name, value in middle.items()}
-    for name in ports:
+def small(ways: Mapping[str, Way], rounds: int, seconds: int) -> float:
+    """Microseconds that plain nginx adds."""
+    heard = in_turns(ways, rounds, seconds)
+    plain_us = heard[PLAIN_NGINX].p50_us - heard[DIRECT].p50_us
+    for name, of_it in heard.items():
+        say(name, of_it, heard[DIRECT], plain_us)
         share = statistics.median(
-            one / plain for one, plain in zip(rate[name], rate["plain nginx"], strict=True)
-        )
-        print(
-            f"{name:12s} p50 {middle[name]:7.0f} us  adds {added[name] / added['plain nginx']:5.2f}"
-            f" times what plain nginx adds; 32 connections {statistics.median(rate[name]):7.0f}/s,"
-            f" {100 * share:3.0f} % of plain nginx"
+            one.per_s / plain.per_s
+            for one, plain in zip(of_it.crowd, heard[PLAIN_NGINX].crowd, strict=True)
         )
         if name == KEYED:
-            more_us = middle[name] - middle["plain nginx"]
-            print(f"{'':12s} {more_us:.0f} us more than plain nginx")
+            more_us = of_it.p50_us - heard[PLAIN_NGINX].p50_us
+            print(f"{'':18s} {more_us:.0f} us more than plain nginx")
             verdict(more_us <= KEYED_US_MAX, f"at most {KEYED_US_MAX} us more")
         if name == "edge":
-            verdict(added[name] / added["plain nginx"] <= ADDED_MAX, f"at most x{ADDED_MAX}")
-            verdict(share >= RATE_MIN, f"at least {100 * RATE_MIN:.0f} % of its rate")
+            times = (of_it.p50_us - heard[DIRECT].p50_us) / plain_us
+            verdict(times <= ADDED_MAX, f"at most x{ADDED_MAX}")
+            verdict(share >= RATE_MIN, f"{100 * share:.0f} % of plain nginx's rate, at least 80")
+    return plain_us
+
+
+def say(name: str, of_it: Rounds, direct: Rounds, plain_us: float) -> None:
+    """What it adds to its own server, asked directly; the picture shows the same."""
+    added_us = of_it.p50_us - direct.p50_us
+    print(
+        f"{name:18s} p50 {of_it.p50_us:6.0f} us, p99 {of_it.p99_us:6.0f}; adds {added_us:6.0f} us, "
+        f"{added_us / plain_us:5.2f} times plain nginx; {of_it.per_s:6.0f}/s on 32; "
+        f"{of_it.cpu_us:5.0f} us of processor a request"
+    )
+    if of_it is not direct:
+        alone = [heard.p50_us - direct.p50_us for heard in of_it.alone]
+        figures.bar("Warm request: added on one connection", "us", name, added_us, alone)
+    of_cpu = [heard.cpu_us for heard in of_it.crowd]
+    crowd = [heard.per_s for heard in of_it.crowd]
+    figures.bar("Warm request: 32 connections", "requests a second", name, of_it.per_s, crowd)
+    figures.bar("Warm request: of the processor", "us a request", name, of_it.cpu_us, of_cpu)
+
+
+def router(peer: LlamaRouter, rounds: int, seconds: int, plain_us: float) -> None:
+    """It has no server but its own, whose answers take no model's time at /tokenize."""
+    body = {"model": "a", "content": "hi there, how are you today?"}
+    peer.start([peers.Model("a", file=smollm_file())])
+    try:
+        url = f"http://127.0.0.1:{peer.port}"
+        httpx.post(f"{url}{PATH}", json=BODY | {"max_tokens": 1}, timeout=60, trust_env=False)
+        (server,) = peer.servers()
+        (listens,) = [
+            each.laddr.port for each in server.net_connections("tcp") if each.status == "LISTEN"
+        ]
+        ways = {
+            name: Way(port, "/tokenize", body)
+            for name, port in (("its own server", listens), (peer.name, peer.port))
+        }
+        heard = in_turns(ways, rounds, seconds)
+    finally:
+        peer.stop()
+    for name, of_it in heard.items():
+        say(name, of_it, heard["its own server"], plain_us)
 
 
 def verdict(reached: bool, target: str) -> None:
-    print(f"{'':12s} target {target}: {'reached' if reached else 'MISSED'}")
+    print(f"{'':18s} target {target}: {'reached' if reached else 'MISSED'}")
 
 
-def pictures(ports: dict[str, int]) -> None:
+def pictures(ways: Mapping[str, Way]) -> None:
     """The model named behind the picture: the worse case, and that of OpenAI's own client."""
     data = "".join(random.Random(1).choices("abcdefghijklmnop+/", k=PICTURE_BYTES))
     body = json.dumps({"messages": [{"image_url": data}], "model": "a"}).encode()
-    times_s: dict[str, list[float]] = {name: [] for name in ports if name != KEYED}
+    times_s: dict[str, list[float]] = {name: [] for name in ways if name != KEYED}
     beside_s: list[float] = []
     with contextlib.ExitStack() as stack:
         clients = {
             name: stack.enter_context(
-                httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60)
+                httpx.Client(base_url=f"http://127.0.0.1:{way.port}", trust_env=False, timeout=60)
             )
-            for name, port in ports.items()
-            if port not in KEYS
+            for name, way in ways.items()
+            if name != KEYED
         }
         headers = {"Content-Type": "application/json"}
         ended = threading.Event()
-        other = threading.Thread(target=ask_small, args=(ports["edge"], ended, beside_s))
+        other = threading.Thread(target=ask_small, args=(ways["edge"].port, ended, beside_s))
         other.start()
         for _ in range(PICTURES):
             for name, client in clients.items():
@@ -240,11 +238,15 @@ def pictures(ports: dict[str, int]) -> None:
         ended.set()
         other.join()
     for name, values in times_s.items():
-        print(f"{name:12s} a picture of 10 MB: {1e3 * statistics.median(values):6.1f} ms")
-    more_ms = 1e3 * (statistics.median(times_s["edge"]) - statistics.median(times_s["plain nginx"]))
+        middle_ms = 1e3 * statistics.median(values)
+        print(f"{name:18s} a picture of 10 MB: {middle_ms:6.1f} ms")
+        figures.bar(
+            "Warm request: a picture of 10 MB", "ms", name, middle_ms, [1e3 * one for one in values]
+        )
+    more_ms = 1e3 * (statistics.median(times_s["edge"]) - statistics.median(times_s[PLAIN_NGINX]))
     verdict(more_ms <= PICTURE_MS_MAX, f"{PICTURE_MS_MAX:g} ms more than plain nginx")
     slowest_ms = 1e3 * percentile(beside_s, 99)
-    print(f"{'edge':12s} small requests beside them: p99 {slowest_ms:.1f} ms of {len(beside_s)}")
+    print(f"{'edge':18s} small requests beside them: p99 {slowest_ms:.1f} ms of {len(beside_s)}")
 
 
 def ask_small(port: int, ended: threading.Event, times_s: list[float]) -> None:
@@ -260,14 +262,22 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--seconds", type=int, default=2)
+    peers.add_options(arguments)
+    figures.add_option(arguments)
     said = arguments.parse_args()
+    room = peers.in_the_room(said)
     if shutil.which("wrk") is None:
         sys.exit("no wrk here: apt-get install wrk")
     say_load("before")
-    with ways() as ports:
-        small(ports, said.rounds, said.seconds)
-        pictures(ports)
+    room.say()
+    with ways(room) as to:
+        plain_us = small(to, said.rounds, said.seconds)
+        pictures(to)
+    for peer in room.peers:
+        if isinstance(peer, LlamaRouter):
+            router(peer, said.rounds, said.seconds, plain_us)
     say_load("after")
+    figures.keep(said.json)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import aiohttp
+import figures
 import httpx
 import uvicorn
-from bench_edge import ANSWER, BODY, PATH, SERVER, in_turns, nginx
+from bench_edge import ANSWER, SERVER, nginx
+from by_wrk import BODY, PATH, Way, in_turns
 from stage import config, say_load
 
 from tests.scenarios.daemon import free_port, running
@@ -92,15 +94,20 @@ def ways() -> Iterator[dict[str, int]]:
 
 
 def measure(ports: dict[str, int], rounds: int, seconds: int) -> None:
-    middle, rate = in_turns(ports, rounds, seconds)
-    added = {name: value - middle["direct"] for name, value in middle.items()}
-    for name in ports:
+    heard = in_turns({name: Way(port) for name, port in ports.items()}, rounds, seconds)
+    added = {name: of_it.p50_us - heard["direct"].p50_us for name, of_it in heard.items()}
+    for name, of_it in heard.items():
         print(
-            f"{name:8s} p50 {middle[name]:6.0f} us  adds {added[name]:6.0f} us; "
-            f"32 connections {statistics.median(rate[name]):7.0f}/s"
+            f"{name:8s} p50 {of_it.p50_us:6.0f} us, p99 {of_it.p99_us:6.0f}; adds "
+            f"{added[name]:6.0f} us; 32 connections {of_it.per_s:7.0f}/s, "
+            f"{of_it.cpu_us:5.0f} us of processor a request"
         )
+        rounds_us = [each.p50_us - heard["direct"].p50_us for each in of_it.alone]
+        if name != "direct":
+            figures.bar("The relay: added on one connection", "us", name, added[name], rounds_us)
     share = statistics.median(
-        ours / theirs for ours, theirs in zip(rate["relay"], rate["least"], strict=True)
+        ours.per_s / theirs.per_s
+        for ours, theirs in zip(heard["relay"].crowd, heard["least"].crowd, strict=True)
     )
     times = added["relay"] / added["least"]
     for reached, said in (
@@ -115,6 +122,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--seconds", type=int, default=2)
     arguments.add_argument("--least", help=argparse.SUPPRESS)
+    figures.add_option(arguments)
     said = arguments.parse_args()
     if said.least is not None:
         server, port = map(int, said.least.split(","))
@@ -124,6 +132,7 @@ def main() -> None:
     with ways() as ports:
         measure(ports, said.rounds, said.seconds)
     say_load("after")
+    figures.keep(said.json)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from stage import Daemon, measured, model, say_load
 COMMITTED = Path(__file__).with_name("quick.json")
 # Of a ratio, what a crowd on the machine may add; a swap is mostly an interpreter that starts, of
 # which a minute has too few for its best to be the same every time.
-ROOM = {"processor of a swap": 0.8, "processor": 0.4, "waiting": 0.8}
+ROOM = {"processor of a swap": 0.8, "processor": 0.6, "waiting": 0.8}
 REQUESTS = {"bare": 1000, "edge": 1000, "relay": 400}
 WARM_UP = 200
 STREAMS, STREAM_S = 32, 1.5

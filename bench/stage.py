@@ -21,9 +21,9 @@ import uvloop
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.scenarios.daemon import Daemon, config, model, running  # noqa: E402 - the path first
+from tests.scenarios.daemon import Daemon, config, free_port, model, running  # noqa: E402 - the path first
 
-__all__ = ["Caller", "Daemon", "bare_server", "config", "cpu_s", "daemon", "model"]
+__all__ = ["Caller", "Daemon", "bare_server", "config", "cpu_s", "daemon", "free_port", "model"]
 
 CPUCLOCK_SCHED = 2
 ANSWER_S_MAX = 60.0

@@ -16,7 +16,7 @@ from peers.llama_swap import LlamaSwap
 from peers.ollama import Ollama
 from peers.program import Model, Peer, Program
 
-__all__ = ["Model", "Peer", "Room", "add_options", "in_the_room"]
+__all__ = ["Model", "Peer", "Program", "Room", "add_options", "in_the_room"]
 
 KINDS: tuple[type[Program], ...] = (LlamaRouter, LlamaSwap, LargeModelProxy, Ollama)
 BUILT = Path(__file__).parents[2] / "tests" / "tools" / "build_llama_cpp.sh"

@@ -12,8 +12,7 @@ from typing import ClassVar, Protocol
 
 import httpx
 import psutil
-
-from tests.scenarios.daemon import free_port
+from stage import free_port
 
 MARK = "BENCH_PEER"  # in the environment of all that a peer starts
 READY_S_MAX = 30.0
