@@ -1,4 +1,4 @@
-"""How late pieces of streams come: many at once, direct, through the edge and through the relay.
+"""How late pieces of streams come: many at once, direct, through the edge, the relay and peers.
 
     python bench/bench_streams.py [--streams 64 256] [--rounds 3] [--seconds 4]
 
@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import figures
+import peers
 import psutil
 import stage
 import uvloop
@@ -133,7 +135,7 @@ async def listen(port: int, streams: int, seconds: float) -> list[float]:
 
 
 @contextmanager
-def ways() -> Iterator[dict[str, tuple[int, list[psutil.Process]]]]:
+def ways(room: peers.Room) -> Iterator[dict[str, tuple[int, list[psutil.Process]]]]:
     """Of each way its port, and the processes that carry on it."""
     with ExitStack() as stack:
         here = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-streams-")))
@@ -145,10 +147,13 @@ def ways() -> Iterator[dict[str, tuple[int, list[psutil.Process]]]]:
         assert isinstance(daemon, EdgedDaemon)
         daemon.load("a")
         relay = int(str(daemon.beside.base_url).rpartition(":")[2])
-        yield {
-            "direct": (server, []),
-            "edge": (daemon.edge_port, [*carriers(daemon.edge_port)]),
-            "relay": (relay, [*carriers(relay)]),
+        ports = {"edge": daemon.edge_port, "relay": relay}
+        for peer in room.with_any_server():
+            stack.callback(peer.stop)
+            peer.start([peers.Model("a", at=server)])
+            ports[peer.name] = peer.port
+        yield {"direct": (server, [])} | {
+            name: (port, [*carriers(port)]) for name, port in ports.items()
         }
 
 
@@ -170,11 +175,11 @@ def cpu_s(processes: list[psutil.Process]) -> float:
     return sum(stage.cpu_s(process.pid) for process in processes)
 
 
-def measure(streams: int, rounds: int, seconds: float) -> None:
+def measure(room: peers.Room, streams: int, rounds: int, seconds: float) -> None:
     delays_ms: dict[str, list[float]] = {}
     middles_ms: dict[str, list[float]] = {}
     cost_ms: dict[str, list[float]] = {}
-    with ways() as table:
+    with ways(room) as table:
         for _ in range(rounds):
             for name, (port, processes) in table.items():
                 before_s = cpu_s(processes)
@@ -185,14 +190,20 @@ def measure(streams: int, rounds: int, seconds: float) -> None:
                 middles_ms.setdefault(name, []).append(1e3 * percentile(heard, 50))
                 cost_ms.setdefault(name, []).append(1e6 * taken_s / len(heard))
     for name, values in delays_ms.items():
+        delayed = f"Streaming, {streams} streams: pieces come later than direct, p99"
         later = [one - direct for one, direct in zip(values, delays_ms["direct"], strict=True)]
         later_ms = statistics.median(later)
         print(
-            f"{streams:4d} streams, {name:6s}: p50 {statistics.median(middles_ms[name]):6.2f} ms, "
+            f"{streams:4d} streams, {name:17s}: p50 {statistics.median(middles_ms[name]):6.2f} ms, "
             f"p99 {statistics.median(values):6.2f} ms, {later_ms:+6.2f} ms to direct; "
             f"{statistics.median(cost_ms[name]):5.1f} ms of processor a thousand pieces"
         )
         if name != "direct":
+            costs = cost_ms[name]
+            figures.bar(delayed, "ms", name, later_ms, later)
+            carried = f"Streaming, {streams} streams: processor of a thousand pieces"
+            figures.bar(carried, "ms", name, statistics.median(costs), costs)
+        if name in ("edge", "relay"):
             verdict = "reached" if later_ms <= LATER_MS_MAX else "MISSED"
             print(f"{'':21s}at most {LATER_MS_MAX:g} ms later: {verdict}")
 
@@ -202,16 +213,23 @@ def main() -> None:
     arguments.add_argument("--streams", type=int, nargs="+", default=[64, 256])
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--seconds", type=float, default=4)
+    peers.add_options(arguments)
+    figures.add_option(arguments)
     arguments.add_argument("--speak", type=int, help=argparse.SUPPRESS)
     said = arguments.parse_args()
     if said.speak is not None:
         with contextlib.suppress(KeyboardInterrupt):
             uvloop.run(speak(said.speak))
         return
+    room = peers.in_the_room(said)
     say_load("before")
+    room.say()
+    print(f"not here: {', '.join(p.name for p in room.peers if p.own_server)}, behind which only")
+    print("a real model can stand, which speaks slower than what is measured")
     for streams in said.streams:
-        measure(streams, said.rounds, said.seconds)
+        measure(room, streams, said.rounds, said.seconds)
     say_load("after")
+    figures.keep(said.json)
 
 
 if __name__ == "__main__":
