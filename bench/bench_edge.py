@@ -193,10 +193,7 @@ def router(peer: LlamaRouter, rounds: int, seconds: int, plain_us: float) -> Non
     try:
         url = f"http://127.0.0.1:{peer.port}"
         httpx.post(f"{url}{PATH}", json=BODY | {"max_tokens": 1}, timeout=60, trust_env=False)
-        (server,) = peer.servers()
-        (listens,) = [
-            each.laddr.port for each in server.net_connections("tcp") if each.status == "LISTEN"
-        ]
+        listens = peer.server_port("a")
         ways = {
             name: Way(port, "/tokenize", body)
             for name, port in (("its own server", listens), (peer.name, peer.port))

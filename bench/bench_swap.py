@@ -231,7 +231,9 @@ def with_stand_ins(said: argparse.Namespace, room: peers.Room) -> None:
 
 def as_processes(said: argparse.Namespace, room: peers.Room) -> None:
     file = smollm_file().resolve()
-    binary = peers.llama_server(said)
+    binary = room.llama_server()
+    if binary is None:
+        raise SystemExit("there is no llama-server: tests/tools/build_llama_cpp.sh")
     of_a_model = {"service": "llama", "file": str(file), "threads": THREADS}
     models = {name: of_a_model | {"context_size": CONTEXT} for name in NAMES}
     own = {"engine": "llama_cpp", "runtime": "process", "binary": str(binary)}

@@ -82,12 +82,13 @@ class ByHand:
 
 
 @contextmanager
-def bare_stand_in(load_s: float) -> Iterator[ByHand]:
+def bare_stand_in(load_s: float, tokens_per_s: int = 1000, slots: int = 1) -> Iterator[ByHand]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         room = FakeDeviceSpec(name="as much as it wants", total_bytes=1 << 60)
         FakeDevices(time.time, Path(folder), [room])
         words = [sys.executable, "-P", "-m", "orchestrator.stand_in.server", "--model", "a"]
-        words += ["--port", "{port}", "--load-s", str(load_s), "--tokens-per-s", "1000"]
+        words += ["--port", "{port}", "--load-s", str(load_s), "--tokens-per-s", str(tokens_per_s)]
+        words += ["--slots", str(slots)]
         words += ["--claims", folder, "--device", f"fake-0={VRAM_MB * MiB}"]
         bare = ByHand(words)
         try:

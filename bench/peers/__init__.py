@@ -11,12 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peers.large_model_proxy import LargeModelProxy
-from peers.llama_router import LlamaRouter
+from peers.llama_router import CONTEXT, THREADS, LlamaRouter
 from peers.llama_swap import LlamaSwap
 from peers.ollama import Ollama
 from peers.program import Model, Peer, Program
 
-__all__ = ["Model", "Peer", "Program", "Room", "add_options", "in_the_room"]
+__all__ = [
+    "Model",
+    "Peer",
+    "Program",
+    "Room",
+    "add_options",
+    "edge_can_be_here",
+    "in_the_room",
+    "words_of_llama_server",
+]
 
 KINDS: tuple[type[Program], ...] = (LlamaRouter, LlamaSwap, LargeModelProxy, Ollama)
 BUILT = Path(__file__).parents[2] / "tests" / "tools" / "build_llama_cpp.sh"
@@ -32,6 +41,11 @@ class Room:
     def with_any_server(self) -> Sequence[Program]:
         """Those that start what they are told: a stand-in too."""
         return [peer for peer in self.peers if not peer.own_server]
+
+    def llama_server(self) -> Path | None:
+        """The one that is named, or on PATH, or built for the tests."""
+        routers = (each.binary for each in self.peers if isinstance(each, LlamaRouter))
+        return next(routers, None)
 
     def say(self) -> None:
         for peer in self.peers:
@@ -66,12 +80,14 @@ def in_the_room(said: argparse.Namespace) -> Room:
     return Room(peers, absent)
 
 
-def llama_server(said: argparse.Namespace) -> Path:
-    """The one that is named, or on PATH, or built for the tests."""
-    for peer in in_the_room(said).peers:
-        if isinstance(peer, LlamaRouter):
-            return peer.binary
-    raise SystemExit(f"there is no llama-server: {BUILT.relative_to(BUILT.parents[2])}")
+def words_of_llama_server(binary: Path, file: Path) -> Sequence[str]:
+    """As every peer starts a real model here: small, on one thread."""
+    words = [str(binary), "--model", str(file.resolve()), "--host", "127.0.0.1"]
+    return [*words, "--port", "{port}", "-c", str(CONTEXT), "-t", str(THREADS)]
+
+
+def edge_can_be_here() -> bool:
+    return shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin") is not None
 
 
 def built_llama_server() -> str | None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
+
 from peers.program import Model, Program
 
 CONTEXT, THREADS = 2048, 1  # of a model here, whoever starts its server
@@ -22,3 +24,11 @@ class LlamaRouter(Program):
         words = ["--models-dir", str(folder), "--models-max", "1"]
         words += ["--host", "127.0.0.1", "--port", str(self.port)]
         return [*words, "-c", str(CONTEXT), "-t", str(THREADS)]
+
+    def server_port(self, name: str) -> int:
+        """As its server was told by it."""
+        for server in self.servers():
+            for each in server.net_connections("tcp"):
+                if each.status == psutil.CONN_LISTEN:
+                    return int(each.laddr.port)
+        raise LookupError(f"no server of {name} listens")

@@ -32,13 +32,34 @@ class Model:
 
 
 class Peer(Protocol):
-    name: ClassVar[str]
     own_server: ClassVar[bool]  # it starts a server of its own: no stand-in can be behind it
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
 
     def version(self) -> str: ...
 
     def start(self, models: Sequence[Model]) -> str:
         """The address at which it answers as OpenAI's API does; it answers already."""
+        ...
+
+    def server_port(self, name: str) -> int:
+        """Of the model's server, for who goes straight to it."""
+        ...
+
+    def kill(self) -> None:
+        """The program alone, without a warning: what it has started is not touched."""
+        ...
+
+    def start_again(self) -> None:
+        """As it was started before."""
+        ...
+
+    def unused(self) -> int:
+        """Servers that run on and that it has nothing to do with."""
         ...
 
     def stop(self) -> None:
@@ -138,8 +159,14 @@ class Program:
         assert self._folder is not None
         return (Path(self._folder.name) / "log").read_text(errors="replace")[-2000:]
 
+    def server_port(self, name: str) -> int:
+        return self.server_ports[name]
+
+    def unused(self) -> int:
+        related = {each.pid for each in psutil.Process(self.pid).children(recursive=True)}
+        return sum(each.pid not in related for each in self.servers())
+
     def kill(self) -> None:
-        """The program alone, without a warning."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
