@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.errors import Failed
@@ -152,3 +153,10 @@ def _ports(
             bindings = published.get(key)
             ports[int(number)] = int(bindings[0]["HostPort"]) if bindings else None
     return ports
+
+
+def nanoseconds(instant: str) -> int:
+    """An RFC 3339 instant of up to nine decimals, as the engine writes it."""
+    seconds, _, fraction = instant.rstrip("Z").partition(".")
+    whole = datetime.fromisoformat(seconds).replace(tzinfo=UTC).timestamp()
+    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

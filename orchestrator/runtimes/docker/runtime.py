@@ -13,7 +13,6 @@ import signal
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from orchestrator.core.values.failures import Failure, Silence
@@ -22,7 +21,7 @@ from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.errors import Failed, NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.docker.absent import Absent
-from orchestrator.runtimes.docker.answers import Container, EngineRefused
+from orchestrator.runtimes.docker.answers import Container, EngineRefused, nanoseconds
 from orchestrator.runtimes.docker.create import (
     LABEL_IDENTITY,
     LABEL_INSTANCE,
@@ -207,7 +206,7 @@ class DockerRuntime:
             last = await self._engine.log(ContainerRef.of(handle).reference, 1, timestamps=True)
         except EngineRefused:
             return 0
-        return _nanoseconds(last[0].split(" ", 1)[0]) if last else 0
+        return nanoseconds(last[0].split(" ", 1)[0]) if last else 0
 
     async def lacking(
         self, service: ServiceName, *, image: str | None, container: str | None
@@ -389,10 +388,3 @@ async def _answer(asked: Awaitable[T]) -> T:
         return await asked
     except EngineRefused as refused:
         raise Unreachable(f"Docker refused to tell: {refused}") from refused
-
-
-def _nanoseconds(instant: str) -> int:
-    """An RFC 3339 instant of up to nine decimals, as the engine writes it."""
-    seconds, _, fraction = instant.rstrip("Z").partition(".")
-    whole = datetime.fromisoformat(seconds).replace(tzinfo=UTC).timestamp()
-    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

@@ -11,6 +11,7 @@ from orchestrator.runtimes.docker.answers import (
     EngineRefused,
     container_in,
     events_in,
+    nanoseconds,
     pull_line,
     understood,
 )
@@ -102,3 +103,15 @@ def test_an_answer_of_another_shape_is_a_refusal() -> None:
 def test_an_error_in_the_middle_of_a_pull_is_a_refusal() -> None:
     with pytest.raises(EngineRefused, match="denied"):
         pull_line({"error": "denied"})
+
+
+@pytest.mark.parametrize(
+    ("instant", "counted"),
+    [
+        ("1970-01-01T00:00:01.5Z", 1_500_000_000),
+        ("1970-01-01T00:00:00.000000001Z", 1),
+        ("1970-01-01T00:01:00Z", 60_000_000_000),
+    ],
+)
+def test_instants_keep_their_nanoseconds(instant: str, counted: int) -> None:
+    assert nanoseconds(instant) == counted

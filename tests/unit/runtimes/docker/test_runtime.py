@@ -16,7 +16,7 @@ from orchestrator.errors import NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Handle, Launch
 from orchestrator.runtimes.docker.create import ContainerSettings
 from orchestrator.runtimes.docker.engine import Deadlines
-from orchestrator.runtimes.docker.runtime import DockerRuntime, _nanoseconds
+from orchestrator.runtimes.docker.runtime import DockerRuntime
 from tests.unit.runtimes.scripted_engine import CONTAINER, ScriptedEngine, scripted_engine
 
 LAUNCH = Launch(
@@ -142,15 +142,3 @@ def test_a_handle_and_an_endpoint_name_the_container() -> None:
         assert running.endpoint.url == "http://127.0.0.1:49153"
 
     play(script)
-
-
-@pytest.mark.parametrize(
-    ("instant", "nanoseconds"),
-    [
-        ("1970-01-01T00:00:01.5Z", 1_500_000_000),
-        ("1970-01-01T00:00:00.000000001Z", 1),
-        ("1970-01-01T00:01:00Z", 60_000_000_000),
-    ],
-)
-def test_instants_keep_their_nanoseconds(instant: str, nanoseconds: int) -> None:
-    assert _nanoseconds(instant) == nanoseconds
