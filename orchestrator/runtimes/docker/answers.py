@@ -2,13 +2,15 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from orchestrator.errors import Failed
+from orchestrator.errors import Failed, Unreachable
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -160,3 +162,11 @@ def nanoseconds(instant: str) -> int:
     seconds, _, fraction = instant.rstrip("Z").partition(".")
     whole = datetime.fromisoformat(seconds).replace(tzinfo=UTC).timestamp()
     return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)
+
+
+async def answered(asked: Awaitable[T]) -> T:
+    """For questions that a working Docker never refuses: a refusal is no answer."""
+    try:
+        return await asked
+    except EngineRefused as refused:
+        raise Unreachable(f"Docker refused to tell: {refused}") from refused

@@ -10,10 +10,10 @@ keeps no list of what runs.
 import asyncio
 import math
 import signal
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from orchestrator.core.values.failures import Failure, Silence
 from orchestrator.core.values.residents import InstanceId
@@ -21,7 +21,12 @@ from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.errors import Failed, NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.docker.absent import Absent
-from orchestrator.runtimes.docker.answers import Container, EngineRefused, nanoseconds
+from orchestrator.runtimes.docker.answers import (
+    Container,
+    EngineRefused,
+    answered,
+    nanoseconds,
+)
 from orchestrator.runtimes.docker.create import (
     LABEL_IDENTITY,
     LABEL_INSTANCE,
@@ -45,8 +50,6 @@ from orchestrator.runtimes.docker.failures import (
 )
 from orchestrator.runtimes.docker.handle import RUNTIME, ContainerRef, named_endpoint, own_endpoint
 from orchestrator.runtimes.docker.leftovers import Leftovers
-
-T = TypeVar("T")
 
 NAME_ATTEMPTS_MAX = 5  # names taken by foreign containers before we give up
 EXIT_LOG_LINES = 50  # enough for llama.cpp's last words, which are what a failure is read from
@@ -135,14 +138,14 @@ class DockerRuntime:
         return True
 
     async def alive(self, handle: Handle) -> bool:
-        seen = await _answer(self._engine.inspect(ContainerRef.of(handle).reference))
+        seen = await answered(self._engine.inspect(ContainerRef.of(handle).reference))
         return seen is not None and seen.running
 
     async def discover(self) -> Sequence[Found]:
         """What runs and carries our identity; what carries it and does not run is removed."""
         found = []
-        for container in await _answer(self._engine.list_ids(self._ours)):
-            seen = await _answer(self._engine.inspect(container))
+        for container in await answered(self._engine.list_ids(self._ours)):
+            seen = await answered(self._engine.inspect(container))
             if seen is None or self._unsettled(_instance(seen)):
                 continue
             if seen.running:
@@ -158,11 +161,11 @@ class DockerRuntime:
     async def returned(self, known: Collection[InstanceId]) -> Sequence[Found]:
         """After `docker restart` or `docker start` by hand an ended instance runs again."""
         found = []
-        for container, labels in (await _answer(self._engine.list_running(self._ours))).items():
+        for container, labels in (await answered(self._engine.list_running(self._ours))).items():
             instance = InstanceId(labels.get(LABEL_INSTANCE, ""))
             if instance in known or self._unsettled(instance):
                 continue
-            seen = await _answer(self._engine.inspect(container))
+            seen = await answered(self._engine.inspect(container))
             if seen is not None and seen.running:
                 found.append(self._found(seen))
         return found
@@ -173,7 +176,7 @@ class DockerRuntime:
         if self._absent.still(launch.container):
             return None
         starts = self._named_events.starts
-        seen = await _answer(self._engine.inspect(launch.container))
+        seen = await answered(self._engine.inspect(launch.container))
         if seen is None:
             self._absent.note(launch.container, starts)
             return None
@@ -190,7 +193,7 @@ class DockerRuntime:
         try:
             return await self._engine.processes(ref.reference)
         except EngineRefused:  # it does not run, or the engine's host has no `ps`
-            seen = await _answer(self._engine.inspect(ref.reference))
+            seen = await answered(self._engine.inspect(ref.reference))
             return frozenset({seen.pid}) if seen is not None and seen.pid else frozenset()
 
     async def log_tail(self, handle: Handle, lines: int) -> tuple[str, ...]:
@@ -359,7 +362,7 @@ class DockerRuntime:
             await asyncio.sleep(GONE_POLL_S)
 
     async def _runs(self, ref: ContainerRef) -> bool:
-        seen = await _answer(self._engine.inspect(ref.reference))
+        seen = await answered(self._engine.inspect(ref.reference))
         return seen is not None and seen.running
 
     async def _exit(self, ref: ContainerRef, seen: Container | None, told: int | None) -> Exit:
@@ -380,11 +383,3 @@ class DockerRuntime:
 
 def _instance(seen: Container) -> InstanceId:
     return InstanceId(seen.labels.get(LABEL_INSTANCE, ""))
-
-
-async def _answer(asked: Awaitable[T]) -> T:
-    """For questions that a working Docker never refuses: a refusal is no answer."""
-    try:
-        return await asked
-    except EngineRefused as refused:
-        raise Unreachable(f"Docker refused to tell: {refused}") from refused
