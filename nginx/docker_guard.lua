@@ -7,6 +7,7 @@
 local calls = require("docker_guard.calls")
 local create = require("docker_guard.create")
 local json = require("docker_guard.json")
+local key = require("docker_guard.key")
 
 local M = {}
 
@@ -14,7 +15,7 @@ local ARGS_MAX = 12
 local LABEL = "vram-orchestrator.identity"
 local EVENTS = { die = true, oom = true, destroy = true, start = true }
 
-local settings, create_shape
+local settings, create_shape, network_shape
 
 local function refuse(why, status)
     -- What is not there is an answer, and no attempt at anything.
@@ -64,19 +65,22 @@ function M.configure(getenv)
         end
         models[#models + 1] = { path = path, source = source ~= "" and source or path }
     end
-    local network = getenv("GUARD_NETWORK")
-    if network == "host" or (network and string.find(network, "^container:")) then
-        wrong("GUARD_NETWORK must not share the network of the host or of a container")
+    local networks = words(getenv("GUARD_NETWORK"))
+    for _, network in ipairs(networks) do
+        if network == "host" or string.find(network, "^container:") then
+            wrong("GUARD_NETWORK must not share the network of the host or of a container")
+        end
     end
     settings = {
         identity = identity,
         models = models,
-        network = network ~= "" and network or nil,
+        networks = networks,
         direct = getenv("GUARD_DIRECT") == "yes",
         images = set_of(words(getenv("GUARD_IMAGES"))),
         watched = set_of(words(getenv("GUARD_CONTAINERS"))),
     }
     create_shape = create.shape(settings)
+    network_shape = create.network_shape(settings)
 end
 
 -- Filters of a list or of the event stream, as name → list of strings; nil if they are anything else.
@@ -177,21 +181,33 @@ local function checked_args(allowed)
     return args
 end
 
-local function checked_body()
+local function body_of()
     ngx.req.read_body()
     local text = ngx.req.get_body_data()
     if text == nil then
-        return refuse("a create needs a body that fits the buffer")
+        return refuse("this call needs a body that fits the buffer")
     end
-    local body, broken = json.decode(text)
+    return text
+end
+
+local function checked_body(shape)
+    local body, broken = json.decode(body_of())
     if body == nil then
         return refuse("body: " .. broken, 400)
     end
-    local checked, why = create_shape(body, "body")
+    local checked, why = shape(body, "body")
     if checked == nil then
         return refuse(why)
     end
     ngx.req.set_body_data(checked)
+end
+
+local function checked_key()
+    local archive, why = key.archive(body_of())
+    if archive == nil then
+        return refuse(why)
+    end
+    ngx.req.set_body_data(archive)
 end
 
 -- The id of the container that `ref` means, if the caller may do `about` with it.
@@ -241,7 +257,15 @@ function M.decide()
         if args.name == nil then
             return refuse("a container needs a name")
         end
-        checked_body()
+        checked_body(create_shape)
+    elseif call.about == "network_create" then
+        if network_shape == nil then
+            return refuse("containers join the networks that GUARD_NETWORK names")
+        end
+        checked_body(network_shape)
+    elseif call.about == "key" then
+        checked_key()
+        path = "/containers/" .. resolved(version, call.ref, "ours") .. "/archive"
     elseif has_body() then
         return refuse("this call has no body")
     elseif call.about == "pull" then
@@ -249,6 +273,10 @@ function M.decide()
     elseif call.about == "image" then
         if next(settings.images) and not settings.images[call.ref] then
             return refuse("the image " .. call.ref .. " is not one that GUARD_IMAGES names")
+        end
+    elseif call.about == "network" then
+        if call.ref ~= create.closed_network(settings.identity) then
+            return refuse("the network " .. call.ref .. " is not this orchestrator's")
         end
     elseif call.about == "list" then
         checked_list(args)

@@ -1,8 +1,11 @@
 -- The calls that pass: method, path, and a check for every query argument.
 --
--- `about` says what a call needs beyond that: "ours" acts on a container of the orchestrator's,
+-- `about` says what a call needs beyond that: "ours" acts on a container of the orchestrator's, and
+-- so does "key", which has a body; "network" is about the one that leads nowhere;
 -- "watched" also on one that GUARD_CONTAINERS names; "pull" brings one that GUARD_IMAGES names;
 -- "create", "list" and "events" have bodies or filters of their own.
+
+local key = require("docker_guard.key")
 
 local M = {}
 
@@ -20,6 +23,7 @@ local boolean = like("[TtFf][a-z]+")
 local instant = like("%d+%.?%d*")
 
 local LIST = { all = switch, size = like("0"), trunc_cmd = switch, limit = like("%-1"), filters = like(".+") }
+local INTO = { path = like((string.gsub(key.FOLDER, "%-", "%%-"))) }
 local LOGS = {
     stdout = switch, stderr = switch, timestamps = switch, follow = switch,
     tail = like("[a-z0-9]+"), since = instant, ["until"] = instant,
@@ -31,6 +35,9 @@ M.calls = {
     { "GET", "^/images/([a-z0-9][A-Za-z0-9._:/-]*)/json$", "image", {} },
     { "POST", "^/images/create$", "pull", { fromImage = like("[a-z0-9][a-z0-9._:/-]*"), tag = like("[A-Za-z0-9][A-Za-z0-9._:-]*") } },
     { "POST", "^/containers/create$", "create", { name = like("vram%-[a-z0-9-]+") } },
+    { "PUT", "^/containers/" .. REF .. "/archive$", "key", INTO },
+    { "GET", "^/networks/" .. REF .. "$", "network", {} },
+    { "POST", "^/networks/create$", "network_create", {} },
     { "GET", "^/containers/json$", "list", LIST },
     { "GET", "^/events$", "events", { filters = like(".+"), since = instant, ["until"] = instant } },
     { "GET", "^/containers/" .. REF .. "/json$", "watched", {} },

@@ -3,6 +3,7 @@
 -- The orchestrator's side of this agreement is orchestrator/runtimes/docker/create.py; a field
 -- that is added there has to be added here, or the create is refused.
 
+local key = require("docker_guard.key")
 local shapes = require("docker_guard.shapes")
 
 local M = {}
@@ -82,6 +83,12 @@ local function mount_shape(models)
         end
         records[#records + 1] = shapes.record(members)
     end
+    -- Empty at first, the container's own, and gone with it.
+    records[#records + 1] = shapes.record({
+        Type = shapes.one_of("volume"),
+        Target = shapes.one_of(key.FOLDER),
+        VolumeOptions = shapes.record({ NoCopy = shapes.yes() }),
+    })
     return function(value, place)
         local why
         for _, record in ipairs(records) do
@@ -125,9 +132,26 @@ local function label_shape(identity)
     })
 end
 
-local function host_shape(settings)
+-- The network in which containers reach nothing, of an orchestrator that is in none itself.
+function M.closed_network(identity)
+    return "vram-closed-" .. identity
+end
+
+local function network_shape(identity)
+    return shapes.record({
+        Name = shapes.one_of(M.closed_network(identity)),
+        Driver = shapes.one_of("bridge"),
+        Internal = shapes.yes(),
+        CheckDuplicate = shapes.yes(),
+        Options = shapes.record({ ["com.docker.network.bridge.enable_icc"] = shapes.one_of("false") }),
+        Labels = shapes.record({ ["vram-orchestrator.identity"] = shapes.one_of(identity) }),
+    })
+end
+
+-- `networks`: those that the container may be in; `published`: it has a port on loopback.
+local function host_shape(settings, networks, published)
     local required = {
-        NetworkMode = shapes.one_of(settings.network or "bridge"),
+        NetworkMode = shapes.one_of(unpack(networks)),
         Mounts = shapes.list(mount_shape(settings.models), 0, 8),
         Init = shapes.yes(),
         ReadonlyRootfs = shapes.yes(),
@@ -149,14 +173,14 @@ local function host_shape(settings)
         Memory = shapes.integer(MEMORY_MIN, MEMORY_MAX),
         MemorySwap = shapes.integer(MEMORY_MIN, MEMORY_MAX),
     }
-    if settings.network == nil or settings.direct then
+    if published or settings.direct then
         -- No port number: the engine takes a free one, and nobody takes a port of the host's.
-        local published = shapes.record({
+        local port = shapes.record({
             HostIp = settings.direct and shapes.one_of("127.0.0.1", "0.0.0.0") or shapes.one_of("127.0.0.1"),
             HostPort = shapes.one_of(""),
         })
-        local bindings = settings.network == nil and required or optional
-        bindings.PortBindings = shapes.record({ [PORT] = shapes.list(published, 1, 1) })
+        local bindings = published and required or optional
+        bindings.PortBindings = shapes.record({ [PORT] = shapes.list(port, 1, 1) })
     end
     local host = shapes.record(required, optional)
     return function(value, place)
@@ -166,6 +190,27 @@ local function host_shape(settings)
         end
         return host(value, place)
     end
+end
+
+-- Where a container is decides whether it has a port of the host's.
+local function host_shapes(settings)
+    if #settings.networks > 0 then
+        return host_shape(settings, settings.networks, false)
+    end
+    local alone = M.closed_network(settings.identity)
+    local closed = host_shape({ models = settings.models }, { alone }, false)
+    local on_loopback = host_shape(settings, { "bridge" }, true)
+    return function(value, place)
+        if type(value) == "table" and value.NetworkMode == alone then
+            return closed(value, place)
+        end
+        return on_loopback(value, place)
+    end
+end
+
+-- The shape of the body that makes the network; nil where containers join others.
+function M.network_shape(settings)
+    return #settings.networks == 0 and network_shape(settings.identity) or nil
 end
 
 -- The shape of the body of a create call under these settings.
@@ -178,7 +223,7 @@ function M.shape(settings)
         User = shapes.text(user_allowed),
         Labels = label_shape(settings.identity),
         ExposedPorts = shapes.record({ [PORT] = shapes.record({}) }),
-        HostConfig = host_shape(settings),
+        HostConfig = host_shapes(settings),
     })
 end
 

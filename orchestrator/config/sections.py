@@ -230,7 +230,12 @@ class ServiceEntry:
     container: Text | None = None
     """docker: one container that somebody else defined, to be started and stopped."""
     network: Text | None = None
-    """docker: the network shared with the daemon; without it, one port on loopback."""
+    """docker: the network shared with the daemon, or bridge: Docker's own, with one port on
+    loopback. Without it that one too, but closed containers are in a network of ours that leads
+    nowhere."""
+    networks: tuple[Text, ...] = ()
+    """docker: networks shared with the daemon instead, of which every container that we make gets
+    one for itself: models do not reach each other."""
     direct: bool = False
     """docker: publish a port for clients beyond this machine. There are no keys: whoever reaches it
     may use it."""
@@ -240,8 +245,8 @@ class ServiceEntry:
     """docker, direct: the name by which those clients reach this machine; its own if not given."""
     closed: bool | None = None
     """Start servers with keys that only the daemon and its edge know; `endpoint` in answers is the
-    gateway's then. For engines llama_cpp, xllamacpp and fake as processes; null: where there were
-    keys of the API when the daemon started."""
+    gateway's then. For engines llama_cpp, xllamacpp and fake, as processes or in containers that we
+    make; null: where there were keys of the API when the daemon started, unless direct."""
     cdi: bool = False
     """docker: ask for GPUs by the Container Device Interface."""
     memory_mb: Annotated[int, Field(ge=64, le=MB_MAX)] | None = None

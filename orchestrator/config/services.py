@@ -14,9 +14,10 @@ from orchestrator.config.yaml_lines import Mistake
 Able = Callable[[ServiceEntry], bool]
 
 _DOCKER_KEYS = (
-    *("image", "auto_pull", "container", "network", "direct", "host", "cdi", "memory_mb"),
-    "hub_volume",
+    *("image", "auto_pull", "container", "network", "networks", "direct", "host", "cdi"),
+    *("memory_mb", "hub_volume"),
 )
+BRIDGE = "bridge"  # of Docker itself: shared with nobody of ours
 _STARTED = frozenset({"binary", "env"})  # of a server that we start
 # What is said beside which engines know a key.
 _BESIDE = {
@@ -43,12 +44,13 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
         if entry.auto_pull and entry.image is None:
             yield Mistake(("auto_pull",), "is only for an image that containers are made of")
         yield from _direct_mistakes(entry)
+        yield from _network_mistakes(entry)
     else:
         for key in _DOCKER_KEYS:
             if getattr(entry, key):
                 yield Mistake((key,), "is only for runtime docker")
-    if entry.closed and (entry.runtime is not RuntimeName.PROCESS or not kind.keyed):
-        sentence = "is for runtime process, with engine llama_cpp, xllamacpp or fake"
+    if entry.closed and not (kind.keyed and we_start(entry)):
+        sentence = "is for servers that we start, with engine llama_cpp, xllamacpp or fake"
         yield Mistake(("closed",), sentence)
     yield from _key_mistakes(entry, kind)
     if entry.url and we_start(entry):
@@ -56,11 +58,23 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
         yield Mistake(("url",), sentence)
 
 
+def _network_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
+    if entry.networks and entry.network is not None:
+        yield Mistake(("networks",), "is instead of network: say one of them")
+    if entry.networks and entry.container is not None:
+        yield Mistake(("networks",), "is only for containers that we make")
+    if BRIDGE in entry.networks:
+        yield Mistake(("networks",), "cannot hold Docker's own bridge: its containers share it")
+    if entry.direct and (entry.networks or entry.closed):
+        sentence = "is for servers without keys, in a network that leads out: leave it away"
+        yield Mistake(("direct",), sentence)
+
+
 def _direct_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
     if entry.direct and entry.container is not None:
         sentence = "is only for containers that we make: publish its port where it is defined"
         yield Mistake(("direct",), sentence)
-    elif entry.direct and entry.network is not None and entry.host is None:
+    elif entry.direct and entry.network not in (None, BRIDGE) and entry.host is None:
         # A daemon that shares a network with containers runs in one: its host name is an id.
         yield Mistake(("host",), "is required with direct and network: what clients call us")
     if entry.host is not None and not entry.direct:
@@ -104,7 +118,7 @@ def closes(service: ServiceEntry, *, keyed: bool) -> bool:
     """
     if service.closed is not None:
         return service.closed
-    return keyed and service.runtime is RuntimeName.PROCESS and kind_of(service).keyed
+    return keyed and kind_of(service).keyed and we_start(service) and not service.direct
 
 
 def settings_home(service: ServiceEntry) -> str | None:

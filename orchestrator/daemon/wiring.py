@@ -29,7 +29,7 @@ from orchestrator.config.engines import KINDS, kind_of
 from orchestrator.config.loading import Config
 from orchestrator.config.programs import environment_of
 from orchestrator.config.sections import RuntimeName, ServiceEntry
-from orchestrator.config.services import closes
+from orchestrator.config.services import BRIDGE, closes
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.vram import MiB
@@ -55,6 +55,7 @@ from orchestrator.runtimes.external import ExternalRuntime
 from orchestrator.runtimes.process.runtime import ProcessRuntime
 
 if TYPE_CHECKING:
+    from orchestrator.runtimes.docker.closed import Doors
     from orchestrator.runtimes.docker.images import ImageSupply
     from orchestrator.runtimes.docker.runtime import DockerRuntime
 
@@ -248,6 +249,7 @@ class Runtimes:
         self._process: ProcessRuntime | None = None
         self._external: ExternalRuntime | None = None
         self._docker: dict[ServiceEntry, DockerRuntime] = {}  # settings differ by service
+        self._docker_doors: Doors | None = None  # of all of them
         self._images: list[ImageSupply] = []
         self.downloads = Downloads()  # whatever is brought, for whichever service
 
@@ -299,8 +301,15 @@ class Runtimes:
 
     def docker(self, entry: ServiceEntry) -> "DockerRuntime":
         if entry not in self._docker:
-            self._docker[entry] = _docker_runtime(entry, self._config)
+            closed = closes(entry, keyed=self.close_servers)
+            self._docker[entry] = _docker_runtime(entry, self._config, self._doors(), closed=closed)
         return self._docker[entry]
+
+    def _doors(self) -> "Doors":
+        from orchestrator.runtimes.docker.closed import Doors
+
+        self._docker_doors = self._docker_doors or Doors(self.keys, self._gateway)
+        return self._docker_doors
 
 
 async def docker_api(within_s: float) -> str:
@@ -319,7 +328,9 @@ def docker_url() -> str:
     return os.environ.get("DOCKER_HOST") or DOCKER_SOCKET  # noqa: TID251 - as every Docker client
 
 
-def _docker_runtime(entry: ServiceEntry, config: Config) -> "DockerRuntime":
+def _docker_runtime(
+    entry: ServiceEntry, config: Config, doors: "Doors", *, closed: bool
+) -> "DockerRuntime":
     from orchestrator.runtimes.docker.runtime import DockerRuntime
 
     return DockerRuntime(
@@ -327,12 +338,15 @@ def _docker_runtime(entry: ServiceEntry, config: Config) -> "DockerRuntime":
         ContainerSettings(
             identity=identity_of(config.state_dir),
             version=VERSION,
-            network=entry.network,
+            network=None if entry.network == BRIDGE else entry.network,
+            networks=entry.networks,
+            isolated=closed and entry.network is None and not entry.networks,
             direct=(entry.host or socket.gethostname()) if entry.direct else None,
             models=tuple(_readable(entry)),
             cdi=entry.cdi,
             memory_bytes=None if entry.memory_mb is None else entry.memory_mb * MiB,
         ),
+        doors=doors,
         named={} if entry.container is None else {entry.container: entry.url},
     )
 

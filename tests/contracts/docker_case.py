@@ -62,7 +62,9 @@ def _case(url: str, engine: str) -> RuntimeCase:
 def _opened(url: str, identity: str) -> Callable[[], Any]:
     @asynccontextmanager
     async def open_one() -> AsyncIterator[Runtime]:
-        runtime = DockerRuntime(url, ContainerSettings(identity=identity, version="0.1.0"))
+        runtime = DockerRuntime(
+            url, ContainerSettings(identity=identity, version="0.1.0"), doors=parts.doors()
+        )
         try:
             yield runtime
         finally:

@@ -22,6 +22,8 @@ import docker
 import docker.errors
 import requests
 
+from orchestrator.access.resident_keys import ResidentKeys
+from orchestrator.runtimes.docker.closed import Doors
 from tests.parts import require
 
 ROOT = Path(__file__).parents[2]
@@ -122,11 +124,19 @@ def _named_for(name: str, content: str) -> str:
     return f"{name.partition(':')[0]}:{CONTENT}{content[:16]}"
 
 
+def doors() -> Doors:
+    """Of containers that no daemon has made: their keys are in a folder of this run."""
+    folder = os.getenv("TMPDIR", tempfile.gettempdir())
+    return Doors(ResidentKeys(Path(folder) / f"server-keys-{RUN}"), "http://127.0.0.1:1")
+
+
 def remove_all(url: str, label: str) -> None:
-    """Remove every container that carries this label."""
+    """Remove every container that carries this label, and then every network."""
     with closing(docker.APIClient(base_url=url, version="auto")) as client:
         for found in client.containers(all=True, filters={"label": label}):
             client.remove_container(found["Id"], force=True, v=True)
+        for network in client.networks(filters={"label": label}):
+            client.remove_network(network["Id"])
 
 
 @contextmanager

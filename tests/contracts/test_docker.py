@@ -74,7 +74,7 @@ SETTINGS = ContainerSettings(identity=IDENTITY, version="0.1.0", models=(models_
 async def runtime(
     url: str, settings: ContainerSettings = SETTINGS, named: Sequence[str] = (NAMED,)
 ) -> AsyncIterator[DockerRuntime]:
-    opened = DockerRuntime(url, settings, named=dict.fromkeys(named))
+    opened = DockerRuntime(url, settings, doors=parts.doors(), named=dict.fromkeys(named))
     try:
         yield opened
     finally:

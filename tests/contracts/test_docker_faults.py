@@ -81,7 +81,7 @@ def short() -> Deadlines:
 
 @asynccontextmanager
 async def runtime(url: str) -> AsyncIterator[DockerRuntime]:
-    opened = DockerRuntime(url, SETTINGS, deadlines=short())
+    opened = DockerRuntime(url, SETTINGS, doors=parts.doors(), deadlines=short())
     try:
         yield opened
     finally:
@@ -267,7 +267,9 @@ def test_with_live_restore_a_container_outlives_its_engine() -> None:
 
 def test_an_engine_that_was_never_there_is_named_with_a_way_out() -> None:
     async def play() -> None:
-        docker_runtime = DockerRuntime("unix:///nowhere/docker.sock", SETTINGS, deadlines=short())
+        docker_runtime = DockerRuntime(
+            "unix:///nowhere/docker.sock", SETTINGS, doors=parts.doors(), deadlines=short()
+        )
         with pytest.raises(Unreachable, match="Is the engine running"):
             await docker_runtime.discover()
         with pytest.raises(StartFailed, match="cannot be reached"):

@@ -23,8 +23,15 @@ import pytest
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.core.values.vram import DeviceId
-from orchestrator.ports import Launch
-from orchestrator.runtimes.docker.create import ContainerSettings, container_body, models_dir
+from orchestrator.ports import KEY_FILE_TOKEN, Launch
+from orchestrator.runtimes.docker.closed import CLOSED_OPTIONS, key_archive
+from orchestrator.runtimes.docker.create import (
+    KEY_DIR,
+    ContainerSettings,
+    closed_network,
+    container_body,
+    models_dir,
+)
 from tests.contracts import docker_parts as parts
 from tests.pace import crowd
 
@@ -445,6 +452,146 @@ def test_what_the_orchestrator_makes_passes_where_both_are_set_up_alike(
         if answered == 201:
             client.remove_container(json.loads(answer)["Id"], v=True)
             client.remove_volume(VOLUME)
+
+
+KEY = "k" * 43
+CLOSED = replace(LAUNCH, argv=("/sleeper", "--api-key-file", KEY_FILE_TOKEN))
+ISOLATED = ContainerSettings(
+    identity=parts.GUARD_IDENTITY, version="0.1.0", network=closed_network(parts.GUARD_IDENTITY)
+)
+NETWORK = {
+    "Name": closed_network(parts.GUARD_IDENTITY),
+    "Driver": "bridge",
+    "Internal": True,
+    "CheckDuplicate": True,
+    "Options": CLOSED_OPTIONS,
+    "Labels": {"vram-orchestrator.identity": parts.GUARD_IDENTITY},
+}
+
+
+@pytest.fixture(scope="module")
+def closed(scene: Scene) -> str:
+    """A container that asks for a key, in its network, made by way of the guard and not started."""
+    target = f"/v1.41/networks/{NETWORK['Name']}"
+    assert scene.call("GET", target)[0] == 404
+    assert scene.call("POST", "/v1.41/networks/create", json.dumps(NETWORK).encode())[0] == 201
+    assert scene.call("GET", target)[0] == 200
+    body = json.dumps(container_body(CLOSED, ISOLATED)).encode()
+    target = f"/v1.41/containers/create?name=vram-guard-{parts.RUN}-closed"
+    status, answer = scene.call("POST", target, body)
+    assert status == 201, answer
+    return str(json.loads(answer)["Id"])
+
+
+def test_a_key_arrives_in_a_container_of_ours(scene: Scene, closed: str) -> None:
+    target = f"/v1.41/containers/{closed}/archive?path={KEY_DIR}"
+    status, answer = scene.call("PUT", target, key_archive(KEY))
+    assert status == 200, answer
+    with closing(docker.APIClient(base_url=scene.engine, version="auto")) as client:
+        packed, told = client.get_archive(closed, f"{KEY_DIR}/key")
+        assert KEY.encode() in b"".join(packed)
+    assert told["mode"] & 0o777 == 0o400
+
+
+HOSTILE_ARCHIVES = {
+    "two files": key_archive(KEY)[:1024] + key_archive(KEY),
+    "a longer one": key_archive(KEY) + bytes(8192),
+    "not a key": key_archive("/bin/sh -c true " + "x" * 30),
+    "a second line": key_archive("k" * 40 + "\n" + "k" * 40),
+    "nothing": key_archive(""),
+    "no archive": b"x" * 2048,
+    "JSON": b"{}",
+}
+
+
+@pytest.mark.parametrize("archive", HOSTILE_ARCHIVES.values(), ids=HOSTILE_ARCHIVES)
+def test_nothing_but_a_key_is_put_into_a_container(
+    scene: Scene, closed: str, archive: bytes
+) -> None:
+    target = f"/v1.41/containers/{closed}/archive?path={KEY_DIR}"
+    assert scene.call("PUT", target, archive)[0] == 403
+
+
+def test_names_modes_and_owners_of_the_archive_are_the_guards(scene: Scene, closed: str) -> None:
+    """Of what is sent the key alone arrives: here it calls itself a link that leads out."""
+    sent = bytearray(key_archive(KEY))
+    sent[:9] = b"../../etc"
+    sent[100:108] = b"0004777\0"
+    sent[156:157] = b"2"
+    target = f"/v1.41/containers/{closed}/archive?path={KEY_DIR}"
+    status, answer = scene.call("PUT", target, bytes(sent))
+    assert status == 200, answer
+    with closing(docker.APIClient(base_url=scene.engine, version="auto")) as client:
+        _, told = client.get_archive(closed, f"{KEY_DIR}/key")
+        with pytest.raises(docker.errors.NotFound):
+            client.get_archive(closed, "/etc/etc")
+    assert (told["mode"] & 0o7777, told["linkTarget"]) == (0o400, "")
+
+
+@pytest.mark.parametrize(
+    ("whose", "path"),
+    [
+        ("FOREIGN", KEY_DIR),
+        (WATCHED_NAME, KEY_DIR),
+        ("OURS", "/"),
+        ("OURS", "/tmp"),
+        ("OURS", f"{KEY_DIR}/.."),
+        ("OURS", "/run/vramXorchestrator"),
+    ],
+)
+def test_a_key_goes_nowhere_else(scene: Scene, whose: str, path: str) -> None:
+    target = f"/v1.41/containers/{whose}/archive?path={path}"
+    assert scene.call("PUT", target, key_archive(KEY))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Internal": False},
+        {"Options": {}},
+        {"Options": {**CLOSED_OPTIONS, "com.docker.network.bridge.name": "docker0"}},
+        {"Options": {"com.docker.network.bridge.enable_icc": "true"}},
+        {"Driver": "macvlan"},
+        {"Name": "bridge"},
+        {"Labels": {}},
+        {"Attachable": True},
+        {"IPAM": {"Config": [{"Subnet": "169.254.169.0/24"}]}},
+        {"internal": False},
+    ],
+    ids=str,
+)
+def test_no_other_network_is_made(scene: Scene, changes: dict[str, Any]) -> None:
+    body = json.dumps(NETWORK | changes).encode()
+    status, answer = scene.call("POST", "/v1.41/networks/create", body)
+    assert (status, b"docker-guard" in answer) == (403, True)
+
+
+@pytest.mark.parametrize("name", ["bridge", "host", "none", "vram-closed-another"])
+def test_networks_of_others_are_not_looked_at(scene: Scene, name: str) -> None:
+    assert scene.call("GET", f"/v1.41/networks/{name}")[0] == 403
+
+
+def test_a_closed_container_has_no_port_and_networks_are_not_made_where_they_are_named(
+    scene: Scene,
+) -> None:
+    body = json.loads(json.dumps(container_body(CLOSED, ISOLATED)))
+    published = [{"HostIp": "127.0.0.1", "HostPort": ""}]
+    body["HostConfig"]["PortBindings"] = {"8080/tcp": published}
+    target = f"/v1.41/containers/create?name=vram-guard-{parts.RUN}-published"
+    assert scene.call("POST", target, json.dumps(body).encode())[0] == 403
+    with parts.guard(scene.engine, GUARD_NETWORK="models-1,models-2") as url:
+        there = replace(scene, guard=url)
+        assert there.call("POST", "/v1.41/networks/create", json.dumps(NETWORK).encode())[0] == 403
+        for network, status in (("models-2", 404), ("models-3", 403), ("bridge", 403)):
+            settings = replace(ISOLATED, network=network)
+            said = json.dumps(container_body(LAUNCH, settings)).encode()
+            answered, answer = there.call("POST", target, said)
+            made = answered == 201  # an engine may look for the network at the start alone
+            assert made or answered == status, answer
+            assert not made or status == 404
+            if made:
+                container = json.loads(answer)["Id"]
+                assert there.call("DELETE", f"/v1.41/containers/{container}?force=True")[0] == 204
 
 
 def test_a_models_directory_may_have_a_space_in_its_name(scene: Scene, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ _VALUED = frozenset(
 _SWITCHES = frozenset(
     {
         *("--kv-unified", "--no-kv-unified", "--no-mmproj-offload", "--metrics", "--slots"),
-        *("--jinja", "--no-jinja", "--embeddings", "--no-ui"),
+        *("--jinja", "--no-jinja", "--embeddings", "--no-ui", "--no-slots"),
     }
 )
 IMAGE_FLAGS = Flags(names=_VALUED | _SWITCHES, valued=_VALUED)
@@ -49,8 +49,10 @@ class LlamaImageLauncher:
         lacking: Lacking,
         file_problem: FileProblem = gguf_problem,
         env: Mapping[str, str] | None = None,
+        closed: bool = False,
     ) -> None:
-        """`env`: the operator's own, beside what a placement says."""
+        """`env`: the operator's own, beside what a placement says. `closed`: servers have keys."""
+        self._closed = closed
         self._env = dict(env or {})
         self._image = image
         self._program = program
@@ -62,7 +64,11 @@ class LlamaImageLauncher:
 
     def launch(self, instance: InstanceId, spec: ModelSpec, placement: Placement) -> Launch:
         arguments = server_arguments(
-            spec, placement, IMAGE_FLAGS, physical_cores=self._physical_cores
+            spec,
+            placement,
+            IMAGE_FLAGS,
+            physical_cores=self._physical_cores,
+            closed=self._closed,
         )
         return Launch(
             instance=instance,

@@ -37,6 +37,7 @@ def _launcher(premises: Premises) -> Launcher:
             lacking=premises.lacking,
             file_problem=premises.file_problem,
             env=premises.env,
+            closed=premises.closed,
         )
     return LlamaBinaryLauncher(
         premises.programs,

@@ -48,6 +48,16 @@ class Container:
     gpus: frozenset[str]  # ids in its device requests
     ports: Mapping[int, int | None]  # inside → on the host; None: not published
     addresses: Mapping[str, str]  # network → address
+    network: str = ""  # in which it was made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What an inspection of one says, as far as it is used here."""
+
+    internal: bool
+    options: Mapping[str, str]
+    gateway: str  # the address of its bridge
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +152,16 @@ def container_in(seen: Mapping[str, Any]) -> Container:
             for name, joined in (network.get("Networks") or {}).items()
             if joined.get("IPAddress")
         },
+        network=host.get("NetworkMode") or "",
+    )
+
+
+def network_in(seen: Mapping[str, Any]) -> Network:
+    pools = seen["IPAM"].get("Config") or [{}]
+    return Network(
+        internal=bool(seen["Internal"]),
+        options=seen.get("Options") or {},
+        gateway=pools[0].get("Gateway", "").partition("/")[0],
     )
 
 

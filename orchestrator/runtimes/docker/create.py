@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.vram import DeviceId, is_cuda
 from orchestrator.errors import StartFailed
-from orchestrator.ports import HOST_TOKEN, PORT_TOKEN, Launch
+from orchestrator.ports import HOST_TOKEN, KEY_FILE_TOKEN, PORT_TOKEN, Launch
 
 Json = str | int | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -35,6 +35,8 @@ LOG_BYTES_MAX = "10m"  # per file: a chatty server must not fill the host's disk
 LOG_FILES_MAX = "2"
 EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - of a container, or where the operator said `direct`
 NOBODY = "65534:65534"
+KEY_DIR = "/run/vram-orchestrator"  # inside
+KEY_NAME = "key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,8 @@ class ContainerSettings:
     identity: str  # of this orchestrator: another one on the same engine has another
     version: str  # of this orchestrator
     network: str | None = None  # shared with the daemon; None: one port on loopback
+    networks: tuple[str, ...] = ()  # so are these: a container gets one that no other is in
+    isolated: bool = False  # in our closed network, where the daemon of this machine reaches it
     direct: str | None = None  # by what name clients elsewhere reach a published port; None: none
     models: tuple[ModelsDir, ...] = ()
     cdi: bool = False  # GPUs by the Container Device Interface (Docker 25, Podman)
@@ -126,6 +130,15 @@ def fingerprint(launch: Launch) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def closed_network(identity: str) -> str:
+    """The name of the network in which containers of ours reach nothing."""
+    return f"vram-closed-{identity}"
+
+
+def asks_for_key(launch: Launch) -> bool:
+    return any(KEY_FILE_TOKEN in argument for argument in launch.argv)
+
+
 def container_name(launch: Launch, attempt: int) -> str:
     """A name that is also a host name; later attempts avoid names that are taken."""
     suffix = "" if attempt == 0 else f"-{attempt + 1}"
@@ -147,7 +160,8 @@ def _env(launch: Launch) -> dict[str, str]:
 
 def _filled(text: str) -> str:
     # On all interfaces of the container's own network namespace: nothing of the host's.
-    return text.replace(PORT_TOKEN, str(CONTAINER_PORT)).replace(HOST_TOKEN, EVERY_INTERFACE)
+    text = text.replace(PORT_TOKEN, str(CONTAINER_PORT)).replace(HOST_TOKEN, EVERY_INTERFACE)
+    return text.replace(KEY_FILE_TOKEN, f"{KEY_DIR}/{KEY_NAME}")
 
 
 def _network(ports: str, settings: ContainerSettings) -> dict[str, Json]:
@@ -187,7 +201,11 @@ def _mounts(launch: Launch, settings: ContainerSettings) -> list[Json]:
         if home is None:
             raise StartFailed(_outside(path, settings))
         wanted[home.path] = home
-    return [
+    # Empty and root's whatever the image has there: who is in the container adds nothing.
+    bare: Json = {"NoCopy": True}
+    volume: Json = {"Type": "volume", "Target": KEY_DIR, "VolumeOptions": bare}
+    key: list[Json] = [volume] if asks_for_key(launch) else []
+    return key + [
         {
             "Type": "bind" if home.source.startswith("/") else "volume",
             "Source": home.source,

@@ -23,9 +23,11 @@ from orchestrator.runtimes.docker.answers import (
     Container,
     ContainerEvent,
     EngineRefused,
+    Network,
     PullLine,
     container_in,
     events_in,
+    network_in,
     pull_line,
     understood,
 )
@@ -38,6 +40,7 @@ T = TypeVar("T")
 THREADS_MAX = 16  # calls under way at once, and threads that a hanging engine can block
 # What a proxy in front of the engine (our guard) says when the engine is gone.
 GATEWAY_STATUSES = frozenset({502, 503, 504})
+ENDED = ("exited", "dead")  # of containers: no process is in them
 EVENTS_WANTED = ("die", "oom", "destroy", "start")
 
 
@@ -99,6 +102,49 @@ class DockerEngine:
             self.deadlines.create_s,
         )
         return str(created["Id"])
+
+    async def put_archive(self, container: str, folder: str, archive: bytes) -> None:
+        """Unpack it into a container that was created."""
+        await self._call(
+            lambda client: client.put_archive(container, folder, archive), self.deadlines.call_s
+        )
+
+    async def network(self, name: str) -> Network | None:
+        """None: there is none. Raise as `inspect` does."""
+        seen = await self._find(lambda client: client.inspect_network(name))
+        with understood("a network"):
+            return None if seen is None else network_in(seen)
+
+    async def create_network(
+        self, name: str, options: Mapping[str, str], labels: Mapping[str, str]
+    ) -> None:
+        """A bridge that leads nowhere; one that was made meanwhile is not an error. Raise
+        EngineRefused.
+        """
+        try:
+            await self._call(
+                lambda client: client.create_network(
+                    name,
+                    driver="bridge",
+                    options=dict(options),
+                    check_duplicate=True,
+                    internal=True,
+                    labels=dict(labels),
+                ),
+                self.deadlines.create_s,
+            )
+        except EngineRefused as refused:
+            if not refused.conflict:
+                raise
+
+    async def networks_of(self, labels: Mapping[str, str]) -> frozenset[str]:
+        """Those that containers with these labels run in, or are about to."""
+        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+        listed = await self._read(lambda client: client.containers(all=True, filters=filters))
+        with understood("a list of containers"):
+            return frozenset(
+                each["HostConfig"]["NetworkMode"] for each in listed if each["State"] not in ENDED
+            )
 
     async def start(self, container: str) -> None:
         await self._call(lambda client: client.start(container), self.deadlines.start_s)

@@ -93,6 +93,50 @@ def vanished(launch: Launch) -> Failure:
     )
 
 
+def unwritable_key(launch: Launch, error: OSError) -> Failure:
+    return Failure(
+        reason=FailureReason.RUNTIME_UNAVAILABLE,
+        detail=f"The key of {launch.model} cannot be written: {error}.",
+        remedy="Make room on the disk of state_dir, or make it writable for this user.",
+    )
+
+
+def networks_taken(launch: Launch, names: Collection[str]) -> Failure:
+    return Failure(
+        reason=FailureReason.RUNTIME_UNAVAILABLE,
+        detail=f"Every network of service {launch.service} has a container in it "
+        f"({', '.join(names)}): {launch.model} would reach another model.",
+        remedy=f"Name more in services.{launch.service}.networks, or unload a model.",
+    )
+
+
+def network_refused(name: str, refused: EngineRefused) -> Failure:
+    return Failure(
+        reason=FailureReason.RUNTIME_UNAVAILABLE,
+        detail=f"Docker refused the network {name}, where closed containers are: {refused}",
+        remedy="Remove networks that nobody uses (`docker network prune`), or name one of your own "
+        "in the service: `network`.",
+    )
+
+
+def foreign_network(name: str) -> Failure:
+    return Failure(
+        reason=FailureReason.RUNTIME_UNAVAILABLE,
+        detail=f"The network {name} does not keep its containers apart: it is not as we make it.",
+        remedy=f"Remove it: `docker network rm {name}`. It is made anew.",
+    )
+
+
+def no_such_bridge(name: str) -> Failure:
+    return Failure(
+        reason=FailureReason.RUNTIME_UNAVAILABLE,
+        detail=f"The network {name} is not one of this machine: the engine runs rootless, in a "
+        "virtual machine, or beside this container.",
+        remedy="Say `network: bridge` of the service (a port on loopback), or the network that the "
+        "daemon's own container is in.",
+    )
+
+
 def names_taken(launch: Launch, last: str) -> Failure:
     return Failure(
         reason=FailureReason.RUNTIME_UNAVAILABLE,

@@ -6,11 +6,16 @@ from orchestrator.core.values.residents import Endpoint
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Handle
 from orchestrator.runtimes.docker.answers import Container
-from orchestrator.runtimes.docker.create import CONTAINER_PORT, ContainerSettings
+from orchestrator.runtimes.docker.create import (
+    CONTAINER_PORT,
+    ContainerSettings,
+    closed_network,
+)
 
 RUNTIME = "docker"
 HANDLE_VERSION = 1
 PORT_DEFAULT = 80  # of a program that says nothing of its port
+ENDED = "0.0.0.0"  # noqa: S104 - the address of a container that has none any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +61,21 @@ class ContainerRef:
 
 
 def own_endpoint(seen: Container, settings: ContainerSettings) -> Endpoint:
-    """Where a container that we made answers: to us, and to clients elsewhere."""
+    """Where a container that we made answers: to us, and to clients elsewhere. By where it is, not
+    by where others are put now: it may have been made under other settings.
+    """
     # A server that ended at once has no port any more, and port 0 never answers: what ended it is
     # told by `wait`, with its log.
     port = seen.ports.get(CONTAINER_PORT) or 0
-    alone = settings.network is None
-    return Endpoint(
-        f"http://127.0.0.1:{port}" if alone else f"http://{seen.name}:{CONTAINER_PORT}",
-        direct=None if settings.direct is None else f"http://{settings.direct}:{port}",
-    )
+    match seen.network:
+        case "" | "default" | "bridge":
+            url = f"http://127.0.0.1:{port}"
+        case name if name == closed_network(settings.identity):
+            url = f"http://{seen.addresses.get(name, ENDED)}:{CONTAINER_PORT}"
+        case _:
+            url = f"http://{seen.name}:{CONTAINER_PORT}"
+    direct = None if settings.direct is None or not port else f"http://{settings.direct}:{port}"
+    return Endpoint(url, direct=direct)
 
 
 def named_endpoint(seen: Container, network: str | None, configured: str | None) -> Endpoint:

@@ -1,7 +1,7 @@
 """Removes the containers of starts that failed, also those that a hanging Docker makes late."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,9 +15,12 @@ REMOVE_S_MAX = 3600.0  # then it is left to the next `discover`
 
 
 class Leftovers:
-    def __init__(self, engine: DockerEngine, ours: Mapping[str, str]) -> None:
-        """`ours` are the labels without which nothing is removed."""
+    def __init__(
+        self, engine: DockerEngine, ours: Mapping[str, str], forget: Callable[[str], None]
+    ) -> None:
+        """`ours` are the labels without which nothing is removed; `forget` hears what was."""
         self._engine = engine
+        self._forget = forget
         self._ours = ours
         self._background: set[asyncio.Task[None]] = set()
         self.removing: set[InstanceId] = set()  # may still appear, and must not be reported
@@ -63,4 +66,5 @@ class Leftovers:
         containers = await self._engine.list_ids({**self._ours, LABEL_INSTANCE: instance})
         for container in containers:
             await self._engine.remove(container, force=True)
+            self._forget(container)
         return len(containers)

@@ -21,12 +21,8 @@ from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.errors import Failed, NotStopped, StartFailed, Unreachable
 from orchestrator.ports import Exit, Found, Handle, Launch, Running
 from orchestrator.runtimes.docker.absent import Absent
-from orchestrator.runtimes.docker.answers import (
-    Container,
-    EngineRefused,
-    answered,
-    nanoseconds,
-)
+from orchestrator.runtimes.docker.answers import Container, EngineRefused, answered, nanoseconds
+from orchestrator.runtimes.docker.closed import Closing, Doors
 from orchestrator.runtimes.docker.create import (
     LABEL_IDENTITY,
     LABEL_INSTANCE,
@@ -46,9 +42,10 @@ from orchestrator.runtimes.docker.failures import (
     names_taken,
     refused_create,
     refused_start,
+    unwritable_key,
     vanished,
 )
-from orchestrator.runtimes.docker.handle import RUNTIME, ContainerRef, named_endpoint, own_endpoint
+from orchestrator.runtimes.docker.handle import RUNTIME, ContainerRef, named_endpoint
 from orchestrator.runtimes.docker.leftovers import Leftovers
 
 NAME_ATTEMPTS_MAX = 5  # names taken by foreign containers before we give up
@@ -73,6 +70,7 @@ class DockerRuntime:
         url: str,
         settings: ContainerSettings,
         *,
+        doors: Doors,
         named: Mapping[str, str | None] | None = None,
         deadlines: Deadlines | None = None,
     ) -> None:
@@ -89,7 +87,8 @@ class DockerRuntime:
         self._absent = Absent(self._named_events)
         self.images: dict[str, str] = {}  # name of an image → its id when last looked at
         self._starting: set[InstanceId] = set()  # not running yet, and not a leftover
-        self._leftovers = Leftovers(self._engine, self._ours)
+        self._closing = Closing(self._engine, settings, doors)
+        self._leftovers = Leftovers(self._engine, self._ours, self._closing.forget)
 
     async def start(self, launch: Launch) -> Running:
         begun = asyncio.create_task(self._begin(launch), name=f"start {launch.instance}")
@@ -116,6 +115,7 @@ class DockerRuntime:
             # If Docker cannot remove it now, `discover` will.
             with suppress(Failed):
                 await self._engine.remove(ref.container, force=True)
+                self._closing.forget(ref.container)
 
     async def wait(self, handle: Handle) -> Exit:
         ref = ContainerRef.of(handle)
@@ -143,8 +143,10 @@ class DockerRuntime:
 
     async def discover(self) -> Sequence[Found]:
         """What runs and carries our identity; what carries it and does not run is removed."""
-        found = []
-        for container in await answered(self._engine.list_ids(self._ours)):
+        found, had_keys = [], self._closing.containers_with_keys()
+        there = await answered(self._engine.list_ids(self._ours))
+        self._closing.forget_all(had_keys.difference(there))
+        for container in there:
             seen = await answered(self._engine.inspect(container))
             if seen is None or self._unsettled(_instance(seen)):
                 continue
@@ -220,6 +222,7 @@ class DockerRuntime:
                 return image_missing(service, image)
             if container is not None and await self._engine.inspect(container) is None:
                 return named_missing(container)
+            return await self._closing.lacking()
         except Unreachable as silent:
             return engine_gone(silent)
         except EngineRefused:
@@ -256,18 +259,24 @@ class DockerRuntime:
             self._starting.discard(launch.instance)
 
     async def _begin_ours(self, launch: Launch) -> Running:
-        body = container_body(launch, self._settings)
+        container_body(launch, self._settings)  # what cannot be launched removes nothing
         try:
             await self._clear_earlier(launch.model)
-            container = await self._create(launch, body)
+            async with self._closing.choosing:
+                body = container_body(launch, await self._closing.placed(launch))
+                container = await self._create(launch, body)
         except EngineRefused as refused:
             raise StartFailed(refused_create(launch, refused)) from refused
         try:
+            await self._closing.hand_over_key(launch, container)
             await self._engine.start(container)
             seen = await self._engine.inspect(container)
         except EngineRefused as refused:
             await self._leftovers.discard(launch.instance)
             raise StartFailed(refused_start(launch, refused)) from refused
+        except OSError as error:
+            await self._leftovers.discard(launch.instance)
+            raise StartFailed(unwritable_key(launch, error)) from error
         if seen is None:
             raise StartFailed(vanished(launch))
         if missing := set(requested_gpus(launch.devices)) - seen.gpus:
@@ -291,6 +300,7 @@ class DockerRuntime:
         """
         for container in await self._engine.list_ids({**self._ours, LABEL_MODEL: model}):
             await self._engine.remove(container, force=True)
+            self._closing.forget(container)
 
     async def _begin_named(self, launch: Launch, name: str) -> _Begun:
         try:
@@ -323,7 +333,7 @@ class DockerRuntime:
 
     def _running(self, seen: Container) -> Running:
         ref = ContainerRef(container=seen.id, name=seen.name, ours=True)
-        return Running(handle=ref.handle(), endpoint=own_endpoint(seen, self._settings))
+        return Running(handle=ref.handle(), endpoint=self._closing.endpoint(seen))
 
     # --- undoing -----------------------------------------------------------------------------
 

@@ -111,8 +111,15 @@ def test_a_direct_service_in_a_network_says_what_it_is_called():
     assert list(service_mistakes(service)) == []
 
 
-@pytest.mark.parametrize("service", [DOCKER, COMMAND, replace(HERE, runtime=RuntimeName.EXTERNAL)])
-def test_only_servers_that_we_start_as_processes_have_keys(service):
+@pytest.mark.parametrize(
+    "service",
+    [
+        replace(DOCKER, image=None, container="llama-cpp"),
+        COMMAND,
+        replace(HERE, runtime=RuntimeName.EXTERNAL),
+    ],
+)
+def test_only_servers_that_we_start_have_keys(service):
     closed = replace(service, closed=True)
     assert "closed" in [show(each.where) for each in service_mistakes(closed)]
 
@@ -124,7 +131,10 @@ def test_only_servers_that_we_start_as_processes_have_keys(service):
         (HERE, True, True),
         (replace(HERE, closed=False), True, False),
         (replace(HERE, closed=True), False, True),
-        (DOCKER, True, False),
+        (DOCKER, True, True),
+        (DOCKER, False, False),
+        (replace(DOCKER, direct=True), True, False),
+        (replace(DOCKER, image=None, container="llama-cpp"), True, False),
         (COMMAND, True, False),
     ],
 )
@@ -134,6 +144,24 @@ def test_servers_are_closed_where_there_are_keys_unless_the_service_says_otherwi
     assert closes(service, keyed=keyed) is closed
 
 
-@pytest.mark.parametrize("service", [HERE, FAKE, ServiceEntry(engine="xllamacpp")])
+@pytest.mark.parametrize("service", [HERE, FAKE, DOCKER, ServiceEntry(engine="xllamacpp")])
 def test_those_may_have_keys(service):
     assert not list(service_mistakes(replace(service, closed=True)))
+
+
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [
+        ({"networks": ("a",), "network": "b"}, "networks"),
+        ({"networks": ("a", "bridge")}, "networks"),
+        ({"networks": ("a",), "image": None, "auto_pull": False, "container": "c"}, "networks"),
+        ({"direct": True, "closed": True}, "direct"),
+        ({"direct": True, "networks": ("a",)}, "direct"),
+    ],
+)
+def test_ways_to_a_container_that_contradict_each_other(said, where):
+    assert [show(each.where) for each in service_mistakes(replace(DOCKER, **said))] == [where]
+
+
+def test_a_container_on_dockers_own_bridge_may_be_direct():
+    assert not list(service_mistakes(replace(DOCKER, network="bridge", direct=True)))

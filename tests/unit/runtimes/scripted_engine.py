@@ -26,9 +26,13 @@ class ScriptedEngine:
     ignores_gpus: bool = False
     ignores_stop: bool = False
     ignores_kill: bool = False
+    keeps: bool = False  # what it was told to remove
     refuses: dict[str, tuple[int, str]] = field(default_factory=dict)  # "POST stop" → answer
     calls: list[str] = field(default_factory=list)
     created: dict[str, Any] | None = None
+    network: dict[str, Any] | None = None  # the only one that can be made
+    unpacked: bytes = b""
+    forgotten: list[str] = field(default_factory=list)  # by whoever is told what is gone
     name: str = ""
     running: bool = False
 
@@ -49,7 +53,16 @@ class ScriptedEngine:
             case "GET json" if CONTAINER in path:
                 return (200, self._inspection()) if self.created else (404, {"message": "none"})
             case "GET json":
-                return 200, [{"Id": CONTAINER}] if self.created else []
+                return 200, self._list()
+            case "POST networks/create":
+                gateway = {"Config": [{"Gateway": "127.0.0.1"}]}
+                self.network = json.loads(body) | {"IPAM": gateway}
+                return 201, {"Id": "n"}
+            case _ if call.startswith("GET networks/"):
+                return (200, self.network) if self.network else (404, {"message": "none"})
+            case "PUT archive":
+                self.unpacked = body
+                return 200, None
             case "POST start":
                 self.running = True
             case "POST stop":
@@ -57,10 +70,17 @@ class ScriptedEngine:
             case "POST kill":
                 self.running = self.running and self.ignores_kill
             case "DELETE":
-                self.created = None
+                self.created = self.created if self.keeps else None
             case _:
                 return 404, {"message": f"no script for {call}"}
         return 204, None
+
+    def _list(self) -> list[dict[str, Any]]:
+        if self.created is None:
+            return []
+        mode = self.created["HostConfig"]["NetworkMode"] if "HostConfig" in self.created else ""
+        state = "running" if self.running else "exited"
+        return [{"Id": CONTAINER, "State": state, "HostConfig": {"NetworkMode": mode}}]
 
     def _inspection(self) -> dict[str, Any]:
         assert self.created is not None
@@ -73,7 +93,10 @@ class ScriptedEngine:
             "State": {"Running": self.running, "ExitCode": 0, "Pid": 1, "StartedAt": "x"},
             "Config": self.created,
             "HostConfig": host,
-            "NetworkSettings": {"Ports": {"8080/tcp": [{"HostIp": "x", "HostPort": "49153"}]}},
+            "NetworkSettings": {
+                "Ports": {"8080/tcp": [{"HostIp": "x", "HostPort": "49153"}]},
+                "Networks": {host["NetworkMode"]: {"IPAddress": "127.0.0.1"}},
+            },
         }
 
 
@@ -100,7 +123,7 @@ def scripted_engine(**defects: Any) -> Iterator[ScriptedEngine]:
             self.wfile.write(text)
             self.close_connection = True
 
-        do_GET = do_POST = do_DELETE = reply  # noqa: N815 - the names that http.server asks for
+        do_GET = do_POST = do_PUT = do_DELETE = reply  # noqa: N815 - the names that http.server asks for
 
         def address_string(self) -> str:
             return "unix"

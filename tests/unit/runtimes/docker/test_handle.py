@@ -52,25 +52,31 @@ SEEN = Container(
     started_at="x",
     gpus=frozenset(),
     ports={8080: 49153},
-    addresses={"stack": "172.18.0.2"},
+    addresses={"stack": "172.18.0.2", "vram-closed-home": "172.19.0.2"},
 )
 ALONE = ContainerSettings(identity="home", version="0.1.0")
 
 
 @pytest.mark.parametrize(
-    ("changes", "endpoint"),
+    ("network", "direct", "endpoint"),
     [
-        ({}, Endpoint("http://127.0.0.1:49153")),
-        ({"network": "stack"}, Endpoint("http://vram-a:8080")),
-        ({"direct": "box.lan"}, Endpoint("http://127.0.0.1:49153", "http://box.lan:49153")),
-        (
-            {"network": "stack", "direct": "box.lan"},
-            Endpoint("http://vram-a:8080", "http://box.lan:49153"),
-        ),
+        ("bridge", None, Endpoint("http://127.0.0.1:49153")),
+        ("stack", None, Endpoint("http://vram-a:8080")),
+        ("vram-closed-home", None, Endpoint("http://172.19.0.2:8080")),
+        ("bridge", "box.lan", Endpoint("http://127.0.0.1:49153", "http://box.lan:49153")),
+        ("stack", "box.lan", Endpoint("http://vram-a:8080", "http://box.lan:49153")),
     ],
 )
-def test_ours_answers_where_it_was_put(changes, endpoint):
-    assert own_endpoint(SEEN, replace(ALONE, **changes)) == endpoint
+def test_ours_answers_where_it_was_put(network, direct, endpoint):
+    assert own_endpoint(replace(SEEN, network=network), replace(ALONE, direct=direct)) == endpoint
+
+
+@pytest.mark.parametrize("changes", [{"network": "stack"}, {"isolated": True}])
+def test_what_was_made_under_other_settings_answers_where_it_is(changes):
+    before = replace(SEEN, network="bridge")
+    assert own_endpoint(before, replace(ALONE, **changes)) == Endpoint("http://127.0.0.1:49153")
+    shared = replace(SEEN, ports={8080: None}, network="stack")
+    assert own_endpoint(shared, replace(ALONE, isolated=True)) == Endpoint("http://vram-a:8080")
 
 
 def test_what_has_ended_has_no_port_and_never_answers():

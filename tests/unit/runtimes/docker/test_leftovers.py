@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.runtimes.docker.engine import DockerEngine
 from orchestrator.runtimes.docker.leftovers import Leftovers
-from tests.unit.runtimes.scripted_engine import ScriptedEngine, scripted_engine
+from tests.unit.runtimes.scripted_engine import CONTAINER, ScriptedEngine, scripted_engine
 
 OURS = {"vram-orchestrator.identity": "home"}
 INSTANCE = InstanceId("qwen-1")
@@ -18,7 +18,7 @@ def play(
 ) -> ScriptedEngine:
     async def scene(scripted: ScriptedEngine) -> None:
         engine = DockerEngine(scripted.url)
-        leftovers = Leftovers(engine, OURS)
+        leftovers = Leftovers(engine, OURS, scripted.forgotten.append)
         try:
             await script(leftovers, scripted)
         finally:
@@ -35,6 +35,7 @@ def test_what_was_created_is_removed() -> None:
         engine.created = {"Image": "any"}
         await leftovers.discard(INSTANCE)
         assert engine.created is None
+        assert engine.forgotten == [CONTAINER]
         assert not leftovers.removing
 
     play(script)

@@ -17,6 +17,7 @@ from orchestrator.ports import Handle, Launch
 from orchestrator.runtimes.docker.create import ContainerSettings
 from orchestrator.runtimes.docker.engine import Deadlines
 from orchestrator.runtimes.docker.runtime import DockerRuntime
+from tests.contracts.docker_parts import doors
 from tests.unit.runtimes.scripted_engine import CONTAINER, ScriptedEngine, scripted_engine
 
 LAUNCH = Launch(
@@ -34,7 +35,7 @@ def play(
     script: Callable[[DockerRuntime, ScriptedEngine], Awaitable[None]], **defects: Any
 ) -> ScriptedEngine:
     async def scene(engine: ScriptedEngine) -> None:
-        runtime = DockerRuntime(engine.url, SETTINGS, deadlines=SHORT)
+        runtime = DockerRuntime(engine.url, SETTINGS, doors=doors(), deadlines=SHORT)
         try:
             await script(runtime, engine)
         finally:
