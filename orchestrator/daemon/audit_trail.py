@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from orchestrator.access.audit.lines import Act, ActOutcome
 from orchestrator.access.audit.log import Audit, AuditLog, NoAudit
@@ -67,7 +68,7 @@ def act_of(change: Change) -> Act | None:
     action, outcome = followed
     return Act(
         action=action,
-        caller=THE_DAEMON,
+        caller=replace(THE_DAEMON, key=record.decision.key),
         outcome=outcome,
         target=record.decision.model,
         numbers={"decision": record.id},

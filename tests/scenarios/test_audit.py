@@ -57,21 +57,54 @@ def test_acts_are_lines_that_follow_one_another_over_a_kill(daemons):
     assert lines(daemon)[-1]["action"] == "daemon.stop"
 
 
+def expired(daemon):
+    said = [line for line in lines(daemon) if line["action"] == "lease.expire"]
+    return [(line["target"], line["actor"]["key"]) for line in said]
+
+
+def made(daemon, *words):
+    """A key, as the operator makes it."""
+    typed = ["keys", "create", "n8n", *words, "--config", str(daemon.file), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *typed],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return json.loads(done.stdout)
+
+
+def test_lines_of_residents_name_the_key_that_asked(daemons):
+    """Also of the one that had to leave: whose wish it was."""
+    small = {"fake": [{"name": "Small", "total_mb": 4096, "release_lag_s": 0}]}
+    daemon = daemons({"a": model(3000), "b": model(3000)}, devices=small)
+    one, other = (made(daemon, "--scope", "load", "--scope", "lease") for _ in range(2))
+    for name, key in (("a", one), ("b", other)):
+        headers = {"Authorization": f"Bearer {key['key']}"}
+        order = {"model": name, "owner": "me", "lease_seconds": 1}
+        assert daemon.http.post("/models/load", json=order, headers=headers).status_code == 200
+        ended = (name, key["id"])
+        daemon.until(lambda _, ended=ended: ended in expired(daemon), "its lease has ended")
+    told = [
+        (line["action"], line["target"], line["actor"]["key"])
+        for line in lines(daemon)
+        if line["action"] in ("resident.load", "resident.evict", "lease.expire")
+    ]
+    assert told == [
+        ("resident.load", "a", one["id"]),
+        ("lease.expire", "a", one["id"]),
+        ("resident.evict", "a", other["id"]),
+        ("resident.load", "b", other["id"]),
+        ("lease.expire", "b", other["id"]),
+    ]
+
+
 def test_who_was_refused_at_a_model_has_a_line_and_whose_key_it_was(daemons):
     daemon = daemons({"a": model(1000), "b": model(3000)})
 
-    def made(*words):
-        typed = ["keys", "create", "n8n", *words, "--config", str(daemon.file), "--json"]
-        done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *typed],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=ROOT,
-        )
-        return json.loads(done.stdout)
-
-    use, load = made("--scope", "use"), made("--scope", "load", "--vram-mb", "2000")
+    use = made(daemon, "--scope", "use")
+    load = made(daemon, "--scope", "load", "--vram-mb", "2000")
     said = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
 
     def ask(name, key=None):
@@ -93,7 +126,7 @@ def test_who_was_refused_at_a_model_has_a_line_and_whose_key_it_was(daemons):
         chosen = [line for line in lines(daemon) if line["action"] == "auth.refuse"]
         return [(line["actor"]["key"], line["code"], line["outcome"]) for line in chosen]
 
-    admin = made("--scope", "admin")
+    admin = made(daemon, "--scope", "admin")
     headers = {"Authorization": f"Bearer {admin['key']}"}
     daemon.http.put("/models/a/pin", headers=headers)  # on the disk, and so all before it
     assert sorted(told(), key=str) == sorted(expected, key=str)

@@ -6,7 +6,14 @@ from dataclasses import replace
 from orchestrator.core.life.state import State
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.messages import AskUse, Effect, Evict, Remember
-from orchestrator.core.values.residents import SERVING, Leaving, Look, Resident, ResidentState
+from orchestrator.core.values.residents import (
+    SERVING,
+    ForNewcomer,
+    Leaving,
+    Look,
+    Resident,
+    ResidentState,
+)
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import to_mb
 
@@ -93,9 +100,17 @@ def evict(
             model=going.name,
             text=f"{verb} {going.name} ({to_mb(going.placement.total_bytes)} MB): {why}.",
             why=why,
+            key=_newcomers_key(state, resident),
         ),
         Evict(going, force, asked),
     ]
+
+
+def _newcomers_key(state: State, leaving: Resident) -> str | None:
+    """Whose wish makes it leave; None: nobody's model needs its room, or the wish had no key."""
+    newcomers = (cause.model for cause in leaving.leaving if isinstance(cause, ForNewcomer))
+    found = map(state.ledger.resident, newcomers)
+    return next((newcomer.key for newcomer in found if newcomer is not None), None)
 
 
 def retry_stop(state: State, resident: Resident, now_s: float) -> list[Effect]:

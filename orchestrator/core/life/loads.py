@@ -321,6 +321,7 @@ def _start(state: State, newcomer: Resident, now_s: float) -> list[Effect]:
             kind=DecisionKind.LOAD,
             model=loading.name,
             text=f"Loading {loading.name} on {', '.join(loading.placement.devices)}.",
+            key=loading.key,
         ),
         Load(loading),
     ]

@@ -97,6 +97,7 @@ def _expire_leases(state: State, now_s: float) -> list[Effect]:
                     kind=DecisionKind.EXPIRE,
                     model=lease.model,
                     text=f"The lease of {lease.owner or 'nobody'} on {what} expired.",
+                    key=lease.key,
                     remedy="Renew a lease before its `expires_at`, or ask for a longer one.",
                 )
             )

@@ -16,8 +16,8 @@ from orchestrator.records import DecisionRecord
 from tests.asynchronous import eventually, run
 
 
-def decided(kind, number=7):
-    decision = Decide(kind=kind, text="why and what", model=ModelName("a"))
+def decided(kind, number=7, key=None):
+    decision = Decide(kind=kind, text="why and what", model=ModelName("a"), key=key)
     return DecisionRecord(id=number, at=datetime.now(UTC), decision=decision)
 
 
@@ -32,7 +32,7 @@ def test_what_the_daemon_decides_is_told(config):
     async def scene():
         history = History(epoch="e")
         async with audit_of(config, history) as audit:
-            history.publish(decided(DecisionKind.EVICT))
+            history.publish(decided(DecisionKind.EVICT, key="k3v9x2mq"))
             history.publish(decided(DecisionKind.LEARN, 8))
             await eventually(lambda: audit.head.seq == 2)
 
@@ -41,6 +41,7 @@ def test_what_the_daemon_decides_is_told(config):
     assert [row["action"] for row in rows] == ["daemon.start", "resident.evict", "daemon.stop"]
     assert (rows[1]["target"], rows[1]["numbers"]) == ("a", {"decision": 7})
     assert {row["actor"]["via"] for row in rows} == {"daemon"}
+    assert [row["actor"]["key"] for row in rows] == [None, "k3v9x2mq", None]
 
 
 def test_what_was_missed_is_said():
