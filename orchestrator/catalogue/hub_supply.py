@@ -7,15 +7,17 @@ fit is refused before anything is downloaded.
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from orchestrator import hub
 from orchestrator.catalogue.catalogue import Catalogue, located
 from orchestrator.config.yaml_lines import show
+from orchestrator.core.room.planner import Fits
 from orchestrator.core.values.failures import Failure, FailureReason
-from orchestrator.core.values.footprints import UNKNOWN, Provenance
-from orchestrator.core.values.specs import ModelSpec
+from orchestrator.core.values.footprints import UNKNOWN, Footprint, Provenance
+from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.downloads import Downloads
 from orchestrator.errors import Unpredictable
 from orchestrator.gguf.errors import GgufError
@@ -25,6 +27,7 @@ from orchestrator.ports import Tell
 from orchestrator.progress import TELL_S, Words, in_thread, told
 
 DOWNLOADS_MAX = 2  # at once: more would only share the same line, and end later
+LOOKS_MAX = 3  # at the files of one repository: what one takes tells nearly what others do
 
 # Only the operator can mend these: the hub is not asked again by itself.
 _LASTING = frozenset({hub.Cause.INVALID, hub.Cause.NOT_FOUND, hub.Cause.GATED})
@@ -42,10 +45,15 @@ class HubSupply:
         access: hub.Access,
         catalogue: Catalogue,
         *,
+        fits: Callable[[ModelSpec], Fits | None] = lambda _: None,
         downloads: Downloads | None = None,
         patience: hub.Patience | None = None,
     ) -> None:
+        """`fits` says whether there is room for a model on the devices of now; None: nobody knows.
+        It is asked on the loop.
+        """
         self._access = access
+        self._fits = fits
         self._catalogue = catalogue
         self._downloads = downloads or Downloads()
         self._patience = patience
@@ -83,11 +91,71 @@ class HubSupply:
                 f"{reference} is not in {home} yet.",
                 f"Run `orchestrator pull {reference}`, or set auto_download: true for {spec.name}.",
             )
+        if here is None:
+            reference = await self._meant(spec, reference, tell)
         if here is None and spec.footprint.unknown:
-            return await self._in_thread(lambda report: self._sized_on_hub(spec, report), tell)
+            return await self._in_thread(
+                lambda report: self._sized_on_hub(spec, reference, report), tell
+            )
         if here is None:
             here = await self._pulled(reference, tell)
         return await asyncio.to_thread(self._sized, located(spec, here))
+
+    async def _meant(self, spec: ModelSpec, reference: str, tell: Tell) -> str:
+        """Of ORG/REPO alone the best quantization that fits here, found once for as long as this
+        daemon runs; what a pull means by it where that cannot be told.
+        """
+        if hub.parse(reference).file is not None:
+            return reference
+        known = self._catalogue.predictions.quantizations
+        if (chosen := known.chosen(reference)) is not None:
+            return chosen
+        access = self._access
+        offers = await self._in_thread(
+            lambda report: hub.published(
+                reference,
+                endpoint=access.endpoint,
+                token=access.token,
+                progress=report,
+                patience=self._patience,
+            ),
+            tell,
+        )
+        best = await self._best(spec, offers, tell)
+        if best is None:
+            return reference
+        known.choose(spec, best, offers)
+        tell(f"{best.quantization} is the best that fits of {len(offers)} in {reference}")
+        return best.reference
+
+    async def _best(
+        self, spec: ModelSpec, offers: tuple[hub.Offer, ...], tell: Tell
+    ) -> hub.Offer | None:
+        """The first that fits; the smallest if none does, so that a refusal speaks of that. None
+        where there is no choice, or no device has been read.
+
+        What the first one takes beside its weights is known from a look at it: of the others that
+        are too large by that no byte is asked for.
+        """
+        if len(offers) < 2:
+            return None
+        beside, looks = UNKNOWN, 0
+        for offer in offers:
+            fits = self._fits(_alone(spec, beside.grown(offer.size_bytes)))
+            if fits is None:
+                return None
+            if fits is Fits.NEVER or looks == LOOKS_MAX:
+                continue
+            looks += 1
+            sized = await self._in_thread(partial(self._footprint_on_hub, spec, offer), tell)
+            if self._fits(_alone(spec, sized)) is not Fits.NEVER:
+                return offer
+            beside = sized.grown(-offer.size_bytes)
+        return min(offers, key=lambda offer: offer.size_bytes)
+
+    def _footprint_on_hub(self, spec: ModelSpec, offer: hub.Offer, report: hub.Report) -> Footprint:
+        unsized = replace(spec, footprint=UNKNOWN)
+        return self._sized_on_hub(unsized, offer.reference, report).footprint
 
     def _sized(self, spec: ModelSpec) -> ModelSpec:
         """Blocking. Raise Unpredictable."""
@@ -99,12 +167,11 @@ class HubSupply:
         assert footprint is not None, "its file is known"
         return replace(spec, footprint=footprint)
 
-    def _sized_on_hub(self, spec: ModelSpec, report: hub.Report) -> ModelSpec:
+    def _sized_on_hub(self, spec: ModelSpec, reference: str, report: hub.Report) -> ModelSpec:
         """By the first megabytes of its files. Blocking. Raise PullFailed or Unpredictable."""
-        assert spec.hub is not None
         access = self._access
         with hub.peek(
-            spec.hub,
+            reference,
             header_suffices,
             home=access.home,
             endpoint=access.endpoint,
@@ -112,6 +179,7 @@ class HubSupply:
             progress=report,
             patience=self._patience,
         ) as seen:
+            self._catalogue.predictions.quantizations.keep(reference, seen.offers)
             first = seen.parts[0]
             self._expect(first, seen.parts)
             will_be = replace(spec, file=str(first.later))
@@ -155,6 +223,12 @@ class HubSupply:
             return work(lambda progress: words.say(progress.in_words()))
 
         return await told(in_thread(done, "hub"), words, tell)
+
+
+def _alone(spec: ModelSpec, footprint: Footprint) -> ModelSpec:
+    """Another model as far as the devices go: that this one is loaded already is no room for it."""
+    known = replace(footprint, provenance=Provenance.ESTIMATED)
+    return replace(spec, name=ModelName(f"{spec.name} on its hub"), footprint=known)
 
 
 def both(one: hub.Report, other: hub.Report) -> hub.Report:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.catalogue.quantizations import Quantizations, Way
 from orchestrator.catalogue.sizing import (
     LLAMA_SERVER,
     Appraisal,
@@ -73,6 +74,7 @@ class Predictions:
         the services run whose server is not llama-server.
         """
         self.headers = headers
+        self.quantizations = Quantizations(headers)
         self._dry_runs = dry_runs
         self._of_services = of_services or {}
         self._servers = servers or {}
@@ -117,7 +119,11 @@ class Predictions:
         remarks = dict(self._remarks)  # threads may add to them meanwhile
         fresh = tuple(said for name, said in remarks.items() if self._said.get(name) != said)
         self._said = remarks
-        return fresh
+        return (*fresh, *self.quantizations.news())
+
+    def ways(self, spec: ModelSpec) -> tuple[Way, ...]:
+        """All known quantizations of a model under its settings, the best first."""
+        return self.quantizations.of(spec, self.footprint) if _tells(spec) else ()
 
     def under(self, serving: Serving, spec: ModelSpec) -> UnderSettings:
         """What a model of the catalogue takes under the settings of an order, and under lesser.

@@ -7,6 +7,7 @@ that `engines/llama/argv.py` passes to the server.
 from dataclasses import dataclass, replace
 
 from orchestrator.core.values.footprints import Footprint, Provenance
+from orchestrator.core.values.refusals import FittingFile
 from orchestrator.core.values.specs import ModelSpec, Serving
 from orchestrator.core.values.vram import MiB
 from orchestrator.errors import Unpredictable
@@ -40,6 +41,7 @@ class Appraisal:
     spec: ModelSpec
     estimate: Estimate
     footprint: Footprint
+    fitting_file: FittingFile | None = None
 
 
 @dataclass(frozen=True, slots=True)

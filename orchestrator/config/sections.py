@@ -288,7 +288,8 @@ class ModelEntry:
     """May be left out where there is one, or `discovery` has one."""
     file: Text | None = None
     """Under the service's models_dir, absolute in an allowed root, package:NAME/FILE.gguf, or of a
-    model hub: ORG/REPO:FILE.gguf or ORG/REPO:Q4_K_M, with its parts and its projector."""
+    model hub: ORG/REPO:FILE.gguf or ORG/REPO:Q4_K_M, with its parts and its projector. ORG/REPO
+    alone is the best quantization that fits."""
     auto_download: bool = False
     """Bring the file from its hub when the model is first loaded."""
     mmproj: Text | None = None

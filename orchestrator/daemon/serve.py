@@ -225,7 +225,7 @@ async def _put_together(
         conductor = Conductor(
             scheduler=Scheduler(catalogue.specs, ledger, config.scheduling.rules),
             devices=devices,
-            drivers=make_drivers(config, http, runtimes, catalogue),
+            drivers=make_drivers(config, http, runtimes, catalogue, ledger),
             registry=registry,
             history=history,
             clock=clock,

@@ -30,6 +30,8 @@ from orchestrator.config.loading import Config
 from orchestrator.config.programs import environment_of
 from orchestrator.config.sections import RuntimeName, ServiceEntry
 from orchestrator.config.services import BRIDGE, closes
+from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.room.planner import fits
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.specs import ModelSpec, ServiceName
 from orchestrator.core.values.vram import MiB
@@ -98,9 +100,14 @@ async def nvidia_driver() -> str | Trouble:
 
 
 def make_drivers(
-    config: Config, http: ServerHttp, runtimes: "Runtimes", catalogue: Catalogue
+    config: Config, http: ServerHttp, runtimes: "Runtimes", catalogue: Catalogue, ledger: Ledger
 ) -> dict[ServiceName, Drivers]:
-    hub = HubSupply(hub_access(), catalogue, downloads=runtimes.downloads)
+    hub = HubSupply(
+        hub_access(),
+        catalogue,
+        downloads=runtimes.downloads,
+        fits=lambda spec: fits(spec, ledger),
+    )
     return {
         name: Drivers(
             engine=_make_engine(entry, config, http, runtimes),

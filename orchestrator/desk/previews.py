@@ -25,7 +25,7 @@ from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import UNKNOWN
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import CatalogueChanged
-from orchestrator.core.values.refusals import Refusal, RefusalCode
+from orchestrator.core.values.refusals import FittingFile, Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.core.values.vram import DeviceKind
@@ -220,7 +220,17 @@ class Previews:
         )
         ways = " or ".join(f"{key} {value}" for way in found for key, value in way.items())
         remedy = f"{refusal.remedy} It would fit with {ways}." if ways else refusal.remedy
-        return replace(refusal, suggestions=found, remedy=remedy)
+        file = await self._fitting_file(spec)
+        if file is not None:
+            remedy += f" {file.quantization} of it would fit: file: {file.file}."
+        return replace(refusal, suggestions=found, remedy=remedy, fitting_file=file)
+
+    async def _fitting_file(self, spec: ModelSpec) -> FittingFile | None:
+        """The best known quantization that fits on empty devices. None: its own, or none does."""
+        for way in await asyncio.to_thread(self._catalogue.predictions.ways, spec):
+            if self.fits(way.spec) in (Fits.NOW, Fits.AFTER_EVICTIONS):
+                return None if way.own else way.file
+        return None
 
     async def estimate(self, order: EstimateOrder) -> Appraisal:
         """What it would take. Raise Denied, or ConfigInvalid where the file is at fault."""
@@ -234,9 +244,11 @@ class Previews:
                 raise Denied(unclear)
         spec = await self._to_estimate(order)
         try:
-            return await asyncio.to_thread(self._catalogue.predictions.appraise, spec)
+            found = await asyncio.to_thread(self._catalogue.predictions.appraise, spec)
         except Unpredictable as error:
             raise ConfigInvalid((f"{show(error.where)}: {error}",)) from error
+        sized = replace(spec, footprint=found.footprint)
+        return replace(found, fitting_file=await self._fitting_file(sized))
 
     async def _to_estimate(self, order: EstimateOrder) -> ModelSpec:
         catalogue, sized = self._catalogue, None

@@ -7,9 +7,10 @@ callback, which is asked at least at every piece that arrives and every second o
 
 from orchestrator.hub.access import ENDPOINT, Access, access_from
 from orchestrator.hub.failures import Cause, PullFailed
-from orchestrator.hub.layout import projector_beside
+from orchestrator.hub.layout import path_in_repository, projector_beside
 from orchestrator.hub.peeking import Peek, PeekedFile, peek
 from orchestrator.hub.progress import Patience, Phase, Progress, Report
+from orchestrator.hub.publishing import Offer, published
 from orchestrator.hub.pulling import cached, pull
 from orchestrator.hub.references import NAMES, Reference, parse
 
@@ -18,6 +19,7 @@ __all__ = [
     "NAMES",
     "Access",
     "Cause",
+    "Offer",
     "Patience",
     "Peek",
     "PeekedFile",
@@ -29,7 +31,9 @@ __all__ = [
     "access_from",
     "cached",
     "parse",
+    "path_in_repository",
     "peek",
     "projector_beside",
+    "published",
     "pull",
 ]

@@ -1,7 +1,8 @@
 """What a hub's answers mean: a list of files, a refusal that lasts, or one that may pass."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -19,10 +20,13 @@ BUSY_S = 60.0  # when a busy hub does not say how long
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a revision is: its commit, and the digest of every file that the hub tells one for."""
+    """What a revision is: its commit, the digest of every file that the hub tells one for, and the
+    sizes that it tells.
+    """
 
     commit: str
     digests: dict[str, str | None]
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def judge(response: httpx.Response, what: str, *, ours: bool, patience: Patience) -> None:
@@ -101,6 +105,11 @@ def read_listing(text: bytes, reference: Reference) -> Listing:
             file["rfilename"]: (file.get("lfs") or {}).get("sha256") for file in answer["siblings"]
         }
         digests = {path: digest for path, digest in found.items() if is_inside(path)}
+        sizes = {
+            file["rfilename"]: size
+            for file in answer["siblings"]
+            if isinstance(size := file.get("size"), int) and file["rfilename"] in digests
+        }
         usable = COMMIT.fullmatch(commit) is not None
     except (ValueError, KeyError, TypeError, AttributeError):
         usable = False
@@ -110,4 +119,4 @@ def read_listing(text: bytes, reference: Reference) -> Listing:
             f"What the hub answers about {reference.repo} is not a list of files.",
             "Is HF_ENDPOINT the address of a hub?",
         )
-    return Listing(commit=commit, digests=digests)
+    return Listing(commit=commit, digests=digests, sizes=sizes)

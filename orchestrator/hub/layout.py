@@ -89,6 +89,14 @@ class RepoCache:
         return "models--" + self.repo.replace("/", "--")
 
 
+def path_in_repository(model: Path) -> str | None:
+    """What the repository calls a file of the cache; None if it lies in none."""
+    for folder in model.parents:
+        if folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name):
+            return str(model.relative_to(folder))
+    return None
+
+
 def projector_beside(model: Path) -> Path | None:
     """The projector that was pulled with a model; None if there is none, or more than one."""
     folders = [model.parent]

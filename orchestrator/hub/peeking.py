@@ -16,6 +16,7 @@ from orchestrator.hub.connection import Facts, Hub, persist
 from orchestrator.hub.failures import Cause, PullFailed
 from orchestrator.hub.layout import RepoCache
 from orchestrator.hub.progress import Meter, Patience, Phase, Report
+from orchestrator.hub.publishing import Offer, offers
 from orchestrator.hub.pulling import disk_translated, no_report
 from orchestrator.hub.references import Reference, choose, parse
 
@@ -39,6 +40,7 @@ class PeekedFile:
 class Peek:
     parts: tuple[PeekedFile, ...]  # of the model, in their order
     projector: PeekedFile | None
+    offers: tuple[Offer, ...] = ()  # the quantizations of its repository
 
     @property
     def total_bytes(self) -> int:
@@ -74,11 +76,12 @@ def peek(
                 facts = persist(partial(hub.facts, wanted, listing, path), meter, bounds)
                 meter.say(Phase.ASKING, file=path)
                 seen.append(look.at(facts, suffices, meter, bounds))
-        yield _arranged(seen, len(chosen.parts))
+        yield _arranged(seen, len(chosen.parts), offers(wanted, listing.sizes))
 
 
-def _arranged(seen: Sequence[PeekedFile], parts: int) -> Peek:
-    return Peek(parts=tuple(seen[:parts]), projector=seen[parts] if parts < len(seen) else None)
+def _arranged(seen: Sequence[PeekedFile], parts: int, offered: tuple[Offer, ...]) -> Peek:
+    projector = seen[parts] if parts < len(seen) else None
+    return Peek(parts=tuple(seen[:parts]), projector=projector, offers=offered)
 
 
 @dataclass(frozen=True, slots=True)

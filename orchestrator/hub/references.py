@@ -96,6 +96,15 @@ def choose(reference: Reference, paths: Sequence[str]) -> Chosen:
     return Chosen(parts=parts, projector=min(projectors, key=_projector_rank, default=None))
 
 
+def models_of(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Every model among the files, by its first part, with all parts: without projectors, and
+    without those that lack a part.
+    """
+    ggufs = {path for path in paths if path.endswith(".gguf") and not is_projector(path)}
+    found = {first: _parts(first) for first in sorted({_first_part(path) for path in ggufs})}
+    return {first: parts for first, parts in found.items() if ggufs.issuperset(parts)}
+
+
 def _model(reference: Reference, models: list[str], ggufs: list[str]) -> str:
     wanted = reference.file
     if wanted is not None and wanted.endswith(".gguf"):

@@ -41,6 +41,15 @@ class Blocker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FittingFile:
+    """The best known quantization of a model that would fit, where it is not its own."""
+
+    file: str  # as the catalogue writes it: a path, or ORG/REPO:FILE
+    quantization: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     code: RefusalCode
     detail: str
@@ -59,3 +68,4 @@ class Refusal:
     lasting: bool = True  # waiting will not help
     # Changed settings of the same order that would do; previews add them where they can be told.
     suggestions: tuple[Mapping[str, int | str], ...] = ()
+    fitting_file: FittingFile | None = None  # another quantization that would do; added likewise

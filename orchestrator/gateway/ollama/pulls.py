@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator import hub
 from orchestrator.config.loading import Config
 from orchestrator.config.services import launches_files
-from orchestrator.core.values.specs import ModelSpecs, ServiceName
+from orchestrator.core.values.specs import ModelSpec, ModelSpecs, ServiceName
 from orchestrator.downloads import Arriving, Downloads
 from orchestrator.gateway.ollama.names import hub_reference, meant
 from orchestrator.progress import Unwanted, in_thread
@@ -45,7 +45,7 @@ def pullable(name: str, specs: ModelSpecs) -> Pullable | None:
     """None: there is nothing to bring, its file is the operator's. Raise Answered."""
     known = specs.get(meant(name, specs))  # type: ignore[call-overload]
     if known is not None:
-        return None if known.hub is None else Pullable(reference=known.hub)
+        return None if known.hub is None else Pullable(reference=_looked_at(known, known.hub))
     reference = hub_reference(name)
     if reference is None and name in hub.NAMES:
         reference = name
@@ -56,6 +56,15 @@ def pullable(name: str, specs: ModelSpecs) -> Pullable | None:
     except hub.PullFailed as failed:
         raise Answered(refusal(failed)) from failed
     return Pullable(reference=reference, name=catalogue_name(reference, wanted))
+
+
+def _looked_at(known: ModelSpec, reference: str) -> str:
+    """Of ORG/REPO alone the file that the catalogue has sized, if it has: that one is meant."""
+    wanted = hub.parse(reference)
+    if wanted.file is not None or known.file is None:
+        return reference
+    path = hub.path_in_repository(Path(known.file))
+    return reference if path is None else f"{reference}:{path}"
 
 
 def catalogue_name(reference: str, wanted: hub.Reference) -> str:

@@ -16,9 +16,10 @@ from starlette.types import Scope
 
 from orchestrator.access.keys.decision import AccessCode, NotAllowed
 from orchestrator.access.scrubbing import scrubbed
-from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
+from orchestrator.core.values.refusals import Blocker, FittingFile, Refusal, RefusalCode
 from orchestrator.core.values.vram import to_mb
 from orchestrator.web.wire.instants import instant, instant_or_none
+from orchestrator.web.wire.shapes import FittingFileShape
 
 RETRY_AFTER_S_DEFAULT = 5.0  # what n8n waits at most between two tries
 ECHO_CHARS_MAX = 120  # of what a caller sent, quoted back to it
@@ -143,6 +144,13 @@ def clip(text: str) -> str:
     return text if len(text) <= ECHO_CHARS_MAX else f"{text[:ECHO_CHARS_MAX]}…"
 
 
+def fitting_file(found: FittingFile | None) -> FittingFileShape | None:
+    if found is None:
+        return None
+    size_mb = to_mb(found.size_bytes)
+    return {"file": found.file, "quantization": found.quantization, "size_mb": size_mb}
+
+
 def error_of(refusal: Refusal, *, operation_id: str | None = None) -> ErrorAnswer:
     members: dict[str, object] = {}
     for name, size in (
@@ -158,6 +166,8 @@ def error_of(refusal: Refusal, *, operation_id: str | None = None) -> ErrorAnswe
         members["blockers"] = [_blocker(blocker) for blocker in refusal.blockers]
     if refusal.suggestions:
         members["suggestions"] = [dict(settings) for settings in refusal.suggestions]
+    if (file := fitting_file(refusal.fitting_file)) is not None:
+        members["fitting_file"] = file
     if refusal.failure is not None:
         members["cause"] = str(refusal.failure.reason)
         if refusal.failure.short_of is not None:

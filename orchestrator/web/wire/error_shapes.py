@@ -4,7 +4,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from orchestrator.web.wire.shapes import Suggestion
+from orchestrator.web.wire.shapes import FittingFileShape, Suggestion
 
 
 class OpenAiError(TypedDict):
@@ -34,6 +34,7 @@ class ErrorBody(TypedDict):
     operation_id: NotRequired[str]
     waits_for: NotRequired[str]
     suggestions: NotRequired[list[Suggestion]]
+    fitting_file: NotRequired[FittingFileShape]
     cause: NotRequired[str]
     short_of: NotRequired[str]
     log_tail: NotRequired[list[str]]

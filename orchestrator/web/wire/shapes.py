@@ -175,6 +175,14 @@ class Suggestion(TypedDict):
     cache_type: NotRequired[str]
 
 
+class FittingFileShape(TypedDict):
+    """The best known quantization that would fit, where that is another than the model's own."""
+
+    file: str  # as the catalogue takes it
+    quantization: str
+    size_mb: int
+
+
 class RefusalShape(TypedDict):
     code: str
     detail: str
@@ -186,6 +194,7 @@ class RefusalShape(TypedDict):
     blockers: NotRequired[list[dict[str, object]]]
     retry_after_seconds: NotRequired[float]
     suggestions: NotRequired[list[Suggestion]]
+    fitting_file: NotRequired[FittingFileShape]
     cause: NotRequired[str]
     short_of: NotRequired[str]
     log_tail: NotRequired[list[str]]
@@ -205,6 +214,7 @@ class PlanAnswer(TypedDict):
     given_up: list[str]  # what it would have to do without, as its `degrade` list allows
     refusal: RefusalShape | None
     suggestions: list[Suggestion]  # one changed setting that would do: send it back
+    fitting_file: FittingFileShape | None
 
 
 class EstimateParts(TypedDict):
@@ -234,6 +244,7 @@ class EstimateAnswer(EstimateDevice):
     host_mb: int
     without_gpu_mb: int
     serving: dict[str, object]
+    fitting_file: FittingFileShape | None
 
 
 class BreakerShape(TypedDict):

@@ -18,7 +18,7 @@ from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
 from orchestrator.records import Operation
 from orchestrator.web.wire import event_shapes, happenings, shapes
 from orchestrator.web.wire.devices import counted_accounts, device, figures, host_devices
-from orchestrator.web.wire.error_answers import error_of
+from orchestrator.web.wire.error_answers import error_of, fitting_file
 from orchestrator.web.wire.instants import instant, instant_or_none, moment
 
 _S = ResidentState
@@ -297,6 +297,7 @@ def plan_answer(preview: Preview, host: frozenset[DeviceId]) -> shapes.PlanAnswe
             cast("shapes.Suggestion", dict(settings))
             for settings in (preview.refusal.suggestions if preview.refusal else ())
         ],
+        "fitting_file": fitting_file(preview.refusal.fitting_file if preview.refusal else None),
     }
 
 
@@ -322,6 +323,7 @@ def estimate_answer(found: Appraisal) -> Mapping[str, object]:
         "host_mb": to_mb(footprint.host_bytes),
         "without_gpu_mb": to_mb(footprint.without_gpu_bytes),
         "serving": serving(found.spec.serving),
+        "fitting_file": fitting_file(found.fitting_file),
     }
 
 

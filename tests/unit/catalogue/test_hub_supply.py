@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator import hub
 from orchestrator.catalogue.catalogue import located
-from orchestrator.catalogue.hub_supply import HubSupply
+from orchestrator.catalogue.hub_supply import LOOKS_MAX, HubSupply
 from orchestrator.catalogue.predictions import Predictions
+from orchestrator.core.room.planner import Fits
 from orchestrator.core.values.failures import Failure, FailureReason
 from orchestrator.core.values.footprints import UNKNOWN, Footprint, Provenance
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
@@ -18,7 +19,7 @@ from orchestrator.downloads import Downloads
 from orchestrator.gguf.headers import Headers
 from tests.asynchronous import eventually, run
 from tests.standins.hub import StandInHub, stand_in_hub
-from tests.unit.gguf.shapes import FOOTPRINTS
+from tests.unit.gguf.shapes import FOOTPRINTS, write_quantized
 
 REPO = "org/Small-GGUF"
 FILE = "small-Q4_K_M.gguf"
@@ -41,12 +42,19 @@ class Bench:
         self.taken_in: list[ModelSpec] = []
         self.predictions = Predictions(Headers())
         self.downloads = Downloads()
+        self.room_bytes: int | None = None  # of an empty device; None: none has been read
         self.supply = HubSupply(
             hub.Access(home=home, endpoint=stand_in.url),
             self,
+            fits=self._fits,
             downloads=self.downloads,
             patience=hub.Patience(read_s=5, sleep=lambda _: None),
         )
+
+    def _fits(self, asked: ModelSpec) -> Fits | None:
+        if self.room_bytes is None:
+            return None
+        return Fits.NOW if asked.footprint.device_bytes <= self.room_bytes else Fits.NEVER
 
     async def bring(self, wanted: ModelSpec) -> ModelSpec | Failure:
         return await self.supply.bring(wanted, self.told.append)
@@ -206,3 +214,99 @@ def test_a_download_that_nobody_wants_any_more_ends_and_keeps_what_arrived(bench
     assert 1000 <= partial.stat().st_size < len(content)
     bench.hub.behaviour.stall_after = None
     assert Path(bench.brought(spec(footprint=DECLARED)).file).read_bytes() == content
+
+
+# --- ORG/REPO alone ----------------------------------------------------------------------------
+
+KINDS = {"Q8_0": 8, "Q6_K": 14, "Q4_K_M": 12, "Q3_K_M": 11, "Q2_K": 10}
+
+
+@pytest.fixture
+def several(tmp_path):
+    """A repository of five quantizations of one small model."""
+    files = {
+        f"s-{name}.gguf": write_quantized(tmp_path / f"s-{name}.gguf", kind).read_bytes()
+        for name, kind in KINDS.items()
+    }
+    with stand_in_hub(REPO, files) as stand_in:
+        yield Bench(stand_in, tmp_path / "home")
+
+
+def alone() -> ModelSpec:
+    return spec(hub=REPO)
+
+
+def needed_bytes(bench, name: str) -> int:
+    return bench.brought(spec(hub=f"{REPO}:s-{name}.gguf")).footprint.device_bytes
+
+
+def chosen(bench) -> str:
+    return Path(bench.brought(alone()).file).name
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_best_quantization_that_fits_is_chosen_and_said(several, name):
+    several.room_bytes = needed_bytes(several, name)
+    sized = several.brought(alone())
+    assert Path(sized.file).name == f"s-{name}.gguf"
+    [said] = several.predictions.news()
+    assert said.text.startswith(f"small is {name} (")
+    assert f"of 5 that {REPO} has" in said.why
+    assert several.predictions.news() == ()
+    brought = several.brought(sized)
+    assert Path(brought.file).read_bytes() == several.hub.files[f"s-{name}.gguf"]
+
+
+def test_a_byte_less_room_is_another_quantization(several):
+    several.room_bytes = needed_bytes(several, "Q8_0") - 1
+    assert chosen(several) == "s-Q6_K.gguf"
+
+
+def test_files_that_cannot_fit_are_not_looked_at(several):
+    several.room_bytes = needed_bytes(several, "Q2_K")
+    several.hub.asked.clear()
+    assert chosen(several) == "s-Q2_K.gguf"
+    looked_at = {asked.path.rsplit("/", 1)[-1].partition("?")[0] for asked in several.hub.bodies()}
+    assert len(looked_at) <= LOOKS_MAX
+
+
+def test_where_none_fits_it_is_the_smallest_that_a_refusal_speaks_of(several):
+    several.room_bytes = 1
+    assert chosen(several) == "s-Q2_K.gguf"
+
+
+def test_before_a_device_was_read_it_is_what_a_pull_takes(several):
+    assert chosen(several) == "s-Q4_K_M.gguf"
+    assert several.predictions.news() == ()
+
+
+def test_what_was_chosen_stays_while_the_daemon_runs(several):
+    several.room_bytes = needed_bytes(several, "Q3_K_M")
+    assert chosen(several) == "s-Q3_K_M.gguf"
+    several.room_bytes = needed_bytes(several, "Q8_0")
+    assert chosen(several) == "s-Q3_K_M.gguf"
+
+
+def test_what_is_here_already_is_used(several):
+    several.brought(spec(hub=f"{REPO}:Q4_K_M", footprint=DECLARED))
+    several.room_bytes = needed_bytes(several, "Q8_0")
+    assert chosen(several) == "s-Q4_K_M.gguf"
+
+
+def test_a_hub_that_does_not_answer_is_why_it_is_not_here(several):
+    several.hub.behaviour.hub_errors = [500] * 99
+    failure = several.brought(alone())
+    assert failure.reason is FailureReason.DOWNLOAD
+
+
+def test_the_quantizations_of_its_repository_are_known_afterwards(several):
+    room_bytes = needed_bytes(several, "Q3_K_M")
+    sized = several.brought(spec(hub=f"{REPO}:Q8_0"))
+    several.hub.asked.clear()
+    best = next(
+        way
+        for way in several.predictions.ways(sized)
+        if way.spec.footprint.device_bytes <= room_bytes
+    )
+    assert (best.file.quantization, best.file.file) == ("Q3_K_M", f"{REPO}:s-Q3_K_M.gguf")
+    assert several.hub.asked == []

@@ -64,3 +64,26 @@ def write_shape(name: str, path: Path, *, whole: bool = False) -> Path:
 def _numbers(ranges: str) -> list[int]:
     bounds = [part.partition("-") for part in ranges.split(",")]
     return [i for first, _, last in bounds for i in range(int(first), int(last or first) + 1)]
+
+
+def write_quantized(path: Path, kind: int, *, width: int = 512) -> Path:
+    """A small llama whose matrices are of one type: whole, and larger or smaller by that alone."""
+    tensors: list[TensorShape] = [
+        ("token_embd.weight", (width, 1000), kind),
+        ("output_norm.weight", (width,), 0),
+        ("output.weight", (width, 1000), kind),
+    ]
+    for i in range(2):
+        tensors += [(f"blk.{i}.{norm}.weight", (width,), 0) for norm in ("attn_norm", "ffn_norm")]
+        square = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+        tensors += [(f"blk.{i}.{name}.weight", (width, width), kind) for name in square]
+    metadata: dict[str, Any] = {
+        "general.architecture": "llama",
+        "llama.block_count": 2,
+        "llama.context_length": 4096,
+        "llama.embedding_length": width,
+        "llama.feed_forward_length": width,
+        "llama.attention.head_count": 8,
+        "llama.attention.head_count_kv": 8,
+    }
+    return write_model(path, metadata, tensors, whole=True)

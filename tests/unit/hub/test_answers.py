@@ -78,9 +78,12 @@ def test_an_etag_is_plain() -> None:
 def test_names_that_leave_the_folder_are_not_listed() -> None:
     text = (
         b'{"sha": "%s", "siblings": [{"rfilename": "../evil.gguf"}, {"rfilename": "/etc/x"},'
-        b' {"rfilename": "a/b.gguf", "lfs": {"sha256": "d"}}, {"rfilename": "c"}]}'
+        b' {"rfilename": "a/b.gguf", "lfs": {"sha256": "d"}}, {"rfilename": "c", "size": 7},'
+        b' {"rfilename": "d", "size": "big"}]}'
     ) % COMMIT.encode()
-    assert read_listing(text, REFERENCE) == Listing(COMMIT, {"a/b.gguf": "d", "c": None})
+    assert read_listing(text, REFERENCE) == Listing(
+        COMMIT, {"a/b.gguf": "d", "c": None, "d": None}, {"c": 7}
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.hub.failures import Cause, PullFailed
-from orchestrator.hub.layout import RepoCache, locked, projector_beside
+from orchestrator.hub.layout import RepoCache, locked, path_in_repository, projector_beside
 from orchestrator.hub.progress import Patience
 
 COMMIT = "b" * 40
@@ -99,3 +99,9 @@ def test_a_lock_is_waited_for_while_its_holder_writes(tmp_path: Path) -> None:
         pass
     assert caught.value.cause is Cause.LOCKED
     assert len(waits) == 4 + 5
+
+
+def test_a_file_of_the_cache_is_called_as_its_repository_has_it(tmp_path: Path) -> None:
+    file = shelf(tmp_path).file(COMMIT, "Q8_0/a.gguf")
+    assert path_in_repository(file) == "Q8_0/a.gguf"
+    assert path_in_repository(tmp_path / "a.gguf") is None

@@ -38,6 +38,15 @@ def test_what_is_to_be_brought(said, means):
     assert pullable(said, SPECS) == means
 
 
+def test_of_a_repository_alone_the_file_that_was_sized_is_brought():
+    sized = spec(
+        "m", hub="org/m-GGUF", file=f"/h/hub/models--org--m-GGUF/snapshots/{'c' * 40}/m.gguf"
+    )
+    assert pullable("m", {sized.name: sized}) == Pullable(reference="org/m-GGUF:m.gguf")
+    unsized = replace(sized, file=None)
+    assert pullable("m", {sized.name: unsized}) == Pullable(reference="org/m-GGUF")
+
+
 @pytest.mark.parametrize(
     ("said", "status", "says"),
     [

@@ -222,6 +222,7 @@ def test_plan_says_what_would_happen_without_doing_it(office):
         "refusal": None,
         "vram_provenance": "declared",
         "suggestions": [],
+        "fitting_file": None,
     }
     assert office.state() == before
 
