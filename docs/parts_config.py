@@ -22,9 +22,14 @@ SECTIONS: Mapping[str, str] = {
     "SchedulingSettings": "scheduling",
     "ServiceEntry": "services",
     "ModelEntry": "models",
+    "ExpectedSpeeds": "modelsexpected",
     "FakeBehaviour": "modelsfake",
 }
-NAMES = {"devicesfake": "devices.fake", "modelsfake": "models.fake"}
+NAMES = {
+    "devicesfake": "devices.fake",
+    "modelsexpected": "models.expected",
+    "modelsfake": "models.fake",
+}
 
 
 def parts() -> Mapping[str, Callable[[], str]]:

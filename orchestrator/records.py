@@ -11,7 +11,8 @@ from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.leases import Lease, LeaseId
 from orchestrator.core.values.measurements import Measurement, Raised
 from orchestrator.core.values.residents import InstanceId, Resident
-from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.specs import ModelName, Serving
+from orchestrator.core.values.speeds import Speeds
 from orchestrator.ports import Running
 
 
@@ -101,6 +102,24 @@ class LearnedRecord:
     sighted: Measurement | None = None  # what the last load seemed to take, where that is not sure
 
 
+BENCHMARKS_KEPT_MAX = 4_096  # the newest, in memory and on the disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkRecord:
+    """The last benchmark of one model, under one set of settings, on these devices."""
+
+    model: ModelName
+    settings: str  # fingerprint of everything that changes what it does
+    devices: str  # their ids, with commas
+    measured_at: datetime
+    serving: Serving  # the settings, to be read
+    speeds: Speeds
+    prompt_tokens: int  # of each request
+    answer_tokens: int
+    requests: int  # that the figures are the medians of
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
     """What the operator said last of one model; also that it is not pinned."""
@@ -119,6 +138,7 @@ class Memory:
     pins: Mapping[ModelName, bool]
     last_decision_id: int
     last_request_id: int = 0
+    benchmarks: tuple[BenchmarkRecord, ...] = ()
 
 
 class Outcome(StrEnum):
@@ -235,6 +255,7 @@ class Registry(Protocol):
     leases: Records[LeaseId, Lease]
     learned: Records[tuple[ModelName, str], LearnedRecord]  # by model and settings
     pins: Records[ModelName, Pin]
+    benchmarks: Records[tuple[ModelName, str, str], BenchmarkRecord]  # model, settings, devices
     operations: Records[str, Operation]
     decisions: Records[int, DecisionRecord]
     requests: Records[int, RequestRecord]  # that have ended
@@ -257,8 +278,8 @@ class Registry(Protocol):
     async def prune(self, *, before: datetime, keep_decisions: int) -> int:
         """Delete what is old or too much; say how many rows.
 
-        Finished operations, decisions and requests go by age and number, what was learned goes by
-        number.
+        Finished operations, decisions and requests go by age and number, what was learned and
+        benchmarks go by number.
 
         The newest decision and request stay whatever their age: ids go on from them after a
         restart. 0 if the disk refuses.

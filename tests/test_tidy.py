@@ -77,6 +77,8 @@ NOT_MIRRORED = {
     "web/wire/health_shapes.py": "shapes; tests/unit/web/rest/test_admin.py holds to them",
     "web/wire/event_shapes.py": "shapes; test_examples.py and test_events.py hold to them",
     "web/wire/request_shapes.py": "shapes; test_examples.py and test_requests.py hold to them",
+    "web/wire/speed_shapes.py": "shapes; test_examples.py and test_benchmarks.py hold to them",
+    "web/wire/speed_examples.py": "checked with the others, in test_examples.py",
     "web/wire/error_shapes.py": "a shape; test_examples.py and test_error_answers.py hold to it",
 }
 

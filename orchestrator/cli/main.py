@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli import (
     adding,
     auditing,
+    benching,
     chatting,
     commands,
     completion,
@@ -350,6 +351,7 @@ FOR_DAEMON = (
     Word("ps", "what is loaded", _status, _asking(commands.ps)),
     Word("run", "load a model and chat with it", chatting.arguments, _asking(chatting.run)),
     Word("chat", "the same as run", chatting.arguments, _asking(chatting.run)),
+    Word("bench", "how fast a model is", benching.arguments, _asking(benching.run)),
     Word("stop", "let a model go", _unload, _asking(commands.unload)),
     Word("add", "add a file or a model of a hub", adding.add_arguments, _asking(adding.add)),
     Word("remove", "take a model out again", adding.remove_arguments, _asking(adding.remove)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.remedies import in_terminal
 from orchestrator.cli.screen import table
+from orchestrator.cli.speed_lines import speed_lines
 from orchestrator.core.values.vram import is_cuda
 
 if TYPE_CHECKING:  # the shapes of the answers: the command line starts without the web
@@ -82,6 +83,8 @@ def status_lines(status: Status) -> list[Part]:
         waiting = ("WAITING FOR", "PRIORITY", "CALLERS", "WAITED", "AT MOST", "BECAUSE")
         rows = (_waiter(waiter) for waiter in status["queue"])
         lines += ["", table(waiting, rows, right="PRIORITY CALLERS")]
+    if status["speeds"]:
+        lines += ["", *speed_lines(status["speeds"])]
     return lines
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from orchestrator.config.cores import physical_cores
 from orchestrator.config.engine_kind import FILE_KEYS, MODEL_KEYS, EngineKind
 from orchestrator.config.engines import kind_of, those_with
+from orchestrator.config.expected_section import expected_of
 from orchestrator.config.llama_flags import extra_mistakes, moving
 from orchestrator.config.paths import Misplaced, locate, on_a_hub
 from orchestrator.config.profiles import PROFILES, Profiles, unknown_profile, with_profile
@@ -268,6 +269,7 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry, profiles: Profil
         keep_loaded=entry.keep_loaded,
         pinned=entry.pinned,
         degrade=entry.degrade,
+        expected=expected_of(entry.expected),
     )
 
 

@@ -14,6 +14,7 @@ from orchestrator.config.audit_section import AuditSettings
 from orchestrator.config.commands import Command, Variable
 from orchestrator.config.device_section import DeviceSettings
 from orchestrator.config.edge_section import EdgeSettings
+from orchestrator.config.expected_section import ExpectedSpeeds
 from orchestrator.config.profiles import ProfileSettings
 from orchestrator.config.scalars import (
     CONTEXT_SIZE_MAX,
@@ -357,6 +358,8 @@ class ModelEntry:
     """external: where this model's server answers, if not at the service's url."""
     load_seconds: PositiveSeconds | None = None
     """How long a load takes, until it has been measured."""
+    expected: ExpectedSpeeds | None = None
+    """How fast it is where all is well, as `orchestrator bench` measures it."""
     degrade: tuple[Degrading, ...] = ()
     """What may be given up, in this order, when it does not fit; of a model with a GGUF `file`."""
 

@@ -272,7 +272,7 @@ def _begun(jobs: Iterable[Job], served: Served) -> Periodic:
 
 def _go_on_from(memory: Memory, conductor: Conductor, desk: Desk, registry: SqliteRegistry) -> None:
     """Number on from the last life, under the rules of now, and say what is amiss."""
-    desk.activity.go_on_after(memory.last_request_id)
+    desk.go_on_from(memory)
     desk.apply_rules()
     conductor.start_from(memory)
     for problem in registry.problems:

@@ -38,6 +38,7 @@ from orchestrator.desk.leases import Leases
 from orchestrator.desk.loads import Operations
 from orchestrator.desk.previews import Previews
 from orchestrator.desk.requests import RequestHistory
+from orchestrator.desk.speeds import SpeedBook
 from orchestrator.downloads import Downloads
 from orchestrator.errors import Denied, RegistryFailed
 from orchestrator.orders import (
@@ -51,7 +52,7 @@ from orchestrator.orders import (
     UnloadOutcome,
 )
 from orchestrator.ports import ChangeableDevices, Clock
-from orchestrator.records import DecisionRecord, Operation, Page
+from orchestrator.records import DecisionRecord, Memory, Operation, Page
 
 
 class Desk:
@@ -79,6 +80,12 @@ class Desk:
         self._holds = Holds(conductor, catalogue, self.previews)
         self.activity = Activity(conductor.clock)
         self.requests = RequestHistory(self.activity, conductor.registry)
+        self.speeds = SpeedBook(conductor, catalogue, self.activity)
+
+    def go_on_from(self, memory: Memory) -> None:
+        """Where an earlier daemon ended."""
+        self.activity.go_on_after(memory.last_request_id)
+        self.speeds.go_on_from(memory.benchmarks)
 
     # --- what is ---------------------------------------------------------------------------------
 
@@ -310,6 +317,7 @@ class Desk:
         self.apply_rules()
         self._conductor.order(CatalogueChanged(self._catalogue.specs))
         self.say_news()
+        self.speeds.judge_all()
         return replace(outcome, durable=await self._kept(*map(of_pin, names)))
 
     async def sweep(self) -> None:

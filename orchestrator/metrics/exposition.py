@@ -74,6 +74,7 @@ class Exposition(Collector):
             models=tuple(desk.catalogue),
             version=self._version,
             downloads=desk.downloads.all(),
+            speeds=desk.speeds.all(),
             audit_head=self._audit_head(),
         )
 

@@ -13,6 +13,7 @@ from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import DeviceState
+from orchestrator.desk.speeds import Speed
 from orchestrator.downloads import Download
 from orchestrator.metrics.families import OURS
 
@@ -27,6 +28,7 @@ class Moment:
     models: Collection[ModelName]
     version: str
     downloads: Collection[Download] = ()
+    speeds: Collection[Speed] = ()
     audit_head: Head | None = None  # None: no audit log is kept
 
 
@@ -47,6 +49,7 @@ def gauges(moment: Moment) -> Iterator[GaugeMetricFamily]:
         {(model,): float(model in open_) for model in moment.models},
     )
     yield from _downloads(moment.downloads)
+    yield from _speeds(moment.speeds)
     if moment.audit_head is not None:
         yield from _audit(moment.audit_head)
     yield _family(
@@ -196,6 +199,29 @@ def _downloads(downloads: Collection[Download]) -> Iterator[GaugeMetricFamily]:
         "What it will have once it is here.",
         ("file",),
         {(one.file,): one.total_bytes for one in downloads},
+    )
+
+
+def _speeds(speeds: Collection[Speed]) -> Iterator[GaugeMetricFamily]:
+    """Of models with `expected`."""
+    labels = ("model", "figure")
+    yield _family(
+        "speed_expected",
+        "What the catalogue expects of a model: tokens per second, or seconds.",
+        labels,
+        {(one.model, one.figure): one.expected for one in speeds},
+    )
+    yield _family(
+        "speed_measured",
+        "The same, as last measured: by a benchmark, or by requests that had it to themselves.",
+        labels,
+        {(one.model, one.figure): one.measured for one in speeds},
+    )
+    yield _family(
+        "speed_drifts",
+        "1: it is worse than expected by more than the bound.",
+        labels,
+        {(one.model, one.figure): float(one.drifts) for one in speeds},
     )
 
 

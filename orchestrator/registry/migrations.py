@@ -77,6 +77,15 @@ MIGRATIONS = (
             "ALTER TABLE requests ADD COLUMN key VARCHAR",
         ),
     ),
+    Migration(
+        5,
+        (
+            """CREATE TABLE benchmarks (
+                model VARCHAR NOT NULL, settings VARCHAR NOT NULL, devices VARCHAR NOT NULL,
+                measured_at VARCHAR NOT NULL, benchmark VARCHAR NOT NULL,
+                PRIMARY KEY (model, settings, devices))""",
+        ),
+    ),
 )
 
 _HISTORY = "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, migrated_at VARCHAR NOT NULL)"

@@ -13,6 +13,7 @@ from sqlmodel import Session, SQLModel, col, delete, func, or_, select, tuple_, 
 from sqlmodel.sql.expression import SelectOfScalar
 
 from orchestrator.records import (
+    BENCHMARKS_KEPT_MAX,
     DecisionRecord,
     OperationState,
     Page,
@@ -23,6 +24,7 @@ from orchestrator.registry.encoding import Unreadable, instant
 from orchestrator.registry.tables import (
     DECISIONS,
     REQUESTS,
+    BenchmarkRow,
     DecisionRow,
     LearnedRow,
     OperationRow,
@@ -167,7 +169,8 @@ def prune(session: Session, before: datetime, keep_decisions: int) -> int:
         delete(OperationRow).where(or_(finished < limit_at, col(OperationRow.id).in_(surplus)))
     )
     asked = _prune_requests(session, limit_at)
-    return decided.rowcount + ended.rowcount + asked + _prune_learned(session)
+    gone = asked + _prune_learned(session) + _prune_benchmarks(session)
+    return decided.rowcount + ended.rowcount + gone
 
 
 def _prune_requests(session: Session, before: str = "") -> int:
@@ -196,6 +199,12 @@ def _prune_learned(session: Session) -> int:
     )
     keys = select(ranked.c.model, ranked.c.settings).where(surplus)
     return session.exec(delete(LearnedRow).where(tuple_(model, settings).in_(keys))).rowcount
+
+
+def _prune_benchmarks(session: Session) -> int:
+    at = col(BenchmarkRow.measured_at)
+    surplus = select(at).order_by(at.desc()).limit(1).offset(BENCHMARKS_KEPT_MAX)
+    return session.exec(delete(BenchmarkRow).where(at <= surplus.scalar_subquery())).rowcount
 
 
 def end_orphans(session: Session, now: datetime) -> None:

@@ -21,6 +21,7 @@ from orchestrator.core.values.leases import Lease, LeaseId
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
 from orchestrator.records import (
+    BenchmarkRecord,
     DecisionRecord,
     LearnedRecord,
     Memory,
@@ -152,6 +153,16 @@ class PinRow(SQLModel, table=True):
     pinned: int
 
 
+class BenchmarkRow(SQLModel, table=True):
+    __tablename__ = "benchmarks"
+
+    model: str = Field(primary_key=True)
+    settings: str = Field(primary_key=True)
+    devices: str = Field(primary_key=True)
+    measured_at: str
+    benchmark: str  # JSON
+
+
 class OperationRow(SQLModel, table=True):
     __tablename__ = "operations"
 
@@ -230,6 +241,12 @@ LEARNED = Table(
     json="learned",
 )
 PINS = Table(row=PinRow, record=Pin, key=lambda pin: pin.model)
+BENCHMARKS = Table(
+    row=BenchmarkRow,
+    record=BenchmarkRecord,
+    key=lambda record: (record.model, record.settings, record.devices),
+    json="benchmark",
+)
 OPERATIONS = Table(
     row=OperationRow,
     record=Operation,
@@ -265,6 +282,9 @@ class Tables(ABC):
         self.leases: Records[LeaseId, Lease] = TableRecords(LEASES, self)
         self.learned: Records[tuple[ModelName, str], LearnedRecord] = TableRecords(LEARNED, self)
         self.pins: Records[ModelName, Pin] = TableRecords(PINS, self)
+        self.benchmarks: Records[tuple[ModelName, str, str], BenchmarkRecord] = TableRecords(
+            BENCHMARKS, self
+        )
         self.operations: Records[str, Operation] = TableRecords(OPERATIONS, self)
         self.decisions: Records[int, DecisionRecord] = TableRecords(DECISIONS, self)
         self.requests: Records[int, RequestRecord] = TableRecords(REQUESTS, self)
@@ -295,6 +315,7 @@ class Tables(ABC):
             pins={pin.model: pin.pinned for pin in await self.pins.all()},
             last_decision_id=await self.last_decision_id(),
             last_request_id=await self.last_request_id(),
+            benchmarks=await self.benchmarks.all(),
         )
 
 

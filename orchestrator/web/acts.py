@@ -48,6 +48,7 @@ ACTS: Mapping[tuple[str, str], ActKind] = {
     ("PUT", "/models/{name}/pin"): ActKind("model.pin", always),
     ("DELETE", "/models/{name}/pin"): ActKind("model.unpin", always),
     ("GET", "/models/{name}/logs"): ActKind("log.read", folded=True),
+    ("POST", "/models/{name}/benchmarks"): ActKind("model.benchmark"),
     ("POST", "/vram/leases"): ActKind("lease.room"),
     ("PUT", "/vram/leases/{lease_id}"): ActKind("lease.renew"),
     ("DELETE", "/vram/leases/{lease_id}"): ActKind("lease.release"),

@@ -30,6 +30,7 @@ from orchestrator.web.live.places import Places
 from orchestrator.web.rest import (
     admin,
     audit,
+    benchmarks,
     compat,
     dashboard,
     docs,
@@ -143,7 +144,7 @@ def create_app(
 def _routers(*, fakes: bool) -> list[APIRouter]:
     """In the order in which they are asked."""
     # compat first: /models/sse and the refused GETs are not names of models.
-    routers = [compat.router, models.router, leases.router]
+    routers = [compat.router, models.router, benchmarks.router, leases.router]
     routers += [requests.router, events.router, admin.router, audit.router, key_routes.router]
     routers.append(metrics.router)
     if fakes:

@@ -9,18 +9,22 @@ import pytest
 
 from orchestrator.core.values.decisions import DecisionKind
 from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import ModelName
 from orchestrator.errors import RegistryFailed
 from orchestrator.records import OperationState, Registry
+from orchestrator.registry import statements
 from orchestrator.registry.sqlite import SqliteRegistry
 from orchestrator.registry.statements import (
     FINISHED_OPERATIONS_KEPT_MAX,
     LEARNED_OF_A_MODEL_KEPT_MAX,
 )
+from tests.standins import memory
 from tests.standins.memory import MemoryRegistry
 from tests.unit.registry.records import (
     ALL,
     NOON,
     after,
+    benchmark,
     decision,
     finished,
     learned,
@@ -279,6 +283,35 @@ def test_prunes_the_oldest_of_what_was_learned_of_one_model(scene):
             *(("a", f"s{number}") for number in range(LEARNED_OF_A_MODEL_KEPT_MAX)),
         }
         assert await registry.prune(before=after(-99_999), keep_decisions=100) == 0
+
+    scene(acts)
+
+
+def test_a_benchmark_takes_the_place_of_the_one_before_it(scene):
+    async def acts(registry):
+        await registry.benchmarks.put(benchmark(rate=44.0))
+        await registry.benchmarks.put(benchmark(devices="g1"))
+        await registry.benchmarks.put(benchmark(rate=45.0))
+        kept = {
+            one.devices: one.speeds.generation_tokens_per_second
+            for one in (await registry.recall()).benchmarks
+        }
+        assert kept == {"g0": 45.0, "g1": None}
+        assert await registry.benchmarks.get((ModelName("a"), "f16", "g0")) == benchmark(rate=45.0)
+
+    scene(acts)
+
+
+def test_prunes_the_oldest_benchmarks_that_are_too_many(scene, monkeypatch):
+    for module in (statements, memory):
+        monkeypatch.setattr(module, "BENCHMARKS_KEPT_MAX", 3)
+
+    async def acts(registry):
+        for number in range(5):
+            record = benchmark(devices=f"g{number}")
+            await registry.benchmarks.put(replace(record, measured_at=after(-number)))
+        assert await registry.prune(before=after(-99_999), keep_decisions=100) == 2
+        assert {one.devices for one in await registry.benchmarks.all()} == {"g0", "g1", "g2"}
 
     scene(acts)
 

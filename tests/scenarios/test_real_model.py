@@ -1,11 +1,13 @@
 """The important scenarios again, with a real model on a real llama.cpp: SmolLM2 on the processor."""
 
+import subprocess
+import sys
 import time
 
 import httpx
 import pytest
 
-from tests.scenarios.daemon import Daemon
+from tests.scenarios.daemon import ROOT, Daemon
 from tests.scenarios.world import SMOLLM, THREADS, smollm_file
 
 LOCAL = {"engine": "xllamacpp", "runtime": "process", "allowed_roots": ["./models"]}
@@ -130,3 +132,40 @@ def test_direct_traffic_keeps_a_real_model(daemon):
     assert used["last_used_at"] > used["loaded_at"], "though nothing passed through us"
     daemon.until_loaded()
     assert "ttl" in daemon.decisions("evict")[0]["why"]
+
+
+def bench(daemon, *words):
+    asked = [sys.executable, "-m", "orchestrator", "bench", "smollm2", "--url", daemon.url]
+    few = ["--prompt-tokens", "64", "--answer-tokens", "8", "--requests", "1"]
+    return subprocess.run(
+        [*asked, *few, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_a_real_model_is_measured_and_held_to_what_is_expected(daemon):
+    """No machine of ours writes a million tokens a second, and none needs more than a day to load."""
+    expected = {"generation_tokens_per_second": 1e6, "load_seconds": 86400}
+    daemon.settings["models"]["smollm2"]["expected"] = expected
+    daemon.configure(daemon.settings)
+    daemon.post("/admin/reload")
+    measured = bench(daemon)
+    assert measured.returncode == 1, "slower than expected"
+    assert measured.stderr == ""
+    assert "tokens/s" in measured.stdout
+    writes, loads = daemon.status()["speeds"]
+    assert (writes["figure"], writes["drifts"]) == ("generation_tokens_per_second", True)
+    assert 0 < writes["measured"] < 1e6
+    assert (loads["figure"], loads["drifts"]) == ("load_seconds", False)
+    assert [one["model"] for one in daemon.decisions("speed")] == ["smollm2"]
+    assert daemon.http.get("/leases").json()["leases"] == []
+    expected["generation_tokens_per_second"] = 0.001
+    daemon.configure(daemon.settings)
+    daemon.post("/admin/reload")
+    assert not any(one["drifts"] for one in daemon.status()["speeds"])
+    assert bench(daemon).returncode == 0
+    daemon.end()
+    daemon.start()
+    kept = daemon.http.get("/benchmarks").json()["benchmarks"]
+    assert [one["model"] for one in kept] == ["smollm2"]
+    assert kept[0]["answer_tokens"] == 8
+    assert kept[0]["load_seconds"] == loads["measured"], "the second one found it loaded"

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from orchestrator.errors import RegistryFailed
 from orchestrator.records import (
+    BENCHMARKS_KEPT_MAX,
+    BenchmarkRecord,
     DecisionRecord,
     LearnedRecord,
     Operation,
@@ -21,7 +23,15 @@ from orchestrator.registry.statements import (
     LEARNED_OF_A_MODEL_KEPT_MAX,
     REQUESTS_KEPT_MAX,
 )
-from orchestrator.registry.tables import DECISIONS, LEARNED, OPERATIONS, REQUESTS, Table, Tables
+from orchestrator.registry.tables import (
+    BENCHMARKS,
+    DECISIONS,
+    LEARNED,
+    OPERATIONS,
+    REQUESTS,
+    Table,
+    Tables,
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -92,7 +102,7 @@ class MemoryRegistry(Tables):
         forgotten = self._surplus_learned()
         for learned_key in forgotten:
             del self._values[LEARNED.name][learned_key]
-        asked = self._prune_requests(before)
+        asked = self._prune_requests(before) + self._prune_benchmarks()
         return len(surplus) + len(finished) + len(forgotten) + asked
 
     def _prune_requests(self, before: datetime | None = None) -> int:
@@ -103,6 +113,14 @@ class MemoryRegistry(Tables):
         surplus.discard(max(requests, default=0))
         for request_id in surplus:
             del requests[request_id]
+        return len(surplus)
+
+    def _prune_benchmarks(self) -> int:
+        kept: dict[Any, BenchmarkRecord] = self._values[BENCHMARKS.name]
+        oldest_first = sorted(kept, key=lambda key: kept[key].measured_at)
+        surplus = oldest_first[: max(len(kept) - BENCHMARKS_KEPT_MAX, 0)]
+        for key in surplus:
+            del kept[key]
         return len(surplus)
 
     def _surplus_learned(self) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ class DecisionKind(StrEnum):
     RUNTIME = "runtime"
     SERVER = "server"
     PIN = "pin"
+    SPEED = "speed"
     CATALOGUE = "catalogue"
     SHUTDOWN = "shutdown"
 

@@ -8,6 +8,7 @@ from typing import NewType
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.measurements import Measurement
+from orchestrator.core.values.speeds import Expected
 
 ModelName = NewType("ModelName", str)
 ServiceName = NewType("ServiceName", str)
@@ -145,6 +146,7 @@ class ModelSpec:
     pinned: bool = False
     found: bool = False  # its file was there, and nobody wrote it down: it goes with the file
     degrade: tuple[Degrading, ...] = ()  # what may be given up, in this order
+    expected: Expected | None = None  # how fast it is when all is well
     fallbacks: tuple[Fallback, ...] = ()  # what that comes to, each lesser than the one before
     predicted: Footprint | None = None  # believed before anything was learned; None: still is
     sighted: Measurement | None = None  # what its last load seemed to take, if that is not sure

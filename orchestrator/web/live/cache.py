@@ -36,7 +36,7 @@ class Board:
     def status(self, rights: Rights = EVERYTHING) -> bytes:
         snapshot = self._desk.snapshot()
         if not rights.sees_all:
-            return encode(shaping.status(seen(snapshot, rights), ()))
+            return encode(shaping.status(seen(snapshot, rights), (), self._desk.speeds.all(rights)))
         kept = self._status
         if (
             kept is not None
@@ -44,7 +44,8 @@ class Board:
             and self._desk.clock() - kept[1] < BODY_AGE_S_MAX
         ):
             return kept[2]
-        body = encode(shaping.status(snapshot, self._desk.downloads.all()))
+        desk = self._desk
+        body = encode(shaping.status(snapshot, desk.downloads.all(), desk.speeds.all()))
         self._status = snapshot.version, snapshot.now_s, body
         return body
 

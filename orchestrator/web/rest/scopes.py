@@ -32,6 +32,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/operations/{operation_id}"): _READ,
     ("GET", "/requests"): _READ,
     ("GET", "/requests/{request_id}"): _READ,
+    ("GET", "/benchmarks"): _READ,
     ("GET", "/leases"): _READ,
     ("GET", "/vram/leases"): _READ,
     ("POST", "/models/plan"): _READ,
@@ -39,6 +40,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/requests/{request_id}/cancel"): Rule(KeyScope.USE),  # of others: admin
     ("POST", "/models/load"): _LOAD,  # with a pin: admin; with an owner or for a time: lease
     ("POST", "/models/unload"): _LOAD,  # by force, or of what others have loaded: admin
+    ("POST", "/models/{name}/benchmarks"): _LOAD,
     ("POST", "/vram/leases"): _LEASE,
     ("PUT", "/vram/leases/{lease_id}"): _LEASE,  # of others: admin
     ("DELETE", "/vram/leases/{lease_id}"): _LEASE,

@@ -18,8 +18,8 @@ from orchestrator.access.keys.decision import AccessCode, NotAllowed
 from orchestrator.access.scrubbing import scrubbed
 from orchestrator.core.values.refusals import Blocker, FittingFile, Refusal, RefusalCode
 from orchestrator.core.values.vram import to_mb
+from orchestrator.web.wire.error_shapes import FittingFileShape
 from orchestrator.web.wire.instants import instant, instant_or_none
-from orchestrator.web.wire.shapes import FittingFileShape
 
 RETRY_AFTER_S_DEFAULT = 5.0  # what n8n waits at most between two tries
 ECHO_CHARS_MAX = 120  # of what a caller sent, quoted back to it

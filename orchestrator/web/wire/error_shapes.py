@@ -4,7 +4,21 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from orchestrator.web.wire.shapes import FittingFileShape, Suggestion
+
+class Suggestion(TypedDict):
+    """One changed setting."""
+
+    context_size: NotRequired[int]
+    gpu_layers: NotRequired[int]
+    cache_type: NotRequired[str]
+
+
+class FittingFileShape(TypedDict):
+    """The best known quantization that would fit, where that is another than the model's own."""
+
+    file: str  # as the catalogue takes it
+    quantization: str
+    size_mb: int
 
 
 class OpenAiError(TypedDict):

@@ -46,6 +46,7 @@ from orchestrator.web.wire import (
     request_shapes,
     shapes,
     shaping,
+    speed_examples,
 )
 from orchestrator.web.wire.error_answers import (
     ErrorAnswer,
@@ -171,7 +172,7 @@ FILES: models.FileList = {
         {"file": "/srv/models/gemma-3-4b-Q4_K_M.gguf", "service": "local", "size_mb": 2374},
     ]
 }
-STATUS = shaping.status(SNAPSHOT, [_DOWNLOAD])
+STATUS = shaping.status(SNAPSHOT, [_DOWNLOAD], [speed_examples.SPEED])
 ITSELF: shapes.Itself = {
     "config": "/etc/vram-orchestrator/orchestrator.yaml",
     "state_dir": "/var/lib/vram-orchestrator",

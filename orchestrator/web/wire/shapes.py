@@ -8,7 +8,9 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from orchestrator.web.wire.error_shapes import FittingFileShape, Suggestion
 from orchestrator.web.wire.request_shapes import DownloadShape
+from orchestrator.web.wire.speed_shapes import SpeedShape
 
 LoadedStatus = Literal["loading", "loaded", "draining", "unloading", "stuck"]
 
@@ -122,6 +124,7 @@ class Status(Figures):
     leases: list[RoomLease]
     queue: list[Waiter]
     downloads: list[DownloadShape]
+    speeds: list[SpeedShape]  # of models with `expected`
 
 
 class LoadAnswer(Kept):
@@ -165,22 +168,6 @@ class Leaver(TypedDict):
     model: str
     vram_mb: int
     reason: str
-
-
-class Suggestion(TypedDict):
-    """One changed setting."""
-
-    context_size: NotRequired[int]
-    gpu_layers: NotRequired[int]
-    cache_type: NotRequired[str]
-
-
-class FittingFileShape(TypedDict):
-    """The best known quantization that would fit, where that is another than the model's own."""
-
-    file: str  # as the catalogue takes it
-    quantization: str
-    size_mb: int
 
 
 class RefusalShape(TypedDict):

@@ -13,10 +13,11 @@ from orchestrator.core.values.residents import Placement, Resident, ResidentStat
 from orchestrator.core.values.snapshot import RunsAs, Snapshot, Waiting
 from orchestrator.core.values.specs import ModelName, ModelSpec, Serving
 from orchestrator.core.values.vram import DeviceId, to_mb
+from orchestrator.desk.speeds import Speed
 from orchestrator.downloads import Download
 from orchestrator.orders import LoadOutcome, Preview, RoomOutcome, UnloadOutcome
 from orchestrator.records import Operation
-from orchestrator.web.wire import event_shapes, happenings, shapes
+from orchestrator.web.wire import error_shapes, event_shapes, happenings, shapes, speed_shapes
 from orchestrator.web.wire.devices import counted_accounts, device, figures, host_devices
 from orchestrator.web.wire.error_answers import error_of, fitting_file
 from orchestrator.web.wire.instants import instant, instant_or_none, moment
@@ -34,7 +35,9 @@ LOADED_STATUS: Mapping[ResidentState, shapes.LoadedStatus] = {
 _SERVING = tuple(field.name for field in fields(Serving))
 
 
-def status(snapshot: Snapshot, downloads: Iterable[Download] = ()) -> shapes.Status:
+def status(
+    snapshot: Snapshot, downloads: Iterable[Download] = (), speeds: Iterable[Speed] = ()
+) -> shapes.Status:
     counted = counted_accounts(snapshot.accounts)
     host = host_devices(snapshot.accounts)
     holds = _by_instance(snapshot.leases)
@@ -49,6 +52,7 @@ def status(snapshot: Snapshot, downloads: Iterable[Download] = ()) -> shapes.Sta
         "leases": room_leases(snapshot),
         "queue": [_waiter(waiting) for waiting in snapshot.queue],
         "downloads": [happenings.download(one) for one in downloads],
+        "speeds": speed_shapes.speeds(speeds),
     }
 
 
@@ -294,7 +298,7 @@ def plan_answer(preview: Preview, host: frozenset[DeviceId]) -> shapes.PlanAnswe
         "given_up": list(preview.spec.given_up),
         "refusal": refusal(preview.refusal) if preview.refusal else None,
         "suggestions": [
-            cast("shapes.Suggestion", dict(settings))
+            cast("error_shapes.Suggestion", dict(settings))
             for settings in (preview.refusal.suggestions if preview.refusal else ())
         ],
         "fitting_file": fitting_file(preview.refusal.fitting_file if preview.refusal else None),

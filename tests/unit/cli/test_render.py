@@ -42,7 +42,7 @@ def said(capsys):
 
 
 def test_status_says_who_holds_what(said):
-    device, _, head, model = said(render.status_lines(examples.STATUS))
+    device, _, head, model, *_ = said(render.status_lines(examples.STATUS))
     assert device.startswith(f"{examples.GPU} (NVIDIA GeForce RTX 5090): ")
     assert device.endswith(
         "16.8 GB of 32.0 GB used, 14.7 GB available, 0.0 GB held by others, 45 % busy, 61 °C"
@@ -56,12 +56,18 @@ def test_status_says_who_holds_what(said):
     ]
 
 
+def test_status_says_what_is_slower_than_expected(said):
+    *_, head, row = said(render.status_lines(examples.STATUS))
+    assert head.split() == ["SPEED", "OF", "MEASURED", "EXPECTED", "BY"]
+    assert "38.9 tokens/s  45 -10 %  slower than expected  benchmark" in row
+
+
 def test_status_says_under_the_models_what_is_not_as_it_should_be(said):
     status = copy.deepcopy(examples.STATUS)
     model = status["loaded_models"]["qwen3-vl-30b"]
     status["loaded_models"]["other"] = {**model, "model": "other"}
     model |= {"problem": "It took no VRAM.\x1b[2J", "given_up": ["half the context", "f16"]}
-    _, _, _, first, second, *under = said(render.status_lines(status))
+    _, _, _, first, second, *under = said(render.status_lines({**status, "speeds": []}))
     assert first.startswith("qwen3-vl-30b")
     assert second.startswith("other")
     assert under == [

@@ -5,7 +5,9 @@ from orchestrator.core.values.failures import Breaker
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.snapshot import Waiting
 from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.speeds import Figure
 from orchestrator.core.values.vram import DeviceState, MiB
+from orchestrator.desk.speeds import Speed
 from orchestrator.downloads import Download
 from orchestrator.hub import Phase
 from orchestrator.metrics.gauges import Moment, gauges
@@ -34,6 +36,27 @@ def test_what_processes_hold_beyond_their_promise_is_held_too():
     said = told(resident(spec("a")), accounts=(account(free_mb=32768 - 7000),))
     assert said["vram_held_bytes", "fake-0", "resident", "a"] == 6000 * MiB
     assert said["vram_held_bytes", "fake-0", "resident", "beyond_promise"] == 1000 * MiB
+
+
+def test_what_is_expected_of_a_model_stands_beside_what_was_measured():
+    figure = Figure.GENERATION
+    slow = Speed(
+        model=ModelName("a"), figure=figure, expected=45.0, bound=0.1, measured=39.0, drifts=True
+    )
+    unknown = replace(slow, model=ModelName("b"), measured=None, drifts=False)
+    said = {
+        (one.name.removeprefix("orchestrator_"), one.labels["model"]): one.value
+        for family in gauges(Moment(snapshot(), (), "1", speeds=(slow, unknown)))
+        for one in family.samples
+        if one.labels.get("figure") == figure
+    }
+    assert said == {
+        ("speed_expected", "a"): 45.0,
+        ("speed_expected", "b"): 45.0,
+        ("speed_measured", "a"): 39.0,
+        ("speed_drifts", "a"): 1.0,
+        ("speed_drifts", "b"): 0.0,
+    }
 
 
 def test_the_head_of_the_audit_log_is_two_numbers():

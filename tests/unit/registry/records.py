@@ -13,11 +13,13 @@ from orchestrator.core.values.residents import (
     Resident,
     ResidentState,
 )
-from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
+from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName, Serving
+from orchestrator.core.values.speeds import Speeds
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.ports import Handle, Running
 from orchestrator.records import (
+    BenchmarkRecord,
     DecisionRecord,
     LearnedRecord,
     Operation,
@@ -130,4 +132,18 @@ def learned(model: str = "a", settings: str = "f16", device_bytes: int = GiB) ->
         footprint=Footprint(device_bytes=device_bytes, provenance=Provenance.MEASURED),
         load_s=3.5,
         measured_at=NOON,
+    )
+
+
+def benchmark(model: str = "a", devices: str = "g0", rate: float | None = None) -> BenchmarkRecord:
+    return BenchmarkRecord(
+        model=ModelName(model),
+        settings="f16",
+        devices=devices,
+        measured_at=NOON,
+        serving=Serving(context_size=2048),
+        speeds=Speeds(generation_tokens_per_second=rate),
+        prompt_tokens=512,
+        answer_tokens=128,
+        requests=3,
     )

@@ -103,4 +103,4 @@ def test_the_migrated_schema_is_what_the_rows_say(tmp_path):
         }
         engine.dispose()
     assert seen["migrated"] == seen["declared"]
-    assert len(seen["declared"]) == 8
+    assert len(seen["declared"]) == 9
