@@ -45,7 +45,7 @@ help:
 	@echo "make pictures                            the pictures of README and docs, from the page itself"
 	@echo "make docs                                the documents as a site, in build/site"
 	@echo "make cuda                                llama-server for GPUs, its image tried without one: hours"
-	@echo "make bench                               what it takes beside its peers, on one page: some ten minutes"
+	@echo "make bench [KEEP=1] [ONLY=Swap] [PEERS=…]  what it takes beside its peers, on one page: some twelve minutes"
 	@echo "make bench-quick                         a minute of it: has a commit made something slower?"
 
 run: $(READY)
@@ -140,7 +140,7 @@ lock:
 	$(compile) --group fuzz -o requirements/fuzz.lock
 
 bench: $(READY)
-	$(BIN)/python bench/page.py
+	$(BIN)/python bench/page.py $(if $(KEEP),--keep) $(if $(ONLY),--only '$(ONLY)') $(PEERS)
 
 bench-quick: $(READY)
 	$(BIN)/python bench/quick.py

@@ -50,7 +50,7 @@ def spec(name: str, size_bytes: int, devices: tuple[str, ...] = ()) -> ModelSpec
 def machine(rng: random.Random, devices: int, residents: int, *, leased: float) -> Ledger:
     """Cards that are nearly full, most of their residents in use."""
     account = Ledger(headroom_bytes=512 * MiB)
-    each = residents // devices
+    each = max(1, residents // devices)
     size = int(79 * GiB / each)
     for index in range(residents):
         device = DeviceId(f"GPU-{index % devices}")

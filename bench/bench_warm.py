@@ -119,6 +119,7 @@ def main() -> None:
         started.unload("stubborn", force=True)
         servers = {server.pid for server in started.servers()}
         bare_s, taken_s = [], []
+        started.executed = True  # it imports what it needs, as after a crash
         for _ in range(RESTARTS):
             bare_s.append(bare_start())
             taken_s.append(recovery(started))

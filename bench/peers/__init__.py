@@ -24,6 +24,7 @@ __all__ = [
     "add_options",
     "edge_can_be_here",
     "in_the_room",
+    "words_of",
     "words_of_llama_server",
 ]
 
@@ -62,6 +63,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def option(kind: type[Program]) -> str:
     return f"--{kind.program}"
+
+
+def words_of(said: argparse.Namespace) -> list[str]:
+    """The same options, for a script that takes them too."""
+    told = {option(kind): getattr(said, kind.program.replace("-", "_")) for kind in KINDS}
+    return [word for name, path in told.items() if path is not None for word in (name, str(path))]
 
 
 def in_the_room(said: argparse.Namespace) -> Room:
