@@ -47,6 +47,8 @@ def _residents(state: State) -> Iterator[str]:
         for model in newcomers:
             if model not in state.reservations:
                 yield f"{who} leaves for {model}, which has no reservation"
+    for model in state.habits.keys() - state.catalogue.keys():
+        yield f"{model} is no model, and it is known how it was used"
     for instance in {*state.repayments, *state.baselines}:
         if state.by_instance(instance) is None:
             yield f"{instance} has left the table, and something is still kept of it"

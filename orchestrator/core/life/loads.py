@@ -17,7 +17,7 @@ from orchestrator.core.life.setbacks import (
     out_of_memory_for_good,
     ran_out_of_memory,
 )
-from orchestrator.core.life.state import Reservation, State
+from orchestrator.core.life.state import Habit, Reservation, State
 from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.explanation import explain, hopeless
 from orchestrator.core.room.planner import Plan, find, fitting, out_of_reach
@@ -210,6 +210,7 @@ def _deny_hopeless(state: State, line: Line, refusal: Refusal, now_s: float) -> 
 
 def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect]:
     """Promise the room, then ask the victims to leave."""
+    habit = state.habits.get(line.model, Habit())
     newcomer = Resident(
         instance=state.new_instance(line.model, now_s),
         spec=found.spec,
@@ -219,6 +220,8 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
         last_used_s=now_s,
         priority=max(line.priority, found.spec.priority) if line.evicts else found.spec.priority,
         ttl_s=found.spec.ttl_s,
+        use_began_s=habit.use_began_s,
+        use_gap_s=habit.use_gap_s,
         unasked=line.ours,
         key=payer(state, line).key,
     )

@@ -268,6 +268,7 @@ def _take_catalogue(state: State, specs: ModelSpecs, now_s: float) -> list[Effec
     for name in list(state.breakers):
         setbacks.mended(state, name)  # whoever reloads has mended something: it is looked at anew
     state.catalogue = specs
+    state.habits = {name: habit for name, habit in state.habits.items() if name in specs}
     if changed:
         state.ledger.touch()  # lists that were made before show it no more
     state.queue.explain_again()

@@ -58,6 +58,14 @@ class Baseline:
     taken_bytes: Mapping[DeviceId, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How a model was used when it left: it is wanted again as often as before."""
+
+    use_began_s: float | None = None
+    use_gap_s: float | None = None
+
+
 # What was granted of one lease, in order: to which ticket, and how the lease stood then. None is
 # a holder who has heard of it: it has renewed the lease, or the grant is long past.
 Claims = dict[Ticket | None, Lease]
@@ -92,6 +100,7 @@ class State:
     silent: dict[ServiceName, Silence] = field(default_factory=dict)
     shutting_down: bool = False
     ticked_s: float | None = None
+    habits: dict[ModelName, Habit] = field(default_factory=dict)  # of models that have left
     instance_count: int = 0
     look_count: int = 0
     internal_tickets: int = 0
@@ -125,6 +134,8 @@ class State:
     def forget(self, resident: Resident, *, kept_bytes: int = 0, note: str = "") -> list[Effect]:
         """It is gone; callers who waited for that hear so. `kept_bytes` did not come back."""
         effects = self.drop_leases(resident)
+        if resident.use_began_s is not None and resident.name in self.catalogue:
+            self.habits[resident.name] = Habit(resident.use_began_s, resident.use_gap_s)
         self.ledger.drop(resident.name)
         for device in resident.placement.devices:
             self.ledger.settle(device)

@@ -177,9 +177,10 @@ class Resident:
 
     def used(self, now_s: float) -> "Resident":
         """A use begins. The mean gap between beginnings tells how likely the next one is."""
-        began_s = self.last_used_s if self.use_began_s is None else self.use_began_s
-        gap_s = max(now_s - began_s, 0.0)
-        mean_s = gap_s if self.use_gap_s is None else 0.7 * self.use_gap_s + 0.3 * gap_s
+        mean_s = self.use_gap_s
+        if self.use_began_s is not None:
+            gap_s = max(now_s - self.use_began_s, 0.0)
+            mean_s = gap_s if mean_s is None else 0.7 * mean_s + 0.3 * gap_s
         return replace(self, last_used_s=now_s, use_began_s=now_s, use_gap_s=mean_s, unasked=False)
 
     def touched(self, now_s: float) -> "Resident":

@@ -232,6 +232,34 @@ def test_load_waits_for_the_eviction_and_for_the_bytes():
     assert granted(play.loaded("b")) == [2]
 
 
+def test_a_model_that_comes_back_is_wanted_as_often_as_before():
+    play = Play()
+    play.bring_up(1, A)
+    for ticket, began_s in ((2, 100.0), (3, 200.0)):
+        play.release("a")
+        play.tell(request(ticket, A), began_s)
+    play.release("a")
+    play.request(4, B)
+    play.stopped("a")
+    play.loaded("b")
+    play.release("b")
+    play.request(5, A, at_s=400.0)
+    play.stopped("b")
+    play.loaded("a")
+    assert play.resident("a").use_gap_s == pytest.approx(0.7 * 100 + 0.3 * 200, abs=0.1)
+
+
+def test_of_a_model_that_is_taken_out_nothing_is_remembered():
+    play = Play()
+    play.bring_up(1, A)
+    play.release("a")
+    play.request(2, B)
+    play.stopped("a")
+    assert {*play.scheduler.state.habits} == {"a"}
+    play.tell(CatalogueChanged({B.name: B}))
+    assert play.scheduler.state.habits == {}
+
+
 def test_lagging_bytes_cost_no_second_victim():
     play = Play(spec("x", gib=10), spec("y", gib=10), C, gib=24, release_timeout_s=1.0)
     x, y = (play.scheduler.state.catalogue[ModelName(n)] for n in "xy")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.life.state import CLAIMS_MAX, State
+from orchestrator.core.life.state import CLAIMS_MAX, Habit, State
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
@@ -55,6 +55,23 @@ def test_a_life_is_known_by_its_instance_only_while_it_lasts():
 def test_names_with_dashes_are_told_from_the_life():
     there = replace(resident("qwen3-vl", gib=8), instance=InstanceId("qwen3-vl-77"))
     assert state_with(there).by_instance(InstanceId("qwen3-vl-77")).name == "qwen3-vl"
+
+
+def test_how_a_model_was_used_is_known_after_it_has_left():
+    used = resident("a", gib=8).used(10.0).used(40.0)
+    state = state_with(used)
+    state.catalogue = {A: used.spec}
+    state.forget(used)
+    assert state.habits == {A: Habit(use_began_s=40.0, use_gap_s=30.0)}
+
+
+def test_of_what_is_no_model_and_of_what_was_not_used_nothing_is_kept():
+    room, unused = resident("room", gib=2).used(10.0), resident("a", gib=8)
+    state = state_with(room, unused)
+    state.catalogue = {A: unused.spec}
+    state.forget(room)
+    state.forget(unused)
+    assert state.habits == {}
 
 
 def test_no_two_lives_have_one_name():

@@ -59,14 +59,18 @@ def test_a_placement_adds_up_what_is_on_one_device():
 
 
 def test_the_mean_gap_follows_the_uses():
-    once = resident("a", gib=1, used_s=0).used(10.0)
-    assert (once.last_used_s, once.use_gap_s) == (10.0, 10.0)
-    assert once.used(10.0).use_gap_s == pytest.approx(7.0)
-    assert once.used(30.0).use_gap_s == pytest.approx(13.0)
+    twice = resident("a", gib=1, used_s=0).used(10.0).used(20.0)
+    assert (twice.last_used_s, twice.use_gap_s) == (20.0, 10.0)
+    assert twice.used(20.0).use_gap_s == pytest.approx(7.0)
+    assert twice.used(40.0).use_gap_s == pytest.approx(13.0)
+
+
+def test_one_use_has_no_gap():
+    assert resident("a", gib=1, used_s=0).used(10.0).use_gap_s is None
 
 
 def test_a_clock_that_stands_still_makes_no_negative_gap():
-    assert resident("a", gib=1, used_s=9).used(5.0).use_gap_s == 0.0
+    assert resident("a", gib=1).used(9.0).used(5.0).use_gap_s == 0.0
 
 
 @pytest.mark.parametrize(("leases", "busy"), [(0, False), (1, False), (0, True)])
