@@ -24,7 +24,7 @@ from orchestrator.replay.policies import PolicyName  # noqa: E402
 from orchestrator.replay.trace import Demand  # noqa: E402
 from orchestrator.replay.virtual_machine import STOP_S, VirtualMachine  # noqa: E402
 
-SEEDS = range(1, 7)  # those of the table
+SEEDS = range(1, 11)  # those of the table
 SHORT = 60  # requests: the table's own traces are longer
 
 # --- eviction --------------------------------------------------------------------------------
