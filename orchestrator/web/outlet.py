@@ -45,8 +45,9 @@ class Outlet:
         self._transport.write(data)
 
     def flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
+        """Write the head that waits, unless its client has gone meanwhile."""
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():
             self._transport.write(head)
 
     def close(self) -> None:

@@ -65,6 +65,19 @@ def test_a_head_is_written_before_the_end():
     assert transport.closed
 
 
+def test_a_head_whose_client_has_gone_is_dropped():
+    transport = Transport()
+
+    async def play():
+        outlet = Outlet(transport, asyncio.get_running_loop())
+        outlet.write(HEAD)
+        transport.close()
+        outlet.flush()
+
+    run(play())
+    assert transport.written == []
+
+
 def test_what_is_flushed_is_written_once():
     def act(outlet):
         outlet.write(HEAD)
