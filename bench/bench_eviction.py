@@ -34,10 +34,10 @@ WORDS = {
 WHY = {
     "RAG": "as agent",
     "agent": (
-        "uses seconds apart count like uses an hour apart: of a model that is used in bursts the\n"
-        "      pause within a burst is known. Counting uses within a minute as one brought agent from\n"
-        "      1.54 to 1.27, RAG from 1.35 to 1.23, phases from 1.42 to 1.46 (6 seeds; their bursts\n"
-        "      are a minute apart, so that is too near to the traces themselves to be believed)"
+        "uses seconds apart count like uses an hour apart: of a model that is used in bursts\n"
+        "      the pause within a burst is known. Counting uses within a minute as one brought\n"
+        "      agent from 1.54 to 1.27, RAG from 1.35 to 1.23, phases from 1.42 to 1.46 (6 seeds;\n"
+        "      their bursts are a minute apart: too near to the traces to be believed)"
     ),
     "phases": "how often a model was used is remembered also when that is over",
     "zipf": "how often a model is used has to be learned, and a size does not change",
