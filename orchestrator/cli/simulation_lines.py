@@ -84,13 +84,12 @@ def _figures(was: Tally | None, columns: Sequence[tuple[str, Tally]]) -> Part:
 def _verdict(scenario: Scenario, tally: Tally, replayed: Tally) -> str:
     """Whether it would help, beside the same history replayed on what there was."""
     before_s, after_s = sum(replayed.waits_s), sum(tally.waits_s)
-    parts = [
+    before, after = (sum(each.refused.values()) for each in (replayed, tally))
+    parts = [_change("requests not answered", before, after, str)] if before != after else []
+    parts += [
         _change("loads", replayed.loads, tally.loads, str),
         _change("waiting, all together", before_s, after_s, _seconds),
     ]
-    lost, kept = sum(tally.refused.values()), sum(replayed.refused.values())
-    if lost != kept:
-        parts.append(_change("requests not answered", kept, lost, str))
     return f"{scenario.title}: {'; '.join(parts)}."
 
 

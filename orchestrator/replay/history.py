@@ -4,6 +4,7 @@ A line of JSON for the machine, for every model, every request that has ended an
 """
 
 import json
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from orchestrator.replay.trace import Demand, ServedDemand, Tally, Trace, Virtua
 FORMAT = 1  # of the lines; a later version may add fields and kinds of lines
 NUMBER_MAX = 1e15  # of anything that is counted here
 BUDGET_MB_MIN = 16  # sizes are whole MB: a smaller difference is no budget
+ANSWERED, CLIENT_GONE = "answered", "client_gone"  # how requests end, as the API has it
 LINE_CHARS_MAX = 1 << 20
 
 Line = dict[str, Any]
@@ -124,6 +126,7 @@ def _trace(machine: _Row, rows: Mapping[str, list[_Row]]) -> Trace:
     undescribed: Counter[str] = Counter()
     demands: list[Demand] = []
     requests = sorted(rows["request"], key=lambda row: row.instant_s("began_at"))
+    usual_s = _usual_s(requests, names)
     described: list[_Row] = []
     for row in requests:
         name = _model_of(row, names)
@@ -131,7 +134,7 @@ def _trace(machine: _Row, rows: Mapping[str, list[_Row]]) -> Trace:
             undescribed[str(row.said.get("model") or row.said.get("asked"))] += 1
             continue
         described.append(row)
-        demands.append(_demand(row, models[name]))
+        demands.append(_demand(row, models[name], usual_s))
     if not demands:
         raise TraceInvalid("it holds no request for a model that it describes: nothing to replay")
     return Trace(
@@ -215,12 +218,39 @@ def _model_of(row: _Row, names: Mapping[str, ModelName]) -> ModelName | None:
     return names.get(said) if isinstance(said, str) else None
 
 
-def _demand(row: _Row, model: ModelSpec) -> Demand:
+def _served(row: _Row) -> bool:
+    """Whether a model took it; where none did, all its time was waiting."""
+    return row.said.get("model") is not None
+
+
+def _serves_s(row: _Row) -> float:
+    return max(row.number_of("total_seconds") - row.number_of("wait_seconds"), 0.0)
+
+
+def _waited_s(row: _Row) -> float:
+    return row.number_of("wait_seconds" if _served(row) else "total_seconds")
+
+
+def _usual_s(requests: Iterable[_Row], names: Mapping[str, ModelName]) -> dict[ModelName, float]:
+    """How long each model usually took: for requests that it would have served."""
+    seen: dict[ModelName, list[float]] = {}
+    for row in requests:
+        name = _model_of(row, names)
+        if name is not None and _served(row):
+            seen.setdefault(name, []).append(_serves_s(row))
+    return {name: statistics.median(each) for name, each in seen.items()}
+
+
+def _demand(row: _Row, model: ModelSpec, usual_s: Mapping[ModelName, float]) -> Demand:
+    """A client that left before it was served leaves after that time again."""
+    served = _served(row)
+    left = not served and row.text("outcome") == CLIENT_GONE
     return Demand(
         at_s=row.instant_s("began_at"),
         model=model.name,
-        serves_s=max(row.number_of("total_seconds") - row.number_of("wait_seconds"), 0.0),
+        serves_s=_serves_s(row) if served else usual_s.get(model.name, 0.0),
         priority=int(row.number_of("priority", model.priority)),
+        patience_s=_waited_s(row) if left else None,
     )
 
 
@@ -233,13 +263,15 @@ def _tally(
     """As the daemon wrote it down. What loads took is what the models' loads take now."""
     answered: list[ServedDemand] = []
     refused: Counter[str] = Counter()
+    lost_s: list[float] = []
     for row, demand in zip(requests, demands, strict=True):
         outcome = row.text("outcome")
-        if outcome != "answered":
+        waited_s = _waited_s(row)
+        if outcome != ANSWERED:
             refused[outcome] += 1
+            lost_s.append(waited_s)
             continue
         ended_s = demand.at_s + row.number_of("total_seconds")
-        waited_s = row.number_of("wait_seconds")
         answered.append(ServedDemand(demand=demand, waited_s=waited_s, ended_s=ended_s))
     kinds: Counter[str] = Counter()
     reload_s = 0.0
@@ -255,6 +287,7 @@ def _tally(
     return Tally(
         answered=tuple(answered),
         refused=dict(refused),
+        lost_s=tuple(lost_s),
         loads=kinds[DecisionKind.LOADED],
         evictions=kinds[DecisionKind.EVICTED],
         reload_s=reload_s,

@@ -16,6 +16,7 @@ class Demand:
     serves_s: float
     priority: int = PRIORITY_DEFAULT
     client: int = 0  # whose it is, where a client asks again after the answer
+    patience_s: float | None = None  # so long it waits for its model; None: as all others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,8 @@ class Tally:
     """What came of a history, in figures."""
 
     answered: tuple[ServedDemand, ...]
-    refused: Mapping[str, int]  # by code
+    refused: Mapping[str, int]  # by code; those who left before they were served, too
+    lost_s: tuple[float, ...] = ()  # what those waited who were not served
     loads: int
     evictions: int
     reload_s: float  # that models spent loading
@@ -57,7 +59,8 @@ class Tally:
 
     @property
     def waits_s(self) -> list[float]:
-        return sorted(one.waited_s for one in self.answered)
+        """Of all, in order: who left without an answer has waited too."""
+        return sorted([*(one.waited_s for one in self.answered), *self.lost_s])
 
     @property
     def models_loaded(self) -> float:

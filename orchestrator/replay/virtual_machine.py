@@ -125,6 +125,7 @@ class VirtualMachine:
         self._samples = False
         self._answered: list[ServedDemand] = []
         self._refused: Counter[str] = Counter()
+        self._lost_s: list[float] = []
         self._loads = self._evictions = self._out_of_memory = 0
         self._reload_s = self._loaded_s = 0.0
 
@@ -143,6 +144,7 @@ class VirtualMachine:
         return Tally(
             answered=tuple(self._answered),
             refused=dict(self._refused),
+            lost_s=tuple(self._lost_s),
             loads=self._loads,
             evictions=self._evictions,
             reload_s=self._reload_s,
@@ -195,7 +197,8 @@ class VirtualMachine:
     def _arrive(self, demand: Demand) -> None:
         request = _Request(demand, Ticket(next(self._tickets)), self._now_s)
         self._waiting[request.ticket] = request
-        ends_s = self._now_s + self._patience_s
+        patience_s = self._patience_s if demand.patience_s is None else demand.patience_s
+        ends_s = self._now_s + patience_s
         self._tell(
             Requested(
                 ticket=request.ticket,
@@ -215,6 +218,7 @@ class VirtualMachine:
 
     def _refuse(self, request: _Request, code: str) -> None:
         self._refused[code] += 1
+        self._lost_s.append(self._now_s - request.asked_s)
         self._end(request)
 
     def _end(self, request: _Request) -> None:

@@ -51,7 +51,7 @@ def test_what_hardly_differs_is_said_not_to(capsys):
 
 def test_requests_that_would_be_lost_are_said(capsys):
     lost = said(capsys, tally(1.0), tally(1.0, refused={"does_not_fit": 3}))
-    assert "requests not answered 0 → 3." in lost
+    assert "48 GB: requests not answered 0 → 3; no difference in loads" in lost
 
 
 def test_what_is_left_out_is_said(capsys):

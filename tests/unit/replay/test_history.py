@@ -37,14 +37,14 @@ def test_what_came_of_it_is_told_as_it_was_written_down():
         machine(),
         model("a", load_s=7.0),
         request(1.0, "a", 9.0, wait_seconds=8.0),
-        request(5.0, "a", 1.0, outcome="refused"),
+        request(5.0, "a", 2.0, model=None, outcome="refused"),
         decision(0.5, "loaded", "a"),  # before anything that is known was asked
         decision(2.0, "loaded", "a"),
         decision(3.0, "evicted", "a"),
     )
     assert trace.was is not None
     assert (trace.was.loads, trace.was.evictions, trace.was.reload_s) == (1, 1, 7.0)
-    assert trace.was.waits_s == [8.0]
+    assert trace.was.waits_s == [2.0, 8.0]
     assert trace.was.refused == {"refused": 1}
     assert trace.was.lasted_s == 9.0
 
@@ -53,6 +53,19 @@ def test_a_request_counts_for_its_model_by_any_name():
     refused = request(1.0, "gpt", model=None, outcome="refused")
     trace = read(machine(), model("a", aliases=["gpt"]), refused)
     assert trace.demands[0].model == "a"
+
+
+def test_who_left_before_it_was_served_leaves_then_again_and_would_have_been_served_as_usual():
+    left = request(9.0, "a", 30.0, model=None, outcome="client_gone")
+    served = [request(at_s, "a", total_s) for at_s, total_s in ((1.0, 2.0), (2.0, 6.0), (3.0, 3.0))]
+    demand = read(machine(), model("a"), *served, left).demands[-1]
+    assert (demand.patience_s, demand.serves_s) == (30.0, 3.0)
+
+
+def test_who_left_while_it_was_served_was_served_as_long_as_that():
+    left = request(9.0, "a", 30.0, wait_seconds=10.0, outcome="client_gone")
+    [demand] = read(machine(), model("a"), left).demands
+    assert (demand.patience_s, demand.serves_s) == (None, 20.0)
 
 
 def test_what_is_no_model_now_is_left_out_and_said():

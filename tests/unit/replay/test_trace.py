@@ -21,6 +21,7 @@ def test_an_outcome_counts_everything_that_was_asked():
     tally = Tally(
         answered=tuple(came),
         refused={"does_not_fit": 2},
+        lost_s=(0.0, 2.0),
         loads=1,
         evictions=0,
         reload_s=4.0,
@@ -28,5 +29,5 @@ def test_an_outcome_counts_everything_that_was_asked():
         loaded_s=4.0,
     )
     assert tally.asked == 4
-    assert tally.waits_s == [1.0, 3.0]
+    assert tally.waits_s == [0.0, 1.0, 2.0, 3.0]
     assert tally.models_loaded == 0.5

@@ -68,6 +68,13 @@ def test_who_is_not_refused_in_time_leaves():
     assert tally.refused == {GAVE_UP: 1}
 
 
+def test_a_client_may_have_a_patience_of_its_own():
+    asked = [demand(0, "a"), demand(0, "a", patience_s=4.0)]
+    tally = live(asked, [spec("a")])
+    assert tally.refused == {GAVE_UP: 1}
+    assert tally.waits_s == [4.0, 10.0]
+
+
 def test_a_server_serves_so_many_at_a_time():
     asked = [demand(0, "a", serves_s=5) for _ in range(3)]
     tally = live(asked, [spec("a")], slots=2)
