@@ -120,8 +120,8 @@ def cell(values: Sequence[float]) -> str:
 # Where a rule is better: why, and what would change it.
 WHY = """
 Behind rules by count: what they let in and does not fit runs out of memory and fails at once, large
-models above all; who is left waits less. (With --fit, llama-server's default, part of such a model
-goes to the processor instead, which is not modelled.) Ours fails none for want of memory.
+models above all, so that the room is the others'. (With --fit, llama-server's default, part of such
+a model goes to the processor instead, which is not modelled.) Ours fails none for want of memory.
 Behind one at a time: nearly all that fails with ours wants the model that takes 21 of the 24 GB. It
 may drain others that are in use only after ten loads of its own (scheduling.patience_loads), which
 is as long as these clients wait; after two, and 20 s, a third less of it fails, and others wait."""
@@ -152,8 +152,9 @@ def main() -> None:
     print(
         f"{len(MODELS)} models of {sum(SIZES_GIB.values())} GB on a card of {CARD.name}, {CLIENTS} "
         f"clients, {LASTS_S:.0f} s in virtual time: mean (least-most of {len(seeds)} seeds).\n"
-        f"good: answered after a wait of at most {GOOD_WAIT_S:.0f} s. Other rows than ours are "
-        "models of those programs' rules, told the\nexact sizes: no measurements of them.\n"
+        f"waited: until served, refused or given up after {PATIENCE_S:.0f} s; good: served after "
+        f"at most {GOOD_WAIT_S:.0f} s.\nOther rows than ours are models of those programs' rules, "
+        "told the exact sizes: no measurements of them.\n"
     )
     print(f"{'':46}" + "".join(f"{name:>17}" for name in COLUMNS.values()))
     found: dict[str, list[Row]] = {}
