@@ -6,6 +6,7 @@ those programs. All are told the exact size of every model, and nothing of their
 any time.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -48,7 +49,6 @@ class Rule:
     """What all of them have in common: copies, a queue in the order of arrival, one device."""
 
     hurried = False
-    ticks_always = False
 
     def __init__(self, device: VirtualDevice) -> None:
         self._device = device
@@ -58,8 +58,13 @@ class Rule:
         self._now_s = 0.0
         self._effects: list[Effect] = []
 
-    def wake(self, now_s: float) -> None:
+    def matters_s(self, _now_s: float) -> float:
         """Time matters to none of them."""
+        return math.inf
+
+    def wake(self, _now_s: float) -> list[Effect]:
+        """Nor that it has passed."""
+        return []
 
     def handle(self, event: Event, *, now_s: float) -> list[Effect]:
         self._now_s = now_s

@@ -1,5 +1,6 @@
 """Who leaves first, by name: the daemon's own rule, and others to compare it with."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -9,7 +10,7 @@ from orchestrator.core.room.eviction import Policy, least_recently_used, least_r
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.messages import Effect, Event, Recovered
-from orchestrator.core.values.residents import Resident
+from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs
 from orchestrator.replay.trace import VirtualDevice
@@ -64,7 +65,7 @@ class RealScheduler:
     ) -> None:
         ledger = Ledger(headroom_bytes=headroom_bytes)
         self._scheduler = Scheduler(specs, ledger, rules or Rules(), policy)
-        self.ticks_always = any(spec.ttl_s or spec.keep_loaded for spec in specs.values())
+        self._kept = [name for name, spec in specs.items() if spec.keep_loaded]
 
     @property
     def hurried(self) -> bool:
@@ -73,9 +74,21 @@ class RealScheduler:
     def handle(self, event: Event, *, now_s: float) -> Sequence[Effect]:
         return self._scheduler.handle(event, now_s=now_s)
 
-    def wake(self, now_s: float) -> None:
+    def matters_s(self, now_s: float) -> float:
+        """When the first model has been idle for its ttl; at once if one that is kept is away."""
+        ledger = self._scheduler.state.ledger
+        if any(ledger.resident(name) is None for name in self._kept):
+            return now_s
+        ends_s = (
+            one.last_used_s + one.ttl_s
+            for one in ledger.residents
+            if one.ttl_s is not None and one.state is ResidentState.READY and not one.in_use
+        )
+        return min(ends_s, default=math.inf)
+
+    def wake(self, now_s: float) -> Sequence[Effect]:
         """Time that was skipped is no time that the daemon was stopped for."""
-        self._scheduler.handle(Recovered(residents=()), now_s=now_s)
+        return self._scheduler.handle(Recovered(residents=()), now_s=now_s)
 
 
 def specs_for(

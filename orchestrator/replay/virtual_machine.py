@@ -4,6 +4,7 @@ daemon; nothing here knows why.
 """
 
 import heapq
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,13 +60,12 @@ class Decider(Protocol):
     def hurried(self) -> bool:
         """Whether a wish waits for devices."""
 
-    @property
-    def ticks_always(self) -> bool:
-        """Whether time matters to it also while nothing happens."""
-
     def handle(self, event: Event, *, now_s: float) -> Sequence[Effect]: ...
 
-    def wake(self, now_s: float) -> None:
+    def matters_s(self, now_s: float) -> float:
+        """When time matters next to it while nothing happens; infinity if it never does."""
+
+    def wake(self, now_s: float) -> Sequence[Effect]:
         """Nothing has happened for a while, and no tick came."""
 
 
@@ -121,7 +121,8 @@ class VirtualMachine:
         self._servers: dict[InstanceId, _Server] = {}
         self._waiting: dict[Ticket, _Request] = {}  # not granted yet
         self._open = 0  # requests that are to come, wait or are served
-        self._ticks = False
+        self._tick_s: float | None = None  # when the next one is
+        self._ticked_s = 0.0
         self._samples = False
         self._answered: list[ServedDemand] = []
         self._refused: Counter[str] = Counter()
@@ -159,21 +160,25 @@ class VirtualMachine:
         heapq.heappush(self._agenda, (max(at_s, self._now_s), next(self._order), act))
 
     def _tell(self, event: Event) -> None:
-        for effect in self._decider.handle(event, now_s=self._now_s):
-            self._perform(effect)
-        if not self._ticks and self._is_lively():
-            self._ticks = True
-            self._decider.wake(self._now_s)
-            self._at(self._now_s + TICK_S, self._tick)
+        self._perform_all(self._decider.handle(event, now_s=self._now_s))
+        self._plan_tick()
 
-    def _is_lively(self) -> bool:
-        return bool(self._waiting) or self._decider.hurried or self._decider.ticks_always
+    def _plan_tick(self) -> None:
+        """Every second while a request waits or a resident moves; else when time matters."""
+        at_s = self._now_s + TICK_S
+        if not self._waiting and not self._decider.hurried:
+            at_s = max(at_s, self._decider.matters_s(self._now_s))
+        if at_s < (math.inf if self._tick_s is None else self._tick_s):
+            self._tick_s = at_s
+            self._at(at_s, partial(self._tick, at_s))
 
-    def _tick(self) -> None:
-        if not self._is_lively():
-            self._ticks = False
-            return
-        self._at(self._now_s + TICK_S, self._tick)
+    def _tick(self, at_s: float) -> None:
+        if at_s != self._tick_s:
+            return  # another one was sooner
+        self._tick_s = None
+        if self._now_s - self._ticked_s > TICK_S:
+            self._perform_all(self._decider.wake(self._now_s))
+        self._ticked_s = self._now_s
         self._tell(Ticked())
         if self._decider.hurried:
             self._sample_soon()
@@ -249,6 +254,10 @@ class VirtualMachine:
             self._tell(Released(request.lease))
 
     # --- effects -----------------------------------------------------------------------------
+
+    def _perform_all(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            self._perform(effect)
 
     def _perform(self, effect: Effect) -> None:
         match effect:

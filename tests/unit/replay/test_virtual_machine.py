@@ -113,6 +113,20 @@ def test_the_idle_time_counts_also_while_nothing_happens():
     assert tally.evictions == 1
 
 
+def test_a_model_that_is_kept_loaded_comes_back_while_nobody_asks():
+    specs = [spec("kept", keep_loaded=True), spec("b", ttl_s=30.0)]
+    tally = live([demand(0, "kept"), demand(60, "b"), demand(200, "kept")], specs)
+    assert [one.waited_s > 0 for one in tally.answered] == [True, True, False]
+    assert tally.loads == 3
+
+
+def test_what_becomes_possible_with_the_first_tick_after_quiet_is_done():
+    """`b` keeps its place for ten seconds, which end before that tick."""
+    asked = [demand(0, "a"), demand(60, "b"), demand(79.5, "a")]
+    tally = live(asked, [spec("a"), spec("b")])
+    assert tally.answered[-1].waited_s == pytest.approx(1.0 + STOP_S + 10.0)
+
+
 def test_nothing_asked_is_nothing_done():
     tally = live([], [spec("a")])
     assert (tally.asked, tally.loads, tally.lasted_s) == (0, 0, 0.0)
