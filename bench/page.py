@@ -95,6 +95,7 @@ TABLES = (
     ),
     Table("Contention: direct requests", ("bench_cuts.py", "--tries", "16"), draws=False),
     Table("Oversubscription", ("bench_oversubscription.py",), draws=False),
+    Table("Oversubscription: virtual beside real time", ("bench_replay.py",), draws=False),
     Table("Eviction", ("bench_eviction.py",), draws=False),
     Table("Prediction", ("bench_prediction.py",), draws=False),
     Table("Recovery", ("bench_recovery.py", "--kills", "2"), beside_peers=True),
