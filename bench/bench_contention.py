@@ -6,7 +6,8 @@ Three clients ask for A one request after another, without a pause; a fourth wan
 after it had it last. What counts is how long B waits and what A's clients notice of it, and how
 much is served in all. Then requests go straight to A's server while B is asked for: they must be
 answered whole. Every request has a connection of its own, for some peers a connection that is open
-keeps its model. The same in every way to the same servers, stand-ins first, then a real model.
+keeps its model. The same in every way to the same servers, stand-ins first, then a real model, for
+twice as long. With our defaults a caller is patient for a minute; a second daemon has little.
 """
 
 import argparse
@@ -15,9 +16,9 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
-import figures
+import charts
 import httpx
 import peers
 from by_hand import bare_stand_in
@@ -141,11 +142,11 @@ def say(what: str, name: str, heard: Heard, straight: Counter[str], seconds: flo
         + (f"; direct requests {dict(straight)}" if straight else "")
     )
     chart = f"Contention, {what}"
-    figures.bar(f"{chart}: B waits", "s", name, mean_s, waits)
-    figures.bar(f"{chart}: A's p95", "s", name, a_s)
-    figures.bar(f"{chart}: served", "requests a minute", name, served)
+    charts.bar(f"{chart}: B waits", "s", name, mean_s, waits)
+    charts.bar(f"{chart}: A's p95", "s", name, a_s)
+    charts.bar(f"{chart}: served", "requests a minute", name, served)
     if straight:
-        figures.bar(f"{chart}: direct requests cut", "% of those tried", name, share_cut(straight))
+        charts.bar(f"{chart}: direct requests cut", "% of those tried", name, share_cut(straight))
 
 
 def share_cut(straight: Counter[str]) -> float:
@@ -159,20 +160,20 @@ def measure(
     """Straight to a server go requests of the stand-ins, or where there can be none."""
     print(f"{what}:")
     real = models[0].file is not None
+    seconds = said.seconds * (2 if real else 1)
     for peer in those:
         try:
             peer.start(models)
-            heard = asyncio.run(contend(peer.url, said.seconds))
+            heard = asyncio.run(contend(peer.url, seconds))
             tries = 0 if real and not peer.own_server else said.tries
             straight = asyncio.run(direct(peer, tries))
         finally:
             peer.stop()
-        say(what, peer.name, heard, straight, said.seconds)
+        say(what, peer.name, heard, straight, seconds)
 
 
-def both(**of_it: Any) -> Sequence[Ours]:
-    """With the patience of our defaults, a minute, and with little."""
-    return [Ours(**of_it), Ours(**of_it, patience_s=PATIENCE_OF_OURS_S)]
+def with_little_patience(binary: Path | None = None, fake: dict | None = None) -> Ours:
+    return Ours(binary=binary, fake=fake, patience_s=PATIENCE_OF_OURS_S)
 
 
 def main() -> None:
@@ -180,7 +181,7 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=12.0)
     arguments.add_argument("--tries", type=int, default=4)
     peers.add_options(arguments)
-    figures.add_option(arguments)
+    charts.add_option(arguments)
     said = arguments.parse_args()
     room = peers.in_the_room(said)
     say_load("before")
@@ -188,13 +189,18 @@ def main() -> None:
     fake = {"load_s": LOAD_S, "tokens_per_s": TOKENS_PER_S, "slots": SLOTS}
     with bare_stand_in(LOAD_S, TOKENS_PER_S, SLOTS) as bare:
         models = [peers.Model(name, bare.words) for name in "ab"]
-        measure("stand-ins", [*both(fake=fake), *room.with_any_server()], models, said)
+        measure(
+            "stand-ins",
+            [Ours(fake=fake), with_little_patience(fake=fake), *room.with_any_server()],
+            models,
+            said,
+        )
     if (binary := room.llama_server()) is not None:
         words = peers.words_of_llama_server(binary, smollm_file())
         models = [peers.Model(name, words, file=smollm_file()) for name in "ab"]
-        measure("a real model", [*both(binary=binary), *room.peers], models, said)
+        measure("a real model", [with_little_patience(binary), *room.peers], models, said)
     say_load("after")
-    figures.keep(said.json)
+    charts.keep(said.json)
 
 
 if __name__ == "__main__":

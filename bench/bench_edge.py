@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import figures
+import charts
 import httpx
 import peers
 from by_wrk import BODY, PATH, Rounds, Way, in_turns
@@ -160,7 +160,7 @@ def small(ways: Mapping[str, Way], rounds: int, seconds: int) -> float:
         )
         if name == KEYED:
             more_us = of_it.p50_us - heard[PLAIN_NGINX].p50_us
-            print(f"{'':18s} {more_us:.0f} us more than plain nginx")
+            print(f"{'':21s} {more_us:.0f} us more than plain nginx")
             verdict(more_us <= KEYED_US_MAX, f"at most {KEYED_US_MAX} us more")
         if name == "edge":
             times = (of_it.p50_us - heard[DIRECT].p50_us) / plain_us
@@ -171,19 +171,20 @@ def small(ways: Mapping[str, Way], rounds: int, seconds: int) -> float:
 
 def say(name: str, of_it: Rounds, direct: Rounds, plain_us: float) -> None:
     """What it adds to its own server, asked directly; the picture shows the same."""
-    added_us = of_it.p50_us - direct.p50_us
+    added_us, late_us = of_it.p50_us - direct.p50_us, of_it.p99_us - direct.p99_us
+    alone = [heard.p50_us - direct.p50_us for heard in of_it.alone]
+    crowd = [heard.per_s for heard in of_it.crowd]
     print(
-        f"{name:18s} p50 {of_it.p50_us:6.0f} us, p99 {of_it.p99_us:6.0f}; adds {added_us:6.0f} us, "
-        f"{added_us / plain_us:5.2f} times plain nginx; {of_it.per_s:6.0f}/s on 32; "
-        f"{of_it.cpu_us:5.0f} us of processor a request"
+        f"{name:21s} p50 {of_it.p50_us:4.0f} us, adds {added_us:4.0f} ({min(alone):.0f} to "
+        f"{max(alone):.0f}), {added_us / plain_us:5.2f} times plain nginx, {late_us:+6.0f} to p99; "
+        f"32 connections {of_it.per_s:5.0f}/s ({min(crowd):.0f} to {max(crowd):.0f}), "
+        f"{of_it.cpu_us:3.0f} us of processor a request"
     )
     if of_it is not direct:
-        alone = [heard.p50_us - direct.p50_us for heard in of_it.alone]
-        figures.bar("Warm request: added on one connection", "us", name, added_us, alone)
+        charts.bar("Warm request: added on one connection", "us", name, added_us, alone)
     of_cpu = [heard.cpu_us for heard in of_it.crowd]
-    crowd = [heard.per_s for heard in of_it.crowd]
-    figures.bar("Warm request: 32 connections", "requests a second", name, of_it.per_s, crowd)
-    figures.bar("Warm request: of the processor", "us a request", name, of_it.cpu_us, of_cpu)
+    charts.bar("Warm request: 32 connections", "requests a second", name, of_it.per_s, crowd)
+    charts.bar("Warm request: of the processor", "us a request", name, of_it.cpu_us, of_cpu)
 
 
 def router(peer: LlamaRouter, rounds: int, seconds: int, plain_us: float) -> None:
@@ -206,7 +207,7 @@ def router(peer: LlamaRouter, rounds: int, seconds: int, plain_us: float) -> Non
 
 
 def verdict(reached: bool, target: str) -> None:
-    print(f"{'':18s} target {target}: {'reached' if reached else 'MISSED'}")
+    print(f"{'':21s} target {target}: {'reached' if reached else 'MISSED'}")
 
 
 def pictures(ways: Mapping[str, Way]) -> None:
@@ -236,14 +237,14 @@ def pictures(ways: Mapping[str, Way]) -> None:
         other.join()
     for name, values in times_s.items():
         middle_ms = 1e3 * statistics.median(values)
-        print(f"{name:18s} a picture of 10 MB: {middle_ms:6.1f} ms")
-        figures.bar(
+        print(f"{name:21s} a picture of 10 MB: {middle_ms:6.1f} ms")
+        charts.bar(
             "Warm request: a picture of 10 MB", "ms", name, middle_ms, [1e3 * one for one in values]
         )
     more_ms = 1e3 * (statistics.median(times_s["edge"]) - statistics.median(times_s[PLAIN_NGINX]))
     verdict(more_ms <= PICTURE_MS_MAX, f"{PICTURE_MS_MAX:g} ms more than plain nginx")
     slowest_ms = 1e3 * percentile(beside_s, 99)
-    print(f"{'edge':18s} small requests beside them: p99 {slowest_ms:.1f} ms of {len(beside_s)}")
+    print(f"{'edge':21s} small requests beside them: p99 {slowest_ms:.1f} ms of {len(beside_s)}")
 
 
 def ask_small(port: int, ended: threading.Event, times_s: list[float]) -> None:
@@ -260,7 +261,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--seconds", type=int, default=2)
     peers.add_options(arguments)
-    figures.add_option(arguments)
+    charts.add_option(arguments)
     said = arguments.parse_args()
     room = peers.in_the_room(said)
     if shutil.which("wrk") is None:
@@ -274,7 +275,7 @@ def main() -> None:
         if isinstance(peer, LlamaRouter):
             router(peer, said.rounds, said.seconds, plain_us)
     say_load("after")
-    figures.keep(said.json)
+    charts.keep(said.json)
 
 
 if __name__ == "__main__":

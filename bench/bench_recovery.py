@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import bench_contention
-import figures
+import charts
 import httpx
 import peers
 from by_hand import bare_stand_in
@@ -109,10 +109,10 @@ def say(name: str, told: Told) -> None:
         f"{max(told.refused)}; servers left to nobody in the end {told.unused[-1]}"
     )
     times = told.again_s or [SERVES_S_MAX]
-    figures.bar("Recovery: serves again", "s", name, statistics.median(times), times)
-    figures.bar("Recovery: lost", "requests of a kill", name, max(told.lost))
-    figures.bar("Recovery: refused", "requests of a kill", name, max(told.refused))
-    figures.bar("Recovery: servers left to nobody", "servers", name, told.unused[-1])
+    charts.bar("Recovery: serves again", "s", name, statistics.median(times), times)
+    charts.bar("Recovery: lost", "requests of a kill", name, max(told.lost))
+    charts.bar("Recovery: refused", "requests of a kill", name, max(told.refused))
+    charts.bar("Recovery: servers left to nobody", "servers", name, told.unused[-1])
 
 
 def measure(those: Sequence[peers.Peer], models: Sequence[peers.Model], kills: int) -> None:
@@ -129,7 +129,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--kills", type=int, default=3)
     peers.add_options(arguments)
-    figures.add_option(arguments)
+    charts.add_option(arguments)
     said = arguments.parse_args()
     room = peers.in_the_room(said)
     say_load("before")
@@ -142,7 +142,7 @@ def main() -> None:
     own = [each for each in room.peers if each.own_server]
     measure(own, [peers.Model("a", file=smollm_file())] if own else [], said.kills)
     say_load("after")
-    figures.keep(said.json)
+    charts.keep(said.json)
 
 
 if __name__ == "__main__":

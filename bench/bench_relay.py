@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import aiohttp
-import figures
+import charts
 import httpx
 import uvicorn
 from bench_edge import ANSWER, SERVER, nginx
@@ -104,7 +104,7 @@ def measure(ports: dict[str, int], rounds: int, seconds: int) -> None:
         )
         rounds_us = [each.p50_us - heard["direct"].p50_us for each in of_it.alone]
         if name != "direct":
-            figures.bar("The relay: added on one connection", "us", name, added[name], rounds_us)
+            charts.bar("The relay: added on one connection", "us", name, added[name], rounds_us)
     share = statistics.median(
         ours.per_s / theirs.per_s
         for ours, theirs in zip(heard["relay"].crowd, heard["least"].crowd, strict=True)
@@ -122,7 +122,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--seconds", type=int, default=2)
     arguments.add_argument("--least", help=argparse.SUPPRESS)
-    figures.add_option(arguments)
+    charts.add_option(arguments)
     said = arguments.parse_args()
     if said.least is not None:
         server, port = map(int, said.least.split(","))
@@ -132,7 +132,7 @@ def main() -> None:
     with ways() as ports:
         measure(ports, said.rounds, said.seconds)
     say_load("after")
-    figures.keep(said.json)
+    charts.keep(said.json)
 
 
 if __name__ == "__main__":

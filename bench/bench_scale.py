@@ -13,7 +13,7 @@ import random
 import statistics
 from collections.abc import Sequence
 
-import figures
+import charts
 import psutil
 from bench_decisions import machine, request, spec, timed
 from stage import Caller, Daemon, daemon, measured, model, percentile, say_load
@@ -57,7 +57,7 @@ def of_one(models: int, devices: int) -> None:
         say_of_one(models, devices, status_s, health_s)
         print(f"{'':32s}{size / 1000:.0f} kB of status; {rss_mb(started):.0f} MB of memory")
         label = f"{models} models, {devices} devices"
-        figures.bar("Scale: memory", "MB", f"ours: {label}", rss_mb(started))
+        charts.bar("Scale: memory", "MB", f"ours: {label}", rss_mb(started))
 
 
 def rss_mb(started: Daemon) -> float:
@@ -70,7 +70,7 @@ def say_of_one(
 ) -> None:
     label = f"{models} models, {devices} devices"
     p50_ms, p99_ms = (1e3 * percentile(status_s, percent) for percent in (50, 99))
-    figures.bar("Scale: a status", "ms", f"ours: {label}", p50_ms, [p50_ms, p99_ms])
+    charts.bar("Scale: a status", "ms", f"ours: {label}", p50_ms, [p50_ms, p99_ms])
     target = ""
     if (models, devices) == (MIDDLE_MODELS, MIDDLE_DEVICES):
         reached = p50_ms <= STATUS_MS_MAX
@@ -116,14 +116,14 @@ def of_the_core(models: Sequence[int], devices: Sequence[int]) -> None:
                 f"{max(asks_ms):7.3f}; a tick {statistics.median(ticks_ms):7.3f} ms"
             )
             middle_ms = statistics.median(asks_ms)
-            figures.bar("Scale: a decision", "ms", f"ours: {label}", middle_ms, asks_ms)
+            charts.bar("Scale: a decision", "ms", f"ours: {label}", middle_ms, asks_ms)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--models", type=int, nargs="+", default=[10, 100, 1000, 10_000])
     arguments.add_argument("--devices", type=int, nargs="+", default=[1, 8, 64, 400])
-    figures.add_option(arguments)
+    charts.add_option(arguments)
     said = arguments.parse_args()
     say_load("before")
     sizes = [(models, MIDDLE_DEVICES) for models in said.models]
@@ -133,7 +133,7 @@ def main() -> None:
     print("the core alone:")
     of_the_core(said.models, said.devices)
     say_load("after")
-    figures.keep(said.json)
+    charts.keep(said.json)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import figures
+import charts
 import peers
 import psutil
 import stage
@@ -200,9 +200,9 @@ def measure(room: peers.Room, streams: int, rounds: int, seconds: float) -> None
         )
         if name != "direct":
             costs = cost_ms[name]
-            figures.bar(delayed, "ms", name, later_ms, later)
+            charts.bar(delayed, "ms", name, later_ms, later)
             carried = f"Streaming, {streams} streams: processor of a thousand pieces"
-            figures.bar(carried, "ms", name, statistics.median(costs), costs)
+            charts.bar(carried, "ms", name, statistics.median(costs), costs)
         if name in ("edge", "relay"):
             verdict = "reached" if later_ms <= LATER_MS_MAX else "MISSED"
             print(f"{'':21s}at most {LATER_MS_MAX:g} ms later: {verdict}")
@@ -214,7 +214,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--seconds", type=float, default=4)
     peers.add_options(arguments)
-    figures.add_option(arguments)
+    charts.add_option(arguments)
     arguments.add_argument("--speak", type=int, help=argparse.SUPPRESS)
     said = arguments.parse_args()
     if said.speak is not None:
@@ -229,7 +229,7 @@ def main() -> None:
     for streams in said.streams:
         measure(room, streams, said.rounds, said.seconds)
     say_load("after")
-    figures.keep(said.json)
+    charts.keep(said.json)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_docker
-import figures
+import charts
 import httpx
 import peers
 from by_hand import (
@@ -169,7 +169,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--load-s", type=float, default=0.2, help="of the stand-in")
     parser.add_argument("--real", action="store_true", help="llama-server, not the stand-in")
     parser.add_argument("--docker", action="store_true", help="llama-server, in containers")
-    figures.add_option(parser)
+    charts.add_option(parser)
     peers.add_options(parser)
     return parser.parse_args()
 
@@ -212,7 +212,7 @@ def main() -> None:
     else:
         with_stand_ins(said, room)
     say_load("after")
-    figures.keep(said.json)
+    charts.keep(said.json)
 
 
 def with_stand_ins(said: argparse.Namespace, room: peers.Room) -> None:
@@ -291,7 +291,7 @@ def say(what: str, taken_s: dict[str, list[float]]) -> None:
         told = f"; beyond by hand {over:+5.0f}, {over_worst:+5.0f}" if name != HAND else ""
         print(f"{name:24s} p50 {median_ms:5.0f} ms, p95 {worst_ms:5.0f} ms{told}")
         rounds = [1e3 * value for value in taken_s[name]]
-        figures.bar(f"Swap, {what}: to the first byte", "ms", name, median_ms, rounds)
+        charts.bar(f"Swap, {what}: to the first byte", "ms", name, median_ms, rounds)
         if name == OURS:
             reached = over <= OVER_MS_MAX and over_worst <= OVER_P95_MS_MAX
             print(

@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import figures
 import peers
+from charts import Chart, charts_of, svg
 from stage import ROOT
 
 TABLE_S_MAX = 400.0  # of one script: the longest takes two minutes on two idle cores
@@ -114,7 +114,7 @@ class Measured:
     title: str
     text: str
     seconds: float
-    charts: list[figures.Chart] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
 
     @property
     def picture(self) -> str:
@@ -132,7 +132,7 @@ def measured(table: Table, room: peers.Room, of_peers: Sequence[str]) -> Measure
         kept = Path(folder) / "figures.json"
         words += ["--json", str(kept)] if table.draws else []
         text = told(words)
-        return Measured(table.title, text, time.monotonic() - began_s, figures.charts_of(kept))
+        return Measured(table.title, text, time.monotonic() - began_s, charts_of(kept))
 
 
 def told(words: Sequence[str]) -> str:
@@ -178,7 +178,7 @@ class Page:
         for table in self.tables:
             picture = ""
             if table.charts:
-                (folder / table.picture).write_text(figures.svg(table.charts))
+                (folder / table.picture).write_text(svg(table.charts))
                 picture = f"![{table.title}]({folder.name}/{table.picture})\n\n"
             parts.append(f"## {table.title}\n\n{picture}```\n{table.text}\n```\n")
         file.write_text("\n".join(parts))
