@@ -46,7 +46,7 @@ help:
 	@echo "make docs                                the documents as a site, in build/site"
 	@echo "make cuda                                llama-server for GPUs, its image tried without one: hours"
 	@echo "make bench [KEEP=1] [ONLY=Swap] [PEERS=…]  what it takes beside its peers, on one page: some twelve minutes"
-	@echo "make bench-quick                         a minute of it: has a commit made something slower?"
+	@echo "make bench-quick                         in a minute, beside a bare server: has a commit made something slower?"
 
 run: $(READY)
 	$(BIN)/orchestrator serve $(MODELS) $(if $(CONFIG),--config $(CONFIG)) --port $(PORT)
