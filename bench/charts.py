@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 LABEL_PX, WIDTH_PX, ROW_PX, VALUE_PX = 250, 420, 22, 130
 OURS, THEIRS, INK, WHISKER = "#2f81f7", "#8b949e", "#6e7781", "#d29922"
@@ -52,11 +53,12 @@ def keep(to: Path | None) -> None:
 
 def charts_of(file: Path) -> list[Chart]:
     """What a script has kept; nothing if it did not come so far."""
-    if not file.exists():
-        return []
+    return charts_in(json.loads(file.read_text())) if file.exists() else []
+
+
+def charts_in(told: Sequence[dict[str, Any]]) -> list[Chart]:
     return [
-        Chart(each["title"], each["unit"], [Bar(**one) for one in each["bars"]])
-        for each in json.loads(file.read_text())
+        Chart(each["title"], each["unit"], [Bar(**one) for one in each["bars"]]) for each in told
     ]
 
 

@@ -24,10 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import peers
-from charts import Chart, charts_of, svg
+from charts import Chart, charts_in, charts_of, svg
 from stage import ROOT
 
 TABLE_S_MAX = 400.0  # of one script: the longest takes two minutes on two idle cores
+RESULTS = ROOT / "bench" / "results.md"
 Lacking = Callable[[peers.Room], str]
 
 
@@ -114,6 +115,7 @@ class Measured:
     title: str
     text: str
     seconds: float
+    when: str = ""
     charts: list[Chart] = field(default_factory=list)
 
     @property
@@ -132,7 +134,9 @@ def measured(table: Table, room: peers.Room, of_peers: Sequence[str]) -> Measure
         kept = Path(folder) / "figures.json"
         words += ["--json", str(kept)] if table.draws else []
         text = told(words)
-        return Measured(table.title, text, time.monotonic() - began_s, charts_of(kept))
+        seconds = time.monotonic() - began_s
+        when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, {seconds:.0f} s"
+        return Measured(table.title, text, seconds, when, charts_of(kept))
 
 
 def told(words: Sequence[str]) -> str:
@@ -149,6 +153,13 @@ def told(words: Sequence[str]) -> str:
     for path, name in ((ROOT, "."), (Path(sys.prefix), ".venv"), (Path.home(), "~")):
         said = said.replace(str(path), name)
     return said
+
+
+def commit() -> str:
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return said.stdout.strip() or "unknown"
 
 
 def machine() -> str:
@@ -180,21 +191,33 @@ class Page:
             if table.charts:
                 (folder / table.picture).write_text(svg(table.charts))
                 picture = f"![{table.title}]({folder.name}/{table.picture})\n\n"
-            parts.append(f"## {table.title}\n\n{picture}```\n{table.text}\n```\n")
+            when = f"{table.when}\n\n" if table.when else ""
+            parts.append(f"## {table.title}\n\n{when}{picture}```\n{table.text}\n```\n")
         file.write_text("\n".join(parts))
         figures_too = {"head": self.head, "tables": [asdict(table) for table in self.tables]}
         file.with_suffix(".json").write_text(json.dumps(figures_too, indent=1) + "\n")
 
 
+def kept(file: Path) -> list[Measured]:
+    """The tables of a page that was written before."""
+    if not file.exists():
+        return []
+    tables = json.loads(file.read_text())["tables"]
+    return [Measured(**{**each, "charts": charts_in(each["charts"])}) for each in tables]
+
+
+def together(before: Sequence[Measured], now: Sequence[Measured]) -> list[Measured]:
+    """Those of now instead of those of the same titles, in the order of the page."""
+    by_title = {table.title: table for table in (*before, *now)}
+    return [by_title[table.title] for table in TABLES if table.title in by_title]
+
+
 def head(room: peers.Room) -> str:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
     there = [f"{peer.name} ({peer.version()})" for peer in room.peers]
     one, five, _ = os.getloadavg()
     return (
         "# What it takes, beside its peers\n\n"
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit.stdout.strip() or 'unknown'}, "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, "
         f"{machine()}; load average {one:.1f} (1 min) and {five:.1f} (5 min) before it began. "
         "What counts are the ratios within one table; `bench/README.md` says what each says.\n\n"
         f"In the room: the bare server, {', '.join(there)}. "
@@ -206,7 +229,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--to", type=Path, default=Path("build/bench.md"))
     arguments.add_argument("--only", default="", help="tables whose title begins so")
-    arguments.add_argument("--keep", action="store_true", help="write bench/results.md as well")
+    arguments.add_argument(
+        "--keep", action="store_true", help="write bench/results.md as well; of --only those tables"
+    )
     peers.add_options(arguments)
     said = arguments.parse_args()
     room = peers.in_the_room(said)
@@ -219,7 +244,8 @@ def main() -> None:
         print(f"## {done.title}\n\n{done.text}\n({done.seconds:.0f} s)\n", flush=True)
         page.write(said.to)
     if said.keep:
-        page.write(ROOT / "bench" / "results.md")
+        page.tables = together(kept(RESULTS.with_suffix(".json")), page.tables)
+        page.write(RESULTS)
     print(f"written: {said.to}")
 
 

@@ -14,6 +14,7 @@ from tests.scenarios.edged import EdgedDaemon
 CARD = {"name": "Fake 32 GB", "total_mb": 32768, "release_lag_s": 0.0}
 SMALL_CARD = CARD | {"total_mb": 1000}  # the small real model takes 752 MB
 VRAM_MB = 20_000
+LOAD_S = 1  # of the small real model; learned only where a model takes VRAM, which none does here
 
 
 class Ours:
@@ -74,6 +75,7 @@ class Ours:
                 "file": str(each.file.resolve()),
                 "threads": 1,
                 "context_size": 2048,
+                "load_seconds": LOAD_S,
             }
         own = {"engine": "llama_cpp", "runtime": "process", "binary": str(self._binary)}
         services = {"llama": own | {"allowed_roots": sorted(roots)}}
