@@ -7,6 +7,8 @@
 # What others need to trust it is put into $EDGE_CA_DIR (default /var/lib/edge-ca), without the key:
 # ca.pem of $EDGE_TLS_DIR if there is one, else the certificate itself.
 #
+# $EDGE_LISTEN is a name of this container: nginx listens at its address alone. Without it, at all of them.
+#
 # $EDGE_SIDE_DIR (default /run/orchestrator-edge) is shared with the orchestrator: their sockets, and the
 # figures of what was carried. Nobody else may enter it.
 set -eu
@@ -55,4 +57,13 @@ fi
     echo "edge: user $(id -u) may not write in $side: is it shared with the orchestrator, as in compose.yaml?" >&2
     exit 1
 }
-exec nginx -e stderr -p "$here" -c "${EDGE_CONF:-$here/nginx.conf}"
+conf=${EDGE_CONF:-$here/nginx.conf}
+if [ -n "${EDGE_LISTEN:-}" ]; then
+    # nginx takes no variable there, and looks for what a file includes beside it.
+    own=${EDGE_RUN_DIR:-/run/edge}
+    for each in "$here"/*; do ln -sfn "$each" "$own/"; done
+    rm -f "$own/nginx.conf"
+    sed "s/^\( *listen \)\([0-9]\)/\1$EDGE_LISTEN:\2/" "$conf" >"$own/nginx.conf"
+    conf=$own/nginx.conf
+fi
+exec nginx -e stderr -p "$here" -c "$conf"

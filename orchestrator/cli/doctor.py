@@ -24,6 +24,7 @@ from orchestrator.config.loading import Config
 from orchestrator.config.sections import RuntimeName
 from orchestrator.core.values.vram import GiB
 from orchestrator.daemon.descriptors import budget_of
+from orchestrator.daemon.first_steps import reached_at
 from orchestrator.daemon.wiring import docker_api, docker_url, nvidia_driver
 from orchestrator.errors import Failed
 
@@ -54,8 +55,10 @@ _missing = partial(Finding, Condition.MISSING)
 _problem = partial(Finding, Condition.PROBLEM)
 
 
-def examine(config: Config, search_path: str) -> list[Finding]:
-    """Everything that was looked at, in a fixed order. `search_path` is the PATH. Never raises."""
+def examine(config: Config, search_path: str, url: str | None = None) -> list[Finding]:
+    """Everything that was looked at, in a fixed order. `search_path` is the PATH, `url` where a
+    daemon is said to be. Never raises.
+    """
     return [
         python(),
         configuration(config),
@@ -68,7 +71,7 @@ def examine(config: Config, search_path: str) -> list[Finding]:
         docker(config),
         nginx(search_path),
         state_dir(config.state_dir),
-        port(config.server.host, config.server.port),
+        port(config.server.host, config.server.port, url),
     ]
 
 
@@ -226,8 +229,11 @@ def state_dir(path: Path) -> Finding:
     return _ok("state_dir", said)
 
 
-def port(host: str, number: int) -> Finding:
+def port(host: str, number: int, url: str | None = None) -> Finding:
+    """A daemon may have been told another address than the configuration has: `url`."""
     what = "port"
+    if url is not None and _is_ours(url):
+        return _ok(what, f"{url} is the daemon's: it runs")
     try:
         found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, _, _, address = found[0]
@@ -235,7 +241,7 @@ def port(host: str, number: int) -> Finding:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and _is_ours(host, number):
+        if error.errno == errno.EADDRINUSE and _is_ours(reached_at(host, number)):
             return _ok(what, f"{host}:{number} is the daemon's: it runs")
         said = f"{host}:{number}: {error.strerror or error}"
         remedy = "is a daemon running already? else choose another: serve --port, or server.port"
@@ -243,11 +249,9 @@ def port(host: str, number: int) -> Finding:
     return _ok(what, f"{host}:{number} is free")
 
 
-def _is_ours(host: str, number: int) -> bool:
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where it listens
-    named = f"[{here}]" if ":" in here else here
+def _is_ours(url: str) -> bool:
     try:
-        health = Remote(f"http://{named}:{number}").ask("GET", "/health", timeout_s=ANSWER_S)
+        health = Remote(url).ask("GET", "/health", timeout_s=ANSWER_S)
     except (NotReached, RefusedByDaemon, UrlInvalid):
         return False
     return health.body.get("service") == "model-orchestrator"

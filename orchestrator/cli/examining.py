@@ -54,11 +54,11 @@ def run(words: argparse.Namespace) -> int:
     except ConfigInvalid as error:
         complain(*error.mistakes)
         return MISUSED
-    path = os.environ.get("PATH", "")  # noqa: TID251 - where programs are looked for
-    findings = examine(checked, path)
+    environ = os.environ  # noqa: TID251 - where programs are looked for, and the daemon
+    findings = examine(checked, environ.get("PATH", ""), environ.get("ORCHESTRATOR_URL"))
     told: Json = {"findings": [asdict(found) for found in findings]}
     answer = Answer(told, json.dumps(told, indent=2))
     show(answer, lambda _: findings_lines(findings), as_json=words.json)
     if words.bundle is not None:
-        complain(bundled(words.bundle, checked, answer.text, os.environ))  # noqa: TID251 - as above
+        complain(bundled(words.bundle, checked, answer.text, environ))
     return FAILED if needs_help(findings) else DONE

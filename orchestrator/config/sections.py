@@ -235,8 +235,8 @@ class ServiceEntry:
     loopback. Without it that one too, but closed containers are in a network of ours that leads
     nowhere."""
     networks: tuple[Text, ...] = ()
-    """docker: networks shared with the daemon instead, of which every container that we make gets
-    one for itself: models do not reach each other."""
+    """docker: networks shared with the daemon and nobody else, for closed containers: each gets one
+    for itself, so that models do not reach each other."""
     direct: bool = False
     """docker: publish a port for clients beyond this machine. There are no keys: whoever reaches it
     may use it."""

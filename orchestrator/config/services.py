@@ -59,15 +59,12 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
 
 
 def _network_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
-    if entry.networks and entry.network is not None:
-        yield Mistake(("networks",), "is instead of network: say one of them")
     if entry.networks and entry.container is not None:
         yield Mistake(("networks",), "is only for containers that we make")
     if BRIDGE in entry.networks:
         yield Mistake(("networks",), "cannot hold Docker's own bridge: its containers share it")
-    if entry.direct and (entry.networks or entry.closed):
-        sentence = "is for servers without keys, in a network that leads out: leave it away"
-        yield Mistake(("direct",), sentence)
+    if entry.direct and entry.closed:
+        yield Mistake(("direct",), "is for servers that everybody may use: not with closed: true")
 
 
 def _direct_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:

@@ -194,7 +194,7 @@ async def running(
         registry = await asyncio.to_thread(SqliteRegistry.open, config.state_dir)
         stack.push_async_callback(registry.close)
         listener = stack.enter_context(_listener(config.server))
-        gateway = reached_at(*listener.getsockname()[:2])
+        gateway = reached_at(config.server.host, listener.getsockname()[1])
         runtimes = Runtimes(config, descriptors, gateway)
         together = _put_together(config, load, registry, listener, predictions, runtimes)
         yield await stack.enter_async_context(together)

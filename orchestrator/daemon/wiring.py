@@ -346,7 +346,7 @@ def _docker_runtime(
             identity=identity_of(config.state_dir),
             version=VERSION,
             network=None if entry.network == BRIDGE else entry.network,
-            networks=entry.networks,
+            networks=entry.networks if closed else (),
             isolated=closed and entry.network is None and not entry.networks,
             direct=(entry.host or socket.gethostname()) if entry.direct else None,
             models=tuple(_readable(entry)),

@@ -195,6 +195,13 @@ class Stack:
         models = self.orchestrator("GET", "/models/status")["loaded_models"]
         return {name: each["status"] for name, each in models.items()}
 
+    def made(self, model: str) -> dict[str, Any]:
+        """The container that the orchestrator has made for it."""
+        identity = f"label=vram-orchestrator.identity={self.project}"
+        label = f"label=vram-orchestrator.model={model}"
+        (found,) = self.docker("ps", "-q", "--filter", identity, "--filter", label).split()
+        return self.inspect(found)
+
     def take_away(self) -> None:
         """Models that the orchestrator started outlive it: compose knows nothing of them."""
         docker_parts.remove_all(self.engine, f"vram-orchestrator.identity={self.project}")
@@ -291,6 +298,8 @@ def _configuration(scratch: Path, profile: str) -> Path:
         said["models"]["qwen3-vl-30b"]["devices"] = ["GPU-aaaa"]
     made = {"service": "llama", "file": MODEL_FILE, "context_size": 1024, "vram_mb": 300}
     said["models"]["made"] = made
+    said["services"]["shut"] = said["services"]["llama"] | {"closed": True}
+    said["models"]["shut"] = made | {"service": "shut"}
     far = {"service": "llama", "file": f"{HUB_REPO}:{MODEL_FILE}", "context_size": 1024}
     said["models"]["far"] = far
     folder = scratch / "config"

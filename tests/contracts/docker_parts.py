@@ -29,6 +29,7 @@ from tests.parts import require
 ROOT = Path(__file__).parents[2]
 START = ROOT / "tests" / "tools" / "start_dockerd.sh"
 IMAGE = "vram-sleeper:test"
+PROBER = "vram-prober:test"
 CONTENT = "content-"  # begins the tag that says what a test image is made of
 SOCKETS = ("/var/run/docker.sock", "/tmp/vram-orchestrator-dockerd/docker.sock")
 RUN = str(os.getpid())  # in names and labels: several runs may share one engine
@@ -89,6 +90,28 @@ def import_image(url: str) -> str:
             client.import_image_from_data(packed.getvalue(), repository=name, tag=tag)
             note_content(client, IMAGE, content)
     return IMAGE
+
+
+def prober_image(url: str) -> str:
+    """The stand-in for a server that was taken over, in the place of llama-server."""
+    require("compiler")
+    with tempfile.TemporaryDirectory() as scratch:
+        binary = Path(scratch) / "llama-server"
+        source = ROOT / "tests" / "standins" / "prober.c"
+        subprocess.run(["gcc", "-O1", "-static", "-s", "-o", binary, source], check=True)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for folder in ("dev", "etc", "proc", "run", "sys", "tmp", "usr", "usr/bin"):
+                entry = tarfile.TarInfo(folder)
+                # Anybody's, as a careless image has it: the root is read-only all the same. What
+                # Docker puts at /dev takes its mode from here, and is in memory.
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755 if folder == "dev" else 0o777
+                tar.addfile(entry)
+            tar.add(binary, "usr/bin/llama-server")
+    with closing(docker.APIClient(base_url=url, version="auto")) as client:
+        repository, _, tag = PROBER.partition(":")
+        client.import_image_from_data(packed.getvalue(), repository=repository, tag=tag)
+    return PROBER
 
 
 def has_image(client: docker.APIClient, name: str, content: str) -> bool:

@@ -19,6 +19,7 @@ import yaml
 
 from orchestrator.config.loading import load_config
 from tests import walks
+from tests.contracts import docker_parts
 from tests.contracts.compose_parts import (
     HUB_REPO,
     IMAGES,
@@ -53,6 +54,10 @@ PEOPLES = {
 }
 ALIASES = {"llama-cpp": "qwen3-vl-30b", "llama-cpp-cpu": "smollm2"}
 DOCKERFILES = [ROOT / "deploy" / "Dockerfile", ROOT / "nginx" / "Dockerfile"]
+POST = (
+    "import json, sys, urllib.request as u; r = u.Request(sys.argv[1], sys.argv[2].encode(), "
+    "{'Content-Type': 'application/json'}); print(u.urlopen(r, timeout=60).read().decode())"
+)
 CHAT = {
     "messages": [{"role": "user", "content": "What is the capital of France?"}],
     "max_tokens": 4,  # a model with random weights need not come to an end
@@ -99,7 +104,29 @@ def test_names_that_workflows_call_are_there_in_both_profiles():
         chosen = [each for each in SERVICES.values() if mine & {*each.get("profiles", mine)}]
         networks = [each["networks"] for each in chosen if isinstance(each.get("networks"), dict)]
         names = {name for each in networks for name in each["vram-orchestrator"]["aliases"]}
-        assert names == {"model-orchestrator", "llama-cpp", "orchestrator.lan", "llama.lan"}
+        inside = {"orchestrator-inside", "edge-inside"}  # where these two listen
+        names_of_all = {"model-orchestrator", "llama-cpp", "orchestrator.lan", "llama.lan"}
+        assert names == names_of_all | inside
+
+
+def test_networks_of_models_lead_nowhere_and_nobody_listens_in_them():
+    """That whoever is in one reaches nothing is tried below."""
+    stack = COMPOSE["networks"]
+    pool = [name for name in stack if name.startswith("vram-models-")]
+    assert len(pool) >= 4
+    assert [stack[name] for name in pool] == [{"name": name, "internal": True} for name in pool]
+    members = {name: {*each.get("networks", ())} for name, each in SERVICES.items()}
+    inside = {name for name, networks in members.items() if networks & {*pool}}
+    assert inside == {"model-orchestrator", "model-orchestrator-cpu", "nginx"}
+    assert all({*pool} <= members[name] for name in inside)
+    allowed = SERVICES["docker-guard"]["environment"]["GUARD_NETWORK"].split(",")
+    assert allowed == ["vram-orchestrator", *pool]
+    for config in ("config-gpu", "config-cpu", "config-jetson"):
+        said = yaml.safe_load((ROOT / "deploy" / config / "orchestrator.yaml").read_text())
+        assert said["services"]["llama"]["networks"] == pool
+    for name in ("model-orchestrator", "model-orchestrator-cpu"):
+        assert SERVICES[name]["command"] == ["serve", "--host", "orchestrator-inside"]
+    assert SERVICES["nginx"]["environment"]["EDGE_LISTEN"] == "edge-inside"
 
 
 def test_gpus_are_asked_for_by_the_gpu_profile_only():
@@ -460,15 +487,107 @@ def test_container_of_our_own_is_made_through_the_guard(stack):
     assert seen["HostConfig"]["PortBindings"] in (None, {}), "nothing is published"
     assert [each["RW"] for each in seen["Mounts"] if each["Type"] == "bind"] == [False]
     assert "vram-orchestrator" in seen["NetworkSettings"]["Networks"]
-    ask = (
-        "import json, sys, urllib.request as u; r = u.Request(sys.argv[1], sys.argv[2].encode(), "
-        "{'Content-Type': 'application/json'}); print(u.urlopen(r, timeout=60).read().decode())"
-    )
     url = loaded["endpoint"] + "/v1/chat/completions"
     wish = json.dumps(CHAT | {"max_tokens": 16})
     orchestrator = stack.container("model-orchestrator-cpu")
-    answer = json.loads(stack.docker("exec", orchestrator, "python3", "-c", ask, url, wish))
+    answer = json.loads(stack.docker("exec", orchestrator, "python3", "-c", POST, url, wish))
     assert answer["choices"][0]["message"]["content"]
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_a_closed_container_is_in_a_network_of_its_own_and_serves_all_ways(stack):
+    """As all are once there are keys: its endpoint, the gateway, and nginx without the daemon."""
+    loaded = stack.orchestrator("POST", "/models/load", {"model": "shut"})
+    assert loaded["endpoint"] == "http://orchestrator-inside:8000/upstream/shut"
+    made = stack.made("shut")
+    assert len(made["NetworkSettings"]["Networks"]) == 1
+    assert next(iter(made["NetworkSettings"]["Networks"])).startswith("vram-models-")
+    assert made["HostConfig"]["PortBindings"] in (None, {})
+    wish = json.dumps(CHAT | {"max_tokens": 4})
+    orchestrator = stack.container("model-orchestrator-cpu")
+    where = loaded["endpoint"] + "/v1/chat/completions"
+    answer = json.loads(stack.docker("exec", orchestrator, "python3", "-c", POST, where, wish))
+    assert answer["choices"][0]["message"]["content"], "a workflow that posts to the endpoint"
+
+    def asked() -> httpx.Response:
+        return stack.ask(
+            "orchestrator.lan",
+            "POST",
+            "/v1/chat/completions",
+            CHAT | {"model": "shut", "max_tokens": 4},
+        )
+
+    stack.until(lambda: asked().headers.raw[-1][0] == b"X-Model", "nginx carries it")
+    stack.docker("kill", orchestrator)
+    try:
+        assert [asked().status_code for _ in range(2)] == [200] * 2
+    finally:
+        stack.docker("start", orchestrator)
+    stack.until(lambda: stack.is_healthy(orchestrator), "it is back")
+    stack.until(lambda: stack.loaded().get("shut") == "loaded", "adopted")
+    assert asked().status_code == 200
+    assert stack.made("shut")["Id"] == made["Id"]
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_resident_of_the_stack_cannot_reach_anything(stack):
+    """Somebody else's program in its place: in its network, with all that it is given."""
+    for name in ("shut", "made", "smollm2"):
+        stack.orchestrator("POST", "/models/load", {"model": name})
+    mine = next(iter(stack.made("shut")["NetworkSettings"]["Networks"]))
+    joined = {
+        name: stack.inspect(container)["NetworkSettings"]["Networks"]
+        for name, container in (
+            ("orchestrator", stack.container("model-orchestrator-cpu")),
+            ("nginx", stack.container("nginx")),
+            ("llama-cpp", "llama-cpp"),
+            ("made", stack.made("made")["Id"]),
+        )
+    }
+    front = {name: each.get("vram-orchestrator", {}) for name, each in joined.items()}
+    beside = {name: joined[name][mine]["IPAddress"] for name in ("orchestrator", "nginx")}
+    tried = [
+        f"{beside['orchestrator']}:8000",
+        f"{front['orchestrator']['IPAddress']}:8000",
+        f"{beside['nginx']}:80",
+        f"{beside['nginx']}:443",
+        f"{front['nginx']['IPAddress']}:443",
+        "/run/orchestrator-edge/control.sock",
+        "/run/docker-guard/docker.sock",
+        "/var/run/docker.sock",
+        f"{front['llama-cpp']['IPAddress']}:8000",
+        f"{front['made']['IPAddress']}:8080",
+        f"{front['made']['Gateway']}:{stack.edge_port}",
+        "169.254.169.254:80",
+    ]
+    shut, neighbour = (probed(stack, network, tried) for network in (mine, "vram-orchestrator"))
+    assert len(re.findall("^(?:reached|refused) ", shut, re.MULTILINE)) == len(tried) == 12
+    assert re.findall("^reached (.*)", shut, re.MULTILINE) == []
+    assert re.findall("^capabilities (.*)", shut, re.MULTILINE) == ["0"]
+    assert "writable" not in shut
+    open_to_it = re.findall("^reached (.*)", neighbour, re.MULTILINE)
+    assert {tried[1], tried[4], tried[8], tried[9]} <= {*open_to_it}, "this test can fail"
+    for name in ("shut", "made", "smollm2"):
+        stack.orchestrator("POST", "/models/unload", {"model": name})
+
+
+def probed(stack: Stack, network: str, tried: list[str]) -> str:
+    """What a program finds that is run there as the orchestrator runs models."""
+    image = docker_parts.prober_image(stack.engine)
+    locked = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+    who = ("--user", "65534:65534", "--network", network, *locked)
+    name = f"vram-probed-{stack.project}"
+    stack.docker(
+        *("run", "-d", "--name", name, *who, "-e", f"LLAMA_PROBE={' '.join(tried)}"),
+        *(image, "/usr/bin/llama-server"),
+    )
+    try:
+        stack.until(lambda: "done" in stack.logs(name), "all is tried")
+        return stack.logs(name)
+    finally:
+        stack.docker("rm", "-f", "-v", name)
 
 
 @pytest.mark.docker

@@ -2,30 +2,24 @@
 was taken over can still reach. Workflows that post to `endpoint` go on, at both kinds of server.
 """
 
-import io
 import re
 import socket
-import subprocess
-import tarfile
 import tempfile
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import docker
 import httpx
 import pytest
 
-from tests import parts as machine
 from tests.contracts import docker_parts as parts
 from tests.scenarios.containers import Engine, llama_image, llama_service, settings, smollm
-from tests.scenarios.daemon import ROOT, Daemon, chat
+from tests.scenarios.daemon import Daemon, chat
 from tests.scenarios.edged import EdgedDaemon
 from tests.scenarios.test_closed_servers import keys_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.llama_cpp]
 
 CHAT = "/v1/chat/completions"
-PROBER = "vram-prober:test"
 NAME_OF_A_CLOSED_NETWORK = "vram-closed-{}"
 
 
@@ -184,28 +178,6 @@ def test_containers_of_before_are_adopted_as_they_are(daemons, engine):
 # --- taken over ----------------------------------------------------------------------------------
 
 
-def prober_image(url):
-    """The stand-in for a server that was taken over, in the place of llama-server."""
-    machine.require("compiler")
-    with tempfile.TemporaryDirectory() as scratch:
-        binary = Path(scratch) / "llama-server"
-        source = ROOT / "tests" / "standins" / "prober.c"
-        subprocess.run(["gcc", "-O1", "-static", "-s", "-o", binary, source], check=True)
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as tar:
-            for folder in ("dev", "etc", "proc", "run", "sys", "tmp", "usr", "usr/bin"):
-                entry = tarfile.TarInfo(folder)
-                # Anybody's, as a careless image has it: the root is read-only all the same. What
-                # Docker puts at /dev takes its mode from here, and is in memory.
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755 if folder == "dev" else 0o777
-                tar.addfile(entry)
-            tar.add(binary, "usr/bin/llama-server")
-    with closing(docker.APIClient(base_url=url, version="auto")) as client:
-        repository, _, tag = PROBER.partition(":")
-        client.import_image_from_data(packed.getvalue(), repository=repository, tag=tag)
-    return PROBER
-
-
 def address_of_this_machine():
     """The one that its own network knows it by."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -257,8 +229,8 @@ def addresses(engine, daemon, near, bridge, other):
 @pytest.mark.parametrize("shut", [True, False], ids=["closed", "open"])
 def test_resident_cannot_reach_anything(daemons, engine, shut):
     """Also what it can do where the service is open: this test can fail."""
-    prober_image(engine.url)
-    taken = {"taken": {**llama_service(closed=shut), "image": PROBER}}
+    parts.prober_image(engine.url)
+    taken = {"taken": {**llama_service(closed=shut), "image": parts.PROBER}}
     models = {"victim": smollm(vram_mb=300), "taken": smollm("taken", vram_mb=300)}
     daemon = daemons(models, closed() | taken, kind=EdgedDaemon)
     daemon.beside_port = daemon.beside.base_url.port

@@ -59,7 +59,7 @@ class ContainerSettings:
     identity: str  # of this orchestrator: another one on the same engine has another
     version: str  # of this orchestrator
     network: str | None = None  # shared with the daemon; None: one port on loopback
-    networks: tuple[str, ...] = ()  # so are these: a container gets one that no other is in
+    networks: tuple[str, ...] = ()  # instead: a container gets one of them that no other is in
     isolated: bool = False  # in our closed network, where the daemon of this machine reaches it
     direct: str | None = None  # by what name clients elsewhere reach a published port; None: none
     models: tuple[ModelsDir, ...] = ()

@@ -232,7 +232,9 @@ def test_a_port_that_our_daemon_has_is_as_it_should_be():
     with stand_in() as daemon:
         daemon.answers["GET /health"] = {"status": "healthy", "service": "model-orchestrator"}
         found = doctor.port("127.0.0.1", int(daemon.url.rpartition(":")[2]))
+        elsewhere = doctor.port("203.0.113.1", 8000, daemon.url)
     assert found.verdict is Condition.OK
+    assert (elsewhere.verdict, daemon.url in elsewhere.detail) == (Condition.OK, True)
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])

@@ -152,11 +152,9 @@ def test_those_may_have_keys(service):
 @pytest.mark.parametrize(
     ("said", "where"),
     [
-        ({"networks": ("a",), "network": "b"}, "networks"),
         ({"networks": ("a", "bridge")}, "networks"),
         ({"networks": ("a",), "image": None, "auto_pull": False, "container": "c"}, "networks"),
         ({"direct": True, "closed": True}, "direct"),
-        ({"direct": True, "networks": ("a",)}, "direct"),
     ],
 )
 def test_ways_to_a_container_that_contradict_each_other(said, where):
