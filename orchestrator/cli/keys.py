@@ -56,6 +56,7 @@ def _create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-waiting", type=int, metavar="N", help="for models; else 20")
     parser.add_argument("--vram-mb", type=int, metavar="N", help="of all it has loaded and leased")
     parser.add_argument("--max-lease-seconds", type=float, metavar="S", help="of each lease")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="written by one request")
     parser.add_argument("--network", action="append", metavar="CIDR", help="else from anywhere")
     parser.add_argument("--expires", metavar="TIME", help="such as 90d; else never")
     _common(parser)
@@ -194,6 +195,7 @@ def _wish(words: argparse.Namespace) -> dict[str, Any]:
         "max_waiting": words.max_waiting,
         "vram_mb": words.vram_mb,
         "max_lease_seconds": words.max_lease_seconds,
+        "max_tokens": words.max_tokens,
         "networks": words.network,
         "expires": words.expires,
     }

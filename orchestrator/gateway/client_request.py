@@ -16,6 +16,7 @@ from orchestrator.core.life.grants import shutting_down
 from orchestrator.desk.activity import Run
 from orchestrator.desk.desk import Desk
 from orchestrator.gateway.asked import Asked, Headers, read
+from orchestrator.gateway.ceiling import has_ceiling
 from orchestrator.gateway.exchange import Broken, Exchanges, Passage, ServerAnswer
 from orchestrator.gateway.mishaps import ended_by_operator
 from orchestrator.gateway.paths import FoundCall, NamedIn, Protocol, Task
@@ -78,7 +79,8 @@ class ClientRequest:
 
     async def body(self) -> bytes | AsyncIterator[bytes]:
         """Whole where the model may be named in it; else as it comes."""
-        if self._found.call.named_in is NamedIn.PATH and self._sends_much():
+        in_pieces = self._found.call.named_in is NamedIn.PATH and not has_ceiling(self.rights)
+        if in_pieces and self._sends_much():
             return self._pieces()
         message = await self._receive()
         if message["type"] == "http.disconnect":

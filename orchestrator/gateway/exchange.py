@@ -25,6 +25,7 @@ from orchestrator.desk.holds import ModelHold
 from orchestrator.desk.permits import priority, visible
 from orchestrator.errors import Denied
 from orchestrator.gateway.asked import Asked, Headers
+from orchestrator.gateway.ceiling import within_ceiling
 from orchestrator.gateway.mishaps import no_answer, no_status
 from orchestrator.gateway.naming import Makers, candidates
 from orchestrator.gateway.routes import Route, RouteTable
@@ -161,11 +162,12 @@ class Exchanges:
         beat: Beat | None = None,
         specs: tuple[ModelSpec, ...] = (),
     ) -> ServerAnswer:
-        """The answer of the model's server, once it has begun. Raise Denied, or Answered.
+        """The answer of the model's server, once it has begun. Raise Denied, Answered, Forbidden.
 
         A server that dies before the first byte of its answer is started again and asked once more.
         `specs` are the candidates, where the caller has just asked for them.
         """
+        body = await within_ceiling(asked, body)
         reached = asked.reached
         if reached and (before := self.routes.find(self.candidates(asked)[0].name)) is not None:
             await self._until_gone(before.instance, DEATH_S[0])

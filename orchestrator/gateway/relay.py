@@ -15,6 +15,7 @@ from orchestrator.core.values.specs import ModelSpec
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import Denied
 from orchestrator.gateway.asked import Asked
+from orchestrator.gateway.ceiling import no_tunnel
 from orchestrator.gateway.client_request import ClientRequest
 from orchestrator.gateway.exchange import Beat, Broken, Exchanges
 from orchestrator.gateway.fitness import objection
@@ -52,6 +53,7 @@ class Relay:
             await request.tell(await look_up(self._exchanges, asked, body))
             return
         if request.wants_tunnel:
+            no_tunnel(asked.rights)
             async with self._exchanges.passage(asked, request.run) as passage:
                 await request.tunnel(asked, passage, self._exchanges.bearer(passage.url))
             return

@@ -14,6 +14,7 @@ class AccessCode(StrEnum):
     WRONG_NETWORK = "wrong_network"
     PRIORITY_TOO_HIGH = "priority_too_high"
     LEASE_TOO_LONG = "lease_too_long"
+    TOO_MANY_TOKENS = "too_many_tokens"
     RATE_LIMITED = "rate_limited"
 
 
@@ -113,6 +114,28 @@ def too_long(key: ApiKey, lease_s: float | None) -> NotAllowed | None:
         detail=f"The key {key.id} may lease for {key.max_lease_s:g} s at most.",
         remedy="Lease for less and renew it.",
         members={"max_lease_seconds": key.max_lease_s},
+    )
+
+
+def too_many_tokens(key: ApiKey, asked: str) -> NotAllowed:
+    """`asked` is what the request wants, in words."""
+    return NotAllowed(
+        code=AccessCode.TOO_MANY_TOKENS,
+        detail=f"The key {key.id} may have {key.max_tokens} tokens written by one request, all its "
+        f"answers together, not {asked}.",
+        remedy="Ask for less, or leave the number out: it is set then.",
+        members={"max_tokens": key.max_tokens},
+    )
+
+
+def no_bound_there(key: ApiKey, what: str) -> NotAllowed:
+    """Of a way to ask on which nobody can say how much may be written."""
+    return NotAllowed(
+        code=AccessCode.TOO_MANY_TOKENS,
+        detail=f"The key {key.id} may have {key.max_tokens} tokens written by one request, and "
+        f"{what} has no such bound.",
+        remedy="Ask by a path of the OpenAI or Anthropic API, with a body in JSON.",
+        members={"max_tokens": key.max_tokens},
     )
 
 

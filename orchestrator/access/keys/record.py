@@ -60,6 +60,7 @@ class ApiKey:
     max_waiting: int = WAITING_DEFAULT
     vram_mb: int | None = None  # of all that it has loaded and leased; None: no bound
     max_lease_s: float | None = None
+    max_tokens: int | None = None  # of all answers of a request; None: no bound
     networks: tuple[str, ...] = ()  # from which it may come; none: from anywhere
     expires_s: float | None = None
     created_by: str | None = None  # a key's id; None: the operator on the machine itself

@@ -23,6 +23,7 @@ AT_ONCE_MAX = 10_000
 PRIORITY_MAX = 1000
 MB_MAX = 1 << 30
 LEASE_S_MAX = 7 * 86400.0
+TOKENS_MAX = 1 << 30
 DURATION_S_MAX = 10 * 366 * 86400.0
 LISTED_MAX = 64  # globs, networks
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -94,6 +95,9 @@ class KeyWish:
     """Of all that it has loaded and leased; else no bound."""
     max_lease_seconds: Annotated[float, Field(gt=0, le=LEASE_S_MAX)] | None = None
     """Longer leases are refused."""
+    max_tokens: Annotated[int, Field(ge=1, le=TOKENS_MAX)] | None = None
+    """Of what one request has a model write, all its answers together: a request that asks for more
+    is refused, one that says nothing gets so many; else no bound."""
     networks: Annotated[tuple[Network, ...], Field(max_length=LISTED_MAX)] = ()
     """From which it may come; else from anywhere."""
     expires: Duration | None = None
@@ -147,6 +151,7 @@ def made(
         max_waiting=wish.max_waiting or WAITING_DEFAULT,
         vram_mb=wish.vram_mb,
         max_lease_s=wish.max_lease_seconds,
+        max_tokens=wish.max_tokens,
         networks=wish.networks,
         expires_s=expires_s,
         created_by=None if creator is None else creator.id,
@@ -179,6 +184,7 @@ def _beyond(wish: KeyWish, key: ApiKey, creator: ApiKey) -> Iterator[str]:
         ("max_waiting", wish.max_waiting, creator.max_waiting),
         ("vram_mb", wish.vram_mb, creator.vram_mb),
         ("max_lease_seconds", wish.max_lease_seconds, creator.max_lease_s),
+        ("max_tokens", wish.max_tokens, creator.max_tokens),
         ("expires", key.expires_s, creator.expires_s),
     ):
         if wanted is not None and has is not None and wanted > has:
@@ -203,6 +209,7 @@ def _within(key: ApiKey, wish: KeyWish, creator: ApiKey) -> ApiKey:
         max_waiting=min(key.max_waiting, creator.max_waiting),
         vram_mb=_least(key.vram_mb, creator.vram_mb),
         max_lease_s=_least(key.max_lease_s, creator.max_lease_s),
+        max_tokens=_least(key.max_tokens, creator.max_tokens),
         networks=wish.networks or creator.networks,
         expires_s=_least(key.expires_s, creator.expires_s),
         created_by=creator.id,

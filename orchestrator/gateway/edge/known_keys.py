@@ -28,7 +28,10 @@ def _lines(table: KeyTable, key: ApiKey) -> Iterator[str]:
         return
     said = {
         "id": key.id,
-        "use": KeyScope.USE in key.granted,
+        # One with a ceiling of tokens is let in by the daemon alone, also where an older nginx does
+        # not know `asks`.
+        "use": KeyScope.USE in key.granted and key.max_tokens is None,
+        "asks": key.max_tokens is not None,
         "models": None if key.models == EVERY_MODEL else key.models,
         "max_priority": key.max_priority,
         "per_minute": key.requests_per_minute,

@@ -106,6 +106,7 @@ MEANINGS: Mapping[str, Meaning] = {
     _A.WRONG_NETWORK: Meaning(403, "Wrong network"),
     _A.PRIORITY_TOO_HIGH: Meaning(403, "Priority too high"),
     _A.LEASE_TOO_LONG: Meaning(403, "Lease too long"),
+    _A.TOO_MANY_TOKENS: Meaning(403, "Too many tokens"),
 }
 
 

@@ -19,6 +19,7 @@ class KeyLimits(TypedDict):
     max_waiting: int | None
     vram_mb: int | None
     max_lease_seconds: float | None
+    max_tokens: int | None
 
 
 class WhoAmI(TypedDict):
@@ -101,6 +102,7 @@ def _limits(record: ApiKey | None) -> KeyLimits:
         "max_waiting": None if record is None else record.max_waiting,
         "vram_mb": None if record is None else record.vram_mb,
         "max_lease_seconds": None if record is None else record.max_lease_s,
+        "max_tokens": None if record is None else record.max_tokens,
     }
 
 

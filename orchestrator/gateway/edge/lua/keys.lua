@@ -278,6 +278,9 @@ function M.caller(caller)
     end
     local secret = secret_of()
     local record = secret and record_of(hashed(secret))
+    if record and record.asks then
+        return nil, false -- its bound of tokens is the daemon's to write into what it asks
+    end
     local key, refused = judged(record, caller)
     if refused then
         var.edge_refused = refused .. " " .. (record and record.id or "")

@@ -77,6 +77,7 @@ CREATOR = key(
     max_waiting=2,
     vram_mb=1000,
     max_lease_s=60.0,
+    max_tokens=50,
     expires_s=NOW_S + 3600,
     networks=("192.0.2.0/24",),
 )
@@ -94,6 +95,7 @@ CREATOR = key(
         ({"max_waiting": 3}, "max_waiting"),
         ({"vram_mb": 1001}, "vram_mb"),
         ({"max_lease_seconds": 61}, "max_lease_seconds"),
+        ({"max_tokens": 51}, "max_tokens"),
         ({"expires": "2h"}, "expires"),
         ({"networks": ["192.0.0.0/16"]}, "networks"),
         ({"networks": ["2001:db8::/64"]}, "networks"),
@@ -116,6 +118,8 @@ def test_where_nothing_is_said_the_creators_bounds_hold():
     assert (sub.requests_per_minute, sub.max_in_flight, sub.max_waiting) == (30, 2, 2)
     bounds = (sub.max_priority, sub.burst, sub.vram_mb, sub.max_lease_s, sub.expires_s)
     assert bounds == (5, 5, 1000, 60.0, NOW_S + 3600)
+    assert sub.max_tokens == 50
+    assert make(CREATOR, max_tokens=7).max_tokens == 7
     assert sub.created_by == CREATOR.id
 
 

@@ -30,6 +30,7 @@ def test_a_key_is_told_with_its_bounds_and_without_its_name():
     assert secrets[DIGEST] == {
         "id": "abcd1234",
         "use": True,
+        "asks": False,
         "models": ["a*"],
         "max_priority": 3,
         "per_minute": 60,
@@ -43,6 +44,11 @@ def test_a_key_is_told_with_its_bounds_and_without_its_name():
 
 def test_a_key_without_use_is_told_so():
     assert not told(key(KeyScope.READ, digest=DIGEST))[1][DIGEST]["use"]
+
+
+def test_one_with_a_ceiling_of_tokens_is_not_let_in_by_nginx():
+    said = told(key(KeyScope.LOAD, digest=DIGEST, max_tokens=100))[1][DIGEST]
+    assert (said["use"], said["asks"]) == (False, True)
 
 
 def test_the_keys_that_it_was_made_with_have_their_minute():
