@@ -1,9 +1,12 @@
 """What one caller may do: asked of by whatever carries out what it wants."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from orchestrator.access.caller import THE_DAEMON, Caller, Via
 from orchestrator.access.keys.decision import NotAllowed, lacks, not_among, too_important, too_long
+from orchestrator.access.keys.rates import Rates
 from orchestrator.access.keys.record import ApiKey, KeyScope
 from orchestrator.access.keys.table import KeyTable
 
@@ -85,6 +88,20 @@ class Rights:
     def owns(self, key: str | None) -> bool:
         """Whether what belongs to that key is its own, or an admin's to handle."""
         return self.is_admin or key == self.id
+
+
+@contextmanager
+def waiting(rights: Rights, rates: Rates | None) -> Iterator[None]:
+    """Held while one of its requests waits for a model. Entering it raises Forbidden where as many
+    do as may.
+    """
+    if rights.key is None or rates is None:
+        yield
+        return
+    with rates.waits(rights.key) as refused:
+        if refused is not None:
+            raise Forbidden(refused)
+        yield
 
 
 EVERYTHING = Rights(caller=THE_DAEMON)  # of our own timers, and where there are no keys

@@ -67,7 +67,7 @@ class Served:
             keys.watch(self.edge.keys_changed)
         keys.watch(partial(_end_ended, desk, keys.clock))
         self._routes = routes
-        self._exchanges = Exchanges(desk, routes, bearer)
+        self._exchanges = Exchanges(desk, routes, bearer, keys.rates)
         room = budget()
         self.notifier = Notifier(desk, conductor)
         environ = os.environ  # noqa: TID251 - named as for everything that speaks OpenTelemetry

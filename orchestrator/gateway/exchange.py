@@ -14,8 +14,9 @@ from typing import Self, TypeVar
 
 from pydantic_core import from_json, to_json
 
+from orchestrator.access.keys.rates import Rates
 from orchestrator.access.resident_keys import Bearer, no_bearer
-from orchestrator.access.rights import Rights
+from orchestrator.access.rights import Rights, waiting
 from orchestrator.core.values.messages import Grant
 from orchestrator.core.values.residents import InstanceId, Resident
 from orchestrator.core.values.specs import ModelName, ModelSpec
@@ -133,9 +134,12 @@ class ServerAnswer:
 
 
 class Exchanges:
-    def __init__(self, desk: Desk, routes: RouteTable, bearer: Bearer = no_bearer) -> None:
-        """`bearer` knows the keys of servers that have some."""
+    def __init__(
+        self, desk: Desk, routes: RouteTable, bearer: Bearer = no_bearer, rates: Rates | None = None
+    ) -> None:
+        """`bearer` knows the keys of servers that have some; `rates` counts who waits."""
         self._desk = desk
+        self._rates = rates
         self.routes = routes
         self.bearer = bearer
         self.makers = Makers()
@@ -295,13 +299,14 @@ class Exchanges:
             return True
         run.why = f"all {route.most} places of {route.model} are taken"
         important = priority(asked.priority, route.spec.priority, asked.rights)
-        entering = asyncio.ensure_future(self.routes.place(route, important))
-        try:
-            return await _beating(entering, beat, lambda: run.why)
-        except asyncio.CancelledError:
-            if not entering.cancelled() and entering.result():
-                self.routes.leave(route)  # let in at the very moment at which its client went
-            raise
+        with waiting(asked.rights, self._rates):
+            entering = asyncio.ensure_future(self.routes.place(route, important))
+            try:
+                return await _beating(entering, beat, lambda: run.why)
+            except asyncio.CancelledError:
+                if not entering.cancelled() and entering.result():
+                    self.routes.leave(route)  # let in at the very moment at which its client went
+                raise
 
     def _note(self, asked: Asked, model: ModelName) -> None:
         if asked.conversation is not None:
@@ -333,9 +338,11 @@ class Exchanges:
                 context_size=asked.context_size,
                 rights=asked.rights,
             )
-            entering = stack.enter_async_context(self._desk.held(hold))
+            rates = None if self.routes.find(spec.name) else self._rates  # ready: it does not wait
             try:
-                return await _beating(entering, beat, partial(self._why, spec.name, run))
+                with waiting(asked.rights, rates):
+                    entering = stack.enter_async_context(self._desk.held(hold))
+                    return await _beating(entering, beat, partial(self._why, spec.name, run))
             except Denied as denied:
                 refused = refused or denied
                 if denied.refusal.code not in LASTING:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import httpx
 import openai
@@ -14,8 +15,9 @@ import pytest
 
 from tests.documents import DOCS, blocks
 from tests.pace import crowd
-from tests.scenarios.daemon import ROOT, model
+from tests.scenarios.daemon import ROOT, chat, model
 
+CHAT = "/v1/chat/completions"
 HEARD_S = 0.1  # of a revocation beside the daemon, on an idle machine
 PATIENCE_S = 30.0
 
@@ -160,3 +162,28 @@ def test_commands_of_the_guides(daemon, tmp_path):
                 kept.chmod(0o600)
     told = {one["id"]: one["status"] for one in keys(daemon, "list")["keys"]}
     assert [told[id_] for id_ in ids] == ["valid", "revoked", "valid"]
+
+
+def test_requests_of_one_key_that_wait_are_bounded_at_models_too(daemons):
+    """For a load and for a place; those that need not wait go on, and others wait as they may."""
+    daemon = daemons({"slow": model(1000, fake={"load_s": 30}), "a": model(1000)})
+    bounds = ("--scope", "load", "--max-waiting", "2", "--max-in-flight", "20")
+    mine, other = (bearer(keys(daemon, "create", "one", *bounds)) for _ in range(2))
+    said = chat() | {"max_tokens": 2}
+
+    def ask(name, headers, wait_s=60):
+        deadline = {"X-Deadline-Seconds": str(wait_s)}
+        return daemon.http.post(CHAT, json=said | {"model": name}, headers=headers | deadline)
+
+    assert ask("a", mine).status_code == 200
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(ask, "slow", mine, 8) for _ in range(5)]
+        refused = [done for done in as_completed(waiting) if done.result().status_code == 429]
+        assert len(refused) == 3
+        assert {done.result().json()["code"] for done in refused} == {"rate_limited"}
+        late = [done.result() for done in waiting if done not in refused]
+        assert [answer.status_code for answer in late] == [503, 503], "they have waited"
+    with ThreadPoolExecutor(8) as pool:
+        held = [pool.submit(ask, "slow", one, 8) for one in (mine, mine, other)]
+        assert ask("a", mine).status_code == 200, "it does not wait"
+        assert [done.result().status_code for done in held] == [503] * 3

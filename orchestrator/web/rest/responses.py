@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.access.rights import Forbidden, Rights
+from orchestrator.access.rights import Rights, waiting
 from orchestrator.desk.desk import Desk
 from orchestrator.orders import NAME_CHARS_MAX, NAME_RULE
 from orchestrator.web.connection import CALLER, HttpConnection
@@ -121,15 +121,9 @@ def place_of(request: Request) -> Iterator[None]:
     """
     places: Places = request.app.state.places
     gate: Gate = request.app.state.gate
-    key = rights_of(request.scope).key
-    with places.one():
-        if key is None or gate.keys is None:
-            yield
-            return
-        with gate.keys.rates.waits(key) as refused:
-            if refused is not None:
-                raise Forbidden(refused)
-            yield
+    rates = None if gate.keys is None else gate.keys.rates
+    with places.one(), waiting(rights_of(request.scope), rates):
+        yield
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
