@@ -8,7 +8,7 @@ from orchestrator.access.caller import THE_DAEMON, Caller, Via
 from orchestrator.access.keys.decision import NotAllowed, lacks, not_among, too_important, too_long
 from orchestrator.access.keys.rates import Rates
 from orchestrator.access.keys.record import ApiKey, KeyScope
-from orchestrator.access.keys.table import KeyTable
+from orchestrator.access.keys.table import KeyTable, VramShare
 
 
 class Forbidden(Exception):
@@ -26,6 +26,7 @@ class Rights:
     caller: Caller
     key: ApiKey | None = None
     ends_s: float | None = None  # of the session, or of a secret that was rotated
+    shares: tuple[VramShare, ...] = ()  # of VRAM: its key's bound, and those of its makers
 
     @property
     def is_admin(self) -> bool:

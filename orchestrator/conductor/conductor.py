@@ -38,6 +38,7 @@ from orchestrator.core.values.messages import (
     ForgetPin,
     Grant,
     KeepLease,
+    KeyBound,
     Learn,
     Load,
     Released,
@@ -162,7 +163,7 @@ class Conductor:
         priority: int | None = None,
         deadline_s: float | None = None,
         key: str | None = None,
-        quota_bytes: int | None = None,
+        bounds: tuple[KeyBound, ...] = (),
     ) -> AsyncIterator[Grant]:
         """Hold `spec` ready for the length of the block, loading it first if need be. Raise Denied;
         also at the deadline.
@@ -175,7 +176,7 @@ class Conductor:
             hold=LeaseKind.REQUEST,
             deadline_s=deadline_s,
             key=key,
-            quota_bytes=quota_bytes,
+            bounds=bounds,
         )
         try:
             granted = await self.wish(wanted)

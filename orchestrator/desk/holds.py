@@ -56,7 +56,7 @@ class Holds:
                 priority=priority,
                 deadline_s=deadline_s,
                 key=rights.id,
-                quota_bytes=permits.quota_bytes(rights),
+                bounds=permits.bounds(rights),
             ) as granted:
                 yield granted
         except Denied as denied:

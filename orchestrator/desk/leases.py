@@ -38,7 +38,7 @@ class Leases:
             owner=order.owner,
             deadline_s=self._conductor.clock() + order.wait_s,
             key=rights.id,
-            quota_bytes=permits.quota_bytes(rights),
+            bounds=permits.bounds(rights),
         )
         try:
             granted = await self._conductor.wish(wanted)

@@ -73,7 +73,7 @@ class Operations:
                 pin=order.pin,
                 evicts=order.evict is None,
                 key=rights.id,
-                quota_bytes=permits.quota_bytes(rights),
+                bounds=permits.bounds(rights),
             ),
         )
         loading = Loading(operation, ticket, spec, order, now_s, answer)

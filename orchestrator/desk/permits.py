@@ -6,6 +6,7 @@ from dataclasses import replace
 from orchestrator.access.keys.record import KeyScope
 from orchestrator.access.rights import Rights
 from orchestrator.core.values.leases import Lease
+from orchestrator.core.values.messages import KeyBound
 from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelSpecs
@@ -20,10 +21,9 @@ def visible(specs: ModelSpecs, rights: Rights) -> ModelSpecs:
     return {name: spec for name, spec in specs.items() if rights.sees(name)}
 
 
-def quota_bytes(rights: Rights) -> int | None:
-    """None: no bound."""
-    vram_mb = None if rights.key is None else rights.key.vram_mb
-    return None if vram_mb is None else vram_mb * MiB
+def bounds(rights: Rights) -> tuple[KeyBound, ...]:
+    """Of what its key may hold: its own, and those of the keys that it was made with."""
+    return tuple(KeyBound(share.vram_mb * MiB, share.keys) for share in rights.shares)
 
 
 def priority(asked: int | None, usual: int, rights: Rights) -> int:

@@ -147,7 +147,7 @@ class Previews:
             return None
         state = self._conductor.scheduler.state
         return too_much_to_lease(
-            state, LeaseKind.OWNER, rights.id, permits.quota_bytes(rights), resident
+            state, LeaseKind.OWNER, rights.id, permits.bounds(rights), resident
         )
 
     def _planned(
@@ -156,7 +156,6 @@ class Previews:
         """With the settings that it would run with."""
         state = self._conductor.scheduler.state
         urgency = Urgency(priority=permits.priority(order.priority, spec.priority, rights))
-        limit_bytes = permits.quota_bytes(rights)
         asked = possible(
             Question(
                 spec=spec,
@@ -168,7 +167,7 @@ class Previews:
                 policy=state.policy,
                 leases_end=state.leases_end_s,
                 evicts=order.evict is None,
-                quota=quota_of(state, rights.id, limit_bytes, beside=spec.name),
+                quota=quota_of(state, rights.id, permits.bounds(rights), beside=spec.name),
             ),
             state.ledger,
         )

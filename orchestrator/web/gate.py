@@ -78,7 +78,8 @@ class Gate:
         mark = None if session is None else session.mark
         ends_s = shown.ends_s if session is None else session.ends_s
         who = Caller(key=key.id, session=mark, address=caller.address, via=caller.via)
-        scope[RIGHTS] = Rights(caller=who, key=key, ends_s=ends_s)
+        shares = self.keys.table.shares(key)
+        scope[RIGHTS] = Rights(caller=who, key=key, ends_s=ends_s, shares=shares)
         return None
 
     async def _shown(

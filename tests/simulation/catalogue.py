@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.config.sections import SchedulingSettings
 from orchestrator.core.values.footprints import UNKNOWN, Footprint
-from orchestrator.core.values.messages import CatalogueChanged, RulesChanged
+from orchestrator.core.values.messages import CatalogueChanged, KeyBound, RulesChanged
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import (
     Degrading,
@@ -19,8 +19,10 @@ from orchestrator.core.values.vram import GiB
 from tests.factories import spec
 
 MODELS = "abcdef"
-# Of the API keys that have one; an owner's key is called like the owner.
-QUOTAS = {"owner-1": 30 * GiB, "owner-2": 12 * GiB}
+# Of the API keys that have some; an owner's key is called like the owner. That of owner-2 was made
+# with that of owner-1.
+_FIRST = KeyBound(30 * GiB, frozenset({"owner-1", "owner-2"}))
+BOUNDS = {"owner-1": (_FIRST,), "owner-2": (KeyBound(12 * GiB, frozenset({"owner-2"})), _FIRST)}
 SPARE = "gh"  # come by PUT
 HURRIED = Rules(
     patience_s=30,

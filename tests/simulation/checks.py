@@ -44,7 +44,7 @@ from orchestrator.core.values.residents import (
 )
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.tickets import Ticket, UnloadStatus
-from tests.simulation.catalogue import QUOTAS
+from tests.simulation.catalogue import BOUNDS
 
 if TYPE_CHECKING:
     from tests.simulation.watch import Watch
@@ -86,16 +86,18 @@ def _consistent(moment: Moment) -> Iterator[str]:
 
 
 def _quotas(moment: Moment) -> Iterator[str]:
-    """What a key has a model reserved for lies within its quota; growth beyond it is learned."""
+    """What a key has a model reserved for lies within its quota, and within that of the key that
+    it was made with; growth beyond it is learned.
+    """
     for resident in moment.state.ledger.residents:
-        limit_bytes = None if resident.key is None else QUOTAS.get(resident.key)
         new = resident.instance not in moment.before.residents
-        if limit_bytes is None or not new or resident.state is not ResidentState.RESERVED:
+        if not new or resident.state is not ResidentState.RESERVED:
             continue
-        assert resident.key is not None
-        held_bytes = sum(charged(moment.state, resident.key).values())
-        if held_bytes > limit_bytes and not isinstance(moment.event, Recovered):
-            yield f"{resident.instance} is reserved for {resident.key}, which then holds too much"
+        for bound in BOUNDS.get(resident.key or "", ()):
+            held_bytes = sum(charged(moment.state, bound.keys).values())
+            if held_bytes > bound.limit_bytes and not isinstance(moment.event, Recovered):
+                keys = ", ".join(sorted(bound.keys))
+                yield f"{resident.instance} is reserved for {resident.key}: too much for {keys}"
 
 
 def _tickets(moment: Moment) -> Iterator[str]:

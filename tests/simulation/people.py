@@ -26,7 +26,7 @@ from orchestrator.core.values.specs import ModelName, ModelSpec, room_spec
 from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.errors import Denied
 from orchestrator.gateway.routes import Route
-from tests.simulation.catalogue import QUOTAS, SPARE, longer
+from tests.simulation.catalogue import BOUNDS, SPARE, longer
 from tests.simulation.faults import Fault
 from tests.simulation.life import ConnectionLost, Life
 
@@ -138,7 +138,7 @@ class Owner(Person):
             lease_s=self.rng.choice([3.0, 20.0, 60.0]),
             owner=(owner := f"owner-{self.rng.randrange(3)}"),
             key=owner,
-            quota_bytes=QUOTAS.get(owner),
+            bounds=BOUNDS.get(owner, ()),
         )
         try:
             async with asyncio.timeout(self.rng.choice([5.0, 4000.0])):

@@ -1,12 +1,20 @@
 """All keys and sessions at one moment: an immutable value, looked up by digest."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orchestrator.access.keys.decision import Presented
 from orchestrator.access.keys.form import digest_of
 from orchestrator.access.keys.record import ApiKey, BrowserSession, FormerSecret
 from orchestrator.access.keys.wish import descendants
+
+
+@dataclass(frozen=True, slots=True)
+class VramShare:
+    """The most VRAM that some keys may hold together: one, and those that were made with it."""
+
+    vram_mb: int
+    keys: frozenset[str]
 
 
 class KeyTable:
@@ -23,6 +31,7 @@ class KeyTable:
         self.sessions: Mapping[str, BrowserSession] = {one.digest: one for one in sessions}
         self.marks = frozenset(one.mark for one in self.sessions.values())
         self._shown: dict[str, Presented] = {}
+        self._shares: dict[str, tuple[VramShare, ...]] = {}  # of keys that have asked
         for key in self.keys.values():
             if key.former is not None:
                 self._shown[key.former.digest] = Presented(key, key.former.ends_s)
@@ -45,6 +54,17 @@ class KeyTable:
             found.append(above)
             key = above
         return tuple(found)
+
+    def shares(self, key: ApiKey) -> tuple[VramShare, ...]:
+        """The key's own bound of VRAM, and those of its makers, which it shares."""
+        shares = self._shares.get(key.id)
+        if shares is None:
+            shares = self._shares[key.id] = tuple(
+                VramShare(one.vram_mb, descendants(one.id, self.keys.values()))
+                for one in (key, *self.makers(key))
+                if one.vram_mb is not None
+            )
+        return shares
 
     def next_end_s(self, after_s: float) -> float | None:
         """When the next key, secret or session ends by its time; None: none will."""

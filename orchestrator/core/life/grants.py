@@ -63,8 +63,7 @@ def grant(
 ) -> list[Effect]:
     """The wish came true. With a lease, if one was asked for; one per owner and model."""
     request = wish.request
-    key, limit_bytes = request.key, request.quota_bytes
-    beyond = too_much_to_lease(state, request.hold, key, limit_bytes, resident)
+    beyond = too_much_to_lease(state, request.hold, request.key, request.bounds, resident)
     if beyond is not None:
         return [Deny(request.ticket, beyond)]
     if not wish.restores:

@@ -134,7 +134,7 @@ def question(state: State, line: Line, now_s: float) -> Question:
         silent=frozenset(state.silent),
         policy=state.policy,
         leases_end=state.leases_end_s,
-        quota=quota_of(state, paying.key, paying.quota_bytes),
+        quota=quota_of(state, paying.key, paying.bounds),
         evicts=line.evicts,
     )
 

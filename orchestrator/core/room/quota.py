@@ -23,10 +23,11 @@ class Quota:
 
     limit_bytes: int
     held: Mapping[ModelName, int] = field(default_factory=dict)  # charged to it, in bytes
+    beside_bytes: int = 0  # charged to other keys that share the bound, and not to it
 
     @property
     def left_bytes(self) -> int:
-        return self.limit_bytes - sum(self.held.values())
+        return self.limit_bytes - sum(self.held.values()) - self.beside_bytes
 
 
 def held_bytes(placement: Placement, ledger: Ledger) -> int:
@@ -43,10 +44,17 @@ def over_quota(model: ModelName, needed_bytes: int, quota: Quota) -> Refusal:
         code=RefusalCode.OVER_QUOTA,
         detail=f"{model} needs {to_mb(needed_bytes)} MB, and of the {to_mb(quota.limit_bytes)} MB "
         f"that this key may hold {to_mb(max(quota.left_bytes, 0))} MB are left; it holds: "
-        f"{said or 'nothing'}.",
+        f"{said or 'nothing'}{_beside(quota)}.",
         remedy="An admin can make a key with more."
         if never
         else "Unload what it holds, or end its leases; an admin can make a key with more.",
         needed_bytes=needed_bytes,
         available_bytes=max(quota.left_bytes, 0),
     )
+
+
+def _beside(quota: Quota) -> str:
+    """Not which models: the other keys' are not for this one to see."""
+    if not quota.beside_bytes:
+        return ""
+    return f", and keys that share its quota {to_mb(quota.beside_bytes)} MB"

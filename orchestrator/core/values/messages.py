@@ -21,6 +21,14 @@ from orchestrator.core.values.vram import DeviceId, Reading
 # --- events: wishes of callers ---------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class KeyBound:
+    """The most that a key may hold, with the keys that were made with it: they share it."""
+
+    limit_bytes: int
+    keys: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
     """A caller wants `spec` ready. `hold` says what lease the grant comes with."""
@@ -36,7 +44,7 @@ class Requested:
     evicts: bool = True  # False: only where no resident has to leave for it; else refused at once
     deadline_s: float | None = None  # instant after which the wish is refused; None: the bound
     key: str | None = None  # of whom: what it brings and leases is charged to that API key
-    quota_bytes: int | None = None  # the most that key may hold; None: no bound
+    bounds: tuple[KeyBound, ...] = ()  # of what that key may hold; none: no bound
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ import pytest
 
 from orchestrator.access.caller import Caller, Via
 from orchestrator.access.keys.record import KeyScope
+from orchestrator.access.keys.table import VramShare
 from orchestrator.access.rights import EVERYTHING, Forbidden, Rights
+from orchestrator.core.values.messages import KeyBound
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import MiB
 from orchestrator.desk import permits
@@ -38,8 +40,10 @@ def test_models_of_others_are_not_there():
 
 
 def test_quota_and_ceiling_are_the_keys():
-    assert permits.quota_bytes(LOADER) == 10 * MiB
-    assert permits.quota_bytes(EVERYTHING) is None
+    shares = (VramShare(10, frozenset({MINE})), VramShare(20, frozenset({MINE, "maker123"})))
+    bounds = permits.bounds(replace(LOADER, shares=shares))
+    assert bounds == (KeyBound(10 * MiB, shares[0].keys), KeyBound(20 * MiB, shares[1].keys))
+    assert permits.bounds(EVERYTHING) == ()
     assert permits.priority(3, 10, LOADER) == 3
     assert permits.priority(None, 10, LOADER) == 5
     assert permits.priority(None, 10, EVERYTHING) == 10

@@ -1,7 +1,7 @@
 from orchestrator.access.keys.decision import Presented
 from orchestrator.access.keys.form import digest_of
 from orchestrator.access.keys.record import BrowserSession
-from orchestrator.access.keys.table import KeyTable, revoked, rotated
+from orchestrator.access.keys.table import KeyTable, VramShare, revoked, rotated
 from tests.unit.access.keys.samples import NOW_S, key
 
 FIRST, SECOND = b"vo_first", b"vo_second"
@@ -48,3 +48,16 @@ def test_session_stands_for_its_key_until_its_end():
     assert table.session(b"other", NOW_S) is None
     assert table.of_session(session) == Presented(MINE)
     assert KeyTable(1, [], [session]).of_session(session) is None
+
+
+def test_a_key_shares_the_vram_of_those_that_it_was_made_with():
+    maker = key(id="maker", vram_mb=30)
+    child = key(id="child", vram_mb=10, created_by="maker")
+    grandchild = key(id="grandchild", created_by="child")
+    stranger = key(id="stranger")
+    table = KeyTable(1, [maker, child, grandchild, stranger])
+    family, branch = frozenset({"maker", "child", "grandchild"}), frozenset({"child", "grandchild"})
+    assert table.shares(maker) == (VramShare(30, family),)
+    assert table.shares(child) == (VramShare(10, branch), VramShare(30, family))
+    assert table.shares(grandchild) == table.shares(child)
+    assert table.shares(stranger) == ()

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from orchestrator.core.life.charges import charged, payer
+from orchestrator.core.life.charges import charged, payer, quota_of
 from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.values.leases import LeaseKind
-from orchestrator.core.values.messages import Deny, Grant, Recovered, Released
+from orchestrator.core.values.messages import Deny, Grant, KeyBound, Recovered, Released
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelName, room_spec
@@ -15,7 +15,8 @@ from tests.factories import request, resident, spec
 from tests.unit.core.life.test_scheduler import Play
 
 A, B, C = spec("a", gib=6), spec("b", gib=6), spec("c", gib=4)
-KEY = {"key": "mine1234", "quota_bytes": 10 * GiB}
+MINE = frozenset({"mine1234"})
+KEY = {"key": "mine1234", "bounds": (KeyBound(10 * GiB, MINE),)}
 
 
 def play():
@@ -36,9 +37,7 @@ def brought(scene, name):
 
 
 def mine(scene):
-    return {
-        str(name): size // GiB for name, size in charged(scene.scheduler.state, "mine1234").items()
-    }
+    return {str(name): size // GiB for name, size in charged(scene.scheduler.state, MINE).items()}
 
 
 def kept(scene):
@@ -82,7 +81,7 @@ def test_lease_beyond_the_quota_is_refused_where_the_model_is_ready():
     scene = play()
     scene.request(1, A, key="other123")
     brought(scene, "a")
-    narrow = {**KEY, "quota_bytes": 5 * GiB}
+    narrow = {**KEY, "bounds": (KeyBound(5 * GiB, MINE),)}
     said = scene.request(2, A, hold=LeaseKind.OWNER, owner="me", lease_s=60.0, **narrow)
     assert code_of(said) is RefusalCode.OVER_QUOTA
     assert not kept(scene)
@@ -142,6 +141,46 @@ def test_room_and_its_lease_belong_to_one_key():
 def test_the_first_wish_pays_where_its_quota_is_just_enough():
     line = Line(A.name)
     for number, (key, gib) in enumerate({"mine1234": 6, "else5678": 100}.items()):
-        wish = request(number, A, key=key, quota_bytes=gib * GiB)
+        wish = request(number, A, key=key, bounds=(KeyBound(gib * GiB, frozenset({key})),))
         line.add(Wish(wish, 0.0, 60.0))
     assert payer(play().scheduler.state, line).key == "mine1234"
+
+
+FAMILY = KeyBound(10 * GiB, frozenset({"maker123", "mine1234", "sister12"}))
+SUB = {"key": "mine1234", "bounds": (FAMILY,)}
+SISTER = {"key": "sister12", "bounds": (FAMILY,)}
+
+
+def test_keys_that_were_made_with_one_share_its_bound():
+    scene = play()
+    scene.request(1, A, **SISTER)
+    brought(scene, "a")
+    denied = scene.request(2, B, **SUB)
+    assert code_of(denied) is RefusalCode.OVER_QUOTA
+    said = next(effect.refusal.detail for effect in denied if isinstance(effect, Deny))
+    assert "it holds: nothing, and keys that share its quota 6144 MB" in said
+    assert "a (" not in said, "what others have is not for it to see"
+    scene.request(3, C, **SUB)
+    assert mine(scene) == {"c": 4}
+    assert not consistent(scene.scheduler.state)
+
+
+def test_what_one_of_them_has_brought_another_may_lease_within_its_own_bound():
+    scene = play()
+    scene.request(1, A, **SISTER)
+    brought(scene, "a")
+    leased = {"hold": LeaseKind.OWNER, "owner": "me", "lease_s": 60.0}
+    assert granted(scene.request(2, A, **leased, **SUB))
+    narrow = {"key": "mine1234", "bounds": (KeyBound(5 * GiB, MINE), FAMILY)}
+    scene = play()
+    scene.request(1, A, **SISTER)
+    brought(scene, "a")
+    assert code_of(scene.request(2, A, **leased, **narrow)) is RefusalCode.OVER_QUOTA
+
+
+def test_the_tightest_bound_counts():
+    state = play().scheduler.state
+    own, shared = KeyBound(8 * GiB, MINE), KeyBound(6 * GiB, FAMILY.keys)
+    assert quota_of(state, "mine1234", (own, shared)).limit_bytes == 6 * GiB
+    assert quota_of(state, "mine1234", ()) is None
+    assert quota_of(state, None, (own,)) is None

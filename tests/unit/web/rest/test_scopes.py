@@ -171,6 +171,29 @@ def test_dry_run_and_act_agree_on_the_quota(doors, asked):
     assert doors.office.loaded() == {}
 
 
+def test_keys_that_were_made_with_one_share_its_vram(doors, asked):
+    """Many keys make no more room: in the plan as in the act."""
+    boss = doors.make(KeyScope.ADMIN)
+    load(asked, boss, "a")
+    taken_mb = asked(boss, "GET", "/models/status").json()["loaded_models"]["a"]["vram_mb"]
+    asked(boss, "POST", "/models/unload", json={"model": "a"})
+    maker = doors.make(KeyScope.ADMIN, vram_mb=taken_mb)
+    wish = {"name": "sub", "scopes": ["load"]}
+    one, other = (asked(maker, "POST", "/keys", json=wish).json()["key"] for _ in range(2))
+
+    def ask(key, path, model):
+        headers = {"Authorization": f"Bearer {key}"}
+        return doors.office.asked("POST", path, headers=headers, json={"model": model})
+
+    assert ask(one, "/models/load", "a").status_code == 200
+    assert ask(other, "/models/plan", "b").json()["refusal"]["code"] == "over_quota"
+    refused = ask(other, "/models/load", "b")
+    assert (refused.status_code, refused.json()["code"]) == (403, "over_quota")
+    assert "keys that share its quota" in refused.json()["detail"]
+    assert asked(maker, "POST", "/models/load", json={"model": "b"}).status_code == 403
+    assert ask(other, "/models/load", "a").status_code == 200, "what is there costs nothing"
+
+
 def test_callers_of_one_key_that_wait_are_bounded(doors, asked):
     mine = doors.make(LOAD, max_waiting=1)
     order = {"model": "a", "wait": 60}
