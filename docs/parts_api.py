@@ -17,6 +17,7 @@ from docs.schema_words import (
     with_nulls,
 )
 from docs.sentences import sentence
+from orchestrator.config.adapters import ScaledAdapter
 from orchestrator.config.expected_section import ExpectedSpeeds
 from orchestrator.config.sections import ModelEntry
 from orchestrator.core.values.specs import FakeBehaviour
@@ -28,7 +29,7 @@ from orchestrator.web.rest.docs import document
 GUARDED = {"403", "413", "415", "421"}  # any route's, before anything is read (R16)
 EXAMPLE = "application/json"
 ERROR = "ErrorBody"  # has a page of its own
-NO_ANSWERS = {ERROR, FakeBehaviour.__name__, ExpectedSpeeds.__name__}
+NO_ANSWERS = {ERROR, FakeBehaviour.__name__, ExpectedSpeeds.__name__, ScaledAdapter.__name__}
 
 
 @cache

@@ -23,11 +23,13 @@ SECTIONS: Mapping[str, str] = {
     "ServiceEntry": "services",
     "ModelEntry": "models",
     "ExpectedSpeeds": "modelsexpected",
+    "ScaledAdapter": "modelslora",
     "FakeBehaviour": "modelsfake",
 }
 NAMES = {
     "devicesfake": "devices.fake",
     "modelsexpected": "models.expected",
+    "modelslora": "models.lora",
     "modelsfake": "models.fake",
 }
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from orchestrator.config.adapters import Scales
 from orchestrator.config.models import NAME
 from orchestrator.config.scalars import (
     CONTEXT_SIZE_MAX,
@@ -106,10 +107,7 @@ _NumberOfLayers = Annotated[
 ]
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
-MaybeName = Annotated[
-    Annotated[str, Field(max_length=NAME_CHARS_MAX)] | None,
-    _OrEmpty,
-]
+MaybeName = Annotated[Annotated[str, Field(max_length=NAME_CHARS_MAX)] | None, _OrEmpty]
 NameOfModel = Annotated[Name, Field(json_schema_extra=dict(NAME_RULE))]
 Path = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX)]
 Flag = Annotated[
@@ -201,6 +199,8 @@ class LoadOrder:
     gpu_layers: Layers | None = None
     cache_type: CacheType | None = None
     """Of keys and values."""
+    lora_scales: Scales | None = None
+    """One for each of the model's adapters, in their order."""
     pin: Flag = False
     evict: Literal["never"] | None = None
     """never: only if no model has to leave for it; else it is refused at once."""

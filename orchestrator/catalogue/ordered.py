@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from orchestrator.config.adapters import plain_scales
 from orchestrator.config.cores import physical_cores
 from orchestrator.config.engines import kind_of
 from orchestrator.config.loading import Config
@@ -20,7 +21,8 @@ from orchestrator.errors import ConfigInvalid, Denied
 from orchestrator.orders import EstimateOrder, Layers, LoadOrder
 
 NAMES_SUGGESTED_MAX = 5
-ORDERED_SETTINGS = ("profile", "context_size", "gpu_layers", "cache_type")  # that a load may bring
+# That a load may bring.
+ORDERED_SETTINGS = ("profile", "context_size", "gpu_layers", "cache_type", "lora_scales")
 NAME_CHARS_MAX = 128  # of a file that is estimated, shown as if it were a model
 
 
@@ -52,9 +54,23 @@ def ordered(order: LoadOrder, spec: ModelSpec, config: Config) -> ModelSpec:
         kind = order.cache_type
         serving = replace(serving, cache_type_k=kind, cache_type_v=kind)
         _require_flash_attention(spec, serving)
-    if order.profile is None and serving == spec.serving:
+    scales = _scales(order, spec)
+    if order.profile is None and serving == spec.serving and scales == spec.lora_scales:
         return spec
-    return replace(spec, serving=serving, profile=order.profile or spec.profile)
+    profile = order.profile or spec.profile
+    return replace(spec, serving=serving, profile=profile, lora_scales=scales)
+
+
+def _scales(order: LoadOrder, spec: ModelSpec) -> tuple[float, ...]:
+    """Raise Denied where they are not one for each adapter."""
+    scales = order.lora_scales
+    if scales is None:
+        return spec.lora_scales
+    if len(scales) != len(spec.lora):
+        detail = f"{spec.name} has {len(spec.lora)} LoRA adapters, and lora_scales {len(scales)}."
+        remedy = f"Give one for each, in the order of GET /models/{spec.name}, or leave it out."
+        raise Denied(Refusal(code=RefusalCode.CONFLICT, detail=detail, remedy=remedy))
+    return plain_scales(scales)
 
 
 def on_hub(order: EstimateOrder, config: Config) -> ModelSpec | None:

@@ -228,6 +228,7 @@ def _order(words: Namespace) -> Json:
         "context_size": words.context_size,
         "gpu_layers": words.gpu_layers,
         "cache_type": words.cache_type,
+        "lora_scales": words.lora_scales,
         "profile": words.profile,
         "pin": words.pin or None,
         "evict": words.evict,

@@ -134,6 +134,7 @@ def _order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context-size", type=int, metavar="N")
     parser.add_argument("--gpu-layers", type=_layers, metavar="N|all", help="the rest on the host")
     parser.add_argument("--cache-type", metavar="T", help="of keys and values: f16, q8_0, ...")
+    parser.add_argument("--lora-scales", type=_scales, metavar="S,S", help="one for each adapter")
     parser.add_argument("--profile", metavar="NAME", help="fast, balanced, quality, ...")
     parser.add_argument("--evict", choices=("never",), help="never: only if no model has to leave")
     parser.add_argument("--pin", action="store_true", help="leaves only by force or its unload")
@@ -186,6 +187,10 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return seconds
+
+
+def _scales(text: str) -> list[float]:
+    return [float(scale) for scale in text.split(",")]
 
 
 def _wait(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypedDict
 from urllib.parse import quote
 
@@ -38,6 +39,7 @@ class LoadSettings(TypedDict, total=False):
     context_size: int
     gpu_layers: int | Literal["all"]
     cache_type: str
+    lora_scales: Sequence[float]
     pin: bool
     evict: Literal["never"]
 

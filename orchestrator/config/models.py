@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
+from orchestrator.config.adapters import adapter_mistakes, file_of, scales_of
 from orchestrator.config.cores import physical_cores
 from orchestrator.config.engine_kind import FILE_KEYS, MODEL_KEYS, EngineKind
 from orchestrator.config.engines import kind_of, those_with
@@ -184,10 +185,10 @@ def build_spec(
         _draft(name, entry, service, profiles),
         file=located.file,
         hub=located.hub,
-        auto_download=entry.auto_download,
         supplied=located.hub is not None or service.auto_pull,
         mmproj=located.mmproj,
         lora=located.lora,
+        lora_scales=located.lora_scales,
         footprint=declared or UNKNOWN,
     )
     footprint = declared
@@ -257,6 +258,7 @@ def _draft(name: str, entry: ModelEntry, service: ServiceEntry, profiles: Profil
         load_s=LOAD_S_DEFAULT if load_s is None else load_s,
         load_known=load_s is not None,
         serving=serving_of(entry, profiles),
+        auto_download=entry.auto_download,
         settings_ours=launched_by_us(service),
         profile=entry.profile,
         fake=fake,
@@ -310,6 +312,7 @@ class _Located:
     hub: str | None = None  # where the file comes from, if from there
     mmproj: str | None = None
     lora: tuple[str, ...] = ()
+    lora_scales: tuple[float, ...] = ()
 
 
 def _files(
@@ -330,10 +333,12 @@ def _files(
             misplaced.append(Mistake(where, str(error)))
             return None
 
-    adapters = (find(file, "lora", index) for index, file in enumerate(entry.lora))
+    adapters = [find(file_of(each), "lora", index) for index, each in enumerate(entry.lora)]
+    misplaced += adapter_mistakes(adapters)
     hub = _hub(entry.file, mistakes, brought=entry.auto_download)
     located = _Located(
         lora=tuple(path for path in adapters if path is not None),
+        lora_scales=scales_of(entry.lora) if None not in adapters else (),
         file=None if hub else find(entry.file, "file"),
         hub=hub,
         mmproj=find(entry.mmproj, "mmproj"),

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from orchestrator.config.adapters import Adapters
 from orchestrator.config.audit_section import AuditSettings
 from orchestrator.config.commands import Command, Variable
 from orchestrator.config.device_section import DeviceSettings
@@ -295,7 +296,7 @@ class ModelEntry:
     """Bring the file from its hub when the model is first loaded."""
     mmproj: Text | None = None
     """The projector of a vision model."""
-    lora: tuple[Text, ...] = ()
+    lora: Adapters = ()
     context_size: Annotated[int, Field(ge=1, le=CONTEXT_SIZE_MAX)] | None = None
     slots: Annotated[int, Field(ge=1, le=256)] = 1
     unified_cache: bool = True

@@ -103,4 +103,7 @@ class Holds:
 
     def _ordered(self, resident: Resident, spec: ModelSpec) -> bool:
         """Whether it differs from what the catalogue has by its settings alone."""
-        return spec.launches_like(replace(resident.spec, serving=spec.wanted, asked=None))
+        as_configured = replace(
+            resident.spec, serving=spec.wanted, asked=None, lora_scales=spec.lora_scales
+        )
+        return spec.launches_like(as_configured)

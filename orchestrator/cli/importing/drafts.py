@@ -15,7 +15,8 @@ from orchestrator.config.models import NAME, RESERVED_NAMES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-Value = None | bool | int | float | str | list[str]
+Adapter = str | dict[str, str | float]  # a file, or one with its scale
+Value = None | bool | int | float | str | list[str] | list[Adapter]
 Keys = dict[str, Value]
 
 COLUMNS = 100  # of a comment
@@ -111,7 +112,7 @@ def _keys(keys: Mapping[str, Value], comments: Mapping[str, str], indent: str) -
             yield from (f"{indent}  - {item}" for item in items)
 
 
-def scalar(value: Value) -> str:
+def scalar(value: Value | Adapter) -> str:
     """In one line, in quotes where it would be read as something else."""
     if isinstance(value, str):
         value = str(value)  # of an enumeration, what it is called

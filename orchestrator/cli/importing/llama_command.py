@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from orchestrator.cli.importing.drafts import Keys
+from orchestrator.cli.importing.drafts import Adapter, Keys
 from orchestrator.config.llama_flags import BY_KEY, NOT_FOR_MODELS, key_of, moving, spelled
 from orchestrator.config.paths import Misplaced, on_a_hub
 from orchestrator.config.scalars import CONTEXT_SIZE_MAX
@@ -154,10 +154,20 @@ def _files_beside(said: _Said, model: LlamaModel, path: Callable[[str], str]) ->
         model.notes.append("--mmproj-url is left out: download the projector and name it as mmproj")
     if said.of("--no-mmproj-offload", "-mmdev", "--mmproj-device") is not None:
         model.notes.append("where the projector lies is left out: it goes where the layers go")
-    if adapters := said.of("--lora"):
-        model.keys["lora"] = [path(adapter) for adapter in adapters.split(",")]
-    if said.of("--lora-scaled"):
-        model.notes.append("--lora-scaled is left out: adapters have no scale here, see `lora`")
+    _adapters(said, model, path)
+
+
+def _adapters(said: _Said, model: LlamaModel, path: Callable[[str], str]) -> None:
+    found: list[Adapter] = [path(file) for file in (said.of("--lora") or "").split(",") if file]
+    for pair in (said.of("--lora-scaled") or "").split(","):
+        file, _, scale = pair.rpartition(":")
+        try:
+            if pair:
+                found.append({"file": path(file), "scale": float(scale)})
+        except ValueError:  # as older builds took it, in two words
+            model.notes.append(f"--lora-scaled {pair} is left out: write it as `lora` with a scale")
+    if found:
+        model.keys["lora"] = found
 
 
 def _context(said: _Said, model: LlamaModel) -> None:

@@ -124,7 +124,8 @@ class _Command:
 
     def _of_files(self, service: str, keys: Keys, found: LlamaModel) -> Taken:
         model = DraftModel(found.keys)
-        named = [found.keys.get("file"), found.keys.get("mmproj"), *_list(found.keys.get("lora"))]
+        named = [found.keys.get(key) for key in ("file", "mmproj")]
+        named += _adapters(found.keys.get("lora"))
         files = [str(file) for file in named if file and str(file).startswith("/")]
         gone = [file for file in files if not Path(file).is_file()]
         if found.moves is not None:
@@ -254,6 +255,11 @@ def _without_env(words: list[str]) -> tuple[list[str], list[str]]:
         before.append(rest[0])
         rest = rest[1:]
     return (rest, before) if before and rest else (words, [])
+
+
+def _adapters(value: object) -> list[str]:
+    adapters = _list(value)
+    return [str(one["file"] if isinstance(one, Mapping) else one) for one in adapters]
 
 
 def _list(value: object) -> list[object]:

@@ -173,7 +173,7 @@ class Queue:
             wanted = wish.request.spec
             found = (
                 spec
-                if wanted.wanted == spec.wanted
+                if (wanted.wanted, wanted.adapters) == (spec.wanted, spec.adapters)
                 else replace(wanted, file=spec.file, mmproj=spec.mmproj)
             )
             line.wishes[ticket] = replace(wish, request=replace(wish.request, spec=found))

@@ -132,6 +132,7 @@ class ModelSpec:
     supplied: bool = False  # its file or image may have to be brought first: looked at every time
     mmproj: str | None = None
     lora: tuple[str, ...] = ()
+    lora_scales: tuple[float, ...] = ()  # one for each; none: all are applied in full
     serving: Serving = field(default_factory=Serving)
     settings_ours: bool = True  # False: the one who defined its server chose them, not `serving`
     profile: str | None = None
@@ -173,6 +174,12 @@ class ModelSpec:
     def files(self) -> tuple[str | None, str | None]:
         return self.file, self.mmproj
 
+    @property
+    def adapters(self) -> tuple[tuple[str, float], ...]:
+        """Every LoRA adapter with how much of it is applied, in the order that requests count."""
+        scales = self.lora_scales or (1.0,) * len(self.lora)
+        return tuple(zip(self.lora, scales, strict=True))
+
     def degraded(self, to: Fallback) -> "ModelSpec":
         """The same wish, come true with less."""
         left = self.fallbacks[self.fallbacks.index(to) + 1 :]
@@ -195,7 +202,7 @@ class ModelSpec:
             self.service == other.service
             and self.hub == other.hub
             and (self.awaits_file or other.awaits_file or self.files == other.files)
-            and self.lora == other.lora
+            and self.adapters == other.adapters
             and (self.wanted == other.wanted or not other.settings_ours)
             and self.fake == other.fake
             and self.program == other.program

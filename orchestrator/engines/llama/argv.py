@@ -57,6 +57,7 @@ def server_arguments(
     """
     return (
         *_model(spec),
+        *_adapters(spec, flags),
         *_room(spec.serving, flags),
         *_devices(spec, placement, flags),
         *_work(spec.serving, flags, physical_cores),
@@ -71,8 +72,22 @@ def _model(spec: ModelSpec) -> Iterator[str]:
     yield from ("-m", spec.file, "--alias", spec.name)
     if spec.mmproj is not None:
         yield from ("--mmproj", spec.mmproj)
-    for adapter in spec.lora:
-        yield from ("--lora", adapter)
+
+
+def _adapters(spec: ModelSpec, flags: Flags) -> Iterator[str]:
+    """In their order, by which requests name them. A server that takes lists takes an option once:
+    of several it announces to read the last alone.
+    """
+    if not spec.lora:
+        return
+    if "--lora-scaled" not in flags.listing:
+        for file, scale in spec.adapters:
+            yield from ("--lora", file) if scale == 1 else ("--lora-scaled", file, f"{scale:g}")
+    elif spec.lora_scales:
+        scaled = ",".join(f"{file}:{scale:g}" for file, scale in spec.adapters)
+        yield from ("--lora-scaled", scaled)
+    else:
+        yield from ("--lora", ",".join(spec.lora))
 
 
 def _room(serving: Serving, flags: Flags) -> Iterator[str]:

@@ -26,6 +26,7 @@ _VALUED = frozenset(
         "-fa",
         "--load-mode",
         "--cors-origins",
+        "--lora-scaled",
     }
 )
 _SWITCHES = frozenset(
@@ -34,7 +35,7 @@ _SWITCHES = frozenset(
         *("--jinja", "--no-jinja", "--embeddings", "--no-ui", "--no-slots"),
     }
 )
-IMAGE_FLAGS = Flags(names=_VALUED | _SWITCHES, valued=_VALUED)
+IMAGE_FLAGS = Flags(names=_VALUED | _SWITCHES, valued=_VALUED, listing=frozenset({"--lora-scaled"}))
 
 
 class LlamaImageLauncher:

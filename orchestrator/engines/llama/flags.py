@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _WORD = re.compile(r"-{1,2}[A-Za-z][\w.-]*")
-_ENTRY = re.compile(r"^(-{1,2}[A-Za-z][\w.-]*(?:, +-{1,2}[A-Za-z][\w.-]*)*)( \S)?", re.MULTILINE)
+_ENTRY = re.compile(r"^(-{1,2}[A-Za-z][\w.-]*(?:, +-{1,2}[A-Za-z][\w.-]*)*)( \S+)?", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What a server accepts: every spelling, and which of them take a value."""
+    """What a server accepts: every spelling, which of them take a value, and which of those values
+    are lists of names with numbers.
+    """
 
     names: frozenset[str]
     valued: frozenset[str]
+    listing: frozenset[str] = frozenset()  # A:1,B:2 in one value; older builds took two values
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -37,9 +40,12 @@ def parse_help(text: str) -> Flags:
     """Read the flags out of `--help`: aliases separated by commas, two spaces before the words."""
     names: set[str] = set()
     valued: set[str] = set()
+    listing: set[str] = set()
     for entry in _ENTRY.finditer(text):
         spellings = re.split(r", +", entry[1])
         names.update(spellings)
         if entry[2]:
             valued.update(spellings)
-    return Flags(frozenset(names), frozenset(valued))
+            if ":" in entry[2] and entry[2].endswith(",..."):
+                listing.update(spellings)
+    return Flags(frozenset(names), frozenset(valued), frozenset(listing))

@@ -21,14 +21,14 @@ class _Option:
     kind: type = str
     default: object = None
     choices: tuple[str, ...] | None = None
-    many: bool = False
 
 
 _VALUED = (
     _Option(("-m", "--model")),
     _Option(("--alias",), default=""),
     _Option(("--mmproj",)),
-    _Option(("--lora",), many=True, default=[]),
+    _Option(("--lora",), default=""),
+    _Option(("--lora-scaled",), default=""),
     _Option(("-c", "--ctx-size"), int, 4096),
     _Option(("-np", "--parallel"), int, 1),
     _Option(("-ctk", "--cache-type-k"), choices=CACHE_TYPES, default="f16"),
@@ -67,16 +67,21 @@ _switches = frozenset(chain.from_iterable(option.names for option in _SWITCHES))
 FLAGS = Flags(
     names=_valued | _switches | {f"--no-{name.removeprefix('--')}" for name in _switches},
     valued=_valued,
+    listing=frozenset({"--lora-scaled"}),
 )
+
+
+def adapters_of(options: argparse.Namespace) -> list[tuple[str, float]]:
+    """Files with how much of each is applied, in their order. Raise ValueError for what is none."""
+    full = [(path, 1.0) for path in options.lora.split(",") if path]
+    pairs = (pair.rpartition(":") for pair in options.lora_scaled.split(",") if pair)
+    return full + [(path, float(scale)) for path, _, scale in pairs]
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line. Exits with code 2 and a line that says what is wrong with it."""
     parser = argparse.ArgumentParser(prog="xllamacpp_server", allow_abbrev=False)
     for option in _VALUED:
-        if option.many:
-            parser.add_argument(*option.names, action="append", default=list[str]())
-            continue
         parser.add_argument(
             *option.names,
             type=option.kind,

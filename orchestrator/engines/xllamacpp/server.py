@@ -64,7 +64,9 @@ def _model(params: xllamacpp.CommonParams, options: argparse.Namespace) -> None:
     if options.mmproj:
         params.mmproj.path = options.mmproj
     params.mmproj_use_gpu = options.mmproj_offload
-    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in options.lora]
+    params.lora_adapters = [
+        xllamacpp.CommonAdapterLoraInfo(path, scale) for path, scale in flags.adapters_of(options)
+    ]
     mode = f"LLAMA_LOAD_MODE_{_LOAD_MODES[options.load_mode]}"
     params.load_mode = getattr(xllamacpp.llama_load_mode, mode)
 

@@ -197,6 +197,7 @@ def model_answer(
         },
         "tells_use": spec.tells_use,
         "serving": serving_of(spec),
+        "lora": [{"file": file, "scale": scale} for file, scale in spec.adapters],
         "resident": loaded(resident, snapshot, leases, host) if resident else None,
     }
 

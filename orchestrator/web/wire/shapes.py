@@ -323,10 +323,16 @@ class UnderProfile(Takes):
     context_size: int
 
 
+class AppliedAdapter(TypedDict):
+    file: str
+    scale: float
+
+
 class ModelAnswer(CatalogueEntry):
     profiles: dict[str, UnderProfile]  # empty: its settings are not ours
     tells_use: bool
     serving: dict[str, object] | None  # null: its settings are not ours
+    lora: list[AppliedAdapter]
     resident: LoadedModel | None
 
 

@@ -21,6 +21,7 @@ services:
 models:
   chat: {service: rehearsal, vram_mb: 6000, aliases: [talk]}
   see: {service: wheel, file: a.gguf, vram_mb: 1, span: 2, gpu_layers: 3, flash_attention: false}
+  adapted: {service: wheel, file: a.gguf, vram_mb: 1, lora: [x.gguf, {file: y.gguf, scale: 0.5}]}
   foreign: {service: theirs, vram_mb: 100}
 """
 
@@ -44,6 +45,23 @@ def refusal(act):
 
 def test_a_model_is_known_by_its_name_and_its_aliases(config):
     assert named("chat", config.catalogue) is named("talk", config.catalogue)
+
+
+def test_a_load_may_choose_how_much_of_each_adapter_is_applied(config):
+    model = config.catalogue["adapted"]
+    assert model.adapters == (("/models/x.gguf", 1.0), ("/models/y.gguf", 0.5))
+    chosen = asked(config, "adapted", lora_scales=(0.0, 2.0))
+    assert [scale for _, scale in chosen.adapters] == [0.0, 2.0]
+    assert not chosen.launches_like(model)
+    assert asked(config, "adapted", lora_scales=(1.0, 0.5)) is model
+    assert asked(config, "adapted", lora_scales=(1.0, 1.0)).lora_scales == ()
+
+
+@pytest.mark.parametrize(("model", "scales"), [("adapted", (1.0,)), ("see", (1.0,))])
+def test_there_is_one_scale_for_each_adapter(config, model, scales):
+    said = refusal(lambda: asked(config, model, lora_scales=scales))
+    assert said.code is RefusalCode.CONFLICT
+    assert "LoRA adapters, and lora_scales 1." in said.detail
 
 
 @pytest.mark.parametrize(("name", "meant"), [("chta", "chat"), ("tlak", "talk"), ("zzz", None)])
@@ -96,7 +114,7 @@ def test_a_profile_of_the_configuration_is_one_like_those_that_ship(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"context_size": 8192}, {"profile": "fast"}, {"gpu_layers": 0}, {"cache_type": "q8_0"}],
+    [{"context_size": 8192}, {"profile": "fast"}, {"gpu_layers": 0}, {"lora_scales": ()}],
 )
 def test_a_load_chooses_no_settings_for_a_server_that_others_defined(config, settings):
     assert asked(config, "foreign").name == "foreign"

@@ -14,8 +14,9 @@ from orchestrator.gguf.errors import GgufError
 from orchestrator.gguf.estimate import estimate
 from orchestrator.gguf.footprint import Method, Share
 from orchestrator.gguf.headers import Headers
+from orchestrator.gguf.reader import read_header
 from tests.unit.catalogue.test_sizing import LLAMA, of, served
-from tests.unit.gguf.gguf_files import unknown_architecture
+from tests.unit.gguf.gguf_files import unknown_architecture, write_adapter
 
 
 @pytest.fixture
@@ -238,6 +239,13 @@ def test_a_broken_file_is_named_with_its_place(predictions, tmp_path, key, where
     with pytest.raises(Unpredictable, match=r"broken\.gguf") as raised:
         of(predictions, **{key: (str(broken),) if key == "lora" else str(broken)})
     assert raised.value.where == where
+
+
+def test_adapters_are_charged_whatever_their_scales(predictions, tmp_path):
+    adapters = [str(write_adapter(tmp_path / f"{seed}.gguf", seed)) for seed in (1, 2)]
+    matrices_bytes = 2 * sum(tensor.size_bytes for tensor in read_header(Path(adapters[0])).tensors)
+    plain, adapted = of(predictions), of(predictions, lora=tuple(adapters), lora_scales=(0.0, 0.5))
+    assert adapted.device_bytes == plain.device_bytes + matrices_bytes
 
 
 def test_a_projector_that_is_none_is_told(predictions):

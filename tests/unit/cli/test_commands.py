@@ -21,7 +21,7 @@ def words(**said):
     silent = dict.fromkeys(
         (
             *("priority", "owner", "lease_seconds", "ttl", "context_size", "gpu_layers"),
-            *("cache_type", "profile", "wait", "model", "evict"),
+            *("cache_type", "lora_scales", "profile", "wait", "model", "evict"),
         )
     )
     flags = dict.fromkeys(("json", "pin", "no_wait", "force", "watch", "follow", "export"), False)
@@ -37,10 +37,16 @@ def test_a_load_sends_only_what_was_said(daemon):
 
 def test_what_was_suggested_can_be_sent_back(daemon):
     daemon.answers["POST /models/plan"] = examples.PLAN
-    asked = words(gpu_layers=23, cache_type="q8_0", context_size=4096)
+    asked = words(gpu_layers=23, cache_type="q8_0", context_size=4096, lora_scales=[1.0, 0.0])
     assert commands.plan(Remote(daemon.url), asked) == 0
     [body] = daemon.bodies("/models/plan")
-    assert body == {"model": "a", "gpu_layers": 23, "cache_type": "q8_0", "context_size": 4096}
+    assert body == {
+        "model": "a",
+        "gpu_layers": 23,
+        "cache_type": "q8_0",
+        "context_size": 4096,
+        "lora_scales": [1.0, 0.0],
+    }
 
 
 def test_a_load_that_takes_long_is_joined_again(daemon, capsys):

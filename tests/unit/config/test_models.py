@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.config.adapters import ScaledAdapter
 from orchestrator.config.cores import physical_cores
 from orchestrator.config.models import (
     build_spec,
@@ -142,6 +143,8 @@ def test_what_can_be_neither_declared_nor_estimated_is_a_mistake():
         ({"file": "/etc/passwd"}, WHEEL, "file"),
         ({"file": "a", "mmproj": "../b"}, WHEEL, "mmproj"),
         ({"file": "a", "lora": ("ok", "/x")}, WHEEL, "lora[1]"),
+        ({"file": "a", "lora": ("ok", ScaledAdapter(file="a,b", scale=2))}, WHEEL, "lora[1]"),
+        ({"file": "a", "lora": (ScaledAdapter(file="../b"),)}, WHEEL, "lora[0]"),
         ({"url": "http://a"}, FAKE, "url"),
         ({"aliases": ("ok", "a/b")}, FAKE, "aliases[1]"),
         ({"batch": 4, "ubatch": 8}, FAKE, "ubatch"),

@@ -1,5 +1,6 @@
 """Writes GGUF files of any shape, right or wrong, without a byte of tensor data."""
 
+import random
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,3 +107,27 @@ def unknown_architecture(path: Path) -> Path:
     tensors: list[TensorShape] = [("token_embd.weight", (256, 1000), F16)]
     tensors += [(f"blk.{i}.attn_q.weight", (256, 256), F16) for i in range(2)]
     return write_model(path, metadata, tensors, whole=True)
+
+
+def write_adapter(path: Path, seed: int, *, width: int = 576, layers: int = 30) -> Path:
+    """A LoRA adapter of rank 4 for the way out of every layer of a llama: small numbers, which
+    change what it says.
+    """
+    chance, rank = random.Random(seed), 4
+    shapes = {"lora_a": (width, rank), "lora_b": (rank, width)}
+    tensors: list[TensorShape] = [
+        (f"blk.{layer}.attn_output.weight.{side}", shape, F32)
+        for layer in range(layers)
+        for side, shape in shapes.items()
+    ]
+    metadata: dict[str, Value] = {
+        "general.type": "adapter",
+        "general.architecture": "llama",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": float(rank),
+    }
+    count = width * rank
+    numbers = [chance.uniform(-0.4, 0.4) for _ in range(count * len(tensors))]
+    data = struct.pack(f"<{len(numbers)}f", *numbers)
+    path.write_bytes(header_bytes(metadata, tensors) + data)
+    return path

@@ -33,6 +33,13 @@ def read(words):
             {"context_size": 1, "context_checkpoints": 8, "host_cache_mb": 0},
         ),
         ("-c 1 -mm p.gguf --lora a,b", {"context_size": 1, "mmproj": "p.gguf", "lora": ["a", "b"]}),
+        (
+            "-c 1 --lora a --lora-scaled b:0.5,c:2",
+            {
+                "context_size": 1,
+                "lora": ["a", {"file": "b", "scale": 0.5}, {"file": "c", "scale": 2.0}],
+            },
+        ),
         ("-c 1 -ts 3,1", {"context_size": 1, "span": 2}),
     ],
 )
@@ -86,7 +93,6 @@ def test_what_is_left_over_is_the_models_own():
         ("-m a -c 0", "no context is said"),
         ("-m a -c 1 --api-key b", "--api-key is left out"),
         ("-m a -c 1 --mmproj-url b", "--mmproj-url is left out"),
-        ("-m a -c 1 --lora-scaled b:1", "--lora-scaled is left out"),
         ("-m a -c 1 -np 1000", "-np 1000 is left out"),
         ("-m a -c 1 -ctk q3", "-ctk q3 is left out"),
         ("-m a -c 1 -cram -1", "--cache-ram without a limit"),

@@ -17,6 +17,7 @@ A = replace(spec("a", gib=8), file="/models/a.gguf")
         {"file": "/models/b.gguf"},
         {"mmproj": "/models/p.gguf"},
         {"lora": ("/models/l.gguf",)},
+        {"lora": ("/models/l.gguf",), "lora_scales": (0.5,)},
         {"serving": Serving(slots=2)},
         {"fake": FakeBehaviour()},
         {"url": "http://comfyui:8188"},
@@ -41,6 +42,12 @@ def test_what_changes_the_start_is_another_launch(changes):
 )
 def test_what_only_the_scheduler_goes_by_is_the_same_launch(changes):
     assert A.launches_like(replace(A, **changes))
+
+
+def test_another_scale_is_another_launch_and_none_is_one():
+    adapted = replace(A, lora=("/x.gguf", "/y.gguf"))
+    assert adapted.launches_like(replace(adapted, lora_scales=(1.0, 1.0)))
+    assert not adapted.launches_like(replace(adapted, lora_scales=(1.0, 0.5)))
 
 
 def test_room_is_a_model_of_no_service():

@@ -128,9 +128,20 @@ def test_projector_adapters_answer_length_and_threads():
         lora=("/models/x.gguf", "/models/y.gguf"),
         serving=Serving(max_tokens=512, threads=3, jinja=False, gpu_layers=12, host_cache_mb=256),
     )
-    assert "--mmproj /models/p.gguf --lora /models/x.gguf --lora /models/y.gguf" in said
+    assert "--mmproj /models/p.gguf --lora /models/x.gguf,/models/y.gguf" in said
     for words in ("-n 512", "-t 3", "--no-jinja", "-ngl 12", "--cache-ram 256"):
         assert words in said
+
+
+def test_adapters_have_scales_in_one_list():
+    said = arguments(lora=("/x.gguf", "/y.gguf"), lora_scales=(1.0, 0.25))
+    assert " --lora-scaled /x.gguf:1,/y.gguf:0.25 " in said
+    assert "--lora " not in said
+
+
+def test_an_older_server_is_told_adapters_one_by_one():
+    said = arguments(flags=OLD, lora=("/x.gguf", "/y.gguf"), lora_scales=(1.0, -0.5))
+    assert " --lora /x.gguf --lora-scaled /y.gguf -0.5 " in said
 
 
 def test_the_same_spec_and_placement_give_the_same_arguments():

@@ -60,3 +60,15 @@ def test_a_word_that_is_no_flag_is_found_and_a_value_is_none():
     flags = parse_help(HELP)
     assert flags.unknown(("--threads", "-x", "--poll", "0", "--flash_attn", "on")) is None
     assert flags.unknown(("--threads", "4", "--new-flag", "1")) == "--new-flag"
+
+
+def test_lists_of_names_with_numbers_are_told_from_two_values():
+    newer = (
+        "--lora-scaled FNAME:SCALE,...           path to LoRA adapter with user defined scaling\n"
+    )
+    older = (
+        "--lora-scaled FNAME SCALE               path to LoRA adapter with user defined scaling\n"
+    )
+    assert "--lora-scaled" in parse_help(newer).listing
+    assert "--lora-scaled" in parse_help(newer).valued
+    assert "--lora-scaled" not in parse_help(older).listing

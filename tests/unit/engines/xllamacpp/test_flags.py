@@ -4,7 +4,7 @@ from orchestrator.core.values.residents import Placement
 from orchestrator.core.values.specs import Serving
 from orchestrator.core.values.vram import DeviceId, GiB
 from orchestrator.engines.llama.argv import server_arguments
-from orchestrator.engines.xllamacpp.flags import FLAGS, parse
+from orchestrator.engines.xllamacpp.flags import FLAGS, adapters_of, parse
 from tests.unit.engines.launched import ON_HOST, spec_of
 
 TOKENS = {"{port}": "8081", "{host}": "127.0.0.1"}
@@ -26,13 +26,19 @@ def test_the_program_understands_what_the_engine_says():
         lora=("/x.gguf", "/y.gguf"),
     )  # fmt: skip
     assert (options.model, options.alias, options.mmproj) == ("/m.gguf", "smol", "/p.gguf")
-    assert options.lora == ["/x.gguf", "/y.gguf"]
+    assert adapters_of(options) == [("/x.gguf", 1.0), ("/y.gguf", 1.0)]
     assert (options.ctx_size, options.parallel, options.kv_unified) == (2048, 2, False)
     assert (options.cache_type_k, options.cache_type_v) == ("q8_0", "f16")
     assert (options.embeddings, options.jinja, options.flash_attn) == (True, False, "off")
     assert (options.predict, options.cache_ram, options.load_mode) == (9, 5, "dio")
     assert (options.host, options.port, options.ui) == ("127.0.0.1", 8081, False)
     assert (options.gpu_layers, options.mmproj_offload) == (0, False)
+
+
+def test_adapters_are_applied_by_their_scales():
+    options = understood(lora=("/x.gguf", "/y.gguf"), lora_scales=(0.5, 0.0))
+    assert adapters_of(options) == [("/x.gguf", 0.5), ("/y.gguf", 0.0)]
+    assert adapters_of(understood()) == []
 
 
 def test_two_gpus_are_understood_too():
