@@ -16,6 +16,7 @@ NOT_SEEN = {
     "refusal unknown_profile": "likewise",
     "move stuck-releasing": "two reports of one stop, the late one good: in a play",
     "decision catalogue": "said by the desk about what was declared",
+    "decision speed": "said by the desk about benchmarks and requests",
 }
 
 
