@@ -23,6 +23,7 @@ from orchestrator.config.crossings import (
     unset_mistakes,
 )
 from orchestrator.config.device_section import DeviceSettings
+from orchestrator.config.discovery_section import DiscoverySettings
 from orchestrator.config.edge import edge_mistakes, placed_edge
 from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.config.engines import kind_of, kinds
@@ -37,7 +38,6 @@ from orchestrator.config.models import (
 from orchestrator.config.naming import naming_mistakes
 from orchestrator.config.profiles import Profiles, with_own
 from orchestrator.config.sections import (
-    DiscoverySettings,
     Document,
     GatewaySettings,
     ModelEntry,

@@ -14,6 +14,7 @@ from orchestrator.config.adapters import Adapters
 from orchestrator.config.audit_section import AuditSettings
 from orchestrator.config.commands import Command, Variable
 from orchestrator.config.device_section import DeviceSettings
+from orchestrator.config.discovery_section import DiscoverySettings
 from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.config.expected_section import ExpectedSpeeds
 from orchestrator.config.profiles import ProfileSettings
@@ -135,27 +136,6 @@ class WebhookSettings:
     """Hear of a model that is stuck or refused, a device that is lost, a bound that is broken."""
     callback_urls: tuple[Url, ...] = ()
     """What a load's `callback_url` must begin with: a host, a port, a path of yours."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiscoverySettings:
-    """Which model files are models although nobody wrote them down."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    folders: tuple[Text, ...] = ()
-    """Every GGUF under these is a model, named after its file; `serve DIR` adds to them."""
-    hugging_face: bool = False
-    """Those in the Hugging Face cache (HF_HOME) too."""
-    ollama: bool = False
-    """Those that Ollama has pulled (OLLAMA_MODELS) too."""
-    service: Text | None = None
-    """Runs them, and models that name no service; else the first service that runs GGUF files on
-    this machine."""
-
-    @property
-    def on(self) -> bool:
-        return bool(self.folders) or self.hugging_face or self.ollama
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

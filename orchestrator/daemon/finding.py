@@ -9,10 +9,10 @@ from orchestrator.catalogue.catalogue import Catalogue
 from orchestrator.catalogue.found.discovery import Discovery, places
 from orchestrator.catalogue.found.ollama_store import stores
 from orchestrator.catalogue.found.seen import ModelPlace
+from orchestrator.config.discovery_section import DiscoverySettings
 from orchestrator.config.engines import kind_of
 from orchestrator.config.loading import OWN_CONFIG, Config
 from orchestrator.config.sections import (
-    DiscoverySettings,
     RuntimeName,
     ServiceEntry,
 )

@@ -10,9 +10,9 @@ from orchestrator.catalogue.found.seen import FileSeen, ModelPlace, PlaceKind, S
 from orchestrator.catalogue.found.sets import FileSet, arrived, file_sets, with_header
 from orchestrator.catalogue.found.specs import found_spec, identity_of
 from orchestrator.catalogue.found.sweeping import sweep
+from orchestrator.config.discovery_section import DiscoverySettings
 from orchestrator.config.loading import Config
 from orchestrator.config.models import Estimate
-from orchestrator.config.sections import DiscoverySettings
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.specs import ModelSpecs
 from orchestrator.gguf.header import Header

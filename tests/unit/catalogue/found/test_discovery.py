@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator.catalogue.found.discovery import Discovery, no_places, places
 from orchestrator.catalogue.found.seen import PlaceKind, Sweep
+from orchestrator.config.discovery_section import DiscoverySettings
 from orchestrator.config.loading import load_config
-from orchestrator.config.sections import DiscoverySettings
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.gguf.errors import GgufError
 from tests.factories import spec
