@@ -10,6 +10,7 @@ from orchestrator.config.engines import KINDS
 from orchestrator.config.loading import load_config
 from orchestrator.config.sections import RuntimeName, ServiceEntry
 from orchestrator.config.services import tells_use
+from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.footprints import UNKNOWN
 from orchestrator.core.values.specs import ModelName, ModelSpec, ServiceName
 from orchestrator.core.values.vram import to_mb
@@ -60,7 +61,7 @@ def test_every_engine_is_made_for_every_runtime_it_goes_with(tmp_path, monkeypat
             predictions=make_predictions({}),
             cached=lambda _: None,
         )
-        drivers = make_drivers(config, http, runtimes, catalogue)
+        drivers = make_drivers(config, http, runtimes, catalogue, Ledger())
         told = {name: made.engine.tells_use for name, made in drivers.items()}
         assert told == {name: tells_use(entry) for name, entry in config.services.items()}
         await runtimes.close()
