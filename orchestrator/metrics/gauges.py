@@ -167,6 +167,12 @@ def _residents(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
         ("state",),
         {(state,): float(states[state]) for state in ResidentState},
     )
+    yield _family(
+        "resident_silent",
+        "1: the model's server runs and does not answer.",
+        ("model",),
+        {(one.name,): float(one.silent_since_s is not None) for one in models},
+    )
     requests = Counter(
         lease.instance for lease in snapshot.leases if lease.kind is LeaseKind.REQUEST
     )

@@ -45,6 +45,20 @@ def test_stuck_model_stays_on_the_bar(told):
     assert look.page.get_by_role("button", name="Try again now").count() == 1
 
 
+def test_hung_server_is_named_with_what_comes_of_it(told):
+    said = "Its server has not answered for 21 s. If that lasts, it is restarted by force in 99 s."
+    hung = {"problem": said, "silent_since": "2026-01-15T10:30:29.000Z", "in_flight": 2}
+    look = told(status(resident("small", 6000, **hung), resident("other", 6000)))
+    assert look.headline() == "small does not answer."
+    attention = look.page.inner_text(".attention")
+    assert "restarted by force in 99 s" in attention
+    assert "as it should" not in attention, "it is said once"
+    assert "in doubt" in look.row("small")
+    assert "1 ready" in look.page.inner_text(".sum")
+    look.page.get_by_role("button", name="Unload small").click()
+    assert look.page.get_by_role("button", name="Cut off").count() == 1
+
+
 def test_unknown_is_unknown_and_never_zero(told):
     blind = card(utilization_percent=None, temperature_c=None, foreign_mb=None)
     look = told(status(devices=[blind]), models=[model("hidden", vram_mb=None)])

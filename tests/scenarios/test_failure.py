@@ -312,6 +312,9 @@ def test_a_ready_server_that_hangs_is_said_and_given_to_no_caller(daemons):
             daemon.until(lambda s: problem(s, "a"), "it is marked")
             assert time.monotonic() - began_s < 8 * crowd()
             assert "has not answered for" in problem(daemon.status(), "a")
+            assert "It is waited for" in problem(daemon.status(), "a")
+            assert daemon.status()["loaded_models"]["a"]["silent_since"]
+            assert 'orchestrator_resident_silent{model="a"} 1.0' in daemon.http.get("/metrics").text
             refused = daemon.refused("a", wait=0.3)
             assert (refused["status"], refused["code"]) == (503, "server_silent")
             assert "force" in refused["remedy"]

@@ -11,7 +11,7 @@ from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure, FailureReason, Silence
 from orchestrator.core.values.messages import Effect, RuntimesHeard, ServerHeard
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.residents import SERVING, Resident, ResidentState
+from orchestrator.core.values.residents import ON_HANG, SERVING, Resident, ResidentState
 from orchestrator.core.values.specs import ModelName, ServiceName
 
 RETRY_S = 5.0  # an engine that is restarted is back in about as long
@@ -65,6 +65,16 @@ def mark_server(resident: Resident, now_s: float) -> str:
     """What is said of a resident whose server does not answer; empty if it does."""
     since_s = resident.silent_since_s
     return "" if since_s is None else f"Its server has not answered for {now_s - since_s:.0f} s."
+
+
+def what_comes(resident: Resident, now_s: float, restart_s: float | None) -> str:
+    """What is done about a server that does not answer, as the operator wants it."""
+    if resident.silent_since_s is None:
+        return ""
+    if restart_s is None:
+        return "It is waited for, and given no requests meanwhile (on_hang: report)."
+    left_s = max(0.0, resident.silent_since_s + restart_s - now_s)
+    return f"If that lasts, it is restarted by force in {left_s:.0f} s {ON_HANG}."
 
 
 def refusal_by_server(resident: Resident, now_s: float) -> Refusal:

@@ -26,6 +26,7 @@ def survey(state: State, now_s: float) -> Snapshot:
         breakers=dict(state.breakers),
         away=why_away(state, now_s),
         silent=dict(state.silent),
+        restart_hung_s=state.rules.restart_hung_s,
     )
 
 

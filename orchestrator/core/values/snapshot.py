@@ -56,6 +56,7 @@ class Snapshot:
     away: Mapping[ModelName, str] = field(default_factory=dict)
     # its runtime does not answer
     silent: Mapping[ServiceName, Silence] = field(default_factory=dict)
+    restart_hung_s: float | None = None  # a server that is silent for so long; None: waited for
     runs_as: Mapping[InstanceId, RunsAs] = field(default_factory=dict)
     # requests on their way by a route, without a lease
     passing: Mapping[InstanceId, int] = field(default_factory=dict)

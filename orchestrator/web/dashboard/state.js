@@ -75,7 +75,7 @@ export function headline(state, now) {
   const all = Object.values(s.loaded_models), by = status => all.filter(m => m.status === status);
   const [grave] = graves(s, now), [doubt] = doubts(s);
   if (!s.devices.length) return "No device has been read yet.";
-  if (grave) return `${grave.what}. ${grave.then}`;
+  if (grave) return `${grave.what}. ${grave.then}`.trim();
   if (s.queue.length) {
     const q = s.queue.reduce((a, b) => a.waited_seconds > b.waited_seconds ? a : b), left = q.bound_seconds - waited(q, s, now);
     const most = left > 0 ? `at most ${dur(left)} more` : "longer than promised";
@@ -96,11 +96,12 @@ const graves = (s, now) => [
   ...s.devices.filter(d => d.state !== "ok").map(d => ({ what: `${label(s.devices, d.id)} cannot be read`, then: "Nothing is planned there.", why: d.problem, remedy: "What runs is left alone. `orchestrator doctor` says more." })),
   ...s.devices.filter(d => d.state === "ok" && stale(d, now)).map(d => ({ what: `${label(s.devices, d.id)} was last read ${dur(since(d.read_at, now))} ago`, then: "What you see is old.", remedy: "If this lasts, look at the daemon's log." })),
   ...Object.values(s.loaded_models).filter(m => m.status === "stuck").map(m => ({ what: `${m.model} did not stop`, then: "Nothing is started in its place.", why: m.problem || m.why_leaving, remedy: "The stop is tried again by itself.", act: "unload", arg: { model: m.model, force: true }, name: "Try again now" })),
+  ...Object.values(s.loaded_models).filter(m => m.silent_since).map(m => ({ what: `${m.model} does not answer`, then: "", why: m.problem, remedy: "Its log may say why. `Unload` can cut it off." })),
 ];
 // One cause of several models is said once.
 function doubts(s) {
   const by = new Map();
-  for (const m of Object.values(s.loaded_models)) if (m.problem && m.status !== "stuck") by.set(m.problem, [...by.get(m.problem) ?? [], m.model]);
+  for (const m of Object.values(s.loaded_models)) if (m.problem && m.status !== "stuck" && !m.silent_since) by.set(m.problem, [...by.get(m.problem) ?? [], m.model]);
   return [...by].map(([why, names]) => ({ what: `${list(names)} ${names.length > 1 ? "do not serve as they" : "does not serve as it"} should`, why, remedy: "What runs is left alone. `orchestrator doctor` says more." }));
 }
 export function attention(state, now) {

@@ -82,6 +82,7 @@ class LoadedModel(Slots):
     serving: dict[str, object] | None  # null: its settings are not ours
     why_leaving: str
     problem: str  # it serves, but not as it should
+    silent_since: str | None  # its server does not answer
     given_up: list[str]  # what it had to do without, as its `degrade` list allows
 
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import cast
 
 from orchestrator.catalogue.sizing import Appraisal
-from orchestrator.core.life.outages import mark, mark_server
+from orchestrator.core.life.outages import mark, mark_server, what_comes
 from orchestrator.core.values.leases import Lease, LeaseKind
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import Placement, Resident, ResidentState
@@ -112,6 +112,7 @@ def loaded(
         **slots(resident.spec, resident),
         "why_leaving": resident.why_leaving,
         "problem": _problem(resident, snapshot),
+        "silent_since": instant_or_none(resident.silent_since_s),
         "given_up": list(resident.spec.given_up),
     }
 
@@ -120,7 +121,9 @@ def _problem(resident: Resident, snapshot: Snapshot) -> str:
     silence = snapshot.silent.get(resident.spec.service)
     if silence is not None:
         return mark(silence)
-    return mark_server(resident, snapshot.now_s) or resident.problem
+    if (silent := mark_server(resident, snapshot.now_s)) == "":
+        return resident.problem
+    return f"{silent} {what_comes(resident, snapshot.now_s, snapshot.restart_hung_s)}"
 
 
 def _expected(resident: Resident, now_s: float) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from orchestrator.core.life.consistency import consistent
-from orchestrator.core.life.outages import mark, reason, refusal
+from orchestrator.core.life.outages import mark, reason, refusal, what_comes
 from orchestrator.core.life.survey import survey
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import FailureReason, Silence
@@ -174,3 +174,14 @@ def test_a_server_that_hangs_is_evicted_as_any_other():
 def test_of_a_server_that_leaves_no_silence_is_heard():
     scheduled = scheduler(gpu(gib=24), resident("a", gib=8, state=ResidentState.UNLOADING))
     assert scheduled.handle(hangs(1.0), now_s=4.0) == []
+
+
+def test_what_comes_of_a_server_that_does_not_answer_is_said():
+    heard = resident("a", gib=8)
+    hung = replace(heard, silent_since_s=100.0)
+    assert what_comes(heard, 120.0, None) == ""
+    assert "It is waited for" in what_comes(hung, 120.0, None)
+    assert what_comes(hung, 120.0, 60.0) == (
+        "If that lasts, it is restarted by force in 40 s (on_hang: restart)."
+    )
+    assert "in 0 s" in what_comes(hung, 999.0, 60.0)
