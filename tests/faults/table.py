@@ -219,6 +219,7 @@ TABLE = (
             f"{PLANE}::test_routes_outlive_the_daemon_and_a_successor_adopts_routes_and_counts",
             f"{PLANE}::test_one_that_was_left_behind_is_taken_over",
             "tests/scenarios/test_edge.py::test_routes_survive_daemon_kill",
+            "tests/scenarios/test_edge.py::test_routes_survive_nginx_too_while_the_daemon_is_dead",
         ),
     ),
     InjectedFault(

@@ -52,6 +52,15 @@ class EdgedDaemon(Daemon):
             assert time.monotonic() < deadline, self.edge_log()
             time.sleep(0.02)
 
+    def start_edge_alone(self) -> None:
+        """While the daemon is dead."""
+        self.edge = self._begun_edge()
+        deadline = time.monotonic() + PATIENCE_S
+        while self._outer_status() == 0:
+            assert self.edge.poll() is None, self.edge_log()
+            assert time.monotonic() < deadline, self.edge_log()
+            time.sleep(0.02)
+
     def _begun_edge(self) -> "Forked | subprocess.Popen[bytes]":
         words = ("edge", "--config", str(self.file))
         if not self.executed:

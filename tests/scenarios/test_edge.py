@@ -130,6 +130,34 @@ def test_nginx_ended_and_started_again_carries_again(daemon):
     warmed(daemon, "a")
 
 
+def test_routes_survive_nginx_too_while_the_daemon_is_dead(daemon):
+    """Those of the daemon's last word: a model that has left before is not among them."""
+    warmed(daemon, "b")
+    daemon.unload("b")
+    warmed(daemon, "a")
+    daemon.kill()
+    assert daemon.end_edge() == 0
+    daemon.start_edge_alone()
+    assert [ask(daemon, "a").status_code for _ in range(4)] == [200] * 4
+    gone = ask(daemon, "b")
+    assert (gone.status_code, gone.json()["code"]) == (503, "unavailable")
+    daemon.start()
+    warmed(daemon, "a")
+    daemon.unload("a")
+    assert daemon.servers() == []
+
+
+def test_routes_of_an_earlier_boot_are_not_believed(daemon):
+    warmed(daemon, "a")
+    daemon.kill()
+    assert daemon.end_edge() == 0
+    kept = daemon.folder / "routes"
+    said = kept.read_text()
+    kept.write_text("another-boot\n" + said.partition("\n")[2])
+    daemon.start_edge_alone()
+    assert ask(daemon, "a").status_code == 503
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -54,13 +54,13 @@ def _line(digest: str, said: dict[str, object]) -> str:
     return f"{base64.b64encode(bytes.fromhex(digest)).decode()} {json.dumps(said)}"
 
 
-def write(folder: Path, text: str) -> None:
+def write(folder: Path, text: str, name: str = FILE) -> None:
     """In one step: an nginx that starts meanwhile reads this one or the one of before.
 
     Where it cannot be written there is none afterwards: an older one would let in who was revoked
     since. Raise OSError.
     """
-    path, beside = folder / FILE, folder / f"{FILE}.new"
+    path, beside = folder / name, folder / f"{name}.new"
     try:
         with suppress(FileNotFoundError):
             beside.unlink()

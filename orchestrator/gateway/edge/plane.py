@@ -21,6 +21,7 @@ from orchestrator.access.keys.table import KeyTable
 from orchestrator.access.resident_keys import Bearer, no_bearer
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.gateway.edge.addresses import Addresses
+from orchestrator.gateway.edge.kept_routes import KeptRoutes
 from orchestrator.gateway.edge.known_keys import text_of
 from orchestrator.gateway.planes import Published
 from orchestrator.web.guard import Admission
@@ -77,6 +78,7 @@ class EdgePlane:
         """`bearer` knows the keys of servers that have some."""
         self._bearer = bearer
         self._socket = socket
+        self._kept = KeptRoutes(socket.parent)
         self._epoch = epoch  # of the numbers of our routes
         self._keys = keys
         self._admission = admission
@@ -121,9 +123,11 @@ class EdgePlane:
         """Once it knows the set of now. Raise _Absent and others."""
         async with self._saying:
             self._changed.clear()
+            text = await self._text(self._routes)
+            await self._kept.keep(text)
             # Keys first: an nginx that does not know whose requests it may carry has no routes.
-            knows_keys = await self._say_keys()
-            text = await self._text(self._routes if knows_keys else ())
+            if not await self._say_keys():
+                text = await self._text(())
             if self._known is not None and self._known[1] == text:
                 return
             said = await self._ask("PUT", "/routes", text)

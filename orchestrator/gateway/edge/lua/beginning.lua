@@ -4,8 +4,11 @@ local cjson = require "cjson"
 
 local M = {}
 
--- `keys` is where the daemon keeps the table of API keys for an nginx that starts without it.
-function M.of_master(path, keys)
+local folder
+
+-- `beside` is where the daemon keeps API keys and routes for an nginx that starts without it.
+function M.of_master(path, beside)
+    folder = beside
     local file = assert(io.open(path, "r"))
     local told = cjson.decode(file:read("*a"))
     file:close()
@@ -14,12 +17,14 @@ function M.of_master(path, keys)
     edge_warm.configure(told)
     require("callers").configure(told)
     require("keys").configure(told)
-    require("keys").read(keys)
+    require("keys").read(beside .. "/keys")
 end
 
 function M.of_worker()
     require("keys").begin()
     edge_control.begin()
+    -- Not earlier: from here on what the daemon says arrives, and comes after it.
+    require("routes").recall(folder .. "/routes")
     require("routes").begin()
     require("live").begin()
 end

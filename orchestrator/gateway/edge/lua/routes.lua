@@ -64,6 +64,32 @@ end
 
 M.admission = admission
 
+local function text_in(path)
+    local file = io.open(path, "r")
+    local text = file and file:read("*a")
+    if file then
+        file:close()
+    end
+    return text
+end
+
+-- At the start of nginx: what the daemon has kept, unless it has said something already. Of an
+-- earlier boot nothing holds: somebody else may have the ports.
+function M.recall(path)
+    if shared:get("published") then
+        return
+    end
+    local boot, text = string.match(text_in(path) or "", "^([^\n]+)\n(.*)$")
+    local published = boot and cjson.decode(text)
+    if type(published) ~= "table" or type(published.routes) ~= "table"
+        or boot ~= string.match(text_in("/proc/sys/kernel/random/boot_id") or "", "%S+") then
+        return
+    end
+    if shared:safe_add("published", text) then
+        shared:incr("version", 1, 0)
+    end
+end
+
 function M.begin()
     pid = ngx.worker.pid()
     read()
