@@ -68,7 +68,7 @@ def _scales(order: LoadOrder, spec: ModelSpec) -> tuple[float, ...]:
         return spec.lora_scales
     if len(scales) != len(spec.lora):
         detail = f"{spec.name} has {len(spec.lora)} LoRA adapters, and lora_scales {len(scales)}."
-        remedy = f"Give one for each, in the order of GET /models/{spec.name}, or leave it out."
+        remedy = "Give one for each, in the order of `lora` of the model, or leave it out."
         raise Denied(Refusal(code=RefusalCode.CONFLICT, detail=detail, remedy=remedy))
     return plain_scales(scales)
 

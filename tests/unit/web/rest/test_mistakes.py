@@ -41,7 +41,7 @@ def test_unknown_field_names_the_nearest_known_one(refused):
         {
             "field": "zzz",
             "message": "is not known; known are cache_type, callback_url, context_size, "
-            "evict, gpu_layers, lease_seconds, model, owner, pin, priority, profile, service, ttl_seconds, wait",
+            "evict, gpu_layers, lease_seconds, lora_scales, model, owner, pin, priority, profile, service, ttl_seconds, wait",
         },
     ]
     assert body["detail"].startswith("ttl_second is not known; did you mean ttl_seconds? zzz is")
