@@ -48,6 +48,7 @@ NOT_MIRRORED = {
     "core/life/files.py": PLAYED,
     "core/life/releases.py": PLAYED,
     "core/room/question.py": VALUES,
+    "core/values/key_bounds.py": VALUES,
     "core/values/decisions.py": VALUES,
     "core/values/leases.py": VALUES,
     "core/values/messages.py": VALUES,

@@ -24,6 +24,7 @@ from orchestrator.core.life.grants import shutting_down
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.survey import survey
 from orchestrator.core.values.decisions import Decide
+from orchestrator.core.values.key_bounds import KeyBound
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import (
     AskUse,
@@ -38,7 +39,6 @@ from orchestrator.core.values.messages import (
     ForgetPin,
     Grant,
     KeepLease,
-    KeyBound,
     Learn,
     Load,
     Released,

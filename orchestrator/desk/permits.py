@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from orchestrator.access.keys.record import KeyScope
 from orchestrator.access.rights import Rights
+from orchestrator.core.values.key_bounds import KeyBound
 from orchestrator.core.values.leases import Lease
-from orchestrator.core.values.messages import KeyBound
 from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelSpecs

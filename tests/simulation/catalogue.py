@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.config.sections import SchedulingSettings
 from orchestrator.core.values.footprints import UNKNOWN, Footprint
-from orchestrator.core.values.messages import CatalogueChanged, KeyBound, RulesChanged
+from orchestrator.core.values.key_bounds import KeyBound
+from orchestrator.core.values.messages import CatalogueChanged, RulesChanged
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import (
     Degrading,

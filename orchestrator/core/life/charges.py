@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from orchestrator.core.life.queue import Line
 from orchestrator.core.life.state import State
 from orchestrator.core.room.quota import Quota, held_bytes, over_quota
+from orchestrator.core.values.key_bounds import KeyBound
 from orchestrator.core.values.leases import LeaseKind
-from orchestrator.core.values.messages import KeyBound, Requested
+from orchestrator.core.values.messages import Requested
 from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.residents import LEAVING, Resident
 from orchestrator.core.values.specs import ModelName

@@ -42,4 +42,4 @@ class Decide:
     why: str = ""
     evicted: tuple[ModelName, ...] = ()
     remedy: str = ""
-    key: str | None = None  # the API key whose wish or lease it is about: for the audit log
+    key: str | None = None  # whose wish or lease it is about: for the audit log alone

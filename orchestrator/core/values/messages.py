@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.failures import Failure, Silence
 from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.key_bounds import KeyBound
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
 from orchestrator.core.values.measurements import Measurement
 from orchestrator.core.values.refusals import Refusal
@@ -19,14 +20,6 @@ from orchestrator.core.values.tickets import Ticket, UnloadStatus
 from orchestrator.core.values.vram import DeviceId, Reading
 
 # --- events: wishes of callers ---------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class KeyBound:
-    """The most that a key may hold, with the keys that were made with it: they share it."""
-
-    limit_bytes: int
-    keys: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +42,7 @@ class Requested:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The caller left without its answer; whether it had been granted yet is for the scheduler to
-    know. What a grant gave is taken back, unless it was used since.
-    """
+    """The caller left without its answer. What was granted meanwhile is taken back if unused."""
 
     ticket: Ticket
     load_goes_on: bool = False  # the model still comes, but with no lease or pin of this wish

@@ -6,7 +6,7 @@ from orchestrator.access.caller import Caller, Via
 from orchestrator.access.keys.record import KeyScope
 from orchestrator.access.keys.table import VramShare
 from orchestrator.access.rights import EVERYTHING, Forbidden, Rights
-from orchestrator.core.values.messages import KeyBound
+from orchestrator.core.values.key_bounds import KeyBound
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import MiB
 from orchestrator.desk import permits

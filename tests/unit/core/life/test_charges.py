@@ -5,8 +5,9 @@ from dataclasses import replace
 from orchestrator.core.life.charges import charged, payer, quota_of
 from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.queue import Line, Wish
+from orchestrator.core.values.key_bounds import KeyBound
 from orchestrator.core.values.leases import LeaseKind
-from orchestrator.core.values.messages import Deny, Grant, KeyBound, Recovered, Released
+from orchestrator.core.values.messages import Deny, Grant, Recovered, Released
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import ModelName, room_spec
