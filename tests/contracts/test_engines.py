@@ -4,6 +4,7 @@ The servers are real processes. What those promise that talk as OpenAI's do stan
 `test_openai_servers.py`.
 """
 
+import asyncio
 import socket
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ import pytest
 from orchestrator.config.engines import KINDS
 from orchestrator.core.values.failures import FailureReason
 from orchestrator.core.values.residents import Endpoint, ReadyState
+from orchestrator.engines.llama.binary import Binary, probe
+from orchestrator.engines.llama.container import IMAGE_FLAGS
 from orchestrator.errors import Unreachable
 from orchestrator.ports import Exit
 from tests.contracts.engine_cases import (
@@ -22,6 +25,7 @@ from tests.contracts.engine_cases import (
     EngineCase,
     Up,
     brought_up,
+    built_server,
     play,
 )
 from tests.parts import require
@@ -166,6 +170,17 @@ def test_a_broken_model_file_has_its_name(reading_case, damage, tmp_path):
         assert any("broken.gguf" in line for line in failure.log_tail)
 
     play(reading_case, scene)
+
+
+@pytest.mark.llama_cpp
+def test_the_flags_of_our_image_are_those_of_the_pinned_build():
+    """A container cannot be asked before it is made: what it takes is written down."""
+    (server,) = built_server()
+    found = asyncio.run(probe(server))
+    assert isinstance(found, Binary)
+    assert IMAGE_FLAGS.names <= found.flags.names
+    assert IMAGE_FLAGS.valued <= found.flags.valued
+    assert IMAGE_FLAGS.listing <= found.flags.listing
 
 
 def test_the_same_spec_and_placement_give_the_same_launch(case):

@@ -65,6 +65,16 @@ def test_a_broken_file_is_told_before_a_start():
     assert asyncio.run(made().check(spec_of())) is None, "no file is ours to see"
 
 
+def test_adapters_of_the_models_folder_are_seen_and_said_in_one_list():
+    adapted = spec_of(
+        file="/models/a.gguf", lora=("/models/x.gguf", "/models/y.gguf"), lora_scales=(1.0, 0.5)
+    )
+    launch = made().launch(INSTANCE, adapted, ON_GPU)
+    said = launch.argv[launch.argv.index("--lora-scaled") + 1]
+    assert said == "/models/x.gguf:1,/models/y.gguf:0.5"
+    assert launch.mounts == (MODELS,)
+
+
 def test_every_flag_with_a_value_is_one_that_the_image_knows():
     assert IMAGE_FLAGS.valued <= IMAGE_FLAGS.names
 
