@@ -81,6 +81,7 @@ class Scene:
             "FOREIGN_NAME": FOREIGN_NAME,
             "FOREIGN": self.foreign,
             "OURS": self.ours,
+            "WATCHED": WATCHED_NAME,
             "=guarded": f"={parts.GUARD_IDENTITY}",
             "name=vram-guard": f"name=vram-guard-{parts.RUN}",
         }
@@ -532,7 +533,7 @@ def test_names_modes_and_owners_of_the_archive_are_the_guards(scene: Scene, clos
     ("whose", "path"),
     [
         ("FOREIGN", KEY_DIR),
-        (WATCHED_NAME, KEY_DIR),
+        ("WATCHED", KEY_DIR),
         ("OURS", "/"),
         ("OURS", "/tmp"),
         ("OURS", f"{KEY_DIR}/.."),
