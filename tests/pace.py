@@ -44,6 +44,9 @@ LONGER = {
     "tests/scenarios/test_n8n_make_run.py::test_the_documents_flow_runs_beside_make_run": (
         "`make run` in a checkout in which nothing has been set up"
     ),
+    "tests/scenarios/test_faults.py::test_idle_connections_delay_nobody": (
+        "ten thousand connections are opened one by one"
+    ),
     "tests/scenarios/test_docker.py::test_failed_container_stop_is_not_stopped": (
         "a server that cannot be killed is waited for as long as the engine waits for it"
     ),

@@ -15,6 +15,7 @@ from orchestrator.gateway.tunnel import loses_body, wants_tunnel
 from orchestrator.web.audited import Audited
 from orchestrator.web.gate import REFUSED, Gate, Rule, rights_of
 from orchestrator.web.guard import JSON_ALONE, ORDER_BYTES_MAX, Admission, counted, judge
+from orchestrator.web.held_bodies import HeldBodies
 from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, error_of_access, respond
 
 # What a body may be beside JSON. None: whatever its server makes of it.
@@ -43,6 +44,7 @@ class Front:
         self._admission = admission
         self._audited = Audited(self._beside, audit)
         gate.turned_away = self._audited.turned_away
+        self._bodies = HeldBodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = None
@@ -68,8 +70,13 @@ class Front:
         if refused is not None:
             await refusal(error_of_access(refused), found)(scope, receive, send)
             return
+        passing = counted(receive, bytes_max)
         try:
-            await self._relay(scope, counted(receive, bytes_max), send, found)
+            if found.call.named_in is NamedIn.PATH:  # a body that is not needed goes on as it comes
+                await self._relay(scope, passing, send, found)
+            else:
+                with self._bodies.of_request(passing, admission.held_bytes_max) as held:
+                    await self._relay(scope, held, send, found)
         finally:
             self._ended(scope)
             self._note_refused(scope)
@@ -97,7 +104,9 @@ class Front:
             await refusal(error_of_access(refused), found)(scope, receive, send)
             return
         try:
-            await self._ollama(scope, counted(receive, bytes_max), send, found)
+            passing = counted(receive, bytes_max)
+            with self._bodies.of_request(passing, admission.held_bytes_max) as held:
+                await self._ollama(scope, held, send, found)
         finally:
             if found.path in OF_A_MODEL:
                 self._ended(scope)

@@ -171,6 +171,7 @@ def admission_to(server: ServerSettings) -> Admission:
         allowed_origins=frozenset(map(str.lower, server.allowed_origins)),
         own_pages=server.dashboard is not Dashboard.READ_ONLY,
         relayed_bytes_max=server.body_limit_bytes,
+        held_bytes_max=max(server.bodies_limit_bytes, server.body_limit_bytes),
     )
 
 

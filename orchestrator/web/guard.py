@@ -57,6 +57,7 @@ class Admission:
     allowed_origins: frozenset[str] = field(default_factory=frozenset)  # lower case
     own_pages: bool = True  # whether pages of this daemon may change anything
     relayed_bytes_max: int = 32 << 20
+    held_bytes_max: int = 512 << 20  # of the bodies of all requests together
 
 
 class Guard:

@@ -146,9 +146,8 @@ TABLE = (
     InjectedFault(
         number=10,
         name="idle_connections",
-        promise="Two thousand connections that say nothing delay neither health nor a chat.",
+        promise="Ten thousand connections that say nothing delay neither health nor a chat.",
         tests=(f"{FAULTS}::test_idle_connections_delay_nobody",),
-        open="Ten thousand are not tried.",
     ),
     InjectedFault(
         number=11,
@@ -157,8 +156,9 @@ TABLE = (
         tests=(
             "tests/scenarios/test_bad_input.py",
             LOGS,
+            f"{FAULTS}::test_bodies_of_all_who_wait_are_bounded_together",
         ),
-        open="Many bodies of 32 MiB at once are not bounded together, nor is it tried in a cgroup.",
+        open="It is not tried in a cgroup.",
     ),
     InjectedFault(
         number=12,

@@ -1,6 +1,7 @@
 """Faults of tests/faults/table.py that no other scenario injects; each against the real daemon."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from tests.scenarios.daemon import Daemon, chat, config, model
 from tests.scenarios.world import BadDisk, stopped
 
 HOUR_S, DAY_S = 3600, 86400
-IDLE = 2000  # connections; the daemon has room for more
+IDLE = 10_000  # connections; fewer where a process may not have so many files open
 STORM = (signal.SIGHUP,) * 20
 
 
@@ -128,8 +129,9 @@ def test_a_slow_audit_disk_delays_admins_alone(tmp_path):
 def test_idle_connections_delay_nobody(daemons):
     daemon = daemons({"a": model(1000)})
     daemon.load("a")
+    open_max = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with ExitStack() as stack:
-        for _ in range(IDLE):
+        for _ in range(min(IDLE, open_max // 2)):
             stack.enter_context(socket.create_connection(("127.0.0.1", daemon.port), timeout=20))
         looks = []
         for _ in range(200):
@@ -140,6 +142,24 @@ def test_idle_connections_delay_nobody(daemons):
         assert sorted(looks)[197] < 0.25 * crowd()
         answer = daemon.post("/v1/chat/completions", chat() | {"model": "a"})
         assert answer.status_code == 200
+
+
+def test_bodies_of_all_who_wait_are_bounded_together(daemons):
+    bounds = {"body_limit_bytes": 400_000, "bodies_limit_bytes": 1_000_000}
+    daemon = daemons({"a": model(1000, fake={"load_s": 3})}, server=bounds)
+    large = chat() | {"model": "a", "x": "y" * 390_000}
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(daemon.post, "/v1/chat/completions", large) for _ in range(2)]
+        daemon.until(
+            lambda _: len(daemon.http.get("/requests").json()["running"]) == 2, "they wait"
+        )
+        refused = daemon.post("/v1/chat/completions", large)
+        small = daemon.post("/v1/chat/completions", chat() | {"model": "a"})
+        assert [answer.result().status_code for answer in waiting] == [200, 200]
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "too_many_bytes")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert small.status_code == 200
+    assert daemon.post("/v1/chat/completions", large).status_code == 200, "their room is back"
 
 
 def test_a_storm_of_signals_ends_it_once_and_cleanly(daemons):

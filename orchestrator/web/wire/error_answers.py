@@ -45,6 +45,7 @@ class WebCode(StrEnum):
     NOT_READY = "not_ready"
     TOO_MANY_LISTENERS = "too_many_listeners"
     TOO_MANY_CALLERS = "too_many_callers"
+    TOO_MANY_BYTES = "too_many_bytes"
     UNAVAILABLE = "unavailable"
     SERVER_FAILED = "server_failed"
     ENDED = "ended"
@@ -82,6 +83,7 @@ MEANINGS: Mapping[str, Meaning] = {
     _W.NOT_READY: Meaning(503, "Not ready"),
     _W.TOO_MANY_LISTENERS: Meaning(503, "Too many listeners"),
     _W.TOO_MANY_CALLERS: Meaning(503, "Too many callers"),
+    _W.TOO_MANY_BYTES: Meaning(503, "Too many bytes"),
     _W.UNAVAILABLE: Meaning(503, "Unavailable"),
     _W.AUDIT_UNAVAILABLE: Meaning(503, "Cannot be written down"),
     _R.LOAD_FAILED: Meaning(502, "Load failed"),
