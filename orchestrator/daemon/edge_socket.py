@@ -27,9 +27,12 @@ def edge_socket(edge: EdgeSettings | None) -> Iterator[tuple[EdgeSettings, socke
         return
     folder = Path(edge.dir)
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    is_groups = bool(folder.stat().st_mode & stat.S_IWGRP)
-    heirs = folder.stat().st_mode & stat.S_ISGID  # files of the group: the keys are read by it
-    folder.chmod(GROUPS_FOLDER_MODE | heirs if is_groups else FOLDER_MODE)
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    is_groups = bool(mode & stat.S_IWGRP)
+    heirs = mode & stat.S_ISGID  # files of the group: keys and routes are read by it
+    wanted = GROUPS_FOLDER_MODE | heirs if is_groups else FOLDER_MODE
+    if mode != wanted:  # who is not of that group would take the group from its files by it
+        folder.chmod(wanted)
     path = folder / DAEMON_SOCKET
     path.unlink(missing_ok=True)  # of a daemon before us: the registry is ours alone
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
