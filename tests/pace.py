@@ -26,6 +26,12 @@ LONGER = {
         "the orchestrator of the stack is ended, and comes back"
     ),
     "tests/contracts/test_compose.py::test_own_certificate_is_used": "restarts the edge of the stack",
+    "tests/contracts/test_compose.py::test_a_closed_container_is_in_a_network_of_its_own_and_serves_all_ways": (
+        "the orchestrator of the stack is killed, and comes back"
+    ),
+    "tests/contracts/test_compose.py::test_resident_of_the_stack_cannot_reach_anything": (
+        "twelve addresses, most of which do not answer, from two networks"
+    ),
     "tests/contracts/test_compose.py::test_commands_of_the_docker_guide": "takes the stack down",
     "tests/contracts/test_compose.py::test_gpus_are_requested_and_read_by_uuid": "a second stack",
     "tests/scenarios::n8n": "builds our node, imports the workflows, starts n8n: once for all tests",

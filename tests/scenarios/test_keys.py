@@ -177,13 +177,13 @@ def test_requests_of_one_key_that_wait_are_bounded_at_models_too(daemons):
 
     assert ask("a", mine).status_code == 200
     with ThreadPoolExecutor(8) as pool:
-        waiting = [pool.submit(ask, "slow", mine, 8) for _ in range(5)]
+        waiting = [pool.submit(ask, "slow", mine, 5) for _ in range(5)]
         refused = [done for done in as_completed(waiting) if done.result().status_code == 429]
         assert len(refused) == 3
         assert {done.result().json()["code"] for done in refused} == {"rate_limited"}
         late = [done.result() for done in waiting if done not in refused]
         assert [answer.status_code for answer in late] == [503, 503], "they have waited"
     with ThreadPoolExecutor(8) as pool:
-        held = [pool.submit(ask, "slow", one, 8) for one in (mine, mine, other)]
+        held = [pool.submit(ask, "slow", one, 5) for one in (mine, mine, other)]
         assert ask("a", mine).status_code == 200, "it does not wait"
         assert [done.result().status_code for done in held] == [503] * 3
