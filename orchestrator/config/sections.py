@@ -148,7 +148,8 @@ class SchedulingSettings:
     patience_s: Seconds = 60
     """Or ten times the load time, if that is more: then residents in the way must drain."""
     min_residency_s: Seconds = 10
-    """How long a newcomer keeps its place against equals."""
+    """How long a newcomer keeps its place against equals; or four times the load time, if that is
+    less."""
     drain_timeout_s: Seconds = 120
     """How long a victim's running requests may take before the plan is reconsidered."""
     protect_idle_s: Seconds = 180

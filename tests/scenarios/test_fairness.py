@@ -76,7 +76,7 @@ def test_priority_beats_fast_path(daemons):
 
 def test_switch_is_followed_by_residency(daemons):
     daemon = daemons(
-        {"a": model(BIG), "b": model(BIG)},
+        {name: model(BIG, fake={"load_s": 0.6}) for name in "ab"},
         scheduling={"patience_s": 0.5, "min_residency_s": 2, "drain_timeout_s": 5},
     )
     daemon.load("a")

@@ -364,7 +364,7 @@ def loaded(state: State, event: Loaded, now_s: float) -> list[Effect]:
         slots=event.slots,
         ready_s=now_s,
         last_used_s=now_s,
-        settled_until_s=now_s + state.rules.min_residency_s if contested else 0.0,
+        settled_until_s=now_s + state.rules.residency_for(event.load_s) if contested else 0.0,
         problem=problem.text if problem else "",
     )
     state.ledger.put(ready)

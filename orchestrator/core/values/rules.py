@@ -18,6 +18,7 @@ class Rules:
     patience_s: float = 60.0
     patience_loads: float = 10.0  # or so many load times, if that is more (R6)
     min_residency_s: float = 10.0
+    min_residency_loads: float = 4.0  # or so many load times, if that is less
     drain_timeout_s: float = 120.0
     protect_idle_s: float = 180.0  # below the longest wait, or its callers were all refused
     release_timeout_s: float = 30.0  # the driver's usual lag is 0.5 to 1.5 s
@@ -32,3 +33,9 @@ class Rules:
 
     def patience_for(self, load_s: float) -> float:
         return max(self.patience_s, self.patience_loads * load_s)
+
+    def residency_for(self, load_s: float) -> float:
+        """How long who came by a switch keeps its place: loads take no more than a fifth of the
+        time however many queues take turns, and nobody waits longer for a small model's sake.
+        """
+        return min(self.min_residency_s, self.min_residency_loads * load_s)

@@ -188,7 +188,8 @@ def test_drained_for_other_settings_is_let_be_after_the_bound():
 
 def test_two_loads_with_different_settings_each_have_their_time():
     """The second caller waits for the residency of what the first was just given."""
-    play = scheduler(gpu(gib=24), A, changes={"min_residency_s": 10.0})
+    changes = {"min_residency_s": 10.0, "min_residency_loads": 10.0}
+    play = scheduler(gpu(gib=24), A, changes=changes)
     play.handle(request(1, A, hold=None), now_s=1.0)
     play.handle(request(2, longer(A), hold=None), now_s=1.1)
     play.handle(sampled(gpu(gib=24, at_s=1.2)), now_s=1.2)

@@ -483,7 +483,10 @@ def test_after_a_switch_the_newcomer_keeps_its_place():
     play.loaded("b")
     play.release("b")
     assert play.request(3, A) == [], "b has just arrived"
-    assert kinds(play.tell(Ticked(), play.now_s + 11)) == [Evict]
+    assert kinds(play.tell(Ticked(), play.now_s + 3)) == []
+    assert kinds(play.tell(Ticked(), play.now_s + 2)) == [Evict], (
+        "four of its loads, not ten seconds"
+    )
 
 
 def test_every_ticket_ends_within_its_bound():
