@@ -2,7 +2,7 @@
 
 A key lies in a file that only this user may read, named after where its server answers, or after
 its container: it is found again after a kill, by whoever asks there. It stands in no argument, no
-environment and no log.
+environment and no log. Servers that somebody else defined have their own, which we are given.
 """
 
 import os
@@ -31,6 +31,7 @@ class ResidentKeys:
         self._folder = folder
         self._keys: dict[str, str] = {}  # by the name of its file
         self._aliases: dict[str, str] = {}  # where a server answers → the name of its key's file
+        self._given: dict[str, str] = {}  # where a server that is not ours answers → its key
         with suppress(OSError):
             for file in folder.iterdir():
                 with suppress(OSError, UnicodeDecodeError):
@@ -65,6 +66,10 @@ class ResidentKeys:
         self._aliases[authority] = name
         return True
 
+    def take(self, url: str, key: str) -> None:
+        """What the server at this URL, which somebody else defined, wants to hear."""
+        self._given[urlsplit(url).netloc] = key
+
     def drop(self, name: str) -> None:
         """Nobody answers there any more, or without a key. Dropping twice is not an error."""
         self._aliases.pop(name, None)
@@ -74,8 +79,8 @@ class ResidentKeys:
 
     def bearer(self, url: str) -> str | None:
         """The value of Authorization for the server at this URL; None where it wants none."""
-        if not self._keys:
+        if not self._keys and not self._given:
             return None
         authority = urlsplit(url).netloc
-        key = self._keys.get(self._aliases.get(authority, authority))
+        key = self._given.get(authority) or self._keys.get(self._aliases.get(authority, authority))
         return None if key is None else f"Bearer {key}"

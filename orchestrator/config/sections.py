@@ -248,6 +248,9 @@ class ServiceEntry:
     """engine llama_cpp: the llama-server to run, as a path or a name on PATH (or in the image)."""
     url: Url | None = None
     """external, or a named container: where the server answers."""
+    key_file: Text | None = None
+    """With `url`: a file with the key that this server asks for, which the daemon and nginx then
+    send. Read when the daemon starts."""
     command: Command | None = None
     """engine command: what is run, as a list, or a line that is split as a shell would, for models
     without a command of their own. ${PORT}, ${HOST} and ${MODEL} are filled in at each start."""

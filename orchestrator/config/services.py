@@ -56,6 +56,9 @@ def service_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:
     if entry.url and we_start(entry):
         sentence = "is only for runtime external or a named container: we choose ours"
         yield Mistake(("url",), sentence)
+    if entry.key_file is not None and not entry.url:
+        sentence = "is for a server that others defined: with url, where it answers"
+        yield Mistake(("key_file",), sentence)
 
 
 def _network_mistakes(entry: ServiceEntry) -> Iterator[Mistake]:

@@ -234,6 +234,19 @@ def make_predictions(services: Mapping[str, ServiceEntry]) -> Predictions:
     return Predictions(Headers(), dry_runs=others, of_services=launched, servers=in_python)
 
 
+def _take_key(keys: ResidentKeys, service: ServiceName, url: str, file: Path) -> None:
+    """Of a server that others defined. Where it cannot be read, that server refuses us."""
+    try:
+        key = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        log.warning("services.%s.key_file: %s. Its server is asked without a key.", service, error)
+        return
+    if key:
+        keys.take(url, key)
+    else:
+        log.warning("services.%s.key_file: %s is empty.", service, file)
+
+
 def _dry_runs(directory: Path) -> DryRuns | None:
     pretends = (directory / "ggml-rpc-server").is_file()
     with suppress(GgufError):  # it does not run on this machine: the header must do
@@ -251,6 +264,9 @@ class Runtimes:
         self._gateway = gateway
         self.close_servers = False  # of services that do not say: there are keys of the API
         self.keys = ResidentKeys(config.state_dir / KEYS_FOLDER)
+        for name, entry in config.services.items():
+            if entry.url is not None and entry.key_file is not None:
+                _take_key(self.keys, name, entry.url, Path(entry.key_file))
         self._config = config
         self._descriptors = descriptors
         self._process: ProcessRuntime | None = None

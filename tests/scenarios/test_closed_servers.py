@@ -2,6 +2,9 @@
 where the operator says so. Clients that use `endpoint` work in both.
 """
 
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -90,6 +93,37 @@ def test_an_open_server_answers_everybody_of_this_machine(planes):
     assert told["endpoint"] == f"http://127.0.0.1:{own_port(daemon, 'a')}"
     assert httpx.post(told["endpoint"] + CHAT, json=chat(), timeout=60).status_code == 200
     assert not (daemon.directory / "state" / "server-keys").exists()
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """A server that somebody else runs, the URL where it answers, and the file with its key."""
+    file = tmp_path / "their-key"
+    file.write_text("a key that they chose\n".replace(" ", "-"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    words = ("--model", "ext", "--port", str(port), "--api-key-file", str(file))
+    server = subprocess.Popen([sys.executable, "-m", "orchestrator.stand_in.server", *words])
+    try:
+        yield f"http://127.0.0.1:{port}", file
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_server_that_others_defined_hears_the_key_that_the_operator_names(planes, theirs):
+    url, file = theirs
+    there = {"engine": "llama_cpp", "runtime": "external", "url": url}
+    entry = {"service": "there", "vram_mb": 10}
+    daemon = planes({"ext": entry}, services={"there": there | {"key_file": str(file)}})
+    assert daemon.load("ext")["endpoint"] == url
+    assert httpx.post(url + CHAT, json=chat(), timeout=60).status_code == 401
+    key = {"Authorization": f"Bearer {file.read_text().strip()}"}
+    assert httpx.post(url + CHAT, json=chat(), headers=key, timeout=60).status_code == 200
+    for _ in range(4):
+        assert daemon.post(CHAT, chat() | {"model": "ext"}).status_code == 200
+    assert file.read_text().strip() not in daemon.log()
 
 
 @pytest.mark.real_model

@@ -50,3 +50,11 @@ def test_what_cannot_be_written_is_raised(tmp_path):
 
 def test_without_keys_nobody_hears_one():
     assert no_bearer(f"http://{HERE}") is None
+
+
+def test_a_server_of_somebody_else_hears_the_key_that_was_given(tmp_path):
+    keys = ResidentKeys(tmp_path / "keys")
+    keys.take("http://llama-cpp:8000", "theirs")
+    assert keys.bearer("http://llama-cpp:8000/v1/models") == "Bearer theirs"
+    assert keys.bearer(f"http://{HERE}") is None
+    assert not (tmp_path / "keys").exists(), "theirs is not kept"

@@ -70,6 +70,23 @@ def test_every_engine_is_made_for_every_runtime_it_goes_with(tmp_path, monkeypat
     asyncio.run(scene())
 
 
+def test_the_key_of_a_server_that_others_defined_is_read(tmp_path, caplog):
+    (tmp_path / "key").write_text("theirs\n")
+    services = {
+        "there": {"engine": "llama_cpp", "runtime": "external", "url": "http://gpu-box:8000"},
+        "lost": {"engine": "llama_cpp", "runtime": "external", "url": "http://gpu-box:8001"},
+    }
+    services["there"]["key_file"] = str(tmp_path / "key")
+    services["lost"]["key_file"] = str(tmp_path / "gone")
+    file = tmp_path / "orchestrator.yaml"
+    file.write_text(yaml.safe_dump({"services": services}))
+    keys = Runtimes(load_config(file, environ={})).keys
+    assert keys.bearer("http://gpu-box:8000/health") == "Bearer theirs"
+    assert keys.bearer("http://gpu-box:8001/health") is None
+    assert "services.lost.key_file" in caplog.text
+    assert "theirs" not in caplog.text
+
+
 PLAN = """#!/bin/sh
 [ "$1" = --version ] && echo version: {mib} && exit
 echo "| memory breakdown [MiB]"
