@@ -27,7 +27,9 @@ def least_regretted(resident: Resident, now_s: float) -> float:
     The likelihood is the hazard of the mean gap between uses, fading with the idle time.
     """
     idle_s = max(0.0, now_s - resident.last_used_s)
-    gap_s = resident.use_gap_s if resident.use_gap_s is not None else USE_GAP_S_UNKNOWN
+    gap_s = resident.use_gap_s
+    if gap_s is None:  # used once: for how long it has been idle is all that is known
+        gap_s = USE_GAP_S_UNKNOWN if resident.use_began_s is None else 0.0
     return max(resident.spec.load_s, 0.1) / max(gap_s, idle_s, USE_GAP_S_MIN)
 
 

@@ -123,6 +123,12 @@ def test_regret_fades_with_the_idle_time():
     assert least_regretted(often, 100) == pytest.approx(least_regretted(often, 10) / 10)
 
 
-def test_a_model_used_once_is_not_taken_for_forgotten():
-    once = resident("a", gib=1, used_s=0)
-    assert least_regretted(once, 1) == pytest.approx(1 / USE_GAP_S_UNKNOWN)
+def test_a_model_that_nobody_has_used_yet_is_not_taken_for_forgotten():
+    unused = resident("a", gib=1, used_s=0)
+    assert least_regretted(unused, 1) == pytest.approx(1 / USE_GAP_S_UNKNOWN)
+
+
+def test_of_models_that_were_used_once_the_one_that_is_idle_for_longer_is_regretted_less():
+    earlier, later = (replace(resident("a", gib=1).used(at_s), last_used_s=at_s) for at_s in (1, 9))
+    assert least_regretted(earlier, 10) == pytest.approx(1 / 9)
+    assert least_regretted(later, 10) == pytest.approx(1)
