@@ -15,7 +15,7 @@ from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement, agree, near
 from orchestrator.core.values.messages import Loaded
-from orchestrator.core.values.residents import Placement, Resident
+from orchestrator.core.values.residents import Placement, Resident, ResidentState
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.core.values.vram import DeviceId, DeviceKind, MiB, to_mb
 
@@ -161,6 +161,9 @@ def _by_change(
 ) -> tuple[Mapping[DeviceId, int], Mapping[DeviceId, int]]:
     """What GPUs hold more than before the load, and held more at most; where only a stranger can
     have had a part in it, and not one too large to be overlooked.
+
+    What is more than its promise fits beside what the others are charged. If it does not, one of
+    them holds less than its charge, and a stranger has that room: it is foreign, not the model's.
     """
     before = state.baselines.get(resident.instance)
     taken: dict[DeviceId, int] = {}
@@ -173,10 +176,23 @@ def _by_change(
             continue
         change, share = now_bytes - used_bytes, resident.placement.on(device)
         least, most = (fraction * share for fraction in PLAUSIBLE_FRACTION)
+        most = min(most, max(share, _left_beside(state, resident, device)))
         if least <= change <= most and state.ledger.alone_since(resident, device, before.version):
             taken[device] = change
             highest[device] = before.highest_bytes.get(device, 0) - used_bytes
     return taken, highest
+
+
+def _left_beside(state: State, resident: Resident, device: DeviceId) -> int:
+    """What of the device none of the others is charged for; what is only reserved is on no device
+    yet.
+    """
+    others = (
+        other.placement.on(device)
+        for other in state.ledger.on(device)
+        if other.instance != resident.instance and other.state is not ResidentState.RESERVED
+    )
+    return (state.ledger.reading(device).total_bytes or 0) - sum(others)
 
 
 def _charge(state: State, resident: Resident, seen: Mapping[DeviceId, int]) -> Placement:

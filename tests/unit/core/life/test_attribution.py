@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.life.attribution import attribute, baseline, watch
+from orchestrator.core.life.consistency import consistent
 from orchestrator.core.life.state import Baseline
 from orchestrator.core.values.footprints import Footprint, Provenance
 from orchestrator.core.values.measurements import Measurement
@@ -157,6 +158,34 @@ def test_who_moved_and_came_to_rest_meanwhile_counts_too():
 def test_an_implausible_change_is_somebody_elses(used_before_gib):
     state = state_with(gpu(gib=24), LOADING, used_before_gib=used_before_gib)
     assert attribute(state, LOADING, loaded()).measurement is None
+
+
+@pytest.mark.parametrize(
+    ("beside", "charged_gib"),
+    [
+        (resident("b", gib=15), 9),
+        (resident("b", gib=16), 8),
+        (resident("b", gib=16, state=ResidentState.RESERVED), 9),
+    ],
+)
+def test_a_change_beyond_what_the_others_leave_is_somebody_elses(beside, charged_gib):
+    """The other is charged what it was promised, and computes on the processor."""
+    state = state_with(gpu(gib=24), LOADING, beside)
+    state.ledger.observe([gpu(gib=24, used_gib=9)], {})
+    found = attribute(state, LOADING, loaded())
+    assert found.charge.on(G0) == charged_gib * GiB
+    assert (found.sighting is not None) is (charged_gib == 9)
+
+
+def test_bytes_of_a_stranger_beside_one_that_took_nothing_charge_no_more_than_there_is():
+    scene = scheduler(gpu(gib=24), LOADING, resident("b", gib=16))
+    ledger = scene.state.ledger
+    ledger.observe([gpu(gib=24)], {})
+    scene.state.baselines[LOADING.instance] = baseline(scene.state, LOADING)
+    ledger.observe([gpu(gib=24, used_gib=10)], {})
+    scene.handle(loaded(), now_s=1.0)
+    assert consistent(scene.state) == []
+    assert ledger.charged_bytes(G0) == 24 * GiB
 
 
 def test_an_adopted_load_has_no_beginning_to_compare_with():
