@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.core.values.residents import InstanceId, ResidentState
+from orchestrator.core.values.residents import SERVING, InstanceId, Resident, ResidentState
 from orchestrator.core.values.vram import DeviceState
 from tests.simulation.catalogue import Catalogue
 from tests.simulation.faults import Fault, faults_of
@@ -67,19 +67,24 @@ class Day:
                 return life
             await asyncio.sleep(0.5)
 
-    def still_serves(self, life: Life, instance: InstanceId) -> bool:
-        """Whether who holds it is still served; a finding if it was taken away from under it."""
+    def still_serves(self, life: Life, granted: Resident) -> bool:
+        """Whether who holds it is still served; a finding if it was taken away from under it.
+
+        The lease ended with the server that was granted. If others start that again before its
+        holder looks, it has the same name, has been ready at another time or not yet, and is
+        nobody's: it may load, or be stopped at once because its room is another model's by now.
+        """
         if life.dead:
             return False
-        resident = life.conductor.scheduler.state.by_instance(instance)
+        resident = life.conductor.scheduler.state.by_instance(granted.instance)
         if resident is None or resident.state is ResidentState.RELEASING:
             return False  # its server died: nobody can help that
-        if resident.state is ResidentState.LOADING and resident.unpromised:
+        if resident.ready_s != granted.ready_s:
             return False  # it died, and others have started it again already
-        if instance in self.watch.forced:
+        if resident.instance in self.watch.forced:
             return False
-        if resident.state not in (ResidentState.READY, ResidentState.DRAINING):
-            self.watch.found("held", f"{instance} is {resident.state} while it is leased")
+        if resident.state not in SERVING:
+            self.watch.found("held", f"{resident.instance} is {resident.state} while it is leased")
         return True
 
     def uses_directly(self, rng: random.Random, instance: InstanceId) -> None:

@@ -85,7 +85,7 @@ class Caller(Person):
         async with conductor.lease(spec, priority=self.priority(spec)) as grant:
             until_s = conductor.clock() + uses_s
             while conductor.clock() < until_s:
-                if not self.day.still_serves(life, grant.resident.instance):
+                if not self.day.still_serves(life, grant.resident):
                     return
                 await asyncio.sleep(min(1.0, uses_s))
 

@@ -8,12 +8,20 @@ left: no lease, no ticket, no caller. `make seed N=17` lives through one day aga
 something are kept in `regressions/` and lived through first.
 """
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
+from orchestrator.core.values.residents import Resident, ResidentState
+from tests.factories import resident
 from tests.simulation.coverage import Coverage
-from tests.simulation.day import DayPlan, live
+from tests.simulation.day import Day, DayPlan, live
 from tests.simulation.faults import Fault
+from tests.simulation.life import Life
 from tests.simulation.regressions import kept, read, save, shrink
+from tests.simulation.virtual_time import run
+from tests.simulation.watch import Finding
 
 SEEDS = 100
 SEEDS_QUICK = 24  # of them in `make check`; `make test` lives through the others as well
@@ -64,3 +72,44 @@ def test_a_day_that_found_something_is_made_smaller_and_kept(tmp_path):
     assert smaller.faults == {Fault.HANGS}
     assert len(smaller.people) < len(plan.people)
     assert read(save(smaller, ("check", "what it said"), tmp_path)) == smaller
+
+
+GRANTED = resident("a", gib=4, since_s=5.0)
+
+
+def held(now: Resident) -> bool:
+    """What a caller to whom GRANTED was granted finds, who looks at it as it is now."""
+
+    async def look() -> bool:
+        day = Day(DayPlan(seed=1))
+        life = Life(
+            world=day.world,
+            catalogue=day.catalogue,
+            watch=day.watch,
+            rows=day.rows,
+            outlives=day.outlives,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            life.conductor = life._conductor(await life.registry.recall(), tasks)
+            life.conductor.scheduler.state.ledger.put(now)
+            found = day.still_serves(life, GRANTED)
+            life.conductor.close()
+        return found
+
+    return run(look())
+
+
+def test_a_server_that_is_stopped_while_it_is_leased_is_a_finding():
+    with pytest.raises(ExceptionGroup) as found:
+        held(replace(GRANTED, state=ResidentState.UNLOADING, unpromised=True))
+    assert found.group_contains(Finding, match="a-1 is unloading while it is leased")
+
+
+@pytest.mark.parametrize(
+    "state", [ResidentState.LOADING, ResidentState.READY, ResidentState.UNLOADING]
+)
+def test_a_server_that_died_and_was_started_again_is_not_the_one_that_was_leased(
+    state: ResidentState,
+) -> None:
+    ready_s = 9.0 if state is ResidentState.READY else None
+    assert not held(replace(GRANTED, state=state, ready_s=ready_s, unpromised=True))
