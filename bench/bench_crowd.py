@@ -35,9 +35,8 @@ ROUTER = f"llama-server's router, --models-max {ROOM}"
 CLIENTS = 8
 PAUSE_S = 1.0
 WHY = (
-    "why   a model that has just come in another's place keeps it against equals for 10 s\n"
-    "      (scheduling.min_residency_s): many loads of so small a model, a few of a usual one.\n"
-    "      A bound in loads would change it."
+    "why   a model that has just come in another's place keeps it against equals for four of\n"
+    "      its loads, 10 s at most (scheduling.min_residency_s)."
 )
 ANSWER_S_MAX = 60.0
 
