@@ -358,6 +358,17 @@ def _other_settings(moment: Moment) -> Iterator[str]:
             yield f"{resident.instance} is idle, and asked for with other settings"
 
 
+def _back(moment: Moment) -> Iterator[str]:
+    """A wish of ours, to bring a model back, ends when the model serves, however it was started."""
+    state = moment.state
+    for wish in state.queue.wishes():
+        resident = state.ledger.resident(wish.model)
+        if resident is None or resident.silent_since_s is not None or not wish.restores:
+            continue
+        if resident.state is ResidentState.READY:
+            yield f"{resident.instance} is back, and is still to be brought back"
+
+
 def _modest(moment: Moment) -> Iterator[str]:
     """Callers who let no resident leave are served or refused as soon as nobody is on the way."""
     state = moment.state
@@ -442,6 +453,7 @@ STANDING: tuple[Callable[[Moment], Iterator[str]], ...] = (
     _planless,
     _in_the_way,
     _other_settings,
+    _back,
     _modest,
     _kept,
     _unasked,

@@ -70,7 +70,7 @@ def _meet(state: State, line: Line, resident: Resident, now_s: float) -> list[Ef
         return []
     effects: list[Effect] = []
     for wish in list(line.wishes.values()):
-        if resident.serves(wish.request.spec):
+        if wish.restores or resident.serves(wish.request.spec):  # ours: it is back, however it runs
             if resident.silent_since_s is not None:
                 continue  # until it answers, or leaves
             state.queue.remove(wish.request.ticket)

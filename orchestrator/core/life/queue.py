@@ -82,7 +82,10 @@ class Line:
 
     def wants_other_than(self, resident: Resident) -> bool:
         """Whether a caller waits for settings that the resident does not run with."""
-        return any(not resident.serves(wish.request.spec) for wish in self.wishes.values())
+        return any(
+            not wish.restores and not resident.serves(wish.request.spec)
+            for wish in self.wishes.values()
+        )
 
     @property
     def ours(self) -> bool:

@@ -25,6 +25,7 @@ from orchestrator.core.values.messages import (
     UseSeen,
 )
 from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import Serving
 from orchestrator.core.values.tickets import UnloadStatus
 from orchestrator.core.values.vram import GiB
 from tests.factories import (
@@ -359,3 +360,21 @@ def test_one_that_hangs_after_every_start_is_not_started_for_ever():
     play.quiet(31)
     play.leaves("small")
     assert loads(play.quiet(10)) == []
+
+
+def test_one_that_hung_is_back_also_with_the_settings_of_the_caller_who_waited():
+    """Nobody waits for those of the catalogue: nothing is left to bring back, or to contest it."""
+    usual = replace(SMALL, serving=Serving(context_size=4096))
+    longer, shorter = (replace(SMALL, serving=Serving(context_size=n)) for n in (16384, 2048))
+    play = Play(usual, restart_hung_s=30.0)
+    play.tell(Recovered((replace(resident("small", gib=10), spec=longer),)))
+    hung(play, "small")
+    play.tell(request(1, shorter))
+    play.quiet(31)
+    play.leaves("small")
+    play.quiet(2)
+    effects = play.comes_up("small")
+    assert 1 in [effect.ticket for effect in effects if isinstance(effect, Grant)]
+    assert play.there("small").spec.wanted == shorter.wanted
+    assert play.of.state.queue.line_count == 0
+    assert play.there("small").settled_until_s == 0

@@ -1,12 +1,14 @@
 """Who waits for what, in order."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.core.life.queue import Queue, Wish
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.specs import ModelName, Serving
 from orchestrator.core.values.tickets import Ticket
-from tests.factories import request, spec
+from tests.factories import request, resident, spec
 
 
 def wish(ticket, model="a", *, priority=5, at_s=0.0, restores=False):
@@ -72,6 +74,17 @@ def test_a_line_of_restores_alone_evicts_nobody():
     assert not line.evicts
     waiting.add(wish(1))
     assert line.evicts
+
+
+def test_only_callers_want_other_settings_than_those_that_run():
+    waiting = queue(wish(-1, restores=True))
+    line = waiting.line(ModelName("a"))
+    running = resident("a", gib=1)
+    shorter = replace(running, spec=replace(running.spec, serving=Serving(context_size=512)))
+    assert not line.wants_other_than(shorter)
+    waiting.add(wish(1))
+    assert line.wants_other_than(shorter)
+    assert not line.wants_other_than(running)
 
 
 @pytest.mark.parametrize("there", [True, False])
