@@ -73,11 +73,17 @@ def test_depth_has_a_bound():
         members(b'{"a":' + b"[" * (DEPTH_MAX + DECODED_BYTES_MAX), NAMES)
 
 
+def best_s(read):
+    """Of some tries: the others were interrupted."""
+    tries_s = []
+    for _ in range(5):
+        began_s = time.perf_counter()
+        read()
+        tries_s.append(time.perf_counter() - began_s)
+    return min(tries_s)
+
+
 def test_a_picture_of_ten_megabytes_is_quick():
     body = b'{"messages": "' + b"QUJD" * 2_500_000 + b'", "model": "a"}'
-    began = time.perf_counter()
     assert members(body, NAMES) == {"model": "a"}
-    found_s = time.perf_counter() - began
-    began = time.perf_counter()
-    json.loads(body)
-    assert found_s < (time.perf_counter() - began) / 4
+    assert best_s(lambda: members(body, NAMES)) < best_s(lambda: json.loads(body)) / 4
