@@ -17,7 +17,7 @@ from orchestrator.access.keys.record import ApiKey
 from orchestrator.access.rights import Forbidden, Rights
 from orchestrator.gateway.asked import Asked
 from orchestrator.gateway.members import DECODED_BYTES_MAX
-from orchestrator.gateway.paths import POSTS, Call, Protocol, Task
+from orchestrator.gateway.paths import POSTS, Call, NamedIn, Protocol, Task
 from orchestrator.web.guard import READING_METHODS
 
 # What servers take for the most tokens of an answer.
@@ -27,8 +27,10 @@ WRITING = frozenset({Task.CHAT, Task.COMPLETION, Task.RESPONSES})
 Body = bytes | AsyncIterator[bytes]
 
 
-def has_ceiling(rights: Rights) -> bool:
-    return rights.key is not None and rights.key.max_tokens is not None
+def goes_on_as_it_comes(call: Call, rights: Rights) -> bool:
+    """A body that nobody here has to read: no model is named in it, and no bound is written in."""
+    has_ceiling = rights.key is not None and rights.key.max_tokens is not None
+    return call.named_in is NamedIn.PATH and not has_ceiling
 
 
 def no_tunnel(rights: Rights) -> None:

@@ -16,10 +16,10 @@ from orchestrator.core.life.grants import shutting_down
 from orchestrator.desk.activity import Run
 from orchestrator.desk.desk import Desk
 from orchestrator.gateway.asked import Asked, Headers, read
-from orchestrator.gateway.ceiling import has_ceiling
+from orchestrator.gateway.ceiling import goes_on_as_it_comes
 from orchestrator.gateway.exchange import Broken, Exchanges, Passage, ServerAnswer
 from orchestrator.gateway.mishaps import ended_by_operator
-from orchestrator.gateway.paths import FoundCall, NamedIn, Protocol, Task
+from orchestrator.gateway.paths import FoundCall, Protocol, Task
 from orchestrator.gateway.protocols import body_of, comment, event_of
 from orchestrator.gateway.tunnel import tunnel, wants_tunnel
 from orchestrator.gateway.usage import UsageReader
@@ -79,8 +79,7 @@ class ClientRequest:
 
     async def body(self) -> bytes | AsyncIterator[bytes]:
         """Whole where the model may be named in it; else as it comes."""
-        in_pieces = self._found.call.named_in is NamedIn.PATH and not has_ceiling(self.rights)
-        if in_pieces and self._sends_much():
+        if goes_on_as_it_comes(self._found.call, self.rights) and self._sends_much():
             return self._pieces()
         message = await self._receive()
         if message["type"] == "http.disconnect":

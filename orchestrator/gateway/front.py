@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orchestrator.access.audit.log import Audit
 from orchestrator.access.keys.decision import NotAllowed
 from orchestrator.access.keys.record import KeyScope
+from orchestrator.gateway.ceiling import goes_on_as_it_comes
 from orchestrator.gateway.ollama import paths as ollama_paths
 from orchestrator.gateway.ollama.api import OF_A_MODEL, OllamaApi, refusal
 from orchestrator.gateway.paths import NamedIn, find
@@ -72,7 +73,7 @@ class Front:
             return
         passing = counted(receive, bytes_max)
         try:
-            if found.call.named_in is NamedIn.PATH:  # a body that is not needed goes on as it comes
+            if goes_on_as_it_comes(found.call, rights_of(scope)):
                 await self._relay(scope, passing, send, found)
             else:
                 with self._bodies.of_request(passing, admission.held_bytes_max) as held:

@@ -42,12 +42,14 @@ def quota_of(
     """The tightest of the key's bounds; None: it has none. `beside`: a model that would be started
     anew does not count twice.
     """
-    quotas = [_quota(state, key, bound, beside) for bound in bounds if key is not None]
+    if key is None:
+        return None
+    quotas = [_quota(state, key, bound, beside) for bound in bounds]
     return min(quotas, key=lambda quota: quota.left_bytes, default=None)
 
 
-def _quota(state: State, key: str | None, bound: KeyBound, beside: ModelName | None) -> Quota:
-    own = charged(state, frozenset(() if key is None else (key,)))
+def _quota(state: State, key: str, bound: KeyBound, beside: ModelName | None) -> Quota:
+    own = charged(state, frozenset((key,)))
     shared = charged(state, bound.keys)
     return Quota(
         bound.limit_bytes,

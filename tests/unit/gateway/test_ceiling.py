@@ -9,7 +9,7 @@ from orchestrator.access.caller import Caller, Via
 from orchestrator.access.keys.record import ApiKey, KeyScope
 from orchestrator.access.rights import EVERYTHING, Forbidden, Rights
 from orchestrator.gateway.asked import Asked, read
-from orchestrator.gateway.ceiling import has_ceiling, no_tunnel, within_ceiling
+from orchestrator.gateway.ceiling import goes_on_as_it_comes, no_tunnel, within_ceiling
 from orchestrator.gateway.members import DECODED_BYTES_MAX
 from orchestrator.gateway.paths import find
 
@@ -132,7 +132,6 @@ def test_a_look_at_a_server_has_none():
 def test_without_a_ceiling_not_a_byte_is_touched():
     body = b'{"max_tokens": 100000,  "max_tokens": 5}'
     assert passed_on(CHAT, body, rights=EVERYTHING) is body
-    assert not has_ceiling(EVERYTHING)
     no_tunnel(EVERYTHING)
 
 
@@ -149,4 +148,10 @@ def test_bodies_in_pieces_and_tunnels_cannot_be_looked_into():
         asyncio.run(within_ceiling(asked(f"/upstream/a{CHAT}"), pieces()))
     with pytest.raises(Forbidden, match="WebSocket"):
         no_tunnel(BOUND)
-    assert has_ceiling(BOUND)
+
+
+def test_a_body_that_names_no_model_is_read_whole_for_its_bound_alone():
+    raw, chat = find("POST", f"/upstream/a{CHAT}"), find("POST", CHAT)
+    assert goes_on_as_it_comes(raw.call, EVERYTHING)
+    assert not goes_on_as_it_comes(raw.call, BOUND)
+    assert not goes_on_as_it_comes(chat.call, EVERYTHING)
