@@ -91,6 +91,29 @@ def test_keepalive_switches_model(daemon):
     assert models == ["a", "ext", "b", "a"]
 
 
+@pytest.mark.parametrize("size", [100, 100_000])
+@pytest.mark.parametrize("path", [CHAT, "/models/load"])
+def test_a_refusal_leaves_its_connection_usable_or_says_that_it_ends(daemon, path, size):
+    """The daemon refuses by the head alone, whose body comes later."""
+    connection = HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+    for _ in range(5):
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Type", "text/plain")
+        connection.putheader("Content-Length", str(size))
+        connection.endheaders()
+        time.sleep(0.005)
+        connection.send(b" " * size)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 415
+        if answer.will_close:
+            connection.close()
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read() != b"") == (200, True)
+    connection.close()
+
+
 def test_unknown_model_is_openai_404(daemon):
     answer = ask(daemon, "nothing")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_model")

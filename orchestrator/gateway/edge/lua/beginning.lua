@@ -12,6 +12,7 @@ function M.of_master(path, beside)
     local file = assert(io.open(path, "r"))
     local told = cjson.decode(file:read("*a"))
     file:close()
+    edge_asked = require "asked"
     edge_warm = require "warm"
     edge_control = require "control"
     edge_warm.configure(told)
