@@ -68,6 +68,33 @@ def test_key_logs_in_and_its_cookie_is_all_that_stays(daemon, boss, look):
     look.page.wait_for_selector("tr.loaded")
 
 
+def test_what_is_typed_stays_while_the_page_asks_again(daemon, boss, face):
+    look = face(daemon)
+    look.page.add_init_script("delete self.SharedWorker")
+    look.page.clock.install()
+    look.page.goto(daemon.url, wait_until="commit")
+    until_form(look)
+    field = look.page.get_by_label("API key")
+    field.fill("half of a key")
+
+    def later(route):
+        look.page.wait_for_timeout(300)
+        route.continue_()
+
+    look.page.route("**/auth/whoami", later)
+    with look.page.expect_response("**/auth/whoami"), look.page.expect_request("**/events*"):
+        look.page.clock.fast_forward(61_000)
+    assert field.input_value() == "half of a key"
+
+
+def test_a_login_is_one_of_all_tabs(daemon, boss, look):
+    other = look.page.context.new_page()
+    other.goto(daemon.url, wait_until="commit")
+    other.get_by_label("API key").wait_for()
+    log_in(look, boss)
+    other.wait_for_selector(".headline")
+
+
 def test_log_out_ends_what_every_tab_shows(boss, daemon, look):
     log_in(look, boss)
     other = look.page.context.new_page()

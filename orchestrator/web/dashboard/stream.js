@@ -4,6 +4,8 @@ import { blank, reduce } from "/dashboard/state.js";
 
 // An EventSource gives up by itself where it was refused.
 const AGAIN_MS = 3000;
+// Who is not logged in is asked for a key meanwhile, and each try is a refusal in the audit log.
+const LOCKED_MS = 60_000;
 
 export function listen(tell) {
   let source, wanted, timer;
@@ -23,11 +25,16 @@ export function listen(tell) {
       if (source.readyState !== EventSource.CLOSED) return;
       timer = setTimeout(open, AGAIN_MS);
       // Refused, and an EventSource does not say why.
-      ask("GET", "/auth/whoami").catch(error => error.status === 401 && tell({ type: "link", link: "locked" }));
+      ask("GET", "/auth/whoami").catch(error => {
+        if (error.status !== 401 || !source) return;
+        clearTimeout(timer);
+        timer = setTimeout(open, LOCKED_MS);
+        tell({ type: "link", link: "locked" });
+      });
     };
   }
   open();
-  return () => { clearTimeout(timer); clearTimeout(wanted); source.close(); };
+  return () => { clearTimeout(timer); clearTimeout(wanted); source.close(); source = null; };
 }
 
 const ports = new Set();
@@ -40,7 +47,8 @@ self.onconnect = ({ ports: [port] }) => {
     ports.delete(port);
     if (!ports.size) { close(); close = null; state = blank; }
   };
-  if (!close) return close = listen(tell);
+  // One that has logged in does so for all.
+  if (!close || state.link === "locked") { close?.(); state = blank; return close = listen(tell); }
   const { status, models, requests, link } = state, catchUp = [status && { ...state, type: "snapshot", decisions: [...state.decisions].reverse() }, models && { type: "models", models }, { ...requests, type: "requests" }, { type: "link", link }];
   for (const event of catchUp) if (event) port.postMessage(event);
 };
