@@ -1,11 +1,9 @@
 // How the page speaks with the daemon: its events, and what is asked of it.
-// As a SharedWorker it listens once for all tabs: six with a stream each would use up HTTP/1.1's six connections.
+// As a SharedWorker it listens once for all tabs: HTTP/1.1 has six connections.
 import { blank, reduce } from "/dashboard/state.js";
 
-// An EventSource gives up by itself where it was refused.
-const AGAIN_MS = 3000;
-// Who is not logged in is asked for a key meanwhile, and each try is a refusal in the audit log.
-const LOCKED_MS = 60_000;
+// Refused, an EventSource gives up and says not why. Without a login each try is audited.
+const AGAIN_MS = 3000, LOCKED_MS = 60_000;
 
 export function listen(tell) {
   let source, wanted, timer;
@@ -23,13 +21,10 @@ export function listen(tell) {
     source.onerror = () => {
       tell({ type: "link", link: "lost" });
       if (source.readyState !== EventSource.CLOSED) return;
-      timer = setTimeout(open, AGAIN_MS);
-      // Refused, and an EventSource does not say why.
-      ask("GET", "/auth/whoami").catch(error => {
-        if (error.status !== 401 || !source) return;
-        clearTimeout(timer);
-        timer = setTimeout(open, LOCKED_MS);
-        tell({ type: "link", link: "locked" });
+      const again = ms => { if (source) timer = setTimeout(open, ms); };
+      ask("GET", "/auth/whoami").then(() => again(AGAIN_MS), ({ status }) => {
+        if (status === 401) tell({ type: "link", link: "locked" });
+        again(status === 401 ? LOCKED_MS : AGAIN_MS);
       });
     };
   }
@@ -47,10 +42,9 @@ self.onconnect = ({ ports: [port] }) => {
     ports.delete(port);
     if (!ports.size) { close(); close = null; state = blank; }
   };
-  // One that has logged in does so for all.
+  // A login is one of all tabs.
   if (!close || state.link === "locked") { close?.(); state = blank; return close = listen(tell); }
-  const { status, models, requests, link } = state, catchUp = [status && { ...state, type: "snapshot", decisions: [...state.decisions].reverse() }, models && { type: "models", models }, { ...requests, type: "requests" }, { type: "link", link }];
-  for (const event of catchUp) if (event) port.postMessage(event);
+  port.postMessage({ type: "whole", state });
 };
 
 // What is refused is thrown, with the daemon's sentence and its remedy. `raw`: the body, as it comes.
