@@ -16,7 +16,7 @@ function paint() {
   requestAnimationFrame(() => { due = false; mount(root, state, ui, act, now()); });
 }
 function take(event) {
-  if (["snapshot", "status", "whole"].includes(event.type)) heard = performance.now();
+  if (event.status?.now || event.state) heard = performance.now();
   state = reduce(state, event);
   paint();
 }

@@ -18,8 +18,7 @@ export function reduce(state, event) {
     case "models": return { ...state, models: share(state.models, event.models) };
     case "plan": return tinted({ ...state, plan: event.plan });
     // What was seen with a key is not shown without one; a form that is typed into stays.
-    case "link": if (event.link === "lost" && state.link === "locked") return state;
-      return { ...(event.link === "locked" ? blank : state), link: event.link };
+    case "link": return { ...(event.link === "locked" ? blank : state), link: state.link === "locked" ? "locked" : event.link };
     case "whole": return event.state;
     case "end": return { ...state, link: "lost" };
     // Events may be added; an old page must not break.

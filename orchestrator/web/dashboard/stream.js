@@ -18,14 +18,16 @@ export function listen(tell) {
       if (event.type === "snapshot" || event.type === "catalogue") catalogue();
       tell(event);
     };
-    source.onerror = () => {
+    source.onerror = async () => {
       tell({ type: "link", link: "lost" });
       if (source.readyState !== EventSource.CLOSED) return;
-      const again = ms => { if (source) timer = setTimeout(open, ms); };
-      ask("GET", "/auth/whoami").then(() => again(AGAIN_MS), ({ status }) => {
-        if (status === 401) tell({ type: "link", link: "locked" });
-        again(status === 401 ? LOCKED_MS : AGAIN_MS);
+      let again = AGAIN_MS;
+      await ask("GET", "/auth/whoami").catch(({ status }) => {
+        if (status !== 401) return;
+        again = LOCKED_MS;
+        tell({ type: "link", link: "locked" });
       });
+      if (source) timer = setTimeout(open, again);
     };
   }
   open();
