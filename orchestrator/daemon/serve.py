@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 import sys
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -27,19 +26,21 @@ from orchestrator.catalogue.predictions import Predictions
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
 from orchestrator.config.loading import Config, Overrides, load_config, load_services
-from orchestrator.config.sections import OnShutdown, ServerSettings
+from orchestrator.config.sections import OnShutdown
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.daemon.adoption import adopt, recover, take_back
 from orchestrator.daemon.audit_trail import audit_of
+from orchestrator.daemon.clock import steady_clock
 from orchestrator.daemon.descriptors import raise_limit
 from orchestrator.daemon.edge_socket import edge_socket
 from orchestrator.daemon.finding import SWEEP_S, first_sweep, greeting, make_discovery, runs_here
 from orchestrator.daemon.first_steps import first_steps, reached_at
-from orchestrator.daemon.http_server import BACKLOG, HttpServer
+from orchestrator.daemon.http_server import HttpServer
 from orchestrator.daemon.keys import opened_keys
+from orchestrator.daemon.listener import listener_at
 from orchestrator.daemon.log_output import set_up_logging
 from orchestrator.daemon.served import Served
 from orchestrator.daemon.server_versions import ServerVersions
@@ -58,7 +59,7 @@ from orchestrator.engines.http import ServerHttp
 from orchestrator.gateway.routes import RouteTable
 from orchestrator.hub import cached
 from orchestrator.orders import LoadOrder
-from orchestrator.ports import Clock, Runtime
+from orchestrator.ports import Runtime
 from orchestrator.records import Memory
 from orchestrator.registry.sqlite import SqliteRegistry
 
@@ -76,12 +77,7 @@ KEEP_DAYS = 30
 KEEP_DECISIONS = 20_000  # about 10 MB of sentences
 STOP_ALL_S = 120.0  # how long `on_shutdown: stop` waits for models to leave
 END_S = 30.0  # for the rest of an end, most of which takes milliseconds
-
-
-def steady_clock() -> Clock:
-    """Wall time at the start, and from there on by the clock that never steps back."""
-    offset_s = time.time() - time.monotonic()
-    return lambda: offset_s + time.monotonic()
+OTHER_PORT = "Choose another with --port and --host, or server.port and server.host"
 
 
 @dataclass(slots=True)
@@ -165,18 +161,6 @@ def _say_what_is_next(url: str, desk: Desk) -> None:
         sys.stderr.write("".join(f"{line}\n" for line in first_steps(url, models)))
 
 
-def _listener(server: ServerSettings) -> socket.socket:
-    """A caller that connects before the daemon serves waits, and is not refused. Raise OSError."""
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    try:
-        return socket.create_server((server.host, server.port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise OSError(
-            f"{server.host}:{server.port} cannot be listened on: {error.strerror or error}. "
-            "Choose another with --port and --host, or server.port and server.host"
-        ) from error
-
-
 @asynccontextmanager
 async def running(
     config: Config,
@@ -193,7 +177,9 @@ async def running(
     async with AsyncExitStack() as stack:
         registry = await asyncio.to_thread(SqliteRegistry.open, config.state_dir)
         stack.push_async_callback(registry.close)
-        listener = stack.enter_context(_listener(config.server))
+        listener = stack.enter_context(
+            listener_at(config.server.host, config.server.port, OTHER_PORT)
+        )
         gateway = reached_at(config.server.host, listener.getsockname()[1])
         runtimes = Runtimes(config, descriptors, gateway)
         together = _put_together(config, load, registry, listener, predictions, runtimes)

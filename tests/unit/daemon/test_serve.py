@@ -1,7 +1,6 @@
 """The composition root: parts that belong to nobody else, and that it all fits together."""
 
 import socket
-import time
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -10,7 +9,7 @@ import pytest
 from orchestrator.config.loading import load_config
 from orchestrator.config.sections import ServerSettings
 from orchestrator.core.values.residents import ResidentState
-from orchestrator.daemon.serve import running, steady_clock
+from orchestrator.daemon.serve import running
 from orchestrator.daemon.wiring import make_predictions
 from orchestrator.errors import RegistryFailed
 from tests.asynchronous import eventually, run
@@ -31,13 +30,6 @@ def load(tmp_path):
     path = tmp_path / "orchestrator.yaml"
     path.write_text(FILE)
     return lambda: load_config(path, environ={})
-
-
-def test_the_clock_tells_the_time_of_day_and_never_goes_back():
-    clock = steady_clock()
-    said = [clock() for _ in range(1000)]
-    assert said == sorted(said)
-    assert abs(said[0] - time.time()) < 1.0
 
 
 def test_everything_fits_together_and_ends_as_the_operator_wants(load):
