@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from orchestrator.cli.client import NotReached, RefusedByDaemon, Remote, UrlInva
 from orchestrator.config.device_section import DeviceSource
 from orchestrator.config.engines import kind_of
 from orchestrator.config.loading import Config
-from orchestrator.config.sections import RuntimeName
+from orchestrator.config.sections import RuntimeName, ServerSettings
 from orchestrator.core.values.vram import GiB
 from orchestrator.daemon.descriptors import budget_of
 from orchestrator.daemon.first_steps import reached_at
@@ -72,6 +72,7 @@ def examine(config: Config, search_path: str, url: str | None = None) -> list[Fi
         nginx(search_path),
         state_dir(config.state_dir),
         port(config.server.host, config.server.port, url),
+        *health_port(config.server),
     ]
 
 
@@ -247,6 +248,15 @@ def port(host: str, number: int, url: str | None = None) -> Finding:
         remedy = "is a daemon running already? else choose another: serve --port, or server.port"
         return _problem(what, said, remedy)
     return _ok(what, f"{host}:{number} is free")
+
+
+def health_port(server: ServerSettings) -> list[Finding]:
+    """Nothing where health is told at the daemon's port alone."""
+    if server.health_port is None:
+        return []
+    found = port(server.health_host, server.health_port)
+    remedy = found.remedy and "choose another server.health_port, or null"
+    return [replace(found, what="health port", remedy=remedy)]
 
 
 def _is_ours(url: str) -> bool:

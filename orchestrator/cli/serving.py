@@ -21,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help=file)
     parser.add_argument("--host", help="instead of server.host")
     parser.add_argument("--port", type=_port, help="instead of server.port; 0: any free one")
+    parser.add_argument("--health-port", type=_port, help="instead of server.health_port")
     parser.add_argument(
         "--verbose", action="store_true", help="log how long the steps of loads and stops take"
     )
@@ -46,7 +47,12 @@ def run(words: argparse.Namespace) -> int:
     try:
         run_daemon(
             chosen(words.config, folders),
-            Overrides(host=words.host, port=words.port, folders=folders),
+            Overrides(
+                host=words.host,
+                port=words.port,
+                health_port=words.health_port,
+                folders=folders,
+            ),
             verbose=words.verbose,
         )
     except ConfigInvalid as error:

@@ -75,7 +75,16 @@ class Overrides:
 
     host: str | None = None
     port: int | None = None
+    health_port: int | None = None
     folders: tuple[Path, ...] = ()  # beside those of the file
+
+    def over(self, server: ServerSettings) -> ServerSettings:
+        said: dict[str, Any] = {
+            "host": self.host,
+            "port": self.port,
+            "health_port": self.health_port,
+        }
+        return replace(server, **{key: value for key, value in said.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,14 +151,9 @@ def load_config(
         complaints += [mistake for mistakes in of_files.values() for mistake in mistakes]
         raise ConfigInvalid(tuple(_shown(path, written, complaints)))
     failed = {name: _failed(path, catalogue[name], wrong) for name, wrong in of_files.items()}
-    server = document.server
     return Config(
         path=path,
-        server=replace(
-            server,
-            host=server.host if overrides.host is None else overrides.host,
-            port=server.port if overrides.port is None else overrides.port,
-        ),
+        server=overrides.over(document.server),
         gateway=document.gateway,
         edge=document.edge,
         webhooks=document.webhooks,

@@ -92,6 +92,11 @@ class ServerSettings:
     """The address to listen on. Beyond this machine only with keys: `orchestrator keys create`."""
     port: Port = 8000
     """0 takes any free port."""
+    health_port: Port | None = None
+    """Where /health and /health/ready are told by a thread of its own, whatever the daemon is busy
+    with; null: at `port` alone, 0: at any free port, which the log names."""
+    health_host: Text = "127.0.0.1"
+    """The address for that. It asks for no key and tells no reason."""
     allowed_hosts: tuple[Text, ...] = ()
     """Names besides IP literals, localhost, *.local, host.docker.internal and bare names by which
     we may be called.

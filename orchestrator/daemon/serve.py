@@ -38,6 +38,8 @@ from orchestrator.daemon.descriptors import raise_limit
 from orchestrator.daemon.edge_socket import edge_socket
 from orchestrator.daemon.finding import SWEEP_S, first_sweep, greeting, make_discovery, runs_here
 from orchestrator.daemon.first_steps import first_steps, reached_at
+from orchestrator.daemon.health.telling import health_told
+from orchestrator.daemon.health.vital_signs import VitalSigns
 from orchestrator.daemon.http_server import HttpServer
 from orchestrator.daemon.keys import opened_keys
 from orchestrator.daemon.listener import listener_at
@@ -89,9 +91,11 @@ class Daemon:
     server: HttpServer
     listener: socket.socket
     audit: Audit
+    signs: VitalSigns
 
     def end(self) -> None:
         """Serve no more: `run` goes on from there."""
+        self.signs.ends()
         self.desk.history.close()  # listeners would keep their connections open for ever
         self.server.should_exit = True
 
@@ -148,6 +152,7 @@ async def run(
             log.info("%s", line)
         _say_what_is_next(reached_at(host, port), daemon.desk)
         supervisor.ready(status)
+        daemon.signs.serves(lambda: not daemon.desk.degraded())
         async with supervisor.watching():
             await daemon.server.serve([daemon.listener])
     if daemon.conductor.defect is not None:
@@ -195,16 +200,16 @@ async def _put_together(
     predictions: Predictions,
     runtimes: Runtimes,
 ) -> AsyncIterator[Daemon]:
-    keys = await asyncio.to_thread(opened_keys, config)
-    runtimes.close_servers = keys.closed
-    clock, memory = steady_clock(), await registry.recall()
-    devices, fake = await make_devices(config, clock)
-    http, ledger, routes = ServerHttp(runtimes.keys.bearer), Ledger(), RouteTable()
-    versions = ServerVersions(config, runtimes)
-    experience = _experience(versions, memory, ledger)
-    catalogue = await _catalogue(config, load, experience, predictions)
-    history = History(epoch=uuid.uuid4().hex[:8])
-    async with AsyncExitStack() as stack:
+    async with health_told(config.server) as signs, AsyncExitStack() as stack:
+        keys = await asyncio.to_thread(opened_keys, config)
+        runtimes.close_servers = keys.closed
+        clock, memory = steady_clock(), await registry.recall()
+        devices, fake = await make_devices(config, clock)
+        http, ledger, routes = ServerHttp(runtimes.keys.bearer), Ledger(), RouteTable()
+        versions = ServerVersions(config, runtimes)
+        experience = _experience(versions, memory, ledger)
+        catalogue = await _catalogue(config, load, experience, predictions)
+        history = History(epoch=uuid.uuid4().hex[:8])
         for part in (devices, http, runtimes):
             stack.push_async_callback(part.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -233,7 +238,7 @@ async def _put_together(
         conductor.end_on_defect((broken := asyncio.Event()).set)
         _go_on_from(memory, conductor, desk, registry)
         await _take_over(conductor, memory, catalogue, versions)
-        daemon = Daemon(conductor, desk, served.server, listener, audit)
+        daemon = Daemon(conductor, desk, served.server, listener, audit, signs)
         ending = tasks.create_task(_end_when(broken, daemon), name="end on a defect")
         background = [ending, *_begin_looking(conductor, catalogue, served, tasks)]
         periodic = _begun(_jobs(catalogue, conductor, desk, registry, runtimes), served)

@@ -125,7 +125,10 @@ def test_networks_of_models_lead_nowhere_and_nobody_listens_in_them():
         said = yaml.safe_load((ROOT / "deploy" / config / "orchestrator.yaml").read_text())
         assert said["services"]["llama"]["networks"] == pool
     for name in ("model-orchestrator", "model-orchestrator-cpu"):
-        assert SERVICES[name]["command"] == ["serve", "--host", "orchestrator-inside"]
+        assert SERVICES[name]["command"] == [
+            *("serve", "--host", "orchestrator-inside"),
+            *("--health-port", "8001"),
+        ]
     assert SERVICES["nginx"]["environment"]["EDGE_LISTEN"] == "edge-inside"
 
 

@@ -138,10 +138,10 @@ TABLE = (
     InjectedFault(
         number=9,
         name="fd_exhaustion",
-        promise="Without descriptors callers are refused in words, health answers, and it recovers.",
-        tests=("tests/scenarios/test_descriptors.py",),
+        promise="Without descriptors callers are refused in words, health answers on its own listener, "
+        "and it recovers.",
+        tests=("tests/scenarios/test_descriptors.py", "tests/scenarios/test_health.py"),
         always=True,
-        open="Health has no listener of its own.",
     ),
     InjectedFault(
         number=10,

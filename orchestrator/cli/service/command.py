@@ -195,6 +195,8 @@ def serve_words(words: Namespace, file: Path | None) -> Iterator[str]:
         yield from ("--host", words.host)
     if words.port is not None:
         yield from ("--port", str(words.port))
+    if words.health_port is not None:
+        yield from ("--health-port", str(words.health_port))
     if words.verbose:
         yield "--verbose"
 

@@ -43,6 +43,7 @@ class WebCode(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_READY = "not_ready"
+    LOOP_HANGS = "loop_hangs"
     TOO_MANY_LISTENERS = "too_many_listeners"
     TOO_MANY_CALLERS = "too_many_callers"
     TOO_MANY_BYTES = "too_many_bytes"
@@ -81,6 +82,7 @@ MEANINGS: Mapping[str, Meaning] = {
     _R.SERVER_SILENT: Meaning(503, "Server does not answer"),
     _R.RUNTIME_UNAVAILABLE: Meaning(503, "Runtime does not answer"),
     _W.NOT_READY: Meaning(503, "Not ready"),
+    _W.LOOP_HANGS: Meaning(503, "Daemon hangs"),
     _W.TOO_MANY_LISTENERS: Meaning(503, "Too many listeners"),
     _W.TOO_MANY_CALLERS: Meaning(503, "Too many callers"),
     _W.TOO_MANY_BYTES: Meaning(503, "Too many bytes"),

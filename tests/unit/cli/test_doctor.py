@@ -11,6 +11,7 @@ from orchestrator.cli.doctor import Condition
 from orchestrator.cli.render import findings_lines
 from orchestrator.cli.screen import say
 from orchestrator.config.loading import load_config
+from orchestrator.config.sections import ServerSettings
 from orchestrator.gguf.headers import Headers
 from tests.parts import require
 from tests.stand_in import stand_in
@@ -235,6 +236,18 @@ def test_a_port_that_our_daemon_has_is_as_it_should_be():
         elsewhere = doctor.port("203.0.113.1", 8000, daemon.url)
     assert found.verdict is Condition.OK
     assert (elsewhere.verdict, daemon.url in elsewhere.detail) == (Condition.OK, True)
+
+
+def test_the_port_of_health_is_looked_at_where_there_is_one():
+    assert doctor.health_port(ServerSettings()) == []
+    with stand_in() as other:
+        taken = ServerSettings(health_port=int(other.url.rpartition(":")[2]))
+        (found,) = doctor.health_port(taken)
+        assert (found.verdict, found.what) == (Condition.PROBLEM, "health port")
+        assert "server.health_port" in found.remedy
+        other.answers["GET /health"] = {"status": "healthy", "service": "model-orchestrator"}
+        assert doctor.health_port(taken)[0].verdict is Condition.OK
+    assert doctor.health_port(ServerSettings(health_port=0))[0].verdict is Condition.OK
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])

@@ -42,6 +42,12 @@ def test_its_steps_are_logged_where_that_is_wanted(begun):
     assert begun[0][-1] == "verbose"
 
 
+def test_health_is_told_where_that_is_wanted(begun):
+    assert main(["serve", "--health-port", "8001"]) == 0
+    ((_, told),) = begun
+    assert told == Overrides(health_port=8001)
+
+
 def test_a_port_is_a_port():
     with pytest.raises(SystemExit):
         parser().parse_args(["serve", "--port", "70000"])

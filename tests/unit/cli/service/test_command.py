@@ -35,6 +35,7 @@ def test_all_that_serve_takes_is_passed_on(tmp_path):
         "config": Path("mine.yaml"),
         "host": "0.0.0.0",
         "port": 0,
+        "health_port": 8001,
         "folders": [Path("models")],
         "models_dir": [Path("/more")],
         "verbose": True,
