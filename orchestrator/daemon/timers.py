@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 from orchestrator.records import JobRecord
 
@@ -31,6 +32,23 @@ class Job:
     act: Callable[[], Awaitable[None]]
 
 
+class _Every(IntervalTrigger):  # type: ignore[misc]  # it has no types
+    """APScheduler makes a list of all turns that were missed, also where one is taken for all: of a
+    clock that is set by 56 years, as that of a board without a battery, ten thousand million.
+    """
+
+    __slots__ = ()
+
+    def get_next_fire_time(
+        self, previous_fire_time: datetime | None, now: datetime
+    ) -> datetime | None:
+        """The first one after now, in step with those before."""
+        if previous_fire_time is not None and now > previous_fire_time:
+            previous_fire_time += (now - previous_fire_time) // self.interval * self.interval
+        due: datetime | None = super().get_next_fire_time(previous_fire_time, now)
+        return due
+
+
 class Periodic:
     def __init__(self, *jobs: Job, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
@@ -45,8 +63,7 @@ class Periodic:
         for job in jobs:
             self._jobs.add_job(
                 self._unless_stopped,
-                "interval",
-                seconds=job.every_s,
+                _Every(seconds=job.every_s, timezone=UTC),
                 args=(job,),
                 id=job.name,
                 name=job.name,

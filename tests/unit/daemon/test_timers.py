@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from orchestrator.daemon import timers
 from orchestrator.daemon.timers import Job, Periodic
 from tests.asynchronous import eventually, run
+from tests.pace import crowd
 
 EVERY_S = 0.02
 
@@ -140,6 +141,39 @@ def test_jobs_go_on_when_the_wall_clock_is_set_back(monkeypatch, caplog):
 
     run(scene())
     assert caplog.messages == ["the wall clock was set by -3600 s"]
+
+
+def test_a_wall_clock_that_is_set_by_days_delays_no_turn():
+    """As it is then: the next turn was due two days ago, and so were eight million since."""
+
+    async def scene():
+        turns = []
+
+        async def act():
+            turns.append(1)
+
+        periodic = Periodic(Job("count", EVERY_S, act))
+        periodic.start()
+        await eventually(lambda: bool(turns))
+        (job,) = periodic._jobs.get_jobs()
+        job.modify(next_run_time=job.next_run_time - timedelta(days=2))
+        began, count = time.monotonic(), len(turns)
+        await eventually(lambda: len(turns) > count + 3)
+        assert time.monotonic() - began < 2 * crowd()
+        assert len(turns) < count + 100, "what was missed is one turn"
+        periodic.stop()
+
+    run(scene())
+
+
+def test_turns_stay_in_step_though_some_are_missed():
+    every = timers._Every(seconds=0.2)
+    began = datetime(2026, 1, 15, 16, 36, 35, tzinfo=UTC)
+    due = every.get_next_fire_time(began, began + timedelta(seconds=0.75))
+    assert due == began + timedelta(seconds=0.8)
+    assert every.get_next_fire_time(began, began) == began + timedelta(seconds=0.2)
+    late = began - timedelta(hours=1)
+    assert every.get_next_fire_time(began, late) == began + timedelta(seconds=0.2)
 
 
 def test_each_job_says_when_it_last_ran_and_will_again():
