@@ -38,10 +38,18 @@ class Keys:
     Without `follow` only its own changes are seen.
     """
 
-    def __init__(self, state_dir: Path, clock: Callable[[], float] = time.time) -> None:
-        """Raise KeysUnreadable. `clock` is wall time: what it is compared with outlives us."""
+    def __init__(
+        self,
+        state_dir: Path,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raise KeysUnreadable. `clock` is wall time: what it is compared with outlives us. By
+        `steady` requests a minute are counted: a clock that is set back must lock nobody out.
+        """
         self._state_dir = state_dir
         self.clock = clock
+        self.steady = steady
         self.rates = Rates()
         self._watched = KeyFile.at(state_dir)
         self.table = self._watched.read()
@@ -70,7 +78,7 @@ class Keys:
 
     def ask(self, key: ApiKey) -> NotAllowed | None:
         """Count a request of the key, unless it is one too many."""
-        return self.rates.ask(key, self.clock(), *self.table.makers(key))
+        return self.rates.ask(key, self.steady(), *self.table.makers(key))
 
     async def shown(self, secret: bytes) -> Presented | None:
         """Whose it is. One that is not known may just have been made: the file is looked at."""

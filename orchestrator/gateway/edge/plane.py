@@ -55,7 +55,7 @@ class KnownKeys(Protocol):
 
     table: KeyTable
     rates: Rates
-    clock: Callable[[], float]
+    steady: Callable[[], float]  # what rates are counted by
 
 
 class _Absent(Exception):
@@ -226,7 +226,7 @@ class EdgePlane:
         """The requests of a key are one sum, whoever carries them: each side hears of the other's
         within LOOK_S, and that much may be let in beyond it.
         """
-        now_s = self._keys.clock()
+        now_s = self._keys.steady()
         for id_, (asked, under_way) in self._counts.get("keys", {}).items():
             earlier = before.get("keys", {}).get(id_, (0, 0))
             if (asked, under_way) != tuple(earlier):

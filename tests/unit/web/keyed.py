@@ -18,7 +18,7 @@ class Doors:
 
     def __init__(self, office: Office) -> None:
         self.office = office
-        self.keys = Keys(office.config.state_dir, clock=office.clock)
+        self.keys = Keys(office.config.state_dir, clock=office.clock, steady=office.clock)
 
     def make(self, *scopes: KeyScope, **more: Any) -> NewKey:
         wish = KeyWish(name="test", scopes=scopes, **{**PLENTY, **more})

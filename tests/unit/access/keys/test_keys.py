@@ -158,6 +158,25 @@ def test_who_watches_hears_of_an_end_by_time(tmp_path):
         runner.run(test())
 
 
+def test_a_wall_clock_that_is_set_back_locks_no_key_out(tmp_path):
+    wall_s, steady_s = NOW_S, 1000.0
+
+    async def test():
+        nonlocal wall_s, steady_s
+        keys = Keys(tmp_path, clock=lambda: wall_s, steady=lambda: steady_s)
+        try:
+            key = (await keys.create(replace(WISH, requests_per_minute=2), None)).record
+            assert [keys.ask(key), keys.ask(key)] == [None, None]
+            wall_s -= 86_400
+            assert keys.ask(key).retry_after_s <= 60
+            steady_s += 61
+            assert keys.ask(key) is None
+        finally:
+            keys.close()
+
+    asyncio.run(test())
+
+
 def test_makers_are_those_above_in_their_order():
     boss, middle = key(id="boss0000"), key(id="middle00", created_by="boss0000")
     low = key(id="low00000", created_by="middle00")

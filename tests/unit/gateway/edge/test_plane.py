@@ -18,7 +18,7 @@ from tests.unit.access.keys.samples import key
 
 class Keys:
     def __init__(self, table):
-        self.table, self.rates, self.clock = table, Rates(), time.time
+        self.table, self.rates, self.steady = table, Rates(), time.monotonic
 
 
 async def routes_told(tmp_path, table, *, keys_status):
