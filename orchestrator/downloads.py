@@ -1,11 +1,11 @@
 """What is being brought here, in figures: the files of models, the images of services."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from orchestrator.hub import Phase, Progress
+from orchestrator.wall import WALL
 
 RATE_S = 2.0  # between two measurements of the rate: what arrives comes in bursts
 HEARD_S_MAX = 10.0  # a rate of longer ago is none
@@ -71,7 +71,7 @@ class Arriving:
 class Downloads:
     """Those that are under way, whoever began them. For the loop."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = WALL.steady) -> None:
         self._clock = clock
         self._arriving: dict[int, Arriving] = {}
         self._begun = 0

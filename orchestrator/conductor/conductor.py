@@ -56,6 +56,7 @@ from orchestrator.core.values.tickets import Ticket
 from orchestrator.errors import Defect, Denied
 from orchestrator.ports import Clock, Devices, Drivers, Routes, Running
 from orchestrator.records import Memory, Operation, Registry
+from orchestrator.wall import WALL
 
 log = logging.getLogger("orchestrator")
 
@@ -240,6 +241,7 @@ class Conductor:
     def _tell(self, event: Event) -> None:
         ledger = self.scheduler.state.ledger
         version = ledger.version
+        self.scheduler.state.ahead_s = WALL.ahead_s
         effects = self.scheduler.handle(event, now_s=self.clock())
         if ledger.version != version:
             self._routes.follow(ledger.residents)  # first: a victim is asked with its way closed

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, NewType, assert_never
 
@@ -21,6 +21,7 @@ from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
 from orchestrator.ports import Clock
 from orchestrator.records import DecisionRecord, Pin, Registry, ResidentRecord
+from orchestrator.wall import WALL
 
 log = logging.getLogger("orchestrator")
 
@@ -52,7 +53,7 @@ class Journal:
         self._decision_ids = itertools.count(decision_id + 1)
 
     def now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
+        return WALL.moment(self._clock())
 
     def say(self, decision: Decide) -> None:
         """One sentence for the log, the history and the registry (R17)."""

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -33,7 +34,7 @@ from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.daemon.adoption import adopt, recover, take_back
 from orchestrator.daemon.audit_trail import audit_of
-from orchestrator.daemon.clock import steady_clock
+from orchestrator.daemon.clock import SteadyClock
 from orchestrator.daemon.descriptors import raise_limit
 from orchestrator.daemon.edge_socket import edge_socket
 from orchestrator.daemon.finding import SWEEP_S, first_sweep, greeting, make_discovery, runs_here
@@ -74,6 +75,7 @@ USE_LOOK_S = 2.0  # a direct request counts as use at the latest so long after i
 PRUNE_S = 3600.0
 KEEP_REQUESTS_S = 1.0  # what a kill loses of the figures of requests
 KEEP_REQUESTS_S_MAX = 2.0  # at the end, for the last of them
+KEEP_CLOCK_S = 60.0  # after the wall clock was set
 TRIM_LOGS_S = 60.0  # a server that writes a megabyte a second is cut back before it fills a disk
 KEEP_DAYS = 30
 KEEP_DECISIONS = 20_000  # about 10 MB of sentences
@@ -203,8 +205,8 @@ async def _put_together(
     async with health_told(config.server) as signs, AsyncExitStack() as stack:
         keys = await asyncio.to_thread(opened_keys, config)
         runtimes.close_servers = keys.closed
-        clock, memory = steady_clock(), await registry.recall()
-        devices, fake = await make_devices(config, clock)
+        steady, memory = await _recalled(config, registry)
+        devices, fake = await make_devices(config, steady.clock)
         http, ledger, routes = ServerHttp(runtimes.keys.bearer), Ledger(), RouteTable()
         versions = ServerVersions(config, runtimes)
         experience = _experience(versions, memory, ledger)
@@ -219,7 +221,7 @@ async def _put_together(
             drivers=make_drivers(config, http, runtimes, catalogue, ledger),
             registry=registry,
             history=history,
-            clock=clock,
+            clock=steady.clock,
             tasks=tasks,
             experience=experience,
             routes=routes,
@@ -241,7 +243,7 @@ async def _put_together(
         daemon = Daemon(conductor, desk, served.server, listener, audit, signs)
         ending = tasks.create_task(_end_when(broken, daemon), name="end on a defect")
         background = [ending, *_begin_looking(conductor, catalogue, served, tasks)]
-        periodic = _begun(_jobs(catalogue, conductor, desk, registry, runtimes), served)
+        periodic = _begun(_jobs(catalogue, conductor, desk, registry, runtimes, steady), served)
         await _preload(desk)
         try:
             yield daemon
@@ -252,6 +254,11 @@ async def _put_together(
             for task in background:
                 task.cancel()
             conductor.close()
+
+
+async def _recalled(config: Config, registry: SqliteRegistry) -> tuple[SteadyClock, Memory]:
+    memory = await registry.recall()
+    return await asyncio.to_thread(SteadyClock, config.state_dir, memory), memory
 
 
 def _begun(jobs: Iterable[Job], served: Served) -> Periodic:
@@ -365,6 +372,7 @@ def _jobs(
     desk: Desk,
     registry: SqliteRegistry,
     runtimes: Runtimes,
+    steady: SteadyClock,
 ) -> Iterator[Job]:
     async def prune() -> None:
         before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
@@ -381,6 +389,7 @@ def _jobs(
     yield Job("look at use", USE_LOOK_S, conductor.sensors.look_at_use)
     yield Job("retry writes", TICK_S, registry.retry)
     yield Job("keep requests", KEEP_REQUESTS_S, desk.requests.keep)
+    yield Job("keep clock", KEEP_CLOCK_S, partial(asyncio.to_thread, steady.keep))
     yield Job("prune", PRUNE_S, prune)
     yield Job("trim logs", TRIM_LOGS_S, runtimes.trim_logs)
 

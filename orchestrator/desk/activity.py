@@ -7,13 +7,13 @@ become instants and records when they are looked at, or written down.
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
 from orchestrator.orders import NAME_CHARS_MAX
 from orchestrator.ports import Clock
 from orchestrator.records import Outcome, RequestRecord, Usage
+from orchestrator.wall import WALL
 
 RECENT_MAX = 1000  # ended ones that are shown without asking the disk
 # Ended ones that are written down together, once a second: some milliseconds of the registry's
@@ -227,8 +227,8 @@ def record(run: Run) -> RequestRecord:
     first_byte_s = None if run.first_byte_s is None else max(0.0, run.first_byte_s - run.began_s)
     return RequestRecord(
         id=run.id,
-        began_at=datetime.fromtimestamp(run.began_s, UTC),
-        ended_at=None if run.ended_s is None else datetime.fromtimestamp(run.ended_s, UTC),
+        began_at=WALL.moment(run.began_s),
+        ended_at=None if run.ended_s is None else WALL.moment(run.ended_s),
         asked=run.asked,
         model=run.model,
         instance=run.instance,

@@ -5,7 +5,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.conductor.conductor import Conductor
@@ -20,6 +19,7 @@ from orchestrator.desk import permits
 from orchestrator.errors import Denied
 from orchestrator.orders import LoadOrder, LoadOutcome
 from orchestrator.records import Operation, OperationState
+from orchestrator.wall import WALL
 
 OPERATIONS_MAX = 1000  # ended ones kept in memory; the registry keeps the rest
 
@@ -58,7 +58,7 @@ class Operations:
             kind="load",
             model=spec.name,
             state=OperationState.QUEUED,
-            created_at=datetime.fromtimestamp(now_s, UTC),
+            created_at=WALL.moment(now_s),
             key=rights.id,
         )
         answer = self._conductor.wish(
@@ -154,7 +154,7 @@ class Operations:
         loading.operation = replace(
             loading.operation,
             state=OperationState.SUCCEEDED if error is None else OperationState.FAILED,
-            finished_at=datetime.fromtimestamp(self._conductor.clock(), UTC),
+            finished_at=WALL.moment(self._conductor.clock()),
             code=refusal.code if refusal else None,
             detail=str(error or ""),
         )

@@ -32,6 +32,7 @@ from orchestrator.core.values.vram import DeviceKind
 from orchestrator.desk import permits
 from orchestrator.errors import ConfigInvalid, Denied, Unpredictable
 from orchestrator.orders import EstimateOrder, LoadOrder, Preview
+from orchestrator.wall import WALL
 
 HUB_FILES_MAX = 2  # that no model is made of yet and a hub is asked about at once
 
@@ -162,6 +163,7 @@ class Previews:
                 urgency=urgency,
                 rules=state.rules,
                 now_s=self._conductor.clock(),
+                ahead_s=WALL.ahead_s,
                 pinned=frozenset(state.pinned),
                 silent=frozenset(state.silent),
                 policy=state.policy,

@@ -24,6 +24,7 @@ from orchestrator.core.values.speeds import RATES, Figure, Speeds
 from orchestrator.desk.activity import Activity, Run
 from orchestrator.errors import Denied
 from orchestrator.records import BENCHMARKS_KEPT_MAX, BenchmarkRecord
+from orchestrator.wall import WALL
 
 # A request of which less was written tells more of its beginning than of its rate.
 REQUEST_TOKENS_MIN = 32
@@ -130,7 +131,7 @@ class _Heard:
         """Nothing before there were enough of them."""
         if len(self.rates) < REQUESTS_JUDGED_MIN:
             return []
-        at = datetime.fromtimestamp(self.at_s, UTC)
+        at = WALL.moment(self.at_s)
         return [_Measure(median(self.rates), at, SpeedSource.REQUESTS)]
 
 
@@ -175,7 +176,7 @@ class SpeedBook:
             model=spec.name,
             settings=fingerprint(resident.spec),
             devices=", ".join(resident.placement.devices),
-            measured_at=datetime.fromtimestamp(self._conductor.clock(), UTC),
+            measured_at=WALL.moment(self._conductor.clock()),
             serving=resident.spec.serving,
             speeds=order.speeds,
             prompt_tokens=order.prompt_tokens,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.metrics.families import UNKNOWN_MODEL
 from orchestrator.metrics.requests import status_of
+from orchestrator.wall import WALL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,4 +119,4 @@ def labels_of(run: Run) -> dict[str, str]:
 
 
 def _ns(instant_s: float) -> int:
-    return int(instant_s * 1e9)
+    return int(WALL.told(instant_s) * 1e9)

@@ -19,6 +19,7 @@ import aiohttp
 from pydantic_core import to_json
 
 from orchestrator.ports import Clock
+from orchestrator.wall import WALL
 
 log = logging.getLogger("orchestrator")
 
@@ -118,7 +119,7 @@ class Deliveries:
                 "Content-Type": "application/json",
                 "User-Agent": "vram-orchestrator",
                 DELIVERY: post.id,
-                SIGNATURE: signature(self._secret(), int(self._clock()), post.body),
+                SIGNATURE: signature(self._secret(), int(WALL.told(self._clock())), post.body),
             }
             async with self._http().post(
                 post.url, data=post.body, headers=headers, allow_redirects=False

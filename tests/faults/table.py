@@ -17,6 +17,8 @@ SQLITE = "tests/unit/registry/test_sqlite.py"
 COMMITS = "tests/unit/registry/test_commits.py"
 LOGS = "tests/unit/runtimes/process/test_logs.py"
 FEED = "tests/unit/web/live/test_feed.py"
+WALL_CLOCK = "tests/scenarios/test_wall_clock.py"
+TIMERS = "tests/unit/daemon/test_timers.py"
 SHUTDOWN = "tests/scenarios/test_shutdown.py"
 DAYS = "tests/simulation/test_busy_day.py::test_busy_day"
 
@@ -64,14 +66,16 @@ TABLE = (
     InjectedFault(
         number=3,
         name="wall_clock_jump",
-        promise="Where the wall clock is set by an hour or a day, forward or back, durations stay, "
-        "jobs go on, and the audit log keeps its order.",
+        promise="Where the wall clock is set by an hour, a day or from 1970, forward or back, while the "
+        "daemon runs or not, durations stay, instants are told by it as it is, jobs go on, and the "
+        "audit log keeps its order.",
         tests=(
-            f"{FAULTS}::test_the_wall_clock_jumps_and_durations_stay",
-            "tests/unit/daemon/test_timers.py::test_jobs_go_on_when_the_wall_clock_is_set_back",
+            WALL_CLOCK,
+            "tests/unit/daemon/test_clock.py",
+            f"{TIMERS}::test_jobs_go_on_when_the_wall_clock_is_set_back",
+            f"{TIMERS}::test_a_wall_clock_that_is_set_by_days_delays_no_turn",
         ),
         always=True,
-        open="Instants in answers (`expires_at`) stay those of the clock at the daemon's start.",
     ),
     InjectedFault(
         number=4,

@@ -4,12 +4,10 @@ import os
 import resource
 import signal
 import socket
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import psutil
@@ -20,7 +18,6 @@ from tests.pace import crowd
 from tests.scenarios.daemon import Daemon, chat, config, model
 from tests.scenarios.world import BadDisk, stopped
 
-HOUR_S, DAY_S = 3600, 86400
 IDLE = 10_000  # connections; fewer where a process may not have so many files open
 STORM = (signal.SIGHUP,) * 20
 
@@ -29,7 +26,7 @@ def in_state(daemon):
     return daemon.directory / "state"
 
 
-# --- standstill and clocks -------------------------------------------------------------------
+# --- standstill -------------------------------------------------------------------------------
 
 
 def test_no_load_times_out_by_a_standstill(daemons):
@@ -43,46 +40,6 @@ def test_no_load_times_out_by_a_standstill(daemons):
             time.sleep(6)
         assert order.result()["status"] == "loaded"
     assert len(daemon.decisions("load")) == 1
-
-
-@pytest.fixture
-def clocked(tmp_path):
-    """A daemon and the file by which its wall clock is ahead."""
-    library = tmp_path / "wall_clock.so"
-    source = Path(__file__).parents[1] / "standins" / "wall_clock.c"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-    ahead = tmp_path / "ahead"
-    ahead.write_text("0")
-    daemon = Daemon(tmp_path, config({"a": model(1000), "b": model(1000)}))
-    daemon.environment |= {"LD_PRELOAD": str(library), "WALL_CLOCK": str(ahead)}
-    try:
-        daemon.start()
-        yield daemon, ahead
-    finally:
-        daemon.clean_up()
-
-
-def test_the_wall_clock_jumps_and_durations_stay(clocked):
-    daemon, ahead = clocked
-    held = daemon.load("a", owner="me", lease_seconds=600)["lease_id"]
-    for jump_s in (HOUR_S, -HOUR_S, DAY_S, -DAY_S):
-        short = daemon.load("b", owner="you", lease_seconds=3)["lease_id"]
-        ahead.write_text(str(jump_s))
-        began = time.monotonic()
-        while short in leases(daemon):
-            assert time.monotonic() - began < 8 * crowd(), f"{jump_s}: it expires in its time"
-            time.sleep(0.05)
-        assert time.monotonic() - began > 1.5, f"{jump_s}: and not before"
-        assert held in leases(daemon)
-        daemon.unload("b", force=True)
-        assert daemon.load("b")["status"] == "loaded"
-    assert daemon.http.get("/health/ready").status_code == 200
-    verify(in_state(daemon))
-    daemon.kill()
-    daemon.start()  # a day earlier than it went on
-    assert held in leases(daemon)
-    assert daemon.loaded() == {"a": "loaded", "b": "loaded"}
-    assert "Traceback" not in daemon.log()
 
 
 def leases(daemon):

@@ -130,6 +130,7 @@ def question(state: State, line: Line, now_s: float) -> Question:
         urgency=urgency(state, line, now_s),
         rules=state.rules,
         now_s=now_s,
+        ahead_s=state.ahead_s,
         pinned=frozenset(state.pinned),
         silent=frozenset(state.silent),
         policy=state.policy,
@@ -191,7 +192,7 @@ def _deny_hopeless(state: State, line: Line, refusal: Refusal, now_s: float) -> 
     ending = [wish for wish in line.wishes.values() if wish.ends_by_s < refusal.earliest_s]
     if not ending or not line.evicts:
         return []
-    said = hopeless(refusal, line.model, now_s)
+    said = hopeless(refusal, line.model, now_s, state.ahead_s)
     effects: list[Effect] = [
         Decide(
             kind=DecisionKind.REFUSE,

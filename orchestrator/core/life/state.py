@@ -80,6 +80,7 @@ class State:
     catalogue: ModelSpecs = field(default_factory=dict)
     # What was learned of a model, for wishes of our own: callers' come with it.
     believe: Callable[[ModelSpec], ModelSpec] = field(default=lambda spec: spec)
+    ahead_s: float = 0.0  # the wall clock is, of `now_s`: for instants that are told in words
     queue: Queue = field(default_factory=Queue)
     leases: dict[LeaseId, Lease] = field(default_factory=dict)
     lease_of: dict[Ticket, LeaseId] = field(default_factory=dict)  # of each claim's ticket

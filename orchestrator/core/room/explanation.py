@@ -57,7 +57,7 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
     at_s, soon = possible.known_s, ""
     said = {blocker.ends_s for blocker in blockers[:BLOCKERS_SAID_MAX]}
     if at_s is not None and at_s > question.now_s and at_s not in said:
-        soon = f" There can be room {when(at_s, question.now_s)}."
+        soon = f" There can be room {when(at_s, question.now_s, question.ahead_s)}."
     return Refusal(
         code=RefusalCode.NO_ROOM,
         detail=f"{spec.name} needs {to_mb(needed)} MB{of_what} and {to_mb(available)} MB can be "
@@ -90,13 +90,14 @@ def for_free_room_only(refusal: Refusal) -> Refusal:
     )
 
 
-def hopeless(refusal: Refusal, model: ModelName, now_s: float) -> Refusal:
+def hopeless(refusal: Refusal, model: ModelName, now_s: float, ahead_s: float) -> Refusal:
     """The same, for callers who do not wait until there can be room."""
     at_s = refusal.earliest_s
+    at = clock(at_s + ahead_s)
     return replace(
         refusal,
-        detail=f"{refusal.detail} There is no room before {clock(at_s)}, and no caller of {model} "
-        "waits so long.",
+        detail=f"{refusal.detail} There is no room before {at}, and no caller of {model} waits so "
+        "long.",
         remedy="Retry then, unload what is in the way, or ask with a higher priority.",
         retry_after_s=at_s - now_s,
         possible_s=refusal.possible_s or at_s,
@@ -219,7 +220,7 @@ def _blocker(question: Question, ledger: Ledger, device: DeviceId, resident: Res
     ends_s = ends(question, resident).known_s
     why = say(taken, resident, now_s)
     if ends_s is not None and ends_s > now_s:
-        why += f"; it can leave {when(ends_s, now_s)}"
+        why += f"; it can leave {when(ends_s, now_s, question.ahead_s)}"
     return Blocker(
         device=device,
         held_bytes=ledger.occupied_bytes(resident, device),

@@ -119,9 +119,9 @@ def _enough_at(frees: Iterable[tuple[float, int]], lack: int) -> float:
     return math.inf
 
 
-def when(at_s: float, now_s: float) -> str:
-    """In words, for a sentence: "in 77 s, at 17:36:35 UTC"."""
-    return f"in {math.ceil(at_s - now_s)} s, at {clock(at_s)}"
+def when(at_s: float, now_s: float, ahead_s: float) -> str:
+    """In words, for a sentence: "in 77 s, at 17:36:35 UTC"; the wall clock is ahead by so much."""
+    return f"in {math.ceil(at_s - now_s)} s, at {clock(at_s + ahead_s)}"
 
 
 def clock(at_s: float) -> str:

@@ -18,6 +18,7 @@ class Question:
     urgency: Urgency
     rules: Rules
     now_s: float
+    ahead_s: float = 0.0  # the wall clock is: for instants that are told in words
     pinned: frozenset[ModelName] = frozenset()
     silent: frozenset[ServiceName] = frozenset()  # whose runtime does not answer: cannot be stopped
     policy: Policy = least_regretted

@@ -12,6 +12,7 @@ from orchestrator.gateway.paths import POSTS, Protocol
 from orchestrator.gateway.usage import UsageReader
 from orchestrator.orders import NAME_CHARS_MAX
 from orchestrator.records import Outcome
+from orchestrator.wall import WALL
 
 CLIENT_GONE_STATUS = 499  # nginx's own, where nothing was answered
 LINE_S_MAX = 5.0  # nginx writes its lines within a second, and they are read within another
@@ -85,6 +86,7 @@ def run_of(said: list[object], told: Mapping[str, object]) -> Run:
     _, _, _, client, path, _, priority, owner = str(caller).split("\n")
     assert isinstance(ended_s, float | int)
     assert isinstance(total_s, float | int)
+    ended_s = WALL.heard(ended_s)
     began_s = ended_s - total_s
     call = POSTS.get(path)
     run = Run(
@@ -131,7 +133,7 @@ def _run_under_way(said: Mapping[str, object]) -> Run:
         str(owner)[:NAME_CHARS_MAX] if owner else None,
         False,
         int(str(priority)) if priority is not None else None,
-        float(str(said["began_s"])),
+        WALL.heard(float(str(said["began_s"]))),
         model=ModelName(str(said["model"])),
         instance=InstanceId(str(said["instance"])),
         key=str(said["key"]) if "key" in said else None,

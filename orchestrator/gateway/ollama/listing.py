@@ -10,7 +10,7 @@ from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs
 from orchestrator.core.values.vram import DeviceId
 from orchestrator.gateway.ollama.names import tagged
 from orchestrator.web.wire import devices, shaping
-from orchestrator.web.wire.instants import instant
+from orchestrator.web.wire.instants import dated
 
 # Clients take this for the version of Ollama whose API they may use: VS Code lists no models below
 # 0.6.4 (capabilities in /api/show), and reads numbers and dots only, as Open WebUI does. This one
@@ -85,7 +85,7 @@ def show(spec: ModelSpec, facts: ModelFacts) -> Json:
 
 
 def _modified(facts: ModelFacts) -> str:
-    return NEVER if facts.modified_s is None else instant(facts.modified_s)
+    return NEVER if facts.modified_s is None else dated(facts.modified_s)
 
 
 def _text(value: object) -> str:

@@ -29,7 +29,7 @@ from orchestrator.web.wire import (
 )
 from orchestrator.web.wire.devices import device
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, encode
-from orchestrator.web.wire.instants import instant_or_none
+from orchestrator.web.wire.instants import dated_or_none
 
 HEALTHY: health_shapes.HealthAnswer = {"status": "healthy", "service": "model-orchestrator"}
 HEALTHY_BODY = encode(HEALTHY)
@@ -109,7 +109,7 @@ async def reload(desk: DeskOf) -> Response:
             "changed": list(outcome.changed),
             "restart_needed": list(outcome.needs_restart),
             "file": str(outcome.file),
-            "file_changed_at": instant_or_none(outcome.file_changed_s),
+            "file_changed_at": dated_or_none(outcome.file_changed_s),
         },
         outcome.durable,
     )

@@ -5,6 +5,7 @@ from orchestrator.core.values.refusals import Refusal
 from orchestrator.core.values.vram import to_mb
 from orchestrator.downloads import Download
 from orchestrator.records import DecisionRecord, JobRecord, RequestRecord
+from orchestrator.wall import WALL
 from orchestrator.web.wire import event_shapes, request_shapes
 from orchestrator.web.wire.error_answers import error_body, error_of
 from orchestrator.web.wire.instants import instant, instant_or_none, moment
@@ -38,7 +39,7 @@ def span(value: Span) -> event_shapes.SpanShape:
 
 def request(record: RequestRecord, now_s: float) -> request_shapes.RequestFigures:
     began_s = record.began_at.timestamp()
-    until_s = now_s if record.ended_at is None else record.ended_at.timestamp()
+    until_s = WALL.told(now_s) if record.ended_at is None else record.ended_at.timestamp()
     return {
         "id": record.id,
         "asked": record.asked,
@@ -50,7 +51,7 @@ def request(record: RequestRecord, now_s: float) -> request_shapes.RequestFigure
         "owner": record.owner,
         "streaming": record.streaming,
         "priority": record.priority,
-        "began_at": instant(began_s),
+        "began_at": moment(record.began_at),
         "ended_at": None if record.ended_at is None else moment(record.ended_at),
         "total_seconds": _seconds(until_s - began_s),
         "wait_seconds": _seconds(record.wait_s),

@@ -4,7 +4,7 @@ from typing_extensions import TypedDict
 
 from orchestrator.access.keys.acts import NewKey
 from orchestrator.access.keys.record import ApiKey, KeyScope
-from orchestrator.web.wire.instants import instant, instant_or_none
+from orchestrator.web.wire.instants import dated, dated_or_none
 
 EVERYBODY = "everybody"  # the name of who asks where there are no keys
 
@@ -70,11 +70,11 @@ def key(record: ApiKey, now_s: float) -> KeyShape:
         "limits": _limits(record),
         "networks": list(record.networks),
         "status": _status(record, now_s),
-        "created_at": instant(record.created_s),
+        "created_at": dated(record.created_s),
         "created_by": record.created_by,
-        "expires_at": instant_or_none(record.expires_s),
-        "former_until": instant_or_none(grace_s),
-        "revoked_at": instant_or_none(record.revoked_s),
+        "expires_at": dated_or_none(record.expires_s),
+        "former_until": dated_or_none(grace_s),
+        "revoked_at": dated_or_none(record.revoked_s),
     }
 
 

@@ -19,6 +19,7 @@ from orchestrator.core.values.residents import Resident
 from orchestrator.core.values.snapshot import Snapshot
 from orchestrator.core.values.specs import ModelName, ModelSpec
 from orchestrator.core.values.vram import DeviceKind, to_mb
+from orchestrator.wall import WALL
 from orchestrator.web.wire import shapes
 from orchestrator.web.wire.devices import host_devices
 from orchestrator.web.wire.error_answers import encode
@@ -126,7 +127,7 @@ def _entry(
     return {
         "id": spec.name,
         "object": "model",
-        "created": int(resident.ready_s) if resident and resident.ready_s else 0,
+        "created": int(WALL.told(resident.ready_s)) if resident and resident.ready_s else 0,
         "owned_by": "vram-orchestrator",
         "aliases": list(spec.aliases),
         "tags": [],

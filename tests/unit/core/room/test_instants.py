@@ -82,4 +82,5 @@ def test_of_many_devices_nothing_is_ruled_out():
 
 
 def test_an_instant_in_words():
-    assert when(63_395.0, 63_318.4) == "in 77 s, at 17:36:35 UTC"
+    assert when(63_395.0, 63_318.4, 0.0) == "in 77 s, at 17:36:35 UTC"
+    assert when(63_395.0, 63_318.4, -3600.0) == "in 77 s, at 16:36:35 UTC"

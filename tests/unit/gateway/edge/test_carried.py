@@ -1,8 +1,11 @@
 import json
 
-from orchestrator.desk.activity import Activity
+import pytest
+
+from orchestrator.desk.activity import Activity, record
 from orchestrator.gateway.edge.carried import LINE_S_MAX, Carried
 from orchestrator.records import Outcome
+from tests.unit.wall_clock import set_by
 
 CALLER = "POST\napplication/json\nhost:80\n10.0.0.9\n{path}\n\n{priority}\n{owner}"
 
@@ -30,6 +33,19 @@ def test_a_line_is_a_request():
     assert (run.began_s, run.first_byte_s, run.ended_s) == (100.0, 100.2, 100.5)
     assert (run.outcome, run.status) == (Outcome.ANSWERED, 200)
     assert (run.usage.tokens_in, run.usage.tokens_out) == (3, 4)
+
+
+def test_lines_of_nginx_are_of_the_wall_clock(monkeypatch):
+    set_by(monkeypatch, 3600)
+    (run,) = ended(line(ended=3700.5))
+    told = (run.began_s, run.first_byte_s, run.ended_s)
+    assert told == pytest.approx((100.0, 100.2, 100.5), abs=0.1)
+    (shown,) = [record(each) for each in (run,)]
+    assert shown.began_at.timestamp() == pytest.approx(3700.0, abs=0.1)
+    under_way = dict(
+        Carried(Activity(lambda: 101.0)).under_way([UNDER_WAY | {"began_s": 3699.0}], 0.0)
+    )
+    assert [each.began_s for each in under_way.values()] == [pytest.approx(99.0, abs=0.1)]
 
 
 def test_the_first_byte_never_follows_the_end():
