@@ -18,6 +18,7 @@ COMMITS = "tests/unit/registry/test_commits.py"
 LOGS = "tests/unit/runtimes/process/test_logs.py"
 FEED = "tests/unit/web/live/test_feed.py"
 WALL_CLOCK = "tests/scenarios/test_wall_clock.py"
+HEALTH = "tests/scenarios/test_health.py"
 TIMERS = "tests/unit/daemon/test_timers.py"
 SHUTDOWN = "tests/scenarios/test_shutdown.py"
 DAYS = "tests/simulation/test_busy_day.py::test_busy_day"
@@ -144,7 +145,11 @@ TABLE = (
         name="fd_exhaustion",
         promise="Without descriptors callers are refused in words, health answers on its own listener, "
         "and it recovers.",
-        tests=("tests/scenarios/test_descriptors.py", "tests/scenarios/test_health.py"),
+        tests=(
+            "tests/scenarios/test_descriptors.py",
+            f"{HEALTH}::test_a_loop_that_hangs_is_said_while_it_hangs",
+            f"{HEALTH}::test_who_says_nothing_drips_or_talks_nonsense_keeps_nobody_out",
+        ),
         always=True,
     ),
     InjectedFault(
