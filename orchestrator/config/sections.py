@@ -104,9 +104,10 @@ class ServerSettings:
     allowed_origins: tuple[Text, ...] = ()
     """Web origins, such as https://dash.example, that may send changes."""
     body_limit_bytes: Annotated[int, Field(ge=1024, le=1 << 32)] = BODY_BYTES_DEFAULT
-    bodies_limit_bytes: Annotated[int, Field(ge=1024, le=1 << 40)] = 16 * BODY_BYTES_DEFAULT
-    """Of the bodies of all requests that wait for their model or are answered through the daemon;
-    never less than one may have. Beyond it: 503 `too_many_bytes`."""
+    bodies_limit_bytes: Annotated[int, Field(ge=1024, le=1 << 40)] | None = None
+    """Of the bodies of all requests that wait for their model or are answered through the daemon,
+    and of their answers; never less than one may have. Beyond it: 503 `too_many_bytes`. null: a
+    quarter of the memory that the daemon may have (its container's), 512 MiB at most."""
     insecure_no_keys: bool = False
     """Listen beyond this machine without keys, where something else keeps strangers away, such as
     the network of a container whose ports are published on loopback."""

@@ -1,5 +1,7 @@
 """Open files: how many this process may have, and how many of them are for callers.
 
+Callers cost memory too: a small container has connections for fewer of them.
+
 A daemon without descriptors can neither accept, read a device, start nor stop anything. So the
 limit is raised as far as the system allows, and callers get what is left beside the daemon's own.
 """
@@ -8,10 +10,14 @@ import resource
 from contextlib import suppress
 from dataclasses import dataclass
 
+from orchestrator.cgroups import allowed_bytes
+
 # The daemon's own: the registry, the loop, looks at servers (100) and at Docker (16), one for each
 # server that runs, files that are being read.
 RESERVED = 256
 RESERVED_PART = 2  # where there are few: half of them
+MEMORY_PART = 4  # of what the process may have, for connections
+CONNECTION_BYTES = 64 << 10  # the largest head of a request; one that is idle takes a tenth of it
 WAITING_PART = 0.75  # of connections; the others are for those who are answered at once
 
 
@@ -34,10 +40,11 @@ def raise_limit() -> int:
 
 
 def budget() -> Budget:
-    """Of the limit as it is now."""
-    return budget_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    """Of the limits as they are now."""
+    return budget_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0], allowed_bytes())
 
 
-def budget_of(limit: int) -> Budget:
+def budget_of(limit: int, memory_bytes: int) -> Budget:
     connections = max(1, limit - min(RESERVED, limit // RESERVED_PART))
+    connections = min(connections, max(1, memory_bytes // MEMORY_PART // CONNECTION_BYTES))
     return Budget(connections, max(1, int(connections * WAITING_PART)))

@@ -9,7 +9,7 @@ Three things are counted in a way of our own, so that the account adds up:
   every process. The resident set also costs microseconds, where PSS walks the page tables.
 - The kernel calls the pages of a mapped file available, because it could drop them. A server that
   runs needs them at once again, so what our own processes have mapped is not free.
-- A cgroup may allow less than the machine has (version 2 only): then its limit is the total.
+- A cgroup may allow less than the machine has (see `cgroups`): then its limit is the total.
 """
 
 import platform
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from orchestrator.cgroups import OF_SELF, ROOT, memory_groups
 from orchestrator.core.values.vram import (
     Device,
     DeviceId,
@@ -29,12 +30,8 @@ from orchestrator.core.values.vram import (
 from orchestrator.ports import Clock
 
 HOST_ID = DeviceId("host")
-CGROUP_ROOT = Path("/sys/fs/cgroup")
-CGROUP_OF_SELF = Path("/proc/self/cgroup")
 # Below this the kernel's tick of 10 ms is most of what is measured.
 UTILIZATION_WINDOW_S_MIN = 0.2
-# What the kernel gives back before it fails an allocation, as in MemAvailable.
-_RECLAIMABLE = ("inactive_file", "active_file", "slab_reclaimable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,47 +46,17 @@ class CpuTimes:
     all_s: float
 
 
-def host_bytes(cgroup_root: Path = CGROUP_ROOT, cgroup_of_self: Path = CGROUP_OF_SELF) -> HostBytes:
+def host_bytes(cgroup_root: Path = ROOT, cgroup_of_self: Path = OF_SELF) -> HostBytes:
     """What this process may use of the machine's RAM, and what of that is available.
 
-    Raise OSError if the kernel does not say.
+    Raise OSError or ValueError if the kernel does not say.
     """
     machine = psutil.virtual_memory()
     total, available = machine.total, machine.available
-    for group in _cgroups(cgroup_root, cgroup_of_self):
-        limit = _limit_bytes(group)
-        if limit is not None:
-            total = min(total, limit)
-            available = min(available, max(0, limit - _unreclaimable_bytes(group)))
+    for group in memory_groups(cgroup_root, cgroup_of_self):
+        total = min(total, group.limit_bytes)
+        available = min(available, max(0, group.limit_bytes - group.held_bytes))
     return HostBytes(total, available)
-
-
-def _cgroups(cgroup_root: Path, cgroup_of_self: Path) -> tuple[Path, ...]:
-    """Our cgroup and those around it: any of them may have a limit, and all limits hold."""
-    try:
-        lines = cgroup_of_self.read_text().splitlines()
-    except FileNotFoundError:  # a kernel without cgroups
-        return ()
-    path = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
-    if path is None:
-        return ()
-    ours = cgroup_root / path
-    return tuple(group for group in (ours, *ours.parents) if group.is_relative_to(cgroup_root))
-
-
-def _limit_bytes(group: Path) -> int | None:
-    try:
-        text = (group / "memory.max").read_text().strip()
-    except FileNotFoundError:  # the root has none, nor has a group without the memory controller
-        return None
-    return None if text == "max" else int(text)
-
-
-def _unreclaimable_bytes(group: Path) -> int:
-    lines = (group / "memory.stat").read_text().splitlines()
-    stat = {name: int(count) for name, _, count in (line.partition(" ") for line in lines)}
-    current = int((group / "memory.current").read_text())
-    return current - sum(stat.get(name, 0) for name in _RECLAIMABLE)
 
 
 class HostDevices:
@@ -97,8 +64,8 @@ class HostDevices:
         self,
         clock: Clock,
         *,
-        cgroup_root: Path = CGROUP_ROOT,
-        cgroup_of_self: Path = CGROUP_OF_SELF,
+        cgroup_root: Path = ROOT,
+        cgroup_of_self: Path = OF_SELF,
     ) -> None:
         self._clock = clock
         self._cgroup = (cgroup_root, cgroup_of_self)

@@ -29,8 +29,11 @@ Body = bytes | AsyncIterator[bytes]
 
 def goes_on_as_it_comes(call: Call, rights: Rights) -> bool:
     """A body that nobody here has to read: no model is named in it, and no bound is written in."""
-    has_ceiling = rights.key is not None and rights.key.max_tokens is not None
-    return call.named_in is NamedIn.PATH and not has_ceiling
+    return call.named_in is NamedIn.PATH and not has_ceiling(rights)
+
+
+def has_ceiling(rights: Rights) -> bool:
+    return rights.key is not None and rights.key.max_tokens is not None
 
 
 def no_tunnel(rights: Rights) -> None:

@@ -27,6 +27,7 @@ from orchestrator.records import Outcome, Usage
 from orchestrator.web.behind_edge import ALREADY_ASKED
 from orchestrator.web.connection import CALLER, HttpConnection
 from orchestrator.web.gate import REFUSED, rights_of
+from orchestrator.web.held_bodies import decoded_bytes, share_of
 from orchestrator.web.outlet import written
 from orchestrator.web.wire.error_answers import (
     ErrorAnswer,
@@ -40,6 +41,7 @@ JSON = b"application/json"
 JSON_LINES = b"application/x-ndjson"
 _STREAMED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 HEADER_CHARS_MAX = 300
+REFUSAL_BYTES_MAX = 64 << 10
 OF_KEYS = frozenset({*AccessCode, "over_quota"})  # refusals that the audit log has a line of
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp[A-Za-z0-9_-]{1,200})"')
 
@@ -54,6 +56,7 @@ class ClientRequest:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._share = share_of(scope)
         self._found = found
         self._connection: HttpConnection = caller["connection"]
         self._reached = int(caller.get(ALREADY_ASKED, False))
@@ -89,6 +92,14 @@ class ClientRequest:
             return body
         pieces = [piece async for piece in self._pieces()]
         return b"".join((message.get("body", b""), *pieces))
+
+    def decodes(self, body: bytes) -> None:
+        """Its memory counts until the request ends. Raise Answered where there is none for it."""
+        self._share.take(decoded_bytes(body))
+
+    def holds(self, size: int) -> None:
+        """Of an answer that is read whole. Raise Answered where there is no memory for it."""
+        self._share.take(size)
 
     def _sends_much(self) -> bool:
         """A body of which not all has come with the head."""
@@ -144,8 +155,7 @@ class ClientRequest:
         """What a server says, byte for byte. Raise Broken if it ends too early."""
         if self.begun and answer.status != 200:
             # A stream that has begun has no status any more: what it says becomes its last event.
-            pieces = [piece async for piece in answer.chunks()]
-            said = b"".join(pieces).replace(b"\n", b" ")
+            said = (await _beginning(answer)).replace(b"\n", b" ")
             named = b"event: error\n" if self._found.call.protocol is Protocol.ANTHROPIC else b""
             await self._more(b"\n\n" + named + b"data: " + said + b"\n\n")
             await self._finish(Outcome.ANSWERED, answer.status)
@@ -303,12 +313,27 @@ class ClientRequest:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _more(self, piece: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        message = {"type": "http.response.body", "body": piece, "more_body": True}
+        if self._connection.flow.write_paused:
+            with self._share.slow(self._cut):
+                await self._send(message)
+        else:
+            await self._send(message)
 
     async def _finish(self, outcome: Outcome, status: int, last: bytes = b"") -> None:
         self._outcome = (outcome, status)
         await self._send({"type": "http.response.body", "body": last})
         self._complete = True
+
+
+async def _beginning(answer: ServerAnswer) -> bytes:
+    """What a server says of its refusal: no more than anybody reads."""
+    said = b""
+    async for piece in answer.chunks():
+        said += piece
+        if len(said) > REFUSAL_BYTES_MAX:
+            break
+    return said[:REFUSAL_BYTES_MAX]
 
 
 def _told(passage: Passage, run: Run) -> Headers:

@@ -42,6 +42,7 @@ log = logging.getLogger("orchestrator")
 TRIES = 3  # a request reaches a server twice at most: a refused connection is none
 DEATH_S = (0.25, 2.0)  # so long a server that did not answer is given to be noticed as dead
 SESSIONS_S = 5.0  # what a server knows of its conversations: from its memory
+SESSIONS_BYTES_MAX = 1 << 20
 WHY_AT_FIRST_S = 0.02  # what a request waits for is known as soon as it stands in line
 WHY_S = 1.0  # and may change
 LASTING = frozenset(
@@ -234,10 +235,10 @@ class Exchanges:
             route.url, "POST", asked.target, [(b"content-type", b"application/json")], body
         )
         try:
-            pieces = []
-            while piece := await connection.read():
-                pieces.append(piece)
-            return from_json(b"".join(pieces)) if connection.status == 200 else []
+            said = b""
+            while len(said) <= SESSIONS_BYTES_MAX and (piece := await connection.read()):
+                said += piece
+            return from_json(said[:SESSIONS_BYTES_MAX]) if connection.status == 200 else []
         finally:
             connection.close()
 

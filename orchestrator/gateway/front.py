@@ -10,7 +10,7 @@ from orchestrator.access.keys.record import KeyScope
 from orchestrator.gateway.ceiling import goes_on_as_it_comes
 from orchestrator.gateway.ollama import paths as ollama_paths
 from orchestrator.gateway.ollama.api import OF_A_MODEL, OllamaApi, refusal
-from orchestrator.gateway.paths import NamedIn, find
+from orchestrator.gateway.paths import NamedIn, Task, find
 from orchestrator.gateway.relay import Relay
 from orchestrator.gateway.tunnel import loses_body, wants_tunnel
 from orchestrator.web.audited import Audited
@@ -59,6 +59,8 @@ class Front:
             return
         admission = self._admission()
         bytes_max = admission.relayed_bytes_max
+        if found.call.task is Task.LOOKUP:
+            bytes_max = min(bytes_max, ORDER_BYTES_MAX)
         judged, types = scope, TYPES.get(found.call.named_in, JSON_ALONE)
         if wants_tunnel(scope["headers"]):  # a page's WebSocket begins with a GET, and changes much
             judged, types = {**scope, "method": "POST"}, None
@@ -73,11 +75,10 @@ class Front:
             return
         passing = counted(receive, bytes_max)
         try:
-            if goes_on_as_it_comes(found.call, rights_of(scope)):
+            with self._bodies.of_request(scope, admission.held_bytes_max) as share:
+                if not goes_on_as_it_comes(found.call, rights_of(scope)):
+                    passing = share.counting(passing)
                 await self._relay(scope, passing, send, found)
-            else:
-                with self._bodies.of_request(passing, admission.held_bytes_max) as held:
-                    await self._relay(scope, held, send, found)
         finally:
             self._ended(scope)
             self._note_refused(scope)
@@ -106,8 +107,8 @@ class Front:
             return
         try:
             passing = counted(receive, bytes_max)
-            with self._bodies.of_request(passing, admission.held_bytes_max) as held:
-                await self._ollama(scope, held, send, found)
+            with self._bodies.of_request(scope, admission.held_bytes_max) as share:
+                await self._ollama(scope, share.counting(passing), send, found)
         finally:
             if found.path in OF_A_MODEL:
                 self._ended(scope)

@@ -15,7 +15,7 @@ from orchestrator.core.values.specs import ModelSpec
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import Denied
 from orchestrator.gateway.asked import Asked
-from orchestrator.gateway.ceiling import no_tunnel
+from orchestrator.gateway.ceiling import has_ceiling, no_tunnel
 from orchestrator.gateway.client_request import ClientRequest
 from orchestrator.gateway.exchange import Beat, Broken, Exchanges
 from orchestrator.gateway.fitness import objection
@@ -58,6 +58,8 @@ class Relay:
                 await request.tunnel(asked, passage, self._exchanges.bearer(passage.url))
             return
         specs = self._possible(asked, body)
+        if isinstance(body, bytes) and has_ceiling(asked.rights):
+            request.decodes(body)
         beat = None
         if asked.streams:
             beat = Beat(self._desk.config.gateway.heartbeat_s, request.comment)

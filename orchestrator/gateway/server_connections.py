@@ -123,13 +123,9 @@ class ServerConnection(asyncio.Protocol):
         while not reader.pieces:
             if reader.complete:
                 return b""
+            self._read_on()
             await self._more()
-        taken = reader.take()
-        if self._reading_paused:
-            self._reading_paused = False
-            if self._transport is not None and not self._transport.is_closing():
-                self._transport.resume_reading()
-        return taken
+        return reader.take()
 
     async def pour(self, into: Callable[[bytes], bool]) -> None:
         """Give pieces to `into` as they come, without waking who waits here: until one is the last,
@@ -140,10 +136,18 @@ class ServerConnection(asyncio.Protocol):
         if reader.pieces or reader.complete or self._lost is not None:
             return
         self._into = into
+        self._read_on()
         try:
             await self._more()
         finally:
             self._into = None
+
+    def _read_on(self) -> None:
+        """More is wanted: not before, or twice as much would wait for a slow client."""
+        if self._reading_paused:
+            self._reading_paused = False
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def close(self) -> None:
         """The answer is done with. One that was not read to its end ends the connection: its server
@@ -158,6 +162,7 @@ class ServerConnection(asyncio.Protocol):
             return
         read = reader.complete and not reader.pieces
         if read and reader.reusable and sent and self.usable and self._writable is None:
+            self._read_on()
             self._pool.keep(self)
         elif self._transport is not None:
             self._transport.abort()

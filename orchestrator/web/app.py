@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from orchestrator.access.audit.log import Audit, NoAudit
 from orchestrator.access.keys.store import KeysUnreadable
 from orchestrator.access.rights import Forbidden
+from orchestrator.cgroups import allowed_bytes
 from orchestrator.config.sections import Dashboard, ServerSettings
 from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
@@ -24,6 +25,7 @@ from orchestrator.records import JobRecord
 from orchestrator.web.ending import Ending
 from orchestrator.web.gate import Gate
 from orchestrator.web.guard import Admission, Guard
+from orchestrator.web.held_bodies import bytes_max
 from orchestrator.web.live.cache import Board
 from orchestrator.web.live.feed import Feed
 from orchestrator.web.live.places import Places
@@ -171,8 +173,13 @@ def admission_to(server: ServerSettings) -> Admission:
         allowed_origins=frozenset(map(str.lower, server.allowed_origins)),
         own_pages=server.dashboard is not Dashboard.READ_ONLY,
         relayed_bytes_max=server.body_limit_bytes,
-        held_bytes_max=max(server.bodies_limit_bytes, server.body_limit_bytes),
+        held_bytes_max=max(held_bytes_max(server), server.body_limit_bytes),
     )
+
+
+def held_bytes_max(server: ServerSettings) -> int:
+    """What the operator says, else what fits the memory that this process may have."""
+    return server.bodies_limit_bytes or bytes_max(allowed_bytes())
 
 
 def _explain_errors(app: FastAPI, table: Sequence[APIRoute]) -> None:

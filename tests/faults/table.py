@@ -161,13 +161,14 @@ TABLE = (
     InjectedFault(
         number=11,
         name="memory_pressure",
-        promise="No body, head or log is read without a bound.",
+        promise="With 256 MB it refuses in words what it has no memory for, and is not killed: no "
+        "body, head, log or answer is held without a bound.",
         tests=(
+            "tests/scenarios/test_memory_pressure.py",
             "tests/scenarios/test_bad_input.py",
             LOGS,
             f"{FAULTS}::test_bodies_of_all_who_wait_are_bounded_together",
         ),
-        open="It is not tried in a cgroup.",
     ),
     InjectedFault(
         number=12,

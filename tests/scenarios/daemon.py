@@ -64,6 +64,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | Forked | None = None
         self.environment = dict(os.environ)  # noqa: TID251 - the daemon runs as from a shell
         self.executed = False  # see tests/preloaded.py for what needs that
+        self.prefix: tuple[str, ...] = ()  # words before the program, where it is executed
         self.words: tuple[str, ...] = ()  # of `serve`, beside its configuration and port
         self.program = "orchestrator"  # what is executed
         self.import_path: tuple[Path, ...] = (ROOT,)  # beside the interpreter's own
@@ -84,7 +85,7 @@ class Daemon:
         with (self.directory / "daemon.log").open("ab") as log:
             if self.executed or any(name.startswith("LD_") for name in environment):
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", self.program, *arguments],
+                    [*self.prefix, sys.executable, "-m", self.program, *arguments],
                     cwd=self.directory,
                     env=environment,
                     stdout=log,

@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from orchestrator.cgroups import allowed_bytes
 from orchestrator.daemon.descriptors import budget_of
 from tests.pace import crowd
 from tests.scenarios.daemon import Daemon, config, free_port, model
@@ -19,7 +20,7 @@ from tests.scenarios.daemon_of_few_files import FILES
 
 BIG = 20000
 CALLERS = 400
-ROOM = budget_of(FILES)
+ROOM = budget_of(FILES, allowed_bytes())
 CUT = (0, {})
 HEALTH_S = 1.0  # the most that an answer of health takes, on a machine of its own
 

@@ -66,6 +66,7 @@ class OllamaApi:
     async def _answer(self, request: ClientRequest, found: FoundCall) -> None:
         body = await request.body()
         assert isinstance(body, bytes), "only what names its model in the path comes in pieces"
+        request.decodes(body)
         match found.path:
             case paths.CHAT:
                 chat = requests.read(requests.ChatWanted, body)

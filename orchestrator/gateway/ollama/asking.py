@@ -161,9 +161,12 @@ class Asking:
             self._desk.activity.first_byte(request.run)
             pieces.append(chunk)
             size += len(chunk)
+            request.holds(len(chunk))
             if size > ANSWER_BYTES_MAX:
                 raise AnswerBroken(f"The model's server sent more than {ANSWER_BYTES_MAX} bytes.")
-        return b"".join(pieces)
+        body = b"".join(pieces)
+        request.decodes(body)
+        return body
 
     async def refuse(self, request: ClientRequest, said: bytes, answer: ServerAnswer) -> None:
         """The server's own refusal, in Ollama's form and with the server's status."""

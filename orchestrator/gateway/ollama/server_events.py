@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-EVENT_BYTES_MAX = 16 << 20  # one chunk with all its likelihoods takes some kilobytes
+EVENT_BYTES_MAX = 4 << 20  # one chunk with all its likelihoods takes some kilobytes
 END = b"[DONE]"
 
 

@@ -11,8 +11,8 @@ from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode
 FULL_RETRY_S = 10.0  # loads take seconds to minutes, and their callers leave together
 REMEDY = (
     "Retry later; order with `wait: false` and look the operation up, which holds no connection; "
-    "or raise the daemon's limit of open files (LimitNOFILE, ulimits), which `orchestrator doctor` "
-    "tells."
+    "or raise the daemon's limit of open files (LimitNOFILE, ulimits) or of memory, which "
+    "`orchestrator doctor` tells."
 )
 
 

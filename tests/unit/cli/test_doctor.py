@@ -47,6 +47,7 @@ def test_everything_is_looked_at_and_said_in_a_line_with_its_remedy_below(config
         "configuration",
         "NVIDIA driver",
         "host RAM",
+        "memory for requests",
         "open files",
         "llama-server",
         "package xllamacpp",
@@ -64,6 +65,13 @@ def test_everything_is_looked_at_and_said_in_a_line_with_its_remedy_below(config
     told = [line for line in lines if line not in remedies]
     assert all(line.startswith(("ok ", "missing ", "problem ")) for line in told)
     assert all(each.remedy for each in findings if each.verdict is not Condition.OK)
+
+
+def test_requests_that_may_hold_most_of_the_memory_are_a_problem(configured):
+    asked = configured("server: {bodies_limit_bytes: 1099511627776}\n")
+    found = doctor.memory_for_requests(asked.server)
+    assert (found.verdict, "bodies_limit_bytes" in found.remedy) == (Condition.PROBLEM, True)
+    assert doctor.memory_for_requests(configured().server).verdict is Condition.OK
 
 
 def test_a_model_that_cannot_be_loaded_is_a_problem_and_nothing_is_left_out(configured, tmp_path):
