@@ -59,6 +59,9 @@ LONGER = {
     "tests/scenarios/test_gpu_kit.py::test_every_step_of_the_kit_can_be_rehearsed": (
         "thirteen steps, each in a process of its own, with servers that load real weights"
     ),
+    "tests/scenarios/test_older_version.py::test_forward_back_and_forward_again": (
+        "four daemons of two versions follow one another, each imported anew"
+    ),
     "tests/scenarios/test_service.py::"
     "test_an_edge_is_installed_along_survives_its_parent_and_goes_with_its_section": (
         "the daemon and nginx are installed, killed, stopped and removed under a real systemd"

@@ -134,6 +134,8 @@ PARTS = {
     "mount": Part(_no_mount, "run the tests as root"),
     "n8n": Part(_tool("install_n8n.sh"), "tests/tools/install_n8n.sh"),
     "nginx": Part(_no_nginx, "apt-get install nginx-light libnginx-mod-http-lua lua-cjson"),
+    # Needs the history of a full clone, which CI has not.
+    "older": Part(_tool("older_version.sh"), "tests/tools/older_version.sh, in a full clone"),
     "prometheus": Part(_program("prometheus"), "apt-get install prometheus"),
     "promtool": Part(_program("promtool"), "apt-get install prometheus"),
     "systemd": Part(
