@@ -21,7 +21,7 @@ TOGETHER := $(MAKE) --no-print-directory --jobs=2 --output-sync=line
 compile := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run up setup test check lint quick thorough waiting one seed simulate faults mutants drive schema bytes format lock fuzz bench bench-quick cuda docs references pictures clean
+.PHONY: help run up setup test check lint quick thorough waiting one seed simulate faults mutants drive schema bytes format lock fuzz bench bench-quick cuda docs references pictures sbom holes clean
 
 help:
 	@echo "make run [PORT=8000] [CONFIG=file.yaml]  set up, and serve a real small model"
@@ -43,6 +43,8 @@ help:
 	@echo "make lock [UPGRADE=1]                    requirements/*.lock anew, from pyproject.toml"
 	@echo "make references                          the generated parts of docs/, from the code"
 	@echo "make pictures                            the pictures of README and docs, from the page itself"
+	@echo "make sbom                                what the locks name, as CycloneDX, in build/sbom.json"
+	@echo "make holes ADVISORIES=DIR                the locks against a checkout of known holes, offline"
 	@echo "make docs                                the documents as a site, in build/site"
 	@echo "make cuda                                llama-server for GPUs, its image tried without one: hours"
 	@echo "make bench [KEEP=1] [ONLY=Swap] [PEERS=…]  what it takes beside its peers, on one page: some twelve minutes"
@@ -155,6 +157,15 @@ references: $(READY)
 
 pictures: $(READY)
 	$(BIN)/python -m tests.scenarios.pictures
+
+sbom: $(READY)
+	@mkdir -p build
+	$(BIN)/python deploy/packages.py sbom >build/sbom.json
+	@echo build/sbom.json
+
+holes: $(READY)
+	$(if $(ADVISORIES),,$(error say where: make holes ADVISORIES=DIR, a checkout of pypa/advisory-database))
+	$(BIN)/python deploy/packages.py holes '$(ADVISORIES)'
 
 docs: references $(SITE_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
