@@ -50,6 +50,8 @@ _LISTENS = "the daemon chooses where a server listens, and passes requests to it
 _ASKED = "the daemon asks the server over plain HTTP, without a key or a prefix"
 _MEASURED = "the daemon has it on: that is how it sees the server's use"
 _ROUTER = "one server serves one model here: give each a model of its own"
+_REACHES = "whoever may ask the model could run programs, read files or reach addresses by it"
+_PAGES = "any web page could use the server otherwise"
 _ENDS = "the server would end at once"
 # Not for a model to say, by no key.
 NOT_FOR_MODELS: Mapping[str, str] = {
@@ -65,7 +67,17 @@ NOT_FOR_MODELS: Mapping[str, str] = {
         ),
         _ROUTER,
     ),
-    "--cors-origins": "any web page could use the server otherwise",
+    **dict.fromkeys(
+        (
+            *("--tools", "--tools-runtime", "--mcp-servers-config", "--mcp-servers-json", "-ag"),
+            *("--agent", "--ui-mcp-proxy", "--webui-mcp-proxy", "--media-path", "--path"),
+        ),
+        _REACHES,
+    ),
+    "--props": "whoever may ask the model could change it for all others",
+    **dict.fromkeys(
+        ("--cors-origins", "--cors-methods", "--cors-headers", "--cors-credentials"), _PAGES
+    ),
     "--sleep-idle-seconds": "a model leaves by `ttl_seconds`, which the account knows of",
     **dict.fromkeys(
         ("-h", "--help", "--usage", "--version", "--list-devices", "-cl", "--cache-list"), _ENDS

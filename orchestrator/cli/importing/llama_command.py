@@ -30,7 +30,8 @@ _ALONE = frozenset(
         *("--no-mmproj-offload", "-kvu", "--kv-unified", "-no-kvu", "--no-kv-unified"),
         *("--mmap", "--no-mmap", "--mlock", "-dio", "--direct-io", "--no-direct-io", "--jinja"),
         *("--no-jinja", "--embedding", "--embeddings", "--reuse-port", "--metrics", "--slots"),
-        *("--no-slots", "--models-autoload", "--no-models-autoload"),
+        *("--no-slots", "--models-autoload", "--no-models-autoload", "--props", "-ag", "--agent"),
+        *("--ui-mcp-proxy", "--webui-mcp-proxy", "--cors-credentials"),
     }
 )
 _MAYBE = frozenset({"-fa", "--flash-attn", "-fit", "--fit"})  # a value since 2025

@@ -123,6 +123,14 @@ def test_a_llama_server_is_known_by_its_name(program, is_one):
     assert is_llama_server(program) is is_one
 
 
+def test_what_opens_a_machine_is_left_out_and_takes_nothing_along():
+    words = ["-m", "a", "--agent", "--props", "--tools", "all", "--ui-mcp-proxy", "--top-k", "2"]
+    found = read_arguments(words, str)
+    assert found.keys["extra_args"] == ["--top-k", "2"]
+    left = [note.split()[0] for note in found.notes if "left out" in note]
+    assert left == ["--agent", "--props", "--tools", "--ui-mcp-proxy"]
+
+
 FLAGS = sorted({*(flag for flags in BY_KEY.values() for flag in flags), "--port", "--temp", "-ot"})
 
 

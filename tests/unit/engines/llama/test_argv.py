@@ -2,6 +2,10 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.config.bodies import ONLY_IN_FILE
+from orchestrator.config.llama_flags import extra_mistakes
+from orchestrator.config.sections import ServiceEntry
+from orchestrator.config.services import service_mistakes
 from orchestrator.core.values.residents import Placement
 from orchestrator.core.values.specs import Serving
 from orchestrator.core.values.vram import DeviceId, GiB
@@ -54,6 +58,33 @@ def test_everything_that_costs_bytes_is_said():
         "--no-ui",
     ):
         assert words in said, words
+
+
+# With these whoever may ask a server runs programs, reads files or reaches addresses by it.
+DANGEROUS = (
+    *("--tools", "--tools-runtime", "--mcp-servers-config", "--mcp-servers-json", "--agent", "-ag"),
+    *("--ui-mcp-proxy", "--webui-mcp-proxy", "--media-path", "--path", "--props"),
+)
+EVERY = replace(FLAGS, names=FLAGS.names | {*DANGEROUS, "--device", "--cors-credentials"})
+
+
+def test_launch_has_no_dangerous_flag():
+    """Not of itself, and by no word of an operator or of a caller of the API."""
+    for placement in (ONE_GPU, TWO_GPUS, ON_HOST):
+        for closed in (False, True):
+            spec = spec_of(file="/models/a.gguf", mmproj="/models/p.gguf", serving=Serving())
+            words = server_arguments(spec, placement, EVERY, physical_cores=6, closed=closed)
+            assert not {*words} & {*DANGEROUS}
+            assert words[words.index("--cors-origins") + 1] == "localhost"
+    for flag in DANGEROUS:
+        for form in (flag, f"{flag}=all", flag[:2] + flag[2:].replace("-", "_")):
+            told = [mistake.sentence for mistake in extra_mistakes(("--top-k", "1", form, "all"))]
+            assert told, form
+        variable = "LLAMA_ARG_" + flag.strip("-").upper().replace("-", "_")
+        service = ServiceEntry(engine="llama_cpp", models_dir="/m", env=(f"{variable}=1",))
+        assert any(mistake.where == ("env", 0) for mistake in service_mistakes(service)), variable
+    for key in ("extra_args", "env", "command"):
+        assert key in ONLY_IN_FILE
 
 
 def test_a_closed_server_takes_its_key_out_of_a_file_and_shows_no_slots():
