@@ -4,7 +4,7 @@ None of these requests touches a slot or a counter of the server, so looking is 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +18,7 @@ from orchestrator.ports import Readiness, Use
 READINESS_S_MAX = 1.0  # answered by threads of their own, also while weights are read
 USE_S_MAX = 2.0  # older servers answer between two batches: seconds, on a processor
 
+COUNT_MAX = 1 << 53  # beyond it no program means what it says
 _SAMPLE = re.compile(r"^llamacpp:(\w+) ([\d.eE+-]+)$", re.MULTILINE)
 # Every request raises at least one: a prompt that was cached whole still predicts, and an
 # embedding predicts nothing but has a prompt.
@@ -108,7 +109,18 @@ def _samples(metrics: ToldByServer) -> Mapping[str, float]:
     """The counters, by name; none where the server was started without them."""
     if not metrics.is_ok:
         return {}
-    return {name: float(value) for name, value in _SAMPLE.findall(metrics.text)}
+    return dict(_sound(_SAMPLE.findall(metrics.text)))
+
+
+def _sound(samples: Iterable[tuple[str, str]]) -> Iterator[tuple[str, float]]:
+    """Those that a server can mean: what runs inside it may say anything."""
+    for name, text in samples:
+        try:
+            value = float(text)
+        except ValueError:
+            continue
+        if 0 <= value <= COUNT_MAX:
+            yield name, value
 
 
 def _slot_list(slots: ToldByServer) -> list[Mapping[str, Any]] | None:

@@ -132,6 +132,12 @@ def test_what_a_server_does_not_tell_is_unknown():
     assert use({"/slots": (200, '{"a": 1}')}) == Use(None, None)
 
 
+@pytest.mark.parametrize("said", ["1e400", "-1", "1-2", "1e300", "NaN", "..", "9" * 40])
+def test_numbers_that_no_server_can_mean_are_not_told(said):
+    lines = f"llamacpp:requests_processing {said}\nllamacpp:prompt_tokens_total {said}\n"
+    assert use({"/metrics": (200, lines), "/slots": (200, "[]")}) == Use(0, None)
+
+
 def test_a_server_too_busy_to_tell_is_in_use():
     assert use({"/health": (200, "{}"), "/metrics": HANGS}) == Use(1, None)
 
