@@ -25,6 +25,7 @@ from orchestrator.registry.migrations import (
 BUSY_TIMEOUT_S = (
     2.0  # only an operator's own SQL shell can be in the way: let it finish a statement
 )
+FILE_MODE = 0o600
 WAL_BYTES_KEPT = 4 << 20  # what a burst leaves of the log on disk after a checkpoint
 
 # FULL: a commit returns once the log is on the disk. NORMAL would survive the daemon's death as
@@ -92,6 +93,9 @@ def open_database(path: Path, migrations: Sequence[Migration]) -> tuple[Engine, 
 def _open_sound(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connection:
     if path.exists() and path.stat().st_size > 0:
         _peek(path, migrations)
+    with suppress(OSError):  # it cannot be made: SQLite says why. Not its owner: as it is
+        path.touch(FILE_MODE)
+        path.chmod(FILE_MODE)  # the log beside it gets the same
     # One thread at a time uses it, but not the one that opens it.
     database = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
