@@ -26,7 +26,7 @@ from orchestrator.gateway.usage import UsageReader
 from orchestrator.records import Outcome, Usage
 from orchestrator.web.behind_edge import ALREADY_ASKED
 from orchestrator.web.connection import CALLER, HttpConnection
-from orchestrator.web.gate import REFUSED, rights_of
+from orchestrator.web.gate import REFUSED, for_caller, rights_of
 from orchestrator.web.held_bodies import decoded_bytes, share_of
 from orchestrator.web.outlet import written
 from orchestrator.web.wire.error_answers import (
@@ -253,6 +253,7 @@ class ClientRequest:
         """As its protocol says it; in a stream that has begun, as its last event."""
         if answer.code in OF_KEYS:
             self._scope[REFUSED] = answer.code
+        answer = for_caller(answer, self._scope)
         call, path = self._found.call, self._scope["path"]
         if self._complete or self._gone:
             return

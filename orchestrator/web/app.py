@@ -23,7 +23,7 @@ from orchestrator.desk.desk import Desk
 from orchestrator.errors import ConfigInvalid, Denied, Failed
 from orchestrator.records import JobRecord
 from orchestrator.web.ending import Ending
-from orchestrator.web.gate import Gate
+from orchestrator.web.gate import Gate, for_caller
 from orchestrator.web.guard import Admission, Guard
 from orchestrator.web.held_bodies import bytes_max
 from orchestrator.web.live.cache import Board
@@ -187,11 +187,11 @@ def _explain_errors(app: FastAPI, table: Sequence[APIRoute]) -> None:
 
     @app.exception_handler(Answered)
     async def on_answered(request: Request, error: Answered) -> Response:
-        return respond(error.answer, request.scope)
+        return respond(for_caller(error.answer, request.scope), request.scope)
 
     @app.exception_handler(Denied)
     async def on_denied(request: Request, error: Denied) -> Response:
-        return respond(error_of(error.refusal), request.scope)
+        return respond(for_caller(error_of(error.refusal), request.scope), request.scope)
 
     @app.exception_handler(Forbidden)
     async def on_forbidden(request: Request, error: Forbidden) -> Response:
@@ -209,7 +209,7 @@ def _explain_errors(app: FastAPI, table: Sequence[APIRoute]) -> None:
 
     @app.exception_handler(ConfigInvalid)
     async def on_config(request: Request, error: ConfigInvalid) -> Response:
-        return respond(error_of_config(error), request.scope)
+        return respond(for_caller(error_of_config(error), request.scope), request.scope)
 
     @app.exception_handler(Failed)
     async def on_failed(request: Request, error: Failed) -> Response:
@@ -223,7 +223,8 @@ def _explain_errors(app: FastAPI, table: Sequence[APIRoute]) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        return respond(error_of_validation(error, request.scope), request.scope)
+        answer = error_of_validation(error, request.scope)
+        return respond(for_caller(answer, request.scope), request.scope)
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:

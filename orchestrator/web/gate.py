@@ -16,6 +16,7 @@ from orchestrator.access.keys.keys import Keys
 from orchestrator.access.keys.record import BrowserSession, KeyScope
 from orchestrator.access.rights import NOTHING, Rights
 from orchestrator.web.connection import CALLER
+from orchestrator.web.wire.error_answers import ErrorAnswer
 
 RIGHTS = "vram_orchestrator.rights"  # in the scope of every request that was let in
 REFUSED = (
@@ -99,6 +100,12 @@ def rights_of(scope: Scope) -> Rights:
     """Of a request that was let in; there are no others."""
     rights: Rights = scope[RIGHTS]
     return rights
+
+
+def for_caller(answer: ErrorAnswer, scope: Scope) -> ErrorAnswer:
+    """As its caller may hear it: where files lie is an admin's business."""
+    rights: Rights | None = scope.get(RIGHTS)
+    return answer if rights is None or rights.is_admin else answer.without_folders()
 
 
 def cookie_in(headers: list[tuple[bytes, bytes]]) -> bytes | None:

@@ -25,7 +25,7 @@ from orchestrator.gateway.paths import FoundCall
 from orchestrator.gateway.protocols import body_of
 from orchestrator.gateway.relay import carried_out
 from orchestrator.web.audited import before_acting
-from orchestrator.web.gate import rights_of
+from orchestrator.web.gate import for_caller, rights_of
 from orchestrator.web.rest.mistakes import error_of_config
 from orchestrator.web.wire.error_answers import (
     Answered,
@@ -118,13 +118,13 @@ class OllamaApi:
         except ClientDisconnect:
             return Response(status_code=400)  # the caller is gone
         except Answered as error:
-            return refusal(error.answer, found)
+            return refusal(for_caller(error.answer, scope), found)
         except Denied as denied:
-            return refusal(error_of(denied.refusal), found)
+            return refusal(for_caller(error_of(denied.refusal), scope), found)
         except Forbidden as error:
             return refusal(error_of_access(error.why), found)
         except ConfigInvalid as error:
-            return refusal(error_of_config(error), found)
+            return refusal(for_caller(error_of_config(error), scope), found)
         except Failed as error:
             log.warning("%s: %s", found.path, error)
             return refusal(_unavailable(), found)

@@ -1,13 +1,14 @@
 """The one error body, and the one place where a code gets its HTTP status.
 
 n8n, curl, OpenAI clients and readers of RFC 9457 find what they look for in the same JSON.
-Nothing of the inside (traceback, path, type name) is ever in it.
+Nothing of the inside (traceback, type name) is ever in it; folders of this machine are told to
+admins alone (`gate.for_caller`).
 """
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from orchestrator.access.keys.decision import AccessCode, NotAllowed
-from orchestrator.access.scrubbing import scrubbed
+from orchestrator.access.scrubbing import scrubbed, without_folders
 from orchestrator.core.values.refusals import Blocker, FittingFile, Refusal, RefusalCode
 from orchestrator.core.values.vram import to_mb
 from orchestrator.web.wire.error_shapes import FittingFileShape
@@ -128,6 +129,25 @@ class ErrorAnswer:
     @property
     def status(self) -> int:
         return MEANINGS[self.code].status
+
+    def without_folders(self) -> "ErrorAnswer":
+        """For callers whose business it is not where files lie here."""
+        return replace(
+            self,
+            detail=without_folders(self.detail),
+            remedy=without_folders(self.remedy),
+            members={name: _without_folders(value) for name, value in self.members.items()},
+        )
+
+
+def _without_folders(value: object) -> object:
+    if isinstance(value, str):
+        return without_folders(value)
+    if isinstance(value, Mapping):
+        return {name: _without_folders(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(one) for one in value]
+    return value
 
 
 class Answered(Exception):

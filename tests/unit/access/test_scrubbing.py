@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from orchestrator.access.scrubbing import Scrubbing, scrubbed
+from orchestrator.access.scrubbing import Scrubbing, scrubbed, without_folders
 
 SECRET = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"
 
@@ -20,6 +20,27 @@ SECRET = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"
 )
 def test_secrets_go_by_their_form(text, left):
     assert scrubbed(text) == left
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("/srv/models/a.gguf cannot be read", "a.gguf cannot be read"),
+        ("file: lies outside /srv/models.", "file: lies outside models."),
+        ("'/srv/models/a.gguf' (/home/me/b)", "'a.gguf' (b)"),
+        ("/home/me/orchestrator.yaml:2: this", "orchestrator.yaml:2: this"),
+        ("read=/var/lib/x/y", "read=y"),
+        (
+            "POST /models/load, then GET /models/a/logs",
+            "POST /models/load, then GET /models/a/logs",
+        ),
+        ("http://127.0.0.1:8000/v1/models and /docs", "http://127.0.0.1:8000/v1/models and /docs"),
+        ("ORG/REPO:a.gguf, 3/4 of it, and/or", "ORG/REPO:a.gguf, 3/4 of it, and/or"),
+        ("~/models/a.gguf ${HOME}/models/x", "~/models/a.gguf ${HOME}/models/x"),
+    ],
+)
+def test_of_a_path_its_last_name_is_left(text, left):
+    assert without_folders(text) == left
 
 
 @pytest.mark.parametrize(
