@@ -25,7 +25,7 @@ class Rights:
 
     caller: Caller
     key: ApiKey | None = None
-    ends_s: float | None = None  # of the session, or of a secret that was rotated
+    proof: str | None = None  # the digest of the secret that was shown, or of the session's cookie
     shares: tuple[VramShare, ...] = ()  # of VRAM: its key's bound, and those of its makers
 
     @property
@@ -38,20 +38,12 @@ class Rights:
         return None if self.key is None else self.key.id
 
     def over(self, table: KeyTable, now_s: float) -> bool:
-        """Whether it has ended since it was granted: the key with its time, the session by a
-        logout, or that all is open.
+        """Whether it has ended since it was granted: the key by its time or a revocation, its
+        secret by a rotation, the session by a logout, or that all is open.
         """
         if self.key is None:
             return table.closed
-        if self.caller.session is not None and self.caller.session not in table.marks:
-            return True
-        now = table.keys.get(self.key.id)
-        ends = (self.ends_s, None if now is None else now.expires_s)
-        return (
-            now is None
-            or now.revoked_s is not None
-            or any(end_s is not None and end_s <= now_s for end_s in ends)
-        )
+        return self.proof is None or table.has_ended(self.proof, now_s)
 
     def has(self, scope: KeyScope) -> bool:
         return self.key is None or scope in self.key.granted

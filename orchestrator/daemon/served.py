@@ -111,12 +111,11 @@ class Served:
 
 
 def _end_ended(desk: Desk, clock: Callable[[], float], table: KeyTable) -> None:
-    """What is under way for a key that was revoked or has expired is ended, as by an operator."""
+    """What is under way for a key, secret or login that has ended is ended, as by an operator."""
     now_s = clock()
     for run in desk.activity.running:
-        key = table.keys.get(run.key) if run.key is not None else None
-        if key is None:
-            continue
-        expired = key.expires_s is not None and key.expires_s <= now_s
-        if expired or key.revoked_s is not None:
+        key = table.keys.get(run.key or "")  # all that is known of one that nginx carries
+        expired = key is not None and key.expires_s is not None and key.expires_s <= now_s
+        revoked = key is not None and key.revoked_s is not None
+        if expired or revoked or (run.over is not None and run.over(table, now_s)):
             desk.activity.cancel(run.id)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.access.keys.table import KeyTable
 from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName
 from orchestrator.orders import NAME_CHARS_MAX
@@ -49,7 +50,8 @@ class Run:
     status: int | None = None
     usage: Usage | None = None
     key: str | None = None  # of the API key that asks
-    cancel: Callable[[], object] | None = None  # ends it soon; forgotten at its end
+    over: Callable[[KeyTable, float], bool] | None = None  # whether what let it in has ended
+    cancel: Callable[[], object] | None = None  # ends it soon; forgotten at its end, as is `over`
 
 
 class Activity:
@@ -169,7 +171,7 @@ class Activity:
         self._file(run)
 
     def _file(self, run: Run) -> None:
-        run.cancel = None
+        run.cancel = run.over = None
         self.version += 1
         self.ended += 1
         self._recent.append(run)

@@ -73,6 +73,7 @@ class ClientRequest:
         )
         self.rights = rights_of(scope)
         self.run.key = self.rights.id
+        self.run.over = None if self.rights.key is None else self.rights.over
         self.run.cancel = self._cancel
         self._outcome: tuple[Outcome, int | None] = (Outcome.FAILED, None)
         self._usage: Usage | None = None

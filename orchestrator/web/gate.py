@@ -77,10 +77,9 @@ class Gate:
             self.turned_away(_known(caller, shown), refused, scope["path"])
             return refused
         mark = None if session is None else session.mark
-        ends_s = shown.ends_s if session is None else session.ends_s
         who = Caller(key=key.id, session=mark, address=caller.address, via=caller.via)
         shares = self.keys.table.shares(key)
-        scope[RIGHTS] = Rights(caller=who, key=key, ends_s=ends_s, shares=shares)
+        scope[RIGHTS] = Rights(caller=who, key=key, proof=shown.digest, shares=shares)
         return None
 
     async def _shown(

@@ -113,6 +113,43 @@ def test_expiry_ends_streams_that_are_open(daemon):
     assert (answer.status_code, answer.json()["code"]) == (401, "key_expired")
 
 
+def test_rotation_without_grace_ends_what_the_old_secret_and_its_login_have_under_way(daemon):
+    """Whoever rotates a key that has leaked wants nobody to listen on."""
+    boss = bearer(keys(daemon, "create", "boss", "--scope", "admin"))
+    daemon.http.post("/models/load", json={"model": "a"}, headers=boss)
+    made = keys(daemon, "create", "ci", "--scope", "load")
+    answer = daemon.http.post("/session", json={"key": made["key"]})
+    cookie = {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
+    daemon.http.cookies.clear()
+    long = {"model": "a", **chat(600), "stream": True}
+
+    def listen(begun, method, path, **said):
+        client = httpx.Client(base_url=daemon.url, timeout=PATIENCE_S, trust_env=False)
+        with client, client.stream(method, path, **said) as answer:
+            until_s = time.monotonic() + PATIENCE_S * crowd()
+            for _ in answer.iter_raw():
+                begun.set()
+                assert time.monotonic() < until_s, f"{path} goes on"
+            return answer.status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        listening = []
+        for proof in (bearer(made), cookie):
+            for way in (("GET", "/events"), ("POST", CHAT)):
+                said = {"json": long} if way[0] == "POST" else {}
+                headers = {**proof, "Accept": "text/event-stream"}
+                listening.append((begun := threading.Event(), way, proof))
+                listening[-1] += (pool.submit(listen, begun, *way, headers=headers, **said),)
+        for begun, *_ in listening:
+            assert begun.wait(PATIENCE_S)
+        new = keys(daemon, "rotate", made["id"])
+        for _, way, proof, done in listening:
+            assert done.result() == 200, (way, proof)
+    assert daemon.http.get("/models", headers=bearer(made)).status_code == 401
+    assert daemon.http.get("/models", headers=cookie).status_code == 401
+    assert daemon.http.get("/models", headers=bearer(new)).status_code == 200
+
+
 def test_forwarded_for_of_strangers_is_ignored(daemon):
     """Only the socket of our own edge says whom a request is of (web/behind_edge.py)."""
     boss = keys(daemon, "create", "boss", "--scope", "admin")

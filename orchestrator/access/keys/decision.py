@@ -35,6 +35,7 @@ class Presented:
 
     key: ApiKey
     ends_s: float | None = None  # None: when the key does
+    digest: str = field(default="", compare=False)  # of what was shown
 
 
 def decide(

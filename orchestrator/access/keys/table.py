@@ -29,13 +29,14 @@ class KeyTable:
         self.generation = generation
         self.keys: Mapping[str, ApiKey] = {key.id: key for key in keys}
         self.sessions: Mapping[str, BrowserSession] = {one.digest: one for one in sessions}
-        self.marks = frozenset(one.mark for one in self.sessions.values())
         self._shown: dict[str, Presented] = {}
         self._shares: dict[str, tuple[VramShare, ...]] = {}  # of keys that have asked
         for key in self.keys.values():
             if key.former is not None:
-                self._shown[key.former.digest] = Presented(key, key.former.ends_s)
-            self._shown[key.digest] = Presented(key)
+                self._shown[key.former.digest] = Presented(
+                    key, key.former.ends_s, key.former.digest
+                )
+            self._shown[key.digest] = Presented(key, None, key.digest)
 
     @property
     def closed(self) -> bool:
@@ -82,7 +83,16 @@ class KeyTable:
 
     def of_session(self, session: BrowserSession) -> Presented | None:
         key = self.keys.get(session.key)
-        return None if key is None else Presented(key)
+        return None if key is None else Presented(key, session.ends_s, session.digest)
+
+    def has_ended(self, proof: str, now_s: float) -> bool:
+        """Whether the secret or the session with this digest is good for nothing any more."""
+        session = self.sessions.get(proof)
+        shown = self._shown.get(proof) if session is None else self.of_session(session)
+        if shown is None or shown.key.revoked_s is not None:
+            return True
+        ends = (shown.ends_s, shown.key.expires_s)
+        return any(end_s is not None and end_s <= now_s for end_s in ends)
 
 
 def rotated(key: ApiKey, digest: str, now_s: float, grace_s: float) -> ApiKey:

@@ -2,7 +2,7 @@ import pytest
 
 from orchestrator.access.caller import Caller, Via
 from orchestrator.access.keys.record import BrowserSession, KeyScope
-from orchestrator.access.keys.table import KeyTable
+from orchestrator.access.keys.table import KeyTable, rotated
 from orchestrator.access.rights import EVERYTHING, NOTHING, Forbidden, Rights
 from tests.unit.access.keys.samples import key
 
@@ -29,10 +29,21 @@ def test_without_keys_everything_is_allowed():
 def test_session_that_was_logged_out_is_over(tmp_path):
     mine, session = key(KeyScope.READ), BrowserSession(digest="f" * 64, key="abcd1234", ends_s=9.0)
     by = Caller(key=mine.id, session=session.mark, via=Via.HTTP)
-    held = Rights(caller=by, key=mine, ends_s=session.ends_s)
+    held = Rights(caller=by, key=mine, proof=session.digest)
     assert not held.over(KeyTable(1, [mine], [session]), 1.0)
     assert held.over(KeyTable(1, [mine], [session]), 9.0)
     assert held.over(KeyTable(2, [mine]), 1.0)
+
+
+def test_secret_of_before_is_over_when_its_grace_is():
+    mine = key(KeyScope.READ, digest="1" * 64)
+    held = Rights(caller=Caller(key=mine.id, via=Via.HTTP), key=mine, proof=mine.digest)
+    at_once, later = (rotated(mine, "2" * 64, 1.0, grace_s) for grace_s in (0.0, 5.0))
+    assert not held.over(KeyTable(1, [mine]), 1.0)
+    assert held.over(KeyTable(2, [at_once]), 1.0)
+    assert not held.over(KeyTable(2, [later]), 5.0)
+    assert held.over(KeyTable(2, [later]), 6.0)
+    assert held.over(KeyTable(3, [rotated(later, "3" * 64, 2.0, 0.0)]), 2.0)
 
 
 def test_who_shows_no_key_has_nothing():

@@ -46,7 +46,7 @@ def test_session_stands_for_its_key_until_its_end():
     assert table.session(b"cookie", NOW_S) == session
     assert table.session(b"cookie", NOW_S + 1) is None
     assert table.session(b"other", NOW_S) is None
-    assert table.of_session(session) == Presented(MINE)
+    assert table.of_session(session) == Presented(MINE, session.ends_s)
     assert KeyTable(1, [], [session]).of_session(session) is None
 
 
