@@ -5,7 +5,6 @@ Nothing here knows how the client is answered: relay and translations stand on i
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from orchestrator.desk.desk import Desk
 from orchestrator.desk.holds import ModelHold
 from orchestrator.desk.permits import priority, visible
 from orchestrator.errors import Denied
+from orchestrator.gateway.answer_headers import passed_on
 from orchestrator.gateway.asked import Asked, Headers
 from orchestrator.gateway.ceiling import within_ceiling
 from orchestrator.gateway.mishaps import no_answer, no_status
@@ -51,10 +51,6 @@ LASTING = frozenset(
 
 T = TypeVar("T")
 
-_HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"trailer"})
-_BODILESS = frozenset({204, 304})  # a length that they state is that of another answer's body
-_LENGTH = frozenset({b"content-length"})
-_UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # in a value: no HTTP, whoever said it
 _STATUSES = range(200, 600)  # what an answer can have
 
 
@@ -105,12 +101,7 @@ class ServerAnswer:
 
     @property
     def headers(self) -> Headers:
-        left_out = _HOP | _LENGTH if self.status in _BODILESS else _HOP
-        return [
-            header
-            for header in self._connection.headers
-            if header[0] not in left_out and _UNSENDABLE.search(header[1]) is None
-        ]
+        return passed_on(self._connection.headers, self.status)
 
     @property
     def complete(self) -> bool:

@@ -25,6 +25,8 @@ class Backend(ThreadingHTTPServer):
         self.deadly = ""  # and so is every request below this path
         self.answers: list[bytes] = [b'{"ok": true}']  # the pieces of every answer
         self.kind = "application/json"
+        self.status = 200
+        self.says: list[tuple[str, str]] = [("X-Own", "kept")]  # beside the headers of its body
         self.breaks = False  # the answer ends before its time
         self.piece_s = PIECE_S  # between two pieces
         self.silent_s = 0.0  # before the first byte
@@ -110,10 +112,11 @@ class _Talk(BaseHTTPRequestHandler):
         return b"".join(pieces)
 
     def _pieces(self, body: bytes) -> None:
-        self.send_response(200)
+        self.send_response(self.server.status)
         self.send_header("Content-Type", self.server.kind)
         self.send_header("Transfer-Encoding", "chunked")
-        self.send_header("X-Own", "kept")
+        for name, value in self.server.says:
+            self.send_header(name, value)
         self.end_headers()
         for piece in self.server.answers or [body]:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))

@@ -95,6 +95,36 @@ def test_a_login_is_one_of_all_tabs(daemon, boss, look):
     other.wait_for_selector(".headline")
 
 
+EVIL = b"""<title>of a model</title><script>
+document.title = "ran";
+fetch("/keys", {method: "POST", headers: {"Content-Type": "application/json"},
+  body: '{"name": "evil", "scopes": ["admin"]}'}).then(a => document.title = "made " + a.status);
+navigator.serviceWorker?.register("/upstream/far/worker.js", {scope: "/"});
+</script>"""
+
+
+def test_page_of_a_model_server_is_a_stranger_to_ours(daemons, there, face):
+    """Whoever logs in and looks at it gives it nothing: it runs at our address as nobody's."""
+    daemon = daemons({"ext": {"service": "far", "vram_mb": 10}}, services={"far": there.service()})
+    boss = keys(daemon, "create", "boss", "--scope", "admin")
+    daemon.http.post("/models/load", json={"model": "ext"}, headers=bearer(boss))
+    there.kind, there.answers = "text/html", [EVIL]
+    there.says = [("Set-Cookie", "vo_session=x; Path=/"), ("Service-Worker-Allowed", "/")]
+    look = face(daemon)
+    look.page.goto(daemon.url, wait_until="commit")
+    until_form(look)
+    log_in(look, boss)
+    before = look.page.context.cookies()
+    look.page.evaluate("() => { location.href = '/upstream/ext/'; }")
+    look.page.wait_for_url("**/upstream/ext/")
+    look.page.wait_for_load_state("networkidle")
+    assert look.page.title() == "of a model"
+    assert look.page.context.cookies() == before
+    assert [one["name"] for one in keys(daemon, "list")["keys"]] == ["boss"]
+    answer = daemon.http.get("/upstream/ext/", headers=bearer(boss))
+    assert not {"set-cookie", "service-worker-allowed"} & {*answer.headers}
+
+
 def test_log_out_ends_what_every_tab_shows(boss, daemon, look):
     log_in(look, boss)
     other = look.page.context.new_page()

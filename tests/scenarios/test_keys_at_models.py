@@ -1,10 +1,12 @@
 """Every path of the gateway by every scope and by which models a key sees, from its own tables."""
 
+import anthropic
 import pytest
 
 from orchestrator.access.keys.record import IMPLIED, KeyScope
 from orchestrator.gateway.ollama.paths import CALLS, ROOT, rule_for
 from orchestrator.gateway.paths import DELETES, GETS, POSTS, NamedIn
+from tests.scenarios.backend import backend
 from tests.scenarios.daemon import model
 from tests.scenarios.test_keys import bearer, keys
 
@@ -139,3 +141,23 @@ def test_cross_site_write_is_403_at_models_too(daemon, boss, said):
                 headers={**headers, "Content-Type": kind},
             )
             assert answer.status_code == 403, (method, path, kind, answer.text)
+
+
+def test_no_server_of_a_model_gets_its_callers_keys(planes, there):
+    """Nor by sending them elsewhere: a client takes its key along, in a header that is not dropped
+    for another host.
+    """
+    daemon = planes({"ext": {"service": "far", "vram_mb": 10}}, services={"far": there.service()})
+    boss = keys(daemon, "create", "boss", "--scope", "admin", *LARGE)
+    daemon.http.post("/models/load", json={"model": "ext"}, headers=bearer(boss))
+    with backend() as elsewhere:
+        there.status, there.says = 307, [("Location", elsewhere.url), ("Set-Cookie", "a=b")]
+        for path in ("/v1/messages", "/upstream/ext/v1/messages", "/v1/chat/completions"):
+            for _ in range(2):  # by the daemon at first, perhaps
+                client = anthropic.Anthropic(base_url=daemon.url, api_key=boss["key"])
+                with pytest.raises(anthropic.APIError):
+                    client.post(path, body={"model": "ext"}, cast_to=object)
+        assert elsewhere.heard == []
+    heard = [one for one in there.heard if one[0] == "POST"]
+    assert len(heard) >= 6
+    assert boss["key"] not in str(there.heard)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.gateway.answer_headers import ALONE, NOT_ITS_OWN
 from orchestrator.gateway.asked import KEPT_BACK
 from orchestrator.gateway.edge.configuration import (
     PARTS,
@@ -73,6 +74,15 @@ def test_no_header_reaches_a_server_that_the_relay_keeps_back():
     own = {b"host", b"content-length", b"transfer-encoding", b"connection", b"authorization"}
     assert "proxy_set_header authorization $edge_bearer;" in text
     assert KEPT_BACK - own == dropped - own
+
+
+def test_no_header_of_a_server_reaches_a_client_that_the_relay_leaves_out():
+    text = (PARTS / "warm_location.conf").read_text().lower()
+    assert {name.encode() for name in re.findall(r"proxy_hide_header ([a-z-]+);", text)} == (
+        NOT_ITS_OWN
+    )
+    for name, value in ALONE:
+        assert f"add_header {name.decode()} {value.decode()} always;" in text
 
 
 def test_nginx_never_makes_a_success_of_a_failure():
