@@ -135,6 +135,8 @@ def find(method: str, path: str) -> FoundCall | None:
     decoded = unquote(path) if "%" in path and path not in calls else path
     if (call := calls.get(decoded)) is not None:
         return FoundCall(call, decoded)
+    if _climbs(path):
+        return None
     if path.startswith(UPSTREAM):
         model, slash, rest = path[len(UPSTREAM) :].partition("/")
         return FoundCall(_RAW, f"/{rest}", unquote(model)) if model and slash else None
@@ -146,6 +148,14 @@ def find(method: str, path: str) -> FoundCall | None:
         known |= (method, rest) == ("GET", "input_items")
         return FoundCall(_RESPONSE, path, id=response) if response and known else None
     return None
+
+
+def _climbs(path: str) -> bool:
+    """Whether a server could take it for one above its own: its URL may lie below others'."""
+    if "." not in path and "%" not in path:
+        return False
+    steps = unquote(path).replace("\\", "/").split("/")
+    return any(step.partition(";")[0] in (".", "..") for step in steps)
 
 
 def methods(path: str) -> tuple[str, ...]:

@@ -48,6 +48,19 @@ def test_upstream_passes_any_method_to_the_path_behind_the_model(method):
     assert find(method, "/upstream/a/").path == "/"
 
 
+@pytest.mark.parametrize(
+    "rest", ["../b/x", "x/../../b", "..%2fb", "%2e%2e/b", "..", "..%5cb", "..;/b", "./x", "x/.%2E"]
+)
+@pytest.mark.parametrize("below", ["/upstream/a/", "/v1/stream/", "/v1/responses/"])
+def test_no_path_leads_above_a_servers_own(below, rest):
+    """Its URL may be one of several below one name, and is asked with the operator's key."""
+    assert find("GET", below + rest) is None
+
+
+def test_dots_in_names_are_no_steps():
+    assert find("GET", "/upstream/qwen2.5/a..b/.well-known/x.js").path == "/a..b/.well-known/x.js"
+
+
 def test_a_path_is_found_as_it_was_sent_and_passed_on_so():
     assert find("POST", "/v1/chat%2Fcompletions").path == "/v1/chat/completions"
     assert find("GET", "/upstream/a/b%2Fc%0d%0a").path == "/b%2Fc%0d%0a"
