@@ -30,9 +30,16 @@ local FILE_BYTES_MAX = 268435456 -- beyond it nobody looks: the daemon decides
 -- The most usual: the model comes first. The place behind it is told as well.
 local FIRST = '^%s*{%s*"model"%s*:%s*"([^"\\]+)"()'
 local KEY = '"model"'
+-- No letter of `model` is written with an escape but by who hides it: such a name is the daemon's.
+local HIDDEN = "\\u006"
 local QUOTE, BACKSLASH, COLON, COMMA, OPEN, CLOSE, LIST, LIST_END = 34, 92, 58, 44, 123, 125, 91, 93
 
 local NOT_HERE = -1 -- no quote in the bytes that were looked at
+
+-- Whether the rest of an object may name a model once more.
+local function may_name(p, at, n)
+    return C.memmem(p + at, n - at, KEY, 7) ~= nil or C.memmem(p + at, n - at, HIDDEN, #HIDDEN) ~= nil
+end
 
 local bytes_type = ffi.typeof("const uint8_t *")
 
@@ -117,7 +124,7 @@ local function find(p, n, pause)
                         end
                         at = at + 1
                         stop = max(stop, min(n, at + 1))
-                        if not pause and C.memmem(p + at, n - at, KEY, 7) == nil then
+                        if not pause and not may_name(p, at, n) then
                             return name
                         end
                     elseif length > 6 and C.memchr(p + begins, BACKSLASH, length) ~= nil then
@@ -181,7 +188,7 @@ function M.model()
     end
     local n, p = #body, ffi.cast(bytes_type, body)
     local name, ends = match(body, FIRST)
-    if name ~= nil and C.memmem(p + ends - 1, n - ends + 1, KEY, 7) == nil then
+    if name ~= nil and not may_name(p, ends - 1, n) then
         return name, n, body
     end
     return find(p, n, nil), n, body
