@@ -1,11 +1,11 @@
 """What one request asks for: read from its head, and from as little of its body as will do."""
 
-import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.config.scalars import PRIORITY_MAX
+from orchestrator.gateway.forms import field
 from orchestrator.gateway.members import NotAnObject, Scalar, members
 from orchestrator.gateway.paths import Call, FoundCall, NamedIn, Protocol, Task
 from orchestrator.orders import NAME_CHARS_MAX, WAIT_S_MAX
@@ -25,11 +25,6 @@ KEPT_BACK = frozenset(
         *(PRIORITY, OWNER, DEADLINE, b"x-forwarded-for"),
         *(b"x-forwarded-proto", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"),
     }
-)
-_FORM_MODEL = re.compile(
-    rb'\r?\ncontent-disposition:[^\r\n]*;[ \t]*name="?model"?[^\r\n]*\r?\n'
-    rb"(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]{1,200})\r?\n--",
-    re.IGNORECASE,
 )
 ID_CHARS_MAX = 300
 _MEMBERS = ("model", "stream", "previous_response_id")
@@ -91,9 +86,9 @@ def read(found: FoundCall, method: str, headers: Headers, query: bytes, body: by
 
 
 def _said(call: Call, headers: First, body: bytes) -> dict[str, Scalar]:
-    if call.named_in is NamedIn.FORM and _value(headers, b"content-type").startswith(b"multipart/"):
-        match = _FORM_MODEL.search(body)
-        return {} if match is None else {"model": match[1].decode("utf-8", "replace")}
+    kind = _value(headers, b"content-type")
+    if call.named_in is NamedIn.FORM and kind.startswith(b"multipart/"):
+        return {"model": field("model", body, kind)}
     if call.named_in not in (NamedIn.BODY, NamedIn.FORM) or not body:
         return {}
     try:

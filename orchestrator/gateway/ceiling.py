@@ -16,7 +16,7 @@ from orchestrator.access.keys.decision import no_bound_there, too_many_tokens
 from orchestrator.access.keys.record import ApiKey
 from orchestrator.access.rights import Forbidden, Rights
 from orchestrator.gateway.asked import Asked
-from orchestrator.gateway.members import DECODED_BYTES_MAX
+from orchestrator.gateway.members import DECODED_BYTES_MAX, NotAnObject, check_parts
 from orchestrator.gateway.paths import POSTS, Call, NamedIn, Protocol, Task
 from orchestrator.web.guard import READING_METHODS
 
@@ -67,8 +67,9 @@ async def within_ceiling(asked: Asked, body: Body) -> Body:
 def bounded(key: ApiKey, ceiling: int, call: Call, body: bytes) -> bytes:
     """The same request, with its bound. Raise Forbidden."""
     try:
+        check_parts(body)
         said = from_json(body)
-    except ValueError as error:
+    except (NotAnObject, ValueError) as error:
         raise Forbidden(no_bound_there(key, "a body that is no JSON")) from error
     if not isinstance(said, dict):
         raise Forbidden(no_bound_there(key, "a body that is no object"))

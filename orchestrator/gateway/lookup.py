@@ -6,6 +6,7 @@ from pydantic_core import from_json, to_json
 
 from orchestrator.gateway.asked import Asked
 from orchestrator.gateway.exchange import Exchanges
+from orchestrator.gateway.members import NotAnObject, check_parts
 from orchestrator.gateway.routes import Route
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode
 
@@ -31,8 +32,9 @@ async def look_up(exchanges: Exchanges, asked: Asked, body: bytes) -> bytes:
 
 def _conversations(body: bytes) -> list[str]:
     try:
+        check_parts(body)
         said = from_json(body)
-    except ValueError:
+    except (NotAnObject, ValueError):
         said = None
     ids = said.get("conversation_ids") if isinstance(said, dict) else None
     if not isinstance(ids, list) or len(ids) > ASKED_MAX or not all(map(_is_text, ids)):

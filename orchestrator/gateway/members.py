@@ -12,8 +12,10 @@ from pydantic_core import from_json
 DECODED_BYTES_MAX = 64 << 10  # up to here a decoder is quick: 0.2 ms
 JUMPS_MAX = 64  # over escaped quotes of one string; where there are more, an expression is quicker
 DEPTH_MAX = 512
+PARTS_MAX = 100_000  # objects, lists, texts and members: a tenth of a second, in which others wait
 
 _NEXT = re.compile(rb'["{}\[\],]')
+_NEXT_WITHIN = re.compile(rb'["{}\[\]]')  # where no member of the outermost object begins
 _REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)  # of a string
 _SCALAR = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*(?:(")|(true|false|null|-?[0-9][0-9.eE+-]{0,40}))')
 _BEFORE = b" \t\r\n\xef\xbb\xbf"
@@ -46,7 +48,16 @@ def members(body: bytes, names: Collection[str]) -> dict[str, Scalar]:
     return found
 
 
-def _scanned(body: bytes, names: Collection[str]) -> dict[str, Scalar]:
+def check_parts(body: bytes) -> None:
+    """What may be decoded: of many parts a decoder makes many objects. Raise NotAnObject."""
+    if len(body) > DECODED_BYTES_MAX:
+        _scanned(body, (), within=_NEXT)
+
+
+def _scanned(
+    body: bytes, names: Collection[str], within: re.Pattern[bytes] = _NEXT_WITHIN
+) -> dict[str, Scalar]:
+    """`within`: what is a part inside of members."""
     wanted = {f'"{name}"'.encode(): name for name in names}
     found: dict[str, Scalar] = {}
     depth = 0
@@ -54,9 +65,13 @@ def _scanned(body: bytes, names: Collection[str]) -> dict[str, Scalar]:
     start = len(body) - len(body.lstrip(_BEFORE))
     if body[start : start + 1] != b"{":
         raise NotAnObject("it is no object")
-    while (token := _NEXT.search(body, start)) is not None:
+    parts = 0
+    while (token := (within if depth > 1 else _NEXT).search(body, start)) is not None:
         at, sign = token.start(), token[0]
         start = at + 1
+        parts += 1
+        if parts > PARTS_MAX:
+            raise NotAnObject(f"it has more than {PARTS_MAX} parts")
         if sign == b'"':
             start = _string_end(body, at) + 1
             if depth == 1 and awaits_key:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from orchestrator.gateway.members import NotAnObject, check_parts
 from orchestrator.gateway.ollama.keep_alive import idle_s
 from orchestrator.orders import NAME_CHARS_MAX
 from orchestrator.web.rest.parsing import parse
@@ -127,12 +128,15 @@ Wanted = TypeVar("Wanted", bound=OllamaRequest)
 def read(kind: type[Wanted], body: bytes) -> Wanted:
     """Raise Answered with every mistake in it."""
     try:
+        check_parts(body)
         value = parse(body.decode("utf-8-sig"), depth_max=DEPTH_MAX)
         return _reader(kind).validate_python(value)  # type: ignore[arg-type, no-any-return]
     except UnicodeDecodeError as error:
         raise Answered(invalid("The body is not UTF-8.")) from error
     except ValidationError as error:
         raise Answered(invalid(_sentences(error))) from error
+    except NotAnObject as error:
+        raise Answered(invalid(f"The body is no JSON object: {error}.")) from error
     except ValueError as error:
         raise Answered(invalid(f"The body is not JSON: {error}.")) from error
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.gateway.members import DECODED_BYTES_MAX, DEPTH_MAX, NotAnObject, members
+from orchestrator.gateway.members import (
+    DECODED_BYTES_MAX,
+    DEPTH_MAX,
+    PARTS_MAX,
+    NotAnObject,
+    check_parts,
+    members,
+)
 
 NAMES = ("model", "stream", "previous_response_id")
 PADDING = "p" * (DECODED_BYTES_MAX + 1)
@@ -87,3 +94,20 @@ def test_a_picture_of_ten_megabytes_is_quick():
     body = b'{"messages": "' + b"QUJD" * 2_500_000 + b'", "model": "a"}'
     assert members(body, NAMES) == {"model": "a"}
     assert best_s(lambda: members(body, NAMES)) < best_s(lambda: json.loads(body)) / 4
+
+
+@pytest.mark.parametrize("part", [b"[],", b'"",', b'{"a":1},'])
+def test_many_parts_are_no_body(part):
+    """Each takes a moment, in which nobody else is served."""
+    body = b'{"x":[' + part * (PARTS_MAX + 1) + b'1],"model":"a"}'
+    for read in (lambda: members(body, NAMES), lambda: check_parts(body)):
+        with pytest.raises(NotAnObject, match="more than"):
+            read()
+
+
+def test_many_numbers_are_no_parts_where_they_are_not_decoded():
+    """Texts are sent as tokens, a million of them."""
+    body = b'{"input":[' + b"1," * PARTS_MAX + b'1],"model":"a"}'
+    assert members(body, NAMES) == {"model": "a"}
+    with pytest.raises(NotAnObject, match="more than"):
+        check_parts(body)

@@ -44,7 +44,7 @@ def test_the_model_may_be_called_name():
         (b'{"keep_alive": [1]}', "keep_alive should be seconds"),
         (b'{"tools": {}}', "tools should be"),
         (b'{"top_logprobs": 21}', "top_logprobs should be less than or equal to 20."),
-        (b"[" * 100_000, "The body is not JSON"),
+        (b"[" * 100_000, "The body is no JSON object"),
         (b'{"model": "' + b"x" * 500 + b'"}', "model"),
     ],
 )
