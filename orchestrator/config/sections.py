@@ -133,6 +133,9 @@ class GatewaySettings:
     """How long a request may wait for its model, unless it says less."""
     heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 5
     """How often a stream that waits for its model hears a comment."""
+    media_by_address: bool = False
+    """Whether servers that the daemon starts may fetch pictures that a request names by an address:
+    wherever it leads, from the machine that they run on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,6 @@ from orchestrator.core.life.grants import shutting_down
 from orchestrator.desk.activity import Run
 from orchestrator.desk.desk import Desk
 from orchestrator.gateway.asked import Asked, Headers, read
-from orchestrator.gateway.ceiling import goes_on_as_it_comes
 from orchestrator.gateway.exchange import Broken, Exchanges, Passage, ServerAnswer
 from orchestrator.gateway.mishaps import ended_by_operator
 from orchestrator.gateway.paths import FoundCall, Protocol, Task
@@ -57,7 +56,7 @@ class ClientRequest:
         self._receive = receive
         self._send = send
         self._share = share_of(scope)
-        self._found = found
+        self.found = found
         self._connection: HttpConnection = caller["connection"]
         self._reached = int(caller.get(ALREADY_ASKED, False))
         self._events = False  # the answer is a stream of events
@@ -81,9 +80,9 @@ class ClientRequest:
 
     # --- what it says ----------------------------------------------------------------------------
 
-    async def body(self) -> bytes | AsyncIterator[bytes]:
-        """Whole where the model may be named in it; else as it comes."""
-        if goes_on_as_it_comes(self._found.call, self.rights) and self._sends_much():
+    async def body(self, *, as_it_comes: bool = False) -> bytes | AsyncIterator[bytes]:
+        """Whole, unless nobody here has to read it."""
+        if as_it_comes and self._sends_much():
             return self._pieces()
         message = await self._receive()
         if message["type"] == "http.disconnect":
@@ -123,7 +122,7 @@ class ClientRequest:
         """Raise Answered or Forbidden."""
         scope = self._scope
         headers: Headers = scope["headers"]
-        asked = read(self._found, scope["method"], headers, scope["query_string"], body)
+        asked = read(self.found, scope["method"], headers, scope["query_string"], body)
         self.rights.may_ask_with(asked.priority)
         return self._noted(replace(asked, reached=self._reached) if self._reached else asked)
 
@@ -157,7 +156,7 @@ class ClientRequest:
         if self.begun and answer.status != 200:
             # A stream that has begun has no status any more: what it says becomes its last event.
             said = (await _beginning(answer)).replace(b"\n", b" ")
-            named = b"event: error\n" if self._found.call.protocol is Protocol.ANTHROPIC else b""
+            named = b"event: error\n" if self.found.call.protocol is Protocol.ANTHROPIC else b""
             await self._more(b"\n\n" + named + b"data: " + said + b"\n\n")
             await self._finish(Outcome.ANSWERED, answer.status)
             return
@@ -182,7 +181,7 @@ class ClientRequest:
             else:
                 await self._more(chunk)
                 await answer.pour(pour)
-        if (id_ := _id_of(self._found, head)) is not None:
+        if (id_ := _id_of(self.found, head)) is not None:
             exchanges.makers.note(id_, answer.passage.model)
         if reader is not None:
             self._usage = reader.usage()
@@ -255,7 +254,7 @@ class ClientRequest:
         if answer.code in OF_KEYS:
             self._scope[REFUSED] = answer.code
         answer = for_caller(answer, self._scope)
-        call, path = self._found.call, self._scope["path"]
+        call, path = self.found.call, self._scope["path"]
         if self._complete or self._gone:
             return
         if self._events:

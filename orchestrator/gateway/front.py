@@ -7,7 +7,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orchestrator.access.audit.log import Audit
 from orchestrator.access.keys.decision import NotAllowed
 from orchestrator.access.keys.record import KeyScope
-from orchestrator.gateway.ceiling import goes_on_as_it_comes
 from orchestrator.gateway.ollama import paths as ollama_paths
 from orchestrator.gateway.ollama.api import OF_A_MODEL, OllamaApi, refusal
 from orchestrator.gateway.paths import NamedIn, Task, find
@@ -76,7 +75,7 @@ class Front:
         passing = counted(receive, bytes_max)
         try:
             with self._bodies.of_request(scope, admission.held_bytes_max) as share:
-                if not goes_on_as_it_comes(found.call, rights_of(scope)):
+                if not self._relay.takes_as_it_comes(found, rights_of(scope)):
                     passing = share.counting(passing)
                 await self._relay(scope, passing, send, found)
         finally:

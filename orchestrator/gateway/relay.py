@@ -10,17 +10,22 @@ from collections.abc import AsyncIterator, Awaitable
 
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.access.rights import Forbidden
+from orchestrator.access.rights import Forbidden, Rights
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.desk.desk import Desk
+from orchestrator.desk.permits import visible
 from orchestrator.errors import Denied
+from orchestrator.gateway.addressed import fetches, may_name_address, names_address
+from orchestrator.gateway.addressed import objection as addressed
 from orchestrator.gateway.asked import Asked
-from orchestrator.gateway.ceiling import has_ceiling, no_tunnel
+from orchestrator.gateway.ceiling import goes_on_as_it_comes, has_ceiling, no_tunnel
 from orchestrator.gateway.client_request import ClientRequest
 from orchestrator.gateway.exchange import Beat, Broken, Exchanges
 from orchestrator.gateway.fitness import objection
 from orchestrator.gateway.lookup import look_up
+from orchestrator.gateway.members import DECODED_BYTES_MAX
 from orchestrator.gateway.mishaps import broken, our_mistake
+from orchestrator.gateway.naming import candidates
 from orchestrator.gateway.paths import FoundCall, Task
 from orchestrator.records import Outcome
 from orchestrator.web.guard import READING_METHODS
@@ -46,7 +51,8 @@ class Relay:
         await carried_out(request, self._answer(request))
 
     async def _answer(self, request: ClientRequest) -> None:
-        body = await request.body()
+        as_it_comes = self.takes_as_it_comes(request.found, request.rights)
+        body = await request.body(as_it_comes=as_it_comes)
         asked = request.understood(body if isinstance(body, bytes) else b"")
         if asked.call.task is Task.LOOKUP:
             assert isinstance(body, bytes)
@@ -58,13 +64,35 @@ class Relay:
                 await request.tunnel(asked, passage, self._exchanges.bearer(passage.url))
             return
         specs = self._possible(asked, body)
-        if isinstance(body, bytes) and has_ceiling(asked.rights):
+        fetching = self._fetching(specs)
+        if isinstance(body, bytes) and (
+            has_ceiling(asked.rights) or (fetching is not None and may_name_address(body))
+        ):
             request.decodes(body)
+        if fetching is not None:
+            await _refuse_addresses(fetching, body)
         beat = None
         if asked.streams:
             beat = Beat(self._desk.config.gateway.heartbeat_s, request.comment)
         async with await self._exchanges.ask(asked, body, request.run, beat, specs) as answer:
             await request.pass_on(answer, self._exchanges)
+
+    def takes_as_it_comes(self, found: FoundCall, rights: Rights) -> bool:
+        """Whether a body is for its server alone."""
+        if not goes_on_as_it_comes(found.call, rights):
+            return False
+        config, specs = self._desk.config.gateway, visible(self._desk.catalogue, rights)
+        try:
+            meant = candidates(found.model, config, specs)
+        except Denied:
+            return True
+        return config.media_by_address or not any(map(fetches, meant))
+
+    def _fetching(self, specs: tuple[ModelSpec, ...]) -> ModelSpec | None:
+        """A model whose server would fetch what a request names, and may not."""
+        if self._desk.config.gateway.media_by_address:
+            return None
+        return next(filter(fetches, specs), None)
 
     def _possible(self, asked: Asked, body: bytes | AsyncIterator[bytes]) -> tuple[ModelSpec, ...]:
         """The models that may serve it, looked at before anything is loaded. Raise Answered."""
@@ -76,6 +104,18 @@ class Relay:
         if asked.method in READING_METHODS and self._exchanges.routes.find(specs[0].name) is None:
             raise Answered(_not_loaded(specs[0].name))
         return specs
+
+
+async def _refuse_addresses(fetching: ModelSpec, body: bytes | AsyncIterator[bytes]) -> None:
+    """Raise Answered."""
+    if not isinstance(body, bytes):  # the catalogue has changed since it was asked
+        names = True
+    elif len(body) > DECODED_BYTES_MAX:
+        names = await asyncio.to_thread(names_address, body)
+    else:
+        names = names_address(body)
+    if names:
+        raise Answered(addressed(fetching))
 
 
 async def carried_out(request: ClientRequest, work: Awaitable[None]) -> None:

@@ -167,6 +167,19 @@ def test_what_may_not_fit_is_looked_at_by_the_daemon(edge, there):
         assert (path, edge.post(path, body).json()) == (path, {"by": "daemon"})
 
 
+def test_a_picture_by_an_address_is_looked_at_by_the_daemon(edge, there):
+    """However its words are hidden; a text that speaks of one is carried."""
+    edge.publish(edge.published(there.url, "eyes", pictures=True, bytes_max=1000))
+    body = b'{"model":"eyes","x":[{"type":"image_url","image_url":{"url":"%s"}}]}'
+    hidden = (b"image_url", b"image\\u005furl"), (b"ima", b"\\u0069ma"), (b"http", b"h\\u0074tp")
+    for sent in (body % b"http://x/", *((body % b"http://x/").replace(*one) for one in hidden)):
+        answer = httpx.post(edge.url + CHAT, content=sent, headers=JSON, trust_env=False)
+        assert (sent, answer.json()) == (sent, {"by": "daemon"})
+    for sent in (body % b"data:,", b'{"model":"eyes","x":"http://x/"}'):
+        answer = httpx.post(edge.url + CHAT, content=sent, headers=JSON, trust_env=False)
+        assert (sent, answer.json()) == (sent, {"ok": True})
+
+
 def test_too_large_a_body_is_refused_by_the_daemon_and_not_sent_to_it(edge):
     answer = httpx.post(
         edge.url + CHAT, content=b"x" * (41 << 20), headers=JSON, timeout=60, trust_env=False

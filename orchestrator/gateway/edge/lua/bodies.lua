@@ -199,4 +199,12 @@ function M.may_show(body)
     return plain_find(body, '"image', 1, true) ~= nil or plain_find(body, '"input_image"', 1, true) ~= nil
 end
 
+-- Whether it may name a picture by an address, which its server would fetch: the daemon says if.
+function M.may_fetch(body)
+    local hidden = plain_find(body, HIDDEN, 1, true) ~= nil or plain_find(body, "\\u007", 1, true) ~= nil
+    return (hidden or plain_find(body, "http", 1, true) ~= nil)
+        and (hidden or M.may_show(body) or plain_find(body, '"input_', 1, true) ~= nil
+            or plain_find(body, '"video_', 1, true) ~= nil or plain_find(body, "\\u005", 1, true) ~= nil)
+end
+
 return M

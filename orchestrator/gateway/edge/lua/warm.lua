@@ -18,7 +18,7 @@ local set_current_peer = balancer.set_current_peer
 local find, sub, byte, char = string.find, string.sub, string.byte, string.char
 local gsub = string.gsub
 local min, max = math.min, math.max
-local model_of, may_show = bodies.model, bodies.may_show
+local model_of, may_show, may_fetch = bodies.model, bodies.may_show, bodies.may_fetch
 local verdict_of = callers.verdict
 local key_of, enter_key, leave_key = keys.caller, keys.enter, keys.leave
 local find_route, enter, leave = routes.find, routes.enter, routes.leave
@@ -66,10 +66,12 @@ local function fits(route, caller, body, n)
     if call.embeds and not route.embeds or call.talks and not route.talks then
         return false
     end
-    if call.talks and route.bytes_max ~= nil then
-        return body ~= nil and n <= route.bytes_max and (route.pictures or not may_show(body))
+    if route.bytes_max == nil then
+        return true
+    elseif call.talks and (body == nil or n > route.bytes_max or not route.pictures and may_show(body)) then
+        return false
     end
-    return true
+    return not route.pictures or body ~= nil and not may_fetch(body)
 end
 
 function M.access()
