@@ -51,9 +51,13 @@ class Callers(Generic[A]):
         self._waiting.pop(ticket, None)
 
     def refuse(self, ticket: Ticket, refusal: Refusal) -> None:
+        self.end(ticket, Denied(refusal))
+
+    def end(self, ticket: Ticket, error: Exception) -> None:
+        """What it hears instead of an answer."""
         caller = self._waiting.pop(ticket, None)
         if caller is not None and not caller.done():
-            caller.set_exception(Denied(refusal))
+            caller.set_exception(error)
 
     def refuse_all(self, refusal: Refusal) -> None:
         for ticket in list(self._waiting):

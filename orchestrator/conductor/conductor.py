@@ -156,6 +156,14 @@ class Conductor:
         """
         self.tell(Withdrawn(ticket, load_goes_on=True))
 
+    def end_waiting(self, ended: Callable[[str], bool], error: Callable[[str], Exception]) -> None:
+        """Wishes of keys that have ended leave the line, whoever still waits for them."""
+        for wish in tuple(self.scheduler.state.queue.wishes()):
+            key = wish.request.key
+            if key is not None and ended(key):
+                self._wishes.end(wish.request.ticket, error(key))
+                self.tell(Withdrawn(wish.request.ticket))
+
     @asynccontextmanager
     async def lease(
         self,

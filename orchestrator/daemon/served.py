@@ -3,12 +3,16 @@
 import os
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from orchestrator.access.audit.log import Audit
+from orchestrator.access.keys.decision import NotAllowed, Presented, decide, unauthorized
 from orchestrator.access.keys.keys import Keys
+from orchestrator.access.keys.record import ApiKey
 from orchestrator.access.keys.table import KeyTable
 from orchestrator.access.resident_keys import Bearer
+from orchestrator.access.rights import Forbidden
 from orchestrator.conductor.conductor import Conductor
 from orchestrator.config.edge_section import EdgeSettings
 from orchestrator.daemon.descriptors import budget
@@ -65,7 +69,7 @@ class Served:
         routes.connect(tell=conductor.tell, specs=lambda: desk.catalogue, planes=planes)
         if self.edge is not None:
             keys.watch(self.edge.keys_changed)
-        keys.watch(partial(_end_ended, desk, keys.clock))
+        keys.watch(partial(_end_ended, desk, conductor, keys.clock))
         self._routes = routes
         self._exchanges = Exchanges(desk, routes, bearer, keys.rates)
         room = budget()
@@ -110,12 +114,27 @@ class Served:
         await self._exchanges.close()
 
 
-def _end_ended(desk: Desk, clock: Callable[[], float], table: KeyTable) -> None:
-    """What is under way for a key, secret or login that has ended is ended, as by an operator."""
+def _end_ended(
+    desk: Desk, conductor: Conductor, clock: Callable[[], float], table: KeyTable
+) -> None:
+    """What is under way for a key, secret or login that has ended is ended, as by an operator; what
+    a key that has ended waits for in the line it does not get.
+    """
     now_s = clock()
+
+    def ended(id_: str) -> bool:
+        key = table.keys.get(id_)
+        return key is not None and refused(key) is not None
+
+    def refused(key: ApiKey) -> NotAllowed | None:
+        shown = Presented(replace(key, networks=()))  # wherever it came from
+        return decide(shown, None, now_s=now_s)
+
+    def why(id_: str) -> Forbidden:
+        return Forbidden(refused(table.keys[id_]) or unauthorized())
+
     for run in desk.activity.running:
-        key = table.keys.get(run.key or "")  # all that is known of one that nginx carries
-        expired = key is not None and key.expires_s is not None and key.expires_s <= now_s
-        revoked = key is not None and key.revoked_s is not None
-        if expired or revoked or (run.over is not None and run.over(table, now_s)):
+        # The key is all that is known of a request that nginx carries.
+        if ended(run.key or "") or (run.over is not None and run.over(table, now_s)):
             desk.activity.cancel(run.id)
+    conductor.end_waiting(ended, why)

@@ -150,6 +150,36 @@ def test_rotation_without_grace_ends_what_the_old_secret_and_its_login_have_unde
     assert daemon.http.get("/models", headers=bearer(new)).status_code == 200
 
 
+def test_revoked_key_gets_nothing_that_it_has_waited_for(daemons):
+    """Neither a load nor a lease: whoever holds the room has it, and others come first."""
+    daemon = daemons({"a": model(20000), "b": model(20000)})
+    boss = bearer(keys(daemon, "create", "boss", "--scope", "admin"))
+    held = {"model": "a", "owner": "boss", "lease_seconds": 600}
+    assert daemon.http.post("/models/load", json=held, headers=boss).status_code == 200
+    made = keys(daemon, "create", "ci", "--scope", "load", "--scope", "lease")
+    mine = bearer(made)
+    room = {"vram_mb": 20000, "owner": "me", "ttl_seconds": 60}
+    orders = [("/models/load", {"model": "b"}), ("/vram/leases", room)]
+    later = daemon.http.post("/models/load", json={"model": "b", "wait": 0}, headers=mine).json()
+
+    def queue():
+        return daemon.http.get("/models/status", headers=boss).json()["queue"]
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [
+            pool.submit(daemon.http.post, path, json=order, headers=mine) for path, order in orders
+        ]
+        until_s = time.monotonic() + PATIENCE_S
+        while len(queue()) < 2:
+            assert time.monotonic() < until_s, queue()
+        keys(daemon, "revoke", made["id"])
+        answers = [done.result(PATIENCE_S) for done in waiting]
+    assert [answer.status_code for answer in answers] == [401, 401], answers
+    assert queue() == []
+    told = daemon.http.get(later["status_url"], headers=boss).json()
+    assert (told["status"], "revoked" in str(told)) == ("failed", True), told
+
+
 def test_forwarded_for_of_strangers_is_ignored(daemon):
     """Only the socket of our own edge says whom a request is of (web/behind_edge.py)."""
     boss = keys(daemon, "create", "boss", "--scope", "admin")
