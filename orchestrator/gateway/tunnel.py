@@ -1,6 +1,7 @@
 """A connection that becomes another protocol's, as a WebSocket does: its bytes pass both ways.
 
-The server's own answer to the change, 101 or a refusal, passes like all that follows.
+The server's own answer to the change, 101 or a refusal, passes like all that follows. Where it is
+a refusal nothing more of the client does: that would be other requests, which nobody has looked at.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ from orchestrator.web.connection import HttpConnection
 
 CONNECT_S = 5.0
 PENDING_BYTES_MAX = 1 << 20  # that one side has sent and the other has not taken
+EARLY_BYTES_MAX = 64 << 10  # that a client sends before its server has agreed
+_CHANGED = b"HTTP/1.1 101"  # how an answer begins that agrees to the change
 _DECLINED = frozenset({b"h2c", b"h2"})
 _NONE: frozenset[bytes] = frozenset()
 _OURS = frozenset(
@@ -94,11 +97,46 @@ class _Client(_Side):
     def __init__(self, ended: asyncio.Event, before: HttpConnection) -> None:
         super().__init__(ended)
         self._before = before
+        self._early = b""  # sent before the server has agreed
+        self._changed: bool | None = None  # whether it has; None: it has not said yet
         self.transport = before.transport
+
+    def answered(self, *, changed: bool) -> None:
+        self._changed = changed
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
+
+    def data_received(self, data: bytes) -> None:
+        if self._changed:
+            super().data_received(data)
+        elif self._changed is None and len(self._early) + len(data) <= EARLY_BYTES_MAX:
+            self._early += data
+        elif self.transport is not None:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._before.connection_lost(exc)
+
+
+class _Server(_Side):
+    """The server's end, whose first line says whether there is a tunnel."""
+
+    def __init__(self, ended: asyncio.Event) -> None:
+        super().__init__(ended)
+        self.client: _Client | None = None
+        self._begun = b""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if len(self._begun) >= len(_CHANGED):
+            return
+        self._begun += data[: len(_CHANGED) - len(self._begun)]
+        if self.client is not None and not _CHANGED.startswith(self._begun):
+            self.client.answered(changed=False)
+        elif self.client is not None and self._begun == _CHANGED:
+            self.client.answered(changed=True)
 
 
 async def tunnel(
@@ -116,10 +154,10 @@ async def tunnel(
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_S):
         transport, server = await loop.create_connection(
-            lambda: _Side(ended), at.hostname or "", at.port or 80
+            lambda: _Server(ended), at.hostname or "", at.port or 80
         )
     client = _Client(ended, connection)
-    client.other, server.other = server, client
+    client.other, server.other, server.client = server, client, client
     connection.cycle.disconnected = connection.cycle.response_complete = True
     connection.transport.set_protocol(client)
     connection.transport.resume_reading()

@@ -1,6 +1,7 @@
 """WebSockets to a model's server, through the gateway: the server is a real one."""
 
 import os
+import socket
 import threading
 import time
 from http import HTTPStatus
@@ -56,12 +57,12 @@ def wait_for_end(daemon):
 
 def test_a_websocket_loads_its_model_and_passes_both_ways(daemon):
     blob = os.urandom(300_000)
-    with connect(at(daemon, "/upstream/voice/talk?x=1"), proxy=None) as socket:
+    with connect(at(daemon, "/upstream/voice/talk?x=1"), proxy=None) as talk:
         for message in ("hello", blob, "x" * 100_000):
-            socket.send(message)
-            assert socket.recv(timeout=20) == message
-        socket.send("who")
-        assert socket.recv(timeout=20) == "/talk?x=1: who"
+            talk.send(message)
+            assert talk.recv(timeout=20) == message
+        talk.send("who")
+        assert talk.recv(timeout=20) == "/talk?x=1: who"
         (running,) = daemon.http.get("/requests").json()["running"]
         assert running["model"] == "voice"
     assert wait_for_end(daemon)["status"] == 101
@@ -74,16 +75,37 @@ def test_a_page_elsewhere_opens_no_websocket(daemon):
 
 
 def test_a_websocket_keeps_its_model(daemon):
-    with connect(at(daemon, "/upstream/voice/talk"), proxy=None) as socket:
+    with connect(at(daemon, "/upstream/voice/talk"), proxy=None) as talk:
         answer = daemon.post("/models/unload", {"model": "voice", "wait": 0.1})
         assert answer.status_code == 409
-        socket.send("still here")
-        assert socket.recv(timeout=20) == "still here"
+        talk.send("still here")
+        assert talk.recv(timeout=20) == "still here"
 
 
 def test_an_end_of_the_daemon_ends_a_websocket(daemon):
-    with connect(at(daemon, "/upstream/voice/talk"), proxy=None) as socket:
+    with connect(at(daemon, "/upstream/voice/talk"), proxy=None) as talk:
         assert daemon.end() == 0
         with pytest.raises(ConnectionClosed):
-            socket.recv(timeout=20)
+            talk.recv(timeout=20)
     assert "Traceback" not in daemon.log()
+
+
+def test_nothing_follows_a_change_that_its_server_declines(daemons, there):
+    """Other requests would: of whatever key, for whatever model, and counted by nobody."""
+    services = {"elsewhere": there.service()}
+    daemon = daemons({"ext": {"service": "elsewhere", "vram_mb": 10}}, services=services)
+    daemon.load("ext")
+    head = b"GET /upstream/ext/talk HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: x\r\n"
+    other = b"POST /other HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as client:
+        client.sendall(head + b"\r\n" + other)
+        heard = b""
+        while b'{"ok": true}' not in heard:
+            heard += client.recv(65536)
+        try:
+            client.sendall(other * 10)
+            while client.recv(65536):
+                pass
+        except ConnectionError:
+            pass
+    assert [path for _, path, *_ in there.heard] == ["/talk"]
