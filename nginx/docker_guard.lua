@@ -236,9 +236,9 @@ local function resolved(version, ref, about)
 end
 
 local function has_body()
-    local headers = ngx.req.get_headers()
-    local length = headers["content-length"]
-    return headers["transfer-encoding"] ~= nil or (length ~= nil and length ~= "0")
+    -- As nginx has read them: a list of the headers would end with the hundredth.
+    local length = ngx.var.http_content_length
+    return ngx.var.http_transfer_encoding ~= nil or (length ~= nil and length ~= "0")
 end
 
 -- Runs in the access phase: either ends the request, or leaves what to forward in $engine_uri.

@@ -290,6 +290,20 @@ def test_a_body_where_none_belongs_is_refused(scene: Scene) -> None:
     assert scene.call("POST", "/v1.41/containers/OURS/start", body)[0] == 403
 
 
+def test_a_body_behind_many_headers_is_refused(scene: Scene) -> None:
+    body = b'{"HostConfig": {"Privileged": true}}'
+    for stated in ("Content-Length", "Transfer-Encoding"):
+        with closing(UnixConnection(scene.guard)) as connection:
+            connection.putrequest("POST", f"/v1.41/containers/{scene.ours}/start")
+            for number in range(150):
+                connection.putheader(f"X-{number}", "y")
+            connection.putheader(stated, len(body) if stated == "Content-Length" else "chunked")
+            length = b"%x\r\n" % len(body)
+            chunked = length + body + b"\r\n0\r\n\r\n"
+            connection.endheaders(body if stated == "Content-Length" else chunked)
+            assert connection.getresponse().status == 403, stated
+
+
 def test_headers_of_the_caller_do_not_reach_the_engine(scene: Scene) -> None:
     with closing(UnixConnection(scene.guard)) as connection:
         connection.putrequest("GET", f"/v1.41/containers/{scene.ours}/json")
