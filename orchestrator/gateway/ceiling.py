@@ -16,6 +16,7 @@ from orchestrator.access.keys.decision import no_bound_there, too_many_tokens
 from orchestrator.access.keys.record import ApiKey
 from orchestrator.access.rights import Forbidden, Rights
 from orchestrator.gateway.asked import Asked
+from orchestrator.gateway.forms import field, with_field
 from orchestrator.gateway.members import DECODED_BYTES_MAX, NotAnObject, check_parts
 from orchestrator.gateway.paths import POSTS, Call, NamedIn, Protocol, Task
 from orchestrator.web.guard import READING_METHODS
@@ -55,10 +56,13 @@ async def within_ceiling(asked: Asked, body: Body) -> Body:
         if asked.method != "POST" or (known := POSTS.get(path)) is None:
             raise Forbidden(no_bound_there(key, f"{asked.method} {path}"))
         call = known
-    if call.task not in WRITING:
+    if call.task not in WRITING and call.task is not Task.TRANSCRIPTION:
         return body
     if not isinstance(body, bytes):
         raise Forbidden(no_bound_there(key, "a body that comes in pieces"))
+    kind = dict(reversed(asked.headers)).get(b"content-type", b"")
+    if call.task is Task.TRANSCRIPTION and kind.strip().startswith(b"multipart/"):
+        return bounded_form(key, key.max_tokens, kind, body)
     if len(body) > DECODED_BYTES_MAX:
         return await asyncio.to_thread(bounded, key, key.max_tokens, call, body)
     return bounded(key, key.max_tokens, call, body)
@@ -85,6 +89,25 @@ def bounded(key: ApiKey, ceiling: int, call: Call, body: bytes) -> bytes:
     if not any(name in said for name in _heeded(call)):
         said[_heeded(call)[0]] = ceiling // answers
     return to_json(said)
+
+
+def bounded_form(key: ApiKey, ceiling: int, kind: bytes, body: bytes) -> bytes:
+    """The same, of a sound that is to be put into words: a model that talks writes what it is told
+    to beside it. Raise Forbidden.
+    """
+    number = NUMBERS[0]
+    times = body.count(number.encode())
+    if times == 0:
+        bound = with_field(number, str(ceiling), body, kind)
+        if bound is None:
+            raise Forbidden(no_bound_there(key, "a form without its boundary"))
+        return bound
+    said = field(number, body, kind)
+    if times > 1 or said is None or not said.isdecimal() or len(said) > len(str(ceiling)):
+        raise Forbidden(too_many_tokens(key, f"what a form says of {number}"))
+    if int(said) > ceiling:
+        raise Forbidden(too_many_tokens(key, f"{number}: {said}"))
+    return body
 
 
 def _heeded(call: Call) -> tuple[str, ...]:

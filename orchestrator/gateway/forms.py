@@ -15,11 +15,23 @@ _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _DISPOSITION = b"content-disposition:"
 
 
+def boundary_of(content_type: bytes) -> bytes | None:
+    stated = _BOUNDARY.search(content_type)
+    return None if stated is None else b"--" + (stated[1] or stated[2])
+
+
+def with_field(name: str, value: str, body: bytes, content_type: bytes) -> bytes | None:
+    """The form with one more field, before all others. None: it is no form."""
+    if (boundary := boundary_of(content_type)) is None:
+        return None
+    head = f'\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+    return boundary + head.encode() + body
+
+
 def field(name: str, body: bytes, content_type: bytes) -> str | None:
     """Of fields with one name the first counts. None: it is not there."""
-    if (stated := _BOUNDARY.search(content_type)) is None:
+    if (boundary := boundary_of(content_type)) is None:
         return None
-    boundary = b"--" + (stated[1] or stated[2])
     stated_name = re.escape(name.encode())
     named = re.compile(rb';[ \t]*name="?%b"?[ \t\r]*(?:;|$)' % stated_name, re.IGNORECASE)
     at = body.find(boundary)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -155,3 +156,40 @@ def test_a_body_that_names_no_model_is_read_whole_for_its_bound_alone():
     assert goes_on_as_it_comes(raw.call, EVERYTHING)
     assert not goes_on_as_it_comes(raw.call, BOUND)
     assert not goes_on_as_it_comes(chat.call, EVERYTHING)
+
+
+FORM = (b"content-type", b"multipart/form-data; boundary=x")
+SOUND = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n\x00\xff\r\n--x--\r\n'
+
+
+def form(*said):
+    part = b'--x\r\nContent-Disposition: form-data; name="max_tokens"\r\n\r\n%b\r\n'
+    return b"".join(part % one for one in said) + SOUND
+
+
+def form_passed_on(body, path="/v1/audio/transcriptions", kind=FORM):
+    return asyncio.run(within_ceiling(replace(asked(path), headers=[kind]), body))
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/upstream/a/v1/audio/translations"])
+def test_a_sound_is_put_into_so_many_words(path):
+    """A model that talks does what its `prompt` says."""
+    assert form_passed_on(SOUND, path) == form(b"100")
+    assert form_passed_on(form(b"7"), path) == form(b"7")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (form(b"101"), FORM),
+        (form(b"5", b"1000"), FORM),
+        (form(b"-1"), FORM),
+        (form(b"9" * 5000), FORM),
+        (SOUND.replace(b"file", b"max_tokens"), FORM),
+        (SOUND, (b"content-type", b"multipart/form-data")),
+    ],
+)
+def test_a_form_that_asks_for_more_or_cannot_be_read_is_refused(body, kind):
+    with pytest.raises(Forbidden) as refused:
+        form_passed_on(body, kind=kind)
+    assert refused.value.why.code == "too_many_tokens"
