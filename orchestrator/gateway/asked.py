@@ -7,7 +7,7 @@ from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.config.scalars import PRIORITY_MAX
 from orchestrator.gateway.forms import field
 from orchestrator.gateway.members import NotAnObject, Scalar, members
-from orchestrator.gateway.paths import Call, FoundCall, NamedIn, Protocol, Task
+from orchestrator.gateway.paths import Call, FoundCall, NamedIn, Protocol, Task, find
 from orchestrator.orders import NAME_CHARS_MAX, WAIT_S_MAX
 from orchestrator.web.wire.error_answers import Answered, ErrorAnswer, WebCode, clip
 
@@ -65,10 +65,13 @@ def read(found: FoundCall, method: str, headers: Headers, query: bytes, body: by
     if call.named_in in (NamedIn.QUERY, NamedIn.CONVERSATION):
         fields = parse_qs(query.decode("latin-1"))
         named = next(iter(fields.get("model", ())), None)
-        earlier = next(iter(fields.get("conv_id", ())), earlier)
+        earlier = _one_id(found.id, fields)
     elif call.named_in in (NamedIn.BODY, NamedIn.FORM):
         named = _name(said.get("model"))
         earlier = _name(said.get("previous_response_id"))
+    if call.named_in is NamedIn.PATH and (within := find(method, found.path)) is not None:
+        # Below /upstream/: what it asks on with is looked at all the same.
+        earlier = _one_id(within.id, parse_qs(query.decode("latin-1")))
     target = f"{found.path}?{query.decode('latin-1')}" if query else found.path
     return Asked(
         call=call,
@@ -83,6 +86,14 @@ def read(found: FoundCall, method: str, headers: Headers, query: bytes, body: by
         owner=_owner(first),
         wait_s=_wait_s(first),
     )
+
+
+def _one_id(in_path: str | None, fields: dict[str, list[str]]) -> str | None:
+    """Of the conversation that is meant: of two, servers heed one or the other."""
+    ids = {*fields.get("conv_id", ()), *(() if in_path is None else (in_path,))}
+    if len(ids) > 1:
+        raise _wrong("conv_id", "must name one conversation, as the path does")
+    return next(iter(ids), None)
 
 
 def _said(call: Call, headers: First, body: bytes) -> dict[str, Scalar]:

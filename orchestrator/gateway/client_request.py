@@ -182,7 +182,7 @@ class ClientRequest:
                 await self._more(chunk)
                 await answer.pour(pour)
         if (id_ := _id_of(self.found, head)) is not None:
-            exchanges.makers.note(id_, answer.passage.model)
+            exchanges.makers.note(id_, answer.passage.model, self.rights)
         if reader is not None:
             self._usage = reader.usage()
         await self._finish(Outcome.ANSWERED, answer.status, last)

@@ -27,7 +27,7 @@ from orchestrator.errors import Denied
 from orchestrator.gateway.answer_headers import passed_on
 from orchestrator.gateway.asked import Asked, Headers
 from orchestrator.gateway.ceiling import within_ceiling
-from orchestrator.gateway.mishaps import no_answer, no_status
+from orchestrator.gateway.mishaps import no_answer, no_status, not_there
 from orchestrator.gateway.naming import Makers, candidates
 from orchestrator.gateway.routes import Route, RouteTable
 from orchestrator.gateway.server_connections import (
@@ -140,7 +140,12 @@ class Exchanges:
     # --- which model -----------------------------------------------------------------------------
 
     def candidates(self, asked: Asked) -> tuple[ModelSpec, ...]:
-        """The models that may serve, the best first. Raise Denied."""
+        """The models that may serve, the best first. Raise Denied, or Answered where it asks on
+        with what was made for another key.
+        """
+        for id_ in (asked.earlier, asked.conversation):
+            if id_ is not None and self.makers.is_anothers(id_, asked.rights):
+                raise Answered(not_there(id_))
         specs = visible(self._desk.catalogue, asked.rights)
         if asked.named is None and asked.earlier is not None:
             maker = self.makers.of(asked.earlier)
@@ -302,7 +307,7 @@ class Exchanges:
 
     def _note(self, asked: Asked, model: ModelName) -> None:
         if asked.conversation is not None:
-            self.makers.note(asked.conversation, model)
+            self.makers.note(asked.conversation, model, asked.rights)
 
     def _open_route(self, spec: ModelSpec, asked: Asked) -> Route | None:
         """What matters more than the model's last callers is told to the scheduler."""

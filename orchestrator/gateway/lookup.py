@@ -20,7 +20,8 @@ async def look_up(exchanges: Exchanges, asked: Asked, body: bytes) -> bytes:
     by_route: dict[Route, list[str]] = {}
     for conversation in _conversations(body):
         model = exchanges.makers.of(conversation)
-        seen = model is not None and asked.rights.sees(model)
+        anothers = exchanges.makers.is_anothers(conversation, asked.rights)
+        seen = model is not None and asked.rights.sees(model) and not anothers
         route = exchanges.routes.find(model) if seen and model is not None else None
         if route is not None:
             by_route.setdefault(route, []).append(conversation)

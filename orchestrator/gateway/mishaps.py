@@ -1,6 +1,6 @@
 """What goes wrong on the way of a request, as its client is told."""
 
-from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode
+from orchestrator.web.wire.error_answers import ErrorAnswer, WebCode, clip
 
 
 def broken(model: str) -> ErrorAnswer:
@@ -33,6 +33,14 @@ def no_answer(model: str) -> ErrorAnswer:
         detail=f"The server of {model} ended before it answered.",
         remedy=f"GET /models/{model}/logs has its last words; the request itself may be the cause.",
         headers={"X-Model": model},
+    )
+
+
+def not_there(id_: str) -> ErrorAnswer:
+    return ErrorAnswer(
+        code=WebCode.NOT_FOUND,
+        detail=f"There is no answer or conversation {clip(id_)} of your key.",
+        remedy="Ask on with the key that it was made with; a new conversation has its own id.",
     )
 
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.catalogue.ordered import named
 from orchestrator.config.naming import TASK
 from orchestrator.config.sections import GatewaySettings
@@ -72,21 +73,28 @@ def _unknown_task(task: str, tasks: Mapping[str, str]) -> Refusal:
 
 
 class Makers:
-    """Which model made an answer or leads a conversation, for those that ask on with its id.
+    """Which model made an answer or leads a conversation, and for which key: for those that ask on
+    with its id.
 
     The newest ones only. What they said is kept nowhere.
     """
 
     def __init__(self) -> None:
-        self._models: OrderedDict[str, ModelName] = OrderedDict()
+        self._made: OrderedDict[str, tuple[ModelName, str | None]] = OrderedDict()
 
-    def note(self, id_: str, model: ModelName) -> None:
-        self._models[id_] = model
-        self._models.move_to_end(id_)
-        if len(self._models) > KEPT_MAX:
-            self._models.popitem(last=False)
+    def note(self, id_: str, model: ModelName, rights: Rights = EVERYTHING) -> None:
+        self._made[id_] = model, rights.id
+        self._made.move_to_end(id_)
+        if len(self._made) > KEPT_MAX:
+            self._made.popitem(last=False)
 
     def of(self, id_: str) -> ModelName | None:
         """Some clients put the model's name behind a conversation's, to have it found."""
         conversation, _, model = id_.rpartition(NAMED_BEHIND)
-        return self._models.get(id_) or (ModelName(model) if conversation else None)
+        made = self._made.get(id_)
+        return made[0] if made is not None else ModelName(model) if conversation else None
+
+    def is_anothers(self, id_: str, rights: Rights) -> bool:
+        """Whether it was made for another key, as far as is remembered."""
+        made = self._made.get(id_)
+        return made is not None and not rights.owns(made[1])

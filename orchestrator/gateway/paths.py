@@ -146,7 +146,7 @@ def find(method: str, path: str) -> FoundCall | None:
         response, _, rest = path.removeprefix("/v1/responses/").partition("/")
         known = (method, rest) in (("GET", ""), ("DELETE", ""), ("POST", "cancel"))
         known |= (method, rest) == ("GET", "input_items")
-        return FoundCall(_RESPONSE, path, id=response) if response and known else None
+        return FoundCall(_RESPONSE, path, id=unquote(response)) if response and known else None
     return None
 
 

@@ -161,3 +161,45 @@ def test_no_server_of_a_model_gets_its_callers_keys(planes, there):
     heard = [one for one in there.heard if one[0] == "POST"]
     assert len(heard) >= 6
     assert boss["key"] not in str(there.heard)
+
+
+def test_nobody_asks_on_with_what_another_key_was_answered(planes, there):
+    """By no way in, however the id is written; its own key does, and an admin."""
+    daemon = planes({"ext": {"service": "far", "vram_mb": 10}}, services={"far": there.service()})
+    boss = bearer(keys(daemon, "create", "boss", "--scope", "admin", *LARGE))
+    daemon.http.post("/models/load", json={"model": "ext"}, headers=boss)
+    mine, other = (
+        bearer(keys(daemon, "create", "one", "--scope", "use", *LARGE)) for _ in range(2)
+    )
+    there.answers = [b'{"id": "resp_1"}']
+    begun = {"model": "ext", "input": "x"}
+    assert daemon.http.post("/v1/responses", json=begun, headers=mine).status_code == 200
+    talk = {"X-Conversation-Id": "chat-1"}
+    chats = "/v1/chat/completions"
+    assert daemon.http.post(chats, json={"model": "ext"}, headers=mine | talk).status_code == 200
+    ways = [
+        ("GET", "/v1/responses/resp_1"),
+        ("GET", "/v1/responses/resp%5F1"),
+        ("DELETE", "/v1/responses/resp_1"),
+        ("POST", "/v1/responses/resp_1/cancel"),
+        ("GET", "/v1/stream/chat-1"),
+        ("GET", "/v1/stream/chat%2D1"),
+        ("GET", "/v1/stream?conv_id=chat-1"),
+        ("DELETE", "/v1/stream/chat-1"),
+        ("GET", "/upstream/ext/v1/stream/chat-1"),
+        ("GET", "/upstream/ext/v1/stream?conv_id=chat%2D1"),
+        ("GET", "/upstream/ext/v1/responses/resp_1"),
+    ]
+    before = len(there.heard)
+    for method, path in ways:
+        assert daemon.http.request(method, path, headers=other).status_code == 404, path
+    for path in ("/v1/stream/x?conv_id=chat-1", "/v1/stream?conv_id=x&conv_id=chat-1"):
+        assert daemon.http.get(path, headers=other).status_code == 422, path
+    asked_on = begun | {"previous_response_id": "resp_1"}
+    assert daemon.http.post("/v1/responses", json=asked_on, headers=other).status_code == 404
+    assert daemon.http.post(chats, json=begun, headers=other | talk).status_code == 404
+    assert len(there.heard) == before
+    for headers in (mine, boss):
+        for method, path in ways:
+            assert daemon.http.request(method, path, headers=headers).status_code == 200, path
+        assert daemon.http.post("/v1/responses", json=asked_on, headers=headers).is_success

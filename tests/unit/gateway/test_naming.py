@@ -4,10 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.access.caller import Caller, Via
+from orchestrator.access.keys.record import KeyScope
+from orchestrator.access.rights import EVERYTHING, Rights
 from orchestrator.config.sections import GatewaySettings
 from orchestrator.errors import Denied
 from orchestrator.gateway.naming import KEPT_MAX, Makers, candidates
 from tests.factories import spec
+from tests.unit.access.keys.samples import key
 
 BIG = replace(spec("big", gib=1), aliases=("large",))
 SPECS = {each.name: each for each in (BIG, spec("small:latest", gib=1), spec("tiny", gib=1))}
@@ -71,3 +75,21 @@ def test_a_conversation_may_name_its_model():
     assert makers.of("chat-1::qwen") == "qwen"
     makers.note("chat-1::qwen", "phi")
     assert makers.of("chat-1::qwen") == "phi"
+
+
+def test_what_was_made_for_a_key_is_for_no_other():
+    makers = Makers()
+    mine, other, boss = (
+        Rights(caller=Caller(key=id_, via=Via.HTTP), key=key(scope, id=id_))
+        for id_, scope in (
+            ("mine1234", KeyScope.USE),
+            ("other123", KeyScope.USE),
+            ("boss1234", KeyScope.ADMIN),
+        )
+    )
+    makers.note("resp_1", "a", mine)
+    makers.note("chat-1::qwen", "phi", mine)
+    for id_ in ("resp_1", "chat-1::qwen"):
+        assert makers.is_anothers(id_, other)
+        assert not any(makers.is_anothers(id_, rights) for rights in (mine, boss, EVERYTHING))
+    assert not makers.is_anothers("unknown", other)
