@@ -79,8 +79,10 @@ class Rights:
         return self.is_admin and (self.key is None or self.key.models == ("*",))
 
     def owns(self, key: str | None) -> bool:
-        """Whether what belongs to that key is its own, or an admin's to handle."""
-        return self.is_admin or key == self.id
+        """Whether what belongs to that key is its own, or an admin's to handle: of one of all
+        models, since nobody may touch those that it does not see.
+        """
+        return self.sees_all or key == self.id
 
 
 @contextmanager

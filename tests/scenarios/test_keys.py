@@ -180,6 +180,38 @@ def test_revoked_key_gets_nothing_that_it_has_waited_for(daemons):
     assert (told["status"], "revoked" in str(told)) == ("failed", True), told
 
 
+def test_admin_of_one_model_does_not_touch_what_others_have_of_another(daemon):
+    boss = bearer(keys(daemon, "create", "boss", "--scope", "admin"))
+    narrow = bearer(keys(daemon, "create", "narrow", "--scope", "admin", "--model", "a"))
+    order = {"model": "b", "owner": "boss", "lease_seconds": 600}
+    assert daemon.http.post("/models/load", json=order, headers=boss).status_code == 200
+    room = {"vram_mb": 100, "owner": "boss", "ttl_seconds": 600}
+    assert daemon.http.post("/vram/leases", json=room, headers=boss).status_code == 201
+    assert daemon.http.post(CHAT, json=chat() | {"model": "b"}, headers=boss).status_code == 200
+
+    def held():
+        paths = ("/leases", "/vram/leases")
+        told = [daemon.http.get(path, headers=boss).json()["leases"] for path in paths]
+        return sorted({lease["lease_id"] for leases in told for lease in leases})
+
+    before = held()
+    assert len(before) == 2
+    for lease in before:
+        for path in ("/leases", "/vram/leases"):
+            daemon.http.delete(f"{path}/{lease}", headers=narrow)
+            more = {"ttl_seconds": 1}
+            answer = daemon.http.put(f"{path}/{lease}", json=more, headers=narrow)
+            assert answer.status_code == 404, answer.text
+    assert held() == before
+    assert daemon.http.get("/requests", headers=narrow).json()["ended"] == []
+    (run,) = daemon.http.get("/requests", headers=boss).json()["ended"]
+    assert daemon.http.get(f"/requests/{run['id']}", headers=narrow).status_code == 404
+    order = {"model": "a"}
+    assert daemon.http.post("/models/load", json=order, headers=boss).status_code == 200
+    answer = daemon.http.post("/models/unload", json=order, headers=narrow)
+    assert answer.status_code == 200, "of its own model it is an admin"
+
+
 def test_forwarded_for_of_strangers_is_ignored(daemon):
     """Only the socket of our own edge says whom a request is of (web/behind_edge.py)."""
     boss = keys(daemon, "create", "boss", "--scope", "admin")

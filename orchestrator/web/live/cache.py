@@ -89,7 +89,7 @@ class Board:
     def requests(self, rights: Rights = EVERYTHING) -> bytes:
         """The newest that are under way, and the last that have ended, newest first."""
         activity = self._desk.activity
-        if not rights.is_admin:
+        if not rights.sees_all:
             return self._told(rights)
         if self._requests is None or self._requests[0] != activity.version:
             self._requests = activity.version, self._told(EVERYTHING)

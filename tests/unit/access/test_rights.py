@@ -74,6 +74,8 @@ def test_what_others_have_is_for_admins():
     assert not rights().owns("other123")
     assert not rights().owns(None)
     assert rights(KeyScope.ADMIN).owns("other123")
+    assert not rights(KeyScope.ADMIN, models=("a",)).owns("other123")
+    assert rights(KeyScope.ADMIN, models=("a",)).owns("abcd1234")
     assert rights(KeyScope.ADMIN).sees_all
     assert not rights(KeyScope.ADMIN, models=("a",)).sees_all
     assert not rights(KeyScope.LOAD).sees_all
