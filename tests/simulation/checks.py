@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.life.charges import charged
 from orchestrator.core.life.consistency import consistent
-from orchestrator.core.life.loads import LINES_CONSIDERED_MAX, question
+from orchestrator.core.life.loads import LINES_CONSIDERED_MAX
+from orchestrator.core.life.questions import question
 from orchestrator.core.life.releases import LATE_BYTES_S
 from orchestrator.core.life.state import State
 from orchestrator.core.room.placement import bytes_on, usable_devices

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.core.life.loads import question
+from orchestrator.core.life.questions import question
 from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.room.planner import Plan, plan, possible
 from orchestrator.core.values.leases import Lease, LeaseKind

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from orchestrator.core.life import outages
 from orchestrator.core.life.evictions import evict
-from orchestrator.core.life.loads import question
+from orchestrator.core.life.questions import question
 from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.life.setbacks import RESTORE_WAIT_S
 from orchestrator.core.life.state import State

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 from orchestrator.core.life import free_room, outages
 from orchestrator.core.life.attribution import attribute, baseline, silent_fallback
-from orchestrator.core.life.charges import payer, quota_of
-from orchestrator.core.life.drains import OTHER_SETTINGS, ask_to_leave, depart
-from orchestrator.core.life.evictions import ask, evict, let_go, must_be_asked, take_aside
+from orchestrator.core.life.charges import payer
+from orchestrator.core.life.drains import ask_to_leave, depart
+from orchestrator.core.life.evictions import ask, evict, must_be_asked, take_aside
 from orchestrator.core.life.files import check_first
 from orchestrator.core.life.grants import deny_line, grant
+from orchestrator.core.life.other_settings import make_way
+from orchestrator.core.life.questions import question, urgency
 from orchestrator.core.life.queue import Line
 from orchestrator.core.life.sentences import given_up_said, known_as, slots_said
 from orchestrator.core.life.setbacks import (
@@ -18,7 +20,6 @@ from orchestrator.core.life.setbacks import (
     ran_out_of_memory,
 )
 from orchestrator.core.life.state import Habit, Reservation, State
-from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.explanation import explain, hopeless
 from orchestrator.core.room.planner import Plan, find, fitting, out_of_reach
 from orchestrator.core.room.question import Question
@@ -34,7 +35,6 @@ from orchestrator.core.values.messages import (
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import (
     ForNewcomer,
-    ForOtherSettings,
     Resident,
     ResidentState,
 )
@@ -78,66 +78,8 @@ def _meet(state: State, line: Line, resident: Resident, now_s: float) -> list[Ef
             resident = state.current(resident)
     state.retried.pop(line.model, None)
     if line.wants_other_than(resident):
-        effects += _replace(state, line, resident, now_s)
+        effects += make_way(state, line, resident, now_s)
     return effects
-
-
-def _replace(state: State, line: Line, resident: Resident, now_s: float) -> list[Effect]:
-    """It runs with other settings than are asked for: it leaves as any victim would."""
-    if not line.evicts:
-        return free_room.deny_other_settings(state, line, resident)
-    if resident.name in state.pinned:
-        return deny_line(
-            state,
-            line,
-            Refusal(
-                code=RefusalCode.PINNED,
-                detail=f"{resident.name} is pinned with other settings.",
-                remedy="Unpin it, or ask for the settings it runs with.",
-            ),
-        )
-    if (silence := state.silent.get(resident.spec.service)) is not None:
-        return deny_line(state, line, outages.refusal(line.model, silence))
-    if now_s < resident.settled_until_s:
-        return []
-    if not resident.in_use:
-        cause = ForOtherSettings(until_s=None)
-        return let_go(state, resident, cause, now_s, OTHER_SETTINGS)
-    asks = line.priority > resident.priority or is_due(state, line, now_s)
-    if not asks or resident.resists(resident.name, now_s):
-        return []
-    cause = ForOtherSettings(now_s + state.rules.drain_timeout_s)
-    return ask_to_leave(state, resident, cause, now_s, OTHER_SETTINGS)
-
-
-def is_due(state: State, line: Line, now_s: float) -> bool:
-    waited_s = now_s - line.waits_for_others_since_s
-    return waited_s >= state.rules.patience_for(line.spec.load_s)
-
-
-def urgency(state: State, line: Line, now_s: float) -> Urgency:
-    return Urgency(
-        priority=line.priority,
-        due=is_due(state, line, now_s),
-        wisher=line.model,
-    )
-
-
-def question(state: State, line: Line, now_s: float) -> Question:
-    paying = payer(state, line)
-    return Question(
-        spec=line.spec,
-        urgency=urgency(state, line, now_s),
-        rules=state.rules,
-        now_s=now_s,
-        ahead_s=state.ahead_s,
-        pinned=frozenset(state.pinned),
-        silent=frozenset(state.silent),
-        policy=state.policy,
-        leases_end=state.leases_end_s,
-        quota=quota_of(state, paying.key, paying.bounds),
-        evicts=line.evicts,
-    )
 
 
 def _place(state: State, line: Line, now_s: float) -> list[Effect]:

@@ -1,7 +1,7 @@
 """The scheduler's state as a value that can be shown."""
 
 from orchestrator.core.life.keeping import why_away
-from orchestrator.core.life.loads import is_due, question
+from orchestrator.core.life.questions import is_due, question
 from orchestrator.core.life.queue import Line
 from orchestrator.core.life.state import State
 from orchestrator.core.room.explanation import explain

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from orchestrator.core.life import drains, evictions, grants, keeping
 from orchestrator.core.life.attribution import watch
-from orchestrator.core.life.loads import question
 from orchestrator.core.life.outages import refusal_by_server
+from orchestrator.core.life.questions import question
 from orchestrator.core.life.queue import Line
 from orchestrator.core.life.state import State
 from orchestrator.core.room.explanation import explain
