@@ -88,12 +88,15 @@ def _consistent(moment: Moment) -> Iterator[str]:
 
 def _quotas(moment: Moment) -> Iterator[str]:
     """What a key has a model reserved for lies within its quota, and within that of the key that
-    it was made with; growth beyond it is learned.
+    it was made with; growth beyond it is learned. It is the key of one who may have it loaded so.
     """
     for resident in moment.state.ledger.residents:
         new = resident.instance not in moment.before.residents
         if not new or resident.state is not ResidentState.RESERVED:
             continue
+        line = moment.state.queue.line(resident.name)
+        if line is not None and resident.key not in {wish.request.key for wish in line.deciding}:
+            yield f"{resident.instance} is reserved for {resident.key}, who does not decide on it"
         for bound in BOUNDS.get(resident.key or "", ()):
             held_bytes = sum(charged(moment.state, bound.keys).values())
             if held_bytes > bound.limit_bytes and not isinstance(moment.event, Recovered):

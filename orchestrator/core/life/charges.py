@@ -59,8 +59,10 @@ def _quota(state: State, key: str, bound: KeyBound, beside: ModelName | None) ->
 
 
 def payer(state: State, line: Line) -> Requested:
-    """The wish whose key is charged: the first that can pay, else the one with most left."""
-    wishes = [wish.request for wish in line.wishes.values()]
+    """The wish whose key is charged: of those who decide the first that can pay, else the one with
+    most left.
+    """
+    wishes = [wish.request for wish in line.deciding]
     if not wishes[0].bounds:
         return wishes[0]
     needed_bytes = line.spec.footprint.device_bytes

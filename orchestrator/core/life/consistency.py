@@ -8,7 +8,13 @@ from collections.abc import Iterator
 
 from orchestrator.core.life.state import State
 from orchestrator.core.values.leases import LeaseKind
-from orchestrator.core.values.residents import ForNewcomer, ForUnload, ResidentState
+from orchestrator.core.values.residents import (
+    ForNewcomer,
+    ForOtherSettings,
+    ForUnload,
+    Resident,
+    ResidentState,
+)
 from orchestrator.core.values.specs import ModelName
 
 
@@ -33,25 +39,37 @@ def _residents(state: State) -> Iterator[str]:
             yield f"{who} is {resident.state}, and asked whether it is idle"
         if resident.state in (ResidentState.READY, ResidentState.LOADING) and causes:
             yield f"{who} is {resident.state}, and yet to leave: {causes}"
-        newcomers = [cause.model for cause in causes if isinstance(cause, ForNewcomer)]
-        idle = not resident.in_use and resident.look is None  # else its answer decides
-        if resident.state is ResidentState.DRAINING and idle:
-            if len(newcomers) < len(causes):
-                yield f"{who} is idle and still there, though it was asked to leave: {causes}"
-            elif not any(_has_busy_victim(state, model) for model in newcomers):
-                yield f"{who} and all who leave with it are idle, and none was told to go"
-        of_its_own = any(isinstance(cause, ForUnload) for cause in causes)
-        drains = resident.state is ResidentState.DRAINING
-        if drains and resident.name in state.pinned and not of_its_own:
-            yield f"{who} is pinned, and drains without an unload of its own"
-        for model in newcomers:
-            if model not in state.reservations:
-                yield f"{who} leaves for {model}, which has no reservation"
+        for cause in causes:
+            if isinstance(cause, ForNewcomer) and cause.model not in state.reservations:
+                yield f"{who} leaves for {cause.model}, which has no reservation"
+        if resident.state is ResidentState.DRAINING:
+            yield from _drains(state, resident)
     for model in state.habits.keys() - state.catalogue.keys():
         yield f"{model} is no model, and it is known how it was used"
     for instance in {*state.repayments, *state.baselines}:
         if state.by_instance(instance) is None:
             yield f"{instance} has left the table, and something is still kept of it"
+
+
+def _drains(state: State, resident: Resident) -> Iterator[str]:
+    who, causes = resident.instance, resident.leaving
+    newcomers = [cause.model for cause in causes if isinstance(cause, ForNewcomer)]
+    if not resident.in_use and resident.look is None:  # else its answer decides
+        if len(newcomers) < len(causes):
+            yield f"{who} is idle and still there, though it was asked to leave: {causes}"
+        elif not any(_has_busy_victim(state, model) for model in newcomers):
+            yield f"{who} and all who leave with it are idle, and none was told to go"
+    of_its_own = any(isinstance(cause, ForUnload) for cause in causes)
+    if resident.name in state.pinned and not of_its_own:
+        yield f"{who} is pinned, and drains without an unload of its own"
+    restarts = any(isinstance(cause, ForOtherSettings) for cause in causes)
+    if restarts and not _is_wanted_otherwise(state, resident):
+        yield f"{who} drains for other settings, and no caller who lets it leave wants them"
+
+
+def _is_wanted_otherwise(state: State, resident: Resident) -> bool:
+    line = state.queue.line(resident.name)
+    return line is not None and line.wants_other_than(resident)
 
 
 def _kept(state: State) -> Iterator[str]:

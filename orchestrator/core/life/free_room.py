@@ -1,12 +1,14 @@
 """Wishes for which no resident may have to leave: into free room at once, or refused at once."""
 
+from collections.abc import Sequence
+
 from orchestrator.core.life.evictions import cancel_reservation
-from orchestrator.core.life.queue import Line
+from orchestrator.core.life.grants import deny
+from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.life.state import State
 from orchestrator.core.room.explanation import explain, for_free_room_only
 from orchestrator.core.room.question import Question
-from orchestrator.core.values.decisions import Decide, DecisionKind
-from orchestrator.core.values.messages import Deny, Effect
+from orchestrator.core.values.messages import Effect
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident, ResidentState
 
@@ -22,14 +24,16 @@ def deny_without_room(state: State, line: Line, asked: Question) -> list[Effect]
     if line.ours or any(resident.state in _GOING for resident in state.ledger.residents):
         return []
     refusal = explain(asked, state.ledger)
-    return [] if refusal.lasting else deny(state, line, for_free_room_only(refusal))
+    if refusal.lasting:
+        return []
+    return deny(state, line.deciding, for_free_room_only(refusal))
 
 
-def deny_other_settings(state: State, line: Line, resident: Resident) -> list[Effect]:
-    """It runs, and would have to leave for the settings that they want."""
+def deny_other_settings(state: State, others: Sequence[Wish], resident: Resident) -> list[Effect]:
+    """It runs, and would have to leave for the settings that these want."""
     return deny(
         state,
-        line,
+        others,
         Refusal(
             code=RefusalCode.CONFLICT,
             detail=f"{resident.name} runs with other settings, and no resident may leave for this "
@@ -46,23 +50,4 @@ def cancel_unasked(state: State) -> list[Effect]:
         for resident in list(state.ledger.residents)
         if resident.unasked and resident.state is ResidentState.RESERVED
         for effect in cancel_reservation(state, resident)
-    ]
-
-
-def deny(state: State, line: Line, refusal: Refusal) -> list[Effect]:
-    tickets = [ticket for ticket, wish in line.wishes.items() if not wish.restores]
-    if not tickets:
-        return []
-    for ticket in tickets:
-        state.queue.remove(ticket)
-    state.ledger.touch()
-    return [
-        Decide(
-            kind=DecisionKind.REFUSE,
-            model=line.model,
-            text=refusal.detail,
-            why=refusal.code,
-            remedy=refusal.remedy,
-        ),
-        *(Deny(ticket, refusal) for ticket in tickets),
     ]

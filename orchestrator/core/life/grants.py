@@ -1,5 +1,6 @@
 """How a wish is received and comes true: at once for a ready model, else from its line."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.core.life.charges import too_much_to_lease
@@ -122,17 +123,25 @@ def _lease_for(state: State, request: Requested, resident: Resident, now_s: floa
 
 
 def deny_line(state: State, line: Line, refusal: Refusal) -> list[Effect]:
-    tickets = state.queue.dissolve(line.model)
+    return deny(state, list(line.wishes.values()), refusal)
+
+
+def deny(state: State, wishes: Sequence[Wish], refusal: Refusal) -> list[Effect]:
+    """Refuse some of those who wait for one model."""
+    if not wishes:
+        return []
+    for wish in wishes:
+        state.queue.remove(wish.request.ticket)
     state.ledger.touch()
     return [
         Decide(
             kind=DecisionKind.REFUSE,
-            model=line.model,
+            model=wishes[0].model,
             text=refusal.detail,
             why=refusal.code,
             remedy=refusal.remedy,
         ),
-        *(Deny(ticket, refusal) for ticket in tickets),
+        *(Deny(wish.request.ticket, refusal) for wish in wishes),
     ]
 
 

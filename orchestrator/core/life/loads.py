@@ -8,7 +8,7 @@ from orchestrator.core.life.charges import payer
 from orchestrator.core.life.drains import ask_to_leave, depart
 from orchestrator.core.life.evictions import ask, evict, must_be_asked, take_aside
 from orchestrator.core.life.files import check_first
-from orchestrator.core.life.grants import deny_line, grant
+from orchestrator.core.life.grants import deny, deny_line, grant
 from orchestrator.core.life.other_settings import make_way
 from orchestrator.core.life.questions import question, urgency
 from orchestrator.core.life.queue import Line
@@ -77,8 +77,8 @@ def _meet(state: State, line: Line, resident: Resident, now_s: float) -> list[Ef
             effects += grant(state, wish, resident, now_s, already_loaded=False)
             resident = state.current(resident)
     state.retried.pop(line.model, None)
-    if line.wants_other_than(resident):
-        effects += make_way(state, line, resident, now_s)
+    if others := line.others_than(resident):
+        effects += make_way(state, line, others, resident, now_s)
     return effects
 
 
@@ -124,7 +124,7 @@ def _without_plan(state: State, line: Line, asked: Question, now_s: float) -> li
     if refusal.lasting and ran_out_of_memory(state, line.model) and not over_quota:
         return out_of_memory_for_good(state, line, now_s)
     if refusal.lasting:
-        return deny_line(state, line, refusal)
+        return deny(state, line.deciding, refusal)
     line.earliest_s = refusal.earliest_s
     return _deny_hopeless(state, line, refusal, now_s)
 

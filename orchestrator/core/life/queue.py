@@ -1,8 +1,9 @@
 """Who waits for what, in order: priority, then arrival (R6). One line per model (R4)."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from orchestrator.core.values.messages import Requested
 from orchestrator.core.values.residents import Resident
@@ -26,43 +27,74 @@ class Wish:
     @property
     def evicts(self) -> bool:
         """Whether a resident may have to leave for it."""
-        return self.request.evicts and not self.restores
+        return self.say is Say.EVICTING
+
+    @property
+    def say(self) -> "Say":
+        if self.restores:
+            return Say.OURS
+        return Say.EVICTING if self.request.evicts else Say.MODEST
+
+
+class Say(IntEnum):
+    """How much a wish has to say in its line: the rest come along with the first that are there."""
+
+    EVICTING = 0  # a caller for whom residents may leave
+    MODEST = 1  # a caller for whom none may
+    OURS = 2
 
 
 class Line:
-    """All wishes for one model. They join the same load."""
+    """All wishes for one model. They join the same load.
+
+    Which settings it is loaded with, how urgently and on whose account is said by those with most
+    to say: nobody is made to leave by the priority, the age or the quota of who lets nobody leave.
+    """
 
     def __init__(self, model: ModelName) -> None:
         self.model = model
         self.wishes: dict[Ticket, Wish] = {}
+        self._tickets: dict[Say, dict[Ticket, None]] = {say: {} for say in Say}
+        self._priorities: dict[Say, Counter[int]] = {say: Counter() for say in Say}
         self.explained = False  # whether it was told already why it waits
         self.earliest_s = 0.0  # there is no room before that, as it was explained
         self.check_began = False
         self.checked = False  # whether it could start, as far as its files tell
         self.bringing = ""  # what it needs and is on its way here, in words
         self.brought_s = 0.0  # when that had arrived: its patience with others counts from then
-        self._priorities: Counter[int] = Counter()  # of the wishes
 
     def add(self, wish: Wish) -> None:
         self.wishes[wish.request.ticket] = wish
-        self._priorities[wish.request.priority] += 1
+        self._tickets[wish.say][wish.request.ticket] = None
+        self._priorities[wish.say][wish.request.priority] += 1
 
     def remove(self, ticket: Ticket) -> Wish:
         wish = self.wishes.pop(ticket)
-        priority = wish.request.priority
-        self._priorities[priority] -= 1
-        if not self._priorities[priority]:
-            del self._priorities[priority]
+        del self._tickets[wish.say][ticket]
+        counts, priority = self._priorities[wish.say], wish.request.priority
+        counts[priority] -= 1
+        if not counts[priority]:
+            del counts[priority]
         return wish
 
     @property
+    def _say(self) -> Say:
+        """Of those who decide."""
+        return next(say for say, tickets in self._tickets.items() if tickets)
+
+    @property
+    def deciding(self) -> Sequence[Wish]:
+        return [self.wishes[ticket] for ticket in self._tickets[self._say]]
+
+    @property
     def priority(self) -> int:
-        """Of the most important wish."""
-        return max(self._priorities)
+        """Of the most important wish among those who decide."""
+        return max(self._priorities[self._say])
 
     @property
     def first(self) -> Wish:
-        return next(iter(self.wishes.values()))
+        """The oldest of those who decide."""
+        return self.wishes[next(iter(self._tickets[self._say]))]
 
     @property
     def last(self) -> Wish:
@@ -76,25 +108,28 @@ class Line:
     def arrived_s(self) -> float:
         return self.first.arrived_s
 
-    @property
-    def waits_for_others_since_s(self) -> float:
-        return max(self.arrived_s, self.brought_s)
+    def others_than(self, resident: Resident) -> list[Wish]:
+        """Callers who wait for settings that the resident does not run with."""
+        return [
+            wish
+            for wish in self.wishes.values()
+            if not wish.restores and not resident.serves(wish.request.spec)
+        ]
 
     def wants_other_than(self, resident: Resident) -> bool:
-        """Whether a caller waits for settings that the resident does not run with."""
+        """Whether one of these would have it leave."""
         return any(
-            not wish.restores and not resident.serves(wish.request.spec)
-            for wish in self.wishes.values()
+            wish.evicts and not resident.serves(wish.request.spec) for wish in self.wishes.values()
         )
 
     @property
     def ours(self) -> bool:
         """Whether no caller waits in it."""
-        return all(wish.restores for wish in self.wishes.values())
+        return self._say is Say.OURS
 
     @property
     def evicts(self) -> bool:
-        return any(wish.evicts for wish in self.wishes.values())
+        return self._say is Say.EVICTING
 
 
 class Queue:

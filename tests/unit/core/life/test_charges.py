@@ -147,6 +147,17 @@ def test_the_first_wish_pays_where_its_quota_is_just_enough():
     assert payer(play().scheduler.state, line).key == "mine1234"
 
 
+def test_nobody_pays_who_does_not_decide():
+    """Neither our own wish to bring it back nor a caller for whom no resident may leave lends a
+    quota that it does not have.
+    """
+    line = Line(A.name)
+    line.add(Wish(request(-1, A), 0.0, 60.0, restores=True))
+    line.add(Wish(request(1, A, evicts=False), 0.0, 60.0))
+    line.add(Wish(request(2, A, **KEY), 0.0, 60.0))
+    assert payer(play().scheduler.state, line).key == "mine1234"
+
+
 FAMILY = KeyBound(10 * GiB, frozenset({"maker123", "mine1234", "sister12"}))
 SUB = {"key": "mine1234", "bounds": (FAMILY,)}
 SISTER = {"key": "sister12", "bounds": (FAMILY,)}

@@ -9,6 +9,7 @@ from orchestrator.core.room.eviction import Urgency
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.residents import (
     ForNewcomer,
+    ForOtherSettings,
     ForUnload,
     InstanceId,
     Look,
@@ -60,6 +61,13 @@ def test_a_pinned_resident_that_drains_for_others_is_named():
     )
     state.pinned.add(OLD.name)
     assert "is pinned" in " ".join(consistent(state))
+
+
+def test_a_resident_that_drains_for_settings_that_no_caller_may_have_is_named():
+    state = state_with(
+        replace(OLD, state=ResidentState.DRAINING, leaving=(ForOtherSettings(9.0),), busy=True)
+    )
+    assert "no caller who lets it leave" in " ".join(consistent(state))
 
 
 def test_what_points_at_nothing_is_named():

@@ -1,13 +1,20 @@
 """Wishes that would wait in vain; the rest of how residents come is played in test_scheduler.py."""
 
+from dataclasses import replace
+
 import pytest
 
+from orchestrator.core.life.queue import Wish
 from orchestrator.core.life.ticks import TICK_LATE_S
 from orchestrator.core.values.decisions import Decide, DecisionKind
-from orchestrator.core.values.messages import Deny, Loaded, Ticked
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.messages import Checked, Deny, Loaded, Ticked
 from orchestrator.core.values.refusals import RefusalCode
+from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.vram import GiB
 from tests.factories import ENDPOINT, gpu, request, resident, sampled, scheduler, spec
 
+S = ResidentState
 VIP = resident("vip", gib=20, priority=10, used_s=999, leases=0)
 NEW = spec("new", gib=20, priority=5)
 
@@ -54,6 +61,26 @@ def test_wish_is_refused_as_soon_as_it_waits_in_vain():
         assert now_s <= ends_by_s
     assert now_s == pytest.approx(ends_by_s - 60, abs=TICK_LATE_S)
     assert refused[0].refusal.retry_after_s == pytest.approx(60)
+
+
+def test_the_important_who_lets_no_resident_leave_lends_its_priority_to_nobody():
+    """It waits for bytes that come back; the other may have residents leave, and matters less."""
+    used, gone = resident("used", gib=16, leases=1), resident("gone", gib=4, state=S.RELEASING)
+    play = scheduler(gpu(gib=24), used, gone, NEW)
+    play.handle(request(1, NEW, priority=9, evicts=False), now_s=1.0)
+    play.handle(request(2, NEW, priority=1), now_s=1.0)
+    play.handle(Checked(NEW.name, None), now_s=1.1)
+    assert play.state.ledger.resident(used.name).state is S.READY
+
+
+def test_who_is_refused_for_its_size_takes_no_smaller_wish_along():
+    """Our own wish, to bring the model back, waits on."""
+    huge = replace(NEW, footprint=Footprint(device_bytes=100 * GiB))
+    play = scheduler(gpu(gib=24), resident("used", gib=20, leases=1), NEW)
+    play.state.queue.add(Wish(request(-1, NEW), 1.0, 61.0, restores=True))
+    effects = play.handle(request(1, huge), now_s=1.0)
+    assert [each.ticket for each in denied(effects)] == [1]
+    assert play.state.queue.line(NEW.name).ours
 
 
 @pytest.mark.parametrize(

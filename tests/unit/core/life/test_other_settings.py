@@ -13,6 +13,7 @@ from orchestrator.core.values.messages import (
     PinChanged,
     Released,
     RuntimesHeard,
+    ServerHeard,
     Ticked,
     Withdrawn,
 )
@@ -125,3 +126,67 @@ def test_a_pin_that_comes_while_it_drains_for_other_settings_keeps_it():
     assert [each.refusal.code for each in effects if isinstance(each, Deny)] == [RefusalCode.PINNED]
     play.handle(Released(grant.lease.id), now_s=22.0)
     assert state_of(play, "a") is S.READY
+
+
+# --- several who wait for one model --------------------------------------------------------------
+
+
+def hung(**there):
+    """`a` runs and does not answer: whoever asks for it as it is waits in its line."""
+    running = replace(resident("a", gib=8, **there), spec=A)
+    play = scheduler(gpu(gib=24), running)
+    play.handle(ServerHeard(running.instance, 10.0), now_s=10.0)
+    return play
+
+
+def denied(effects):
+    return [each.ticket for each in effects if isinstance(each, Deny)]
+
+
+def test_it_serves_again_when_only_those_are_left_who_let_no_resident_leave():
+    """The one who may have it drained leaves; the other came while it drained."""
+    play = scheduler(gpu(gib=24), replace(resident("a", gib=8, leases=1), spec=A))
+    play.handle(request(1, longer(A), priority=9), now_s=20.0)
+    play.handle(request(2, longer(A), evicts=False), now_s=21.0)
+    assert state_of(play, "a") is S.DRAINING
+    assert denied(play.handle(Withdrawn(1), now_s=22.0)) == [2]
+    assert state_of(play, "a") is S.READY
+
+
+def test_who_waits_for_it_as_it_is_lends_no_leave_to_who_lets_no_resident_leave():
+    play = hung()
+    play.handle(request(1, A), now_s=20.0)
+    assert denied(play.handle(request(2, longer(A), evicts=False), now_s=21.0)) == [2]
+    assert state_of(play, "a") is S.READY
+
+
+def test_who_waits_for_it_as_it_is_lends_its_priority_to_nobody():
+    play = hung(leases=1)
+    play.handle(request(1, A, priority=9), now_s=20.0)
+    play.handle(request(2, longer(A)), now_s=21.0)
+    assert state_of(play, "a") is S.READY
+
+
+def test_who_waits_for_it_as_it_is_lends_its_age_to_nobody():
+    play = hung(leases=1)
+    play.handle(request(1, A), now_s=20.0)
+    play.handle(request(2, longer(A)), now_s=100.0)
+    play.handle(Ticked(), now_s=120.0)
+    assert state_of(play, "a") is S.READY
+    play.handle(Ticked(), now_s=160.0)
+    assert state_of(play, "a") is S.DRAINING
+
+
+@pytest.mark.parametrize(
+    "why_not",
+    [
+        PinChanged(A.name, pinned=True),
+        RuntimesHeard({A.service: Silence(who="Docker", for_s=9.0, problem="It hangs.")}),
+    ],
+)
+def test_who_waits_for_it_as_it_is_does_not_hear_why_others_cannot_have_it(why_not):
+    play = hung()
+    play.handle(why_not, now_s=11.0)
+    play.handle(request(1, A), now_s=20.0)
+    assert denied(play.handle(request(2, longer(A)), now_s=21.0)) == [2]
+    assert [wish.request.ticket for wish in play.state.queue.wishes()] == [1]

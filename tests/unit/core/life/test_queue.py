@@ -11,8 +11,8 @@ from orchestrator.core.values.tickets import Ticket
 from tests.factories import request, resident, spec
 
 
-def wish(ticket, model="a", *, priority=5, at_s=0.0, restores=False):
-    asked = request(ticket, spec(model, gib=1), priority=priority)
+def wish(ticket, model="a", *, priority=5, at_s=0.0, restores=False, evicts=True):
+    asked = request(ticket, spec(model, gib=1), priority=priority, evicts=evicts)
     return Wish(asked, arrived_s=at_s, ends_by_s=at_s + 60, restores=restores)
 
 
@@ -94,3 +94,23 @@ def test_what_was_learned_of_a_model_reaches_those_who_wait_for_it(there):
     waiting.respecify(ModelName("a"), learned)
     found = {each.request.spec.footprint for each in waiting.wishes()}
     assert found == ({Footprint(device_bytes=7 << 30)} if there else set())
+
+
+def decided_by(line):
+    return [each.request.ticket for each in line.deciding], line.priority, line.evicts, line.ours
+
+
+def test_those_decide_who_have_most_to_say():
+    """Callers before us; of them those for whom residents may leave."""
+    waiting = queue(wish(-1, restores=True, priority=9))
+    line = waiting.line(ModelName("a"))
+    assert decided_by(line) == ([-1], 9, False, True)
+    waiting.add(wish(1, evicts=False, priority=8))
+    assert decided_by(line) == ([1], 8, False, False)
+    waiting.add(wish(2))
+    waiting.add(wish(3, priority=6))
+    assert decided_by(line) == ([2, 3], 6, True, False)
+    assert line.first.request.ticket == 2
+    waiting.remove(Ticket(2))
+    waiting.remove(Ticket(3))
+    assert decided_by(line) == ([1], 8, False, False)
