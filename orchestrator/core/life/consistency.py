@@ -99,10 +99,13 @@ def _reservations(state: State) -> Iterator[str]:
         newcomer = state.ledger.resident(model)
         if newcomer is None or newcomer.state is not ResidentState.RESERVED:
             yield f"room is reserved for {model}, which is not there to take it"
-        if (line := state.queue.line(model)) is None:
+        line, undecided = state.queue.line(model), not reservation.departing
+        if line is None:
             yield f"room is reserved for {model}, which no caller waits for"
-        elif reservation.victims and not reservation.departing and not line.evicts:
+        elif reservation.victims and undecided and not line.evicts:
             yield f"residents are to leave for {model}, and none of its callers lets them"
+        elif reservation.victims and undecided and line.priority < reservation.urgency.priority:
+            yield f"residents are to leave for {model} by the priority of one who has left"
         for instance in reservation.waiting_for:
             if instance not in reservation.victims:
                 yield f"{model} waits for {instance}, which is no victim of its plan"

@@ -12,8 +12,9 @@ from orchestrator.core.life.evictions import (
     must_be_asked,
     take_aside,
 )
+from orchestrator.core.life.questions import urgency
 from orchestrator.core.life.state import Reservation, State
-from orchestrator.core.room.eviction import STUBBORN_S, YIELDS, Yielding, stance
+from orchestrator.core.room.eviction import STUBBORN_S, YIELDS, Urgency, Yielding, stance
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.messages import Effect, Remember, UseAnswered
 from orchestrator.core.values.residents import (
@@ -111,6 +112,8 @@ def _progress_plan(
     assert newcomer is not None, "a reservation has its resident"
     if any(resident.name in state.pinned for resident in victims):
         return cancel_reservation(state, newcomer)  # pinned since then
+    if victims and not _still_asks(state, model, reservation.urgency, now_s):
+        return cancel_reservation(state, newcomer)  # who remains is planned for anew
     busy = [resident for resident in victims if resident.in_use]
     if not busy:
         return _ask_or_depart(state, model, reservation, victims, now_s)
@@ -131,6 +134,15 @@ def _progress_plan(
         ),
         *cancel_reservation(state, newcomer),
     ]
+
+
+def _still_asks(state: State, model: ModelName, planned: Urgency, now_s: float) -> bool:
+    """Whether those who wait on may ask as much of residents as those for whom it was planned."""
+    line = state.queue.line(model)
+    if line is None or not line.evicts:
+        return False
+    now = urgency(state, line, now_s)
+    return now.priority >= planned.priority and now.due >= planned.due
 
 
 def _victims(state: State, reservation: Reservation) -> list[Resident]:

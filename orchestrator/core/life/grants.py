@@ -191,8 +191,8 @@ def abandon_if_unwanted(state: State, model: ModelName, now_s: float) -> list[Ef
     unless the operator wants it cancelled.
     """
     resident = state.ledger.resident(model)
-    if (line := state.queue.line(model)) is not None:
-        return [] if line.evicts else _spare_victims(state, model)
+    if state.queue.line(model) is not None:
+        return []
     if resident is None:
         return [Uncheck(model)] if state.rules.cancel_abandoned else []
     if resident.state is ResidentState.RESERVED:
@@ -202,13 +202,3 @@ def abandon_if_unwanted(state: State, model: ModelName, now_s: float) -> list[Ef
     if resident.state is ResidentState.LOADING and state.rules.cancel_abandoned:
         return evict(state, resident, now_s, "nobody waits for it any more")
     return []
-
-
-def _spare_victims(state: State, model: ModelName) -> list[Effect]:
-    """Those who wait on let no resident leave: a plan that others left behind is given up."""
-    reservation = state.reservations.get(model)
-    if reservation is None or not reservation.victims or reservation.departing:
-        return []
-    newcomer = state.ledger.resident(model)
-    assert newcomer is not None, "a reservation has its resident"
-    return cancel_reservation(state, newcomer)

@@ -99,6 +99,27 @@ def test_a_victim_that_turns_out_to_be_busy_is_not_stopped():
     assert "turned out to be in use" in of(Decide, effects)[0].text
 
 
+@pytest.mark.parametrize(("of_the_other", "then"), [(1, S.READY), (9, S.DRAINING)])
+def test_a_drain_ends_with_the_caller_whose_priority_it_takes(of_the_other, then):
+    play, _ = wanted(resident("old", gib=20, leases=1), priority=9)
+    play.handle(request(2, NEW, priority=of_the_other), now_s=1.0)
+    assert state_of(play, "old") is S.DRAINING
+    play.handle(Withdrawn(1), now_s=2.0)
+    assert state_of(play, "old") is then
+
+
+@pytest.mark.parametrize(("who_leaves", "then"), [((1,), S.DRAINING), ((1, 2), S.READY)])
+def test_a_drain_ends_with_the_last_caller_who_has_waited_long_enough(who_leaves, then):
+    play, _ = wanted(resident("old", gib=20, leases=1))
+    play.handle(request(2, NEW), now_s=1.0)
+    play.handle(request(3, NEW), now_s=100.0)
+    play.handle(Ticked(), now_s=110.0)
+    assert state_of(play, "old") is S.DRAINING, "two of them are due"
+    for ticket in who_leaves:
+        play.handle(Withdrawn(ticket), now_s=111.0)
+    assert state_of(play, "old") is then
+
+
 def test_another_one_leaves_where_the_first_turns_out_to_be_busy():
     new = spec("new", gib=10)
     play, effects = wanted(
