@@ -21,6 +21,7 @@ from orchestrator.core.values.leases import Lease, LeaseId
 from orchestrator.core.values.messages import (
     Deny,
     Died,
+    DropLease,
     Effect,
     Event,
     Evict,
@@ -150,13 +151,15 @@ def _may_end(moment: Moment, lease: Lease) -> bool:
 
 
 def _lease_outlives(moment: Moment) -> Iterator[str]:
-    """A lease that was written down is found again with the model that it holds."""
+    """A lease that was written down is found again with the model that it holds, or its row goes."""
     event = moment.event
     if isinstance(event, Recovered):
         serving = {r.instance for r in event.residents if r.state not in LEAVING}
         for lease in event.leases:
             if lease.instance in serving and lease.id not in moment.state.leases:
                 yield f"{lease.id} outlived the daemon, and is forgotten"
+            if lease.id not in moment.state.leases and DropLease(lease.id) not in moment.effects:
+                yield f"{lease.id} has ended, and stays written down"
 
 
 def _evictions(moment: Moment) -> Iterator[str]:

@@ -201,6 +201,8 @@ class Day:
             watch.found("end", f"somebody still waits: {state.queue.lines()[0].first}")
         if state.leases:
             watch.found("end", f"a lease leaked: {state.leases}")
+        if self.rows["leases"]:
+            watch.found("end", f"of leases that have ended is written: {list(self.rows['leases'])}")
         if state.unloads or watch.tickets:
             watch.found("end", f"nobody answered {state.unloads} {watch.tickets}")
         if self.world.complaints:

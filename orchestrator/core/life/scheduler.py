@@ -33,6 +33,7 @@ from orchestrator.core.values.messages import (
     Checked,
     Deny,
     Died,
+    DropLease,
     Effect,
     Event,
     Evict,
@@ -316,7 +317,8 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
     effects: list[Effect] = []
     for model, pinned in event.pins.items():
         state.set_pin(model, pinned=pinned)
-    for resident in event.residents:
+    leased = {lease.instance for lease in event.leases}
+    for resident in sorted(event.residents, key=lambda found: found.unpromised):  # these make room
         line = state.queue.line(resident.name)
         awaited = line is not None and not line.ours
         state.ledger.put(replace(resident, unasked=False) if awaited else resident)
@@ -336,6 +338,8 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
         )
         if resident.state is ResidentState.UNLOADING:
             effects.append(Evict(resident, force=True))
+        elif resident.instance in leased:
+            pass  # whatever room there is: in use means in use (R5)
         elif resident.state is ResidentState.LOADING and _has_no_room(state, resident):
             why = "others started it, and its room is another model's"
             effects += evictions.evict(state, resident, now_s, why)
@@ -343,6 +347,11 @@ def _recover(state: State, event: Recovered, now_s: float) -> list[Effect]:
         holder = state.by_instance(lease.instance)
         if holder is not None and holder.state not in LEAVING:
             effects += state.add_lease(_with_grace(lease, now_s), holder, None)
+        else:
+            said = f"The lease of {lease.owner or 'nobody'} on {lease.model} ended with it"
+            text = f"{said} while the orchestrator did not run."
+            effects.append(DropLease(lease.id))
+            effects.append(Decide(kind=DecisionKind.EXPIRE, model=lease.model, text=text))
     state.ticked_s = now_s
     return effects
 

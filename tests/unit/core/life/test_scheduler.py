@@ -1142,9 +1142,12 @@ def test_a_lease_outlives_us_with_its_model_and_not_without():
     play = Play()
     there, gone = resident("a", gib=16), resident("b", gib=4)
     leases = [replace(lease(each), kind=LeaseKind.OWNER) for each in (there, gone)]
-    play.tell(Recovered([there], leases))
+    effects = play.scheduler.handle(Recovered([there], leases), now_s=1.0)
     assert list(play.scheduler.state.leases) == [leases[0].id]
     assert play.resident("a").lease_count == 1
+    assert [each.lease for each in effects if isinstance(each, DropLease)] == [leases[1].id]
+    said = [each for each in effects if isinstance(each, Decide)]
+    assert [each.model for each in said if each.kind is DecisionKind.EXPIRE] == ["b"]
 
 
 def test_who_was_on_the_way_out_goes_on_its_way_out():
@@ -1165,6 +1168,29 @@ def test_returned_without_room_is_stopped():
     (evict,) = [each for each in play.tell(Recovered([came_back])) if isinstance(each, Evict)]
     assert evict.resident.name == "b"
     assert "others started it" in play.said[-1].text
+
+
+def test_returned_without_room_stays_if_it_is_leased():
+    """Others started it again while we were down, with a lease that outlived us."""
+    play = Play()
+    came_back = replace(
+        resident("b", gib=20, state=ResidentState.LOADING), endpoint=ENDPOINT, unpromised=True
+    )
+    held = replace(lease(came_back), kind=LeaseKind.OWNER)
+    assert play.tell(Recovered([resident("a", gib=16), came_back], [held])) == []
+    assert play.state("b") is ResidentState.LOADING
+    assert list(play.scheduler.state.leases) == [held.id]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_those_that_outlived_us_who_was_promised_room_keeps_it(order):
+    play = Play()
+    there = resident("a", gib=16)
+    came_back = replace(
+        resident("b", gib=20, state=ResidentState.LOADING), endpoint=ENDPOINT, unpromised=True
+    )
+    effects = play.tell(Recovered([there, came_back][::order]))
+    assert [each.resident.name for each in effects if isinstance(each, Evict)] == ["b"]
 
 
 def test_returned_with_room_stays():
