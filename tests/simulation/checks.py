@@ -30,7 +30,6 @@ from orchestrator.core.values.messages import (
     LoadFailed,
     Recovered,
     Released,
-    Requested,
     ShutdownBegan,
     Stopped,
     Ticked,
@@ -106,7 +105,9 @@ def _quotas(moment: Moment) -> Iterator[str]:
 
 
 def _tickets(moment: Moment) -> Iterator[str]:
-    """Each ends in exactly one Grant, Finish or Deny, or in its own Withdrawn."""
+    """Each ends in exactly one Grant, Finish or Deny, or in its own Withdrawn; a Grant with what it
+    asked for when it came.
+    """
     tickets = moment.watch.tickets
     for effect in moment.effects:
         if isinstance(effect, Grant | Deny | Finish) and effect.ticket >= 0:
@@ -116,6 +117,8 @@ def _tickets(moment: Moment) -> Iterator[str]:
             elif moment.now_s > ended.ends_by_s:
                 late_s = moment.now_s - ended.ends_by_s
                 yield f"ticket {effect.ticket} ended {late_s:.0f} s too late: {ended}"
+            if ended is not None and isinstance(effect, Grant) and ended.wants_other_than(effect):
+                yield f"ticket {effect.ticket} is granted {effect.resident}, and asked for {ended}"
     if isinstance(moment.event, Withdrawn):
         tickets.pop(moment.event.ticket, None)
     for ticket in tickets:
@@ -214,18 +217,13 @@ def _own_unload(moment: Moment, model: ModelName) -> bool:
 
 
 def _grants(moment: Moment) -> Iterator[str]:
-    """What is granted serves what was asked for, and runs."""
-    asked = moment.event
+    """What is granted runs."""
     for effect in moment.effects:
         if not isinstance(effect, Grant):
             continue
         resident = effect.resident
         if resident.state is not ResidentState.READY:
             yield f"{resident.instance} is granted and {resident.state}"
-        if isinstance(asked, Requested) and asked.ticket == effect.ticket:
-            room = resident.spec.plain_room
-            if not room and not resident.serves(asked.spec):
-                yield f"{resident.instance} is granted, and is not what was asked for"
         if moment.watch.world is not None and resident.instance in moment.watch.world.stopped:
             yield f"{resident.instance} is granted, and was stopped"
         if effect.lease is not None and effect.lease.id not in moment.state.leases:

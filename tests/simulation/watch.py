@@ -13,6 +13,7 @@ from orchestrator.core.values.messages import (
     Effect,
     Event,
     Evict,
+    Grant,
     Recovered,
     Requested,
     Ticked,
@@ -45,6 +46,13 @@ class Open:
     asked_s: float
     ends_by_s: float
     event: Requested | UnloadRequested
+
+    def wants_other_than(self, granted: Grant) -> bool:
+        """Whether it asked for other settings, as it was put."""
+        there, asked = granted.resident, self.event
+        if there.spec.plain_room or isinstance(asked, UnloadRequested):
+            return False
+        return not there.serves(asked.spec)
 
 
 @dataclass

@@ -216,9 +216,10 @@ class Queue:
             )
             line.wishes[ticket] = replace(wish, request=replace(wish.request, spec=found))
 
-    def respecify(self, model: ModelName, spec: ModelSpec) -> None:
-        """The model's footprint was learned while its callers waited."""
-        line = self._lines.get(model)
+    def respecify(self, spec: ModelSpec) -> None:
+        """What these settings of the model take was learned while callers waited for them."""
+        line = self._lines.get(spec.name)
         if line is not None:
             for ticket, wish in line.wishes.items():
-                line.wishes[ticket] = replace(wish, request=replace(wish.request, spec=spec))
+                if spec.launches_like(wish.request.spec):
+                    line.wishes[ticket] = replace(wish, request=replace(wish.request, spec=spec))

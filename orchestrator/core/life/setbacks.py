@@ -39,17 +39,24 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
         state.retried[name] = failure
         state.evicted_for[name] = victims
         return effects
-    if line is not None and failure.reason is FailureReason.OUT_OF_MEMORY and line.spec.fallbacks:
+    wanted = None if line is None else _who_wants(line, resident)
+    if wanted and failure.reason is FailureReason.OUT_OF_MEMORY and wanted.fallbacks:
         state.retried[name] = failure
         state.evicted_for[name] = victims
-        relief = _relief(state, line.spec, resident)
-        return effects + give_up(state, line.spec, relief, failure.detail)
+        relief = _relief(state, wanted, resident)
+        return effects + give_up(state, wanted, relief, failure.detail)
     state.retried.pop(name, None)
     breaker = state.breakers.get(name, Breaker()).after(failure, now_s)
     state.breakers[name] = breaker
     if line is not None:
         effects += deny_line(state, line, _refused(name, failure, breaker, now_s))
     return effects + _restore(state, victims, name, now_s)
+
+
+def _who_wants(line: Line, failed: Resident) -> ModelSpec | None:
+    """What is waited for of what failed; None: all wait for other settings of it."""
+    specs = (wish.request.spec for wish in line.wishes.values())
+    return next((spec for spec in specs if failed.spec.launches_like(spec)), None)
 
 
 def _again(resident: Resident, failure: Failure, learned: Sequence[Learn]) -> str:
@@ -99,7 +106,7 @@ def _learn_out_of_memory(state: State, resident: Resident, failure: Failure) -> 
             for fallback in resident.spec.fallbacks
         ),
     )
-    state.queue.respecify(resident.name, spec)
+    state.queue.respecify(spec)
     return [
         Learn(
             model=resident.name,
@@ -145,7 +152,7 @@ def _relief(state: State, spec: ModelSpec, failed: Resident) -> Fallback:
 
 def give_up(state: State, spec: ModelSpec, fallback: Fallback, because: str) -> list[Effect]:
     """Go on with lesser settings, as the operator allows, and say so."""
-    state.queue.respecify(spec.name, spec.degraded(fallback))
+    state.queue.respecify(spec.degraded(fallback))
     given_up = ", ".join(fallback.given_up)
     return [
         Decide(

@@ -91,9 +91,18 @@ def test_only_callers_want_other_settings_than_those_that_run():
 def test_what_was_learned_of_a_model_reaches_those_who_wait_for_it(there):
     waiting = queue(wish(1), wish(2)) if there else queue()
     learned = spec("a", gib=7)
-    waiting.respecify(ModelName("a"), learned)
+    waiting.respecify(learned)
     found = {each.request.spec.footprint for each in waiting.wishes()}
     assert found == ({Footprint(device_bytes=7 << 30)} if there else set())
+
+
+def test_what_was_learned_of_some_settings_changes_no_wish_for_others():
+    other = replace(spec("a", gib=2), serving=Serving(context_size=512))
+    waiting = queue(wish(1), Wish(request(2, other), 0.0, 60.0))
+    waiting.respecify(spec("a", gib=7))
+    first, second = waiting.wishes()
+    assert first.request.spec.footprint == Footprint(device_bytes=7 << 30)
+    assert second.request.spec == other
 
 
 def decided_by(line):

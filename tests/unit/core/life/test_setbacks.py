@@ -1,10 +1,64 @@
 """What callers hear of a model that keeps failing; its course is played in test_scheduler.py."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.core.life.setbacks import breaker_open
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
-from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.footprints import Footprint
+from orchestrator.core.values.messages import LoadFailed
+from orchestrator.core.values.residents import ResidentState
+from orchestrator.core.values.specs import Fallback, ModelName, Serving
+from orchestrator.core.values.vram import GiB
+from tests.factories import gpu, request, sampled, scheduler, spec
+
+A = spec("a", gib=8)
+LONGER = replace(A, serving=Serving(context_size=8192))
+NO_MEMORY = Failure(reason=FailureReason.OUT_OF_MEMORY, detail="out of memory.")
+
+
+def loading(wanted, *others):
+    """Its load is under way; others wait for other settings of it."""
+    play = scheduler(gpu(gib=24), wanted)
+    play.handle(request(1, wanted), now_s=1.0)
+    play.handle(sampled(gpu(gib=24, at_s=1.1)), now_s=1.1)
+    for ticket, other in enumerate(others, start=2):
+        play.handle(request(ticket, other), now_s=1.2)
+    return play
+
+
+def fail(play, now_s):
+    """It runs out of memory, and its bytes are back."""
+    there = play.state.ledger.resident(A.name)
+    assert there.state is ResidentState.LOADING
+    play.handle(LoadFailed(there.instance, NO_MEMORY), now_s=now_s)
+    for later_s in (0.1, 0.2):
+        play.handle(sampled(gpu(gib=24, at_s=now_s + later_s)), now_s=now_s + later_s)
+
+
+def wanted_by(play):
+    return {wish.request.ticket: wish.request.spec for wish in play.state.queue.wishes()}
+
+
+def test_what_ran_out_of_memory_changes_no_wish_for_other_settings():
+    play = loading(A, LONGER)
+    fail(play, 2.0)
+    assert wanted_by(play)[1].footprint.raised_bytes
+    assert wanted_by(play)[2] == LONGER
+
+
+def test_lesser_settings_are_for_those_whose_settings_were_too_much():
+    less = Fallback(
+        serving=Serving(context_size=512),
+        footprint=Footprint(device_bytes=GiB),
+        given_up=("context 512",),
+    )
+    play = loading(replace(A, fallbacks=(less,)), LONGER)
+    fail(play, 2.0)
+    fail(play, 3.0)
+    assert wanted_by(play)[1].given_up == ("context 512",)
+    assert wanted_by(play)[2] == LONGER
 
 
 @pytest.mark.parametrize(
