@@ -312,6 +312,14 @@ def _planless(moment: Moment) -> Iterator[str]:
             yield f"{line.model} waits since {line.arrived_s:.0f}, and there is a plan for it"
 
 
+def _looked_at(moment: Moment) -> Iterator[str]:
+    """Who waits for files waits for a look at them that is under way."""
+    for line in moment.state.queue.lines():
+        waits_for_files = line.check_began and not line.checked
+        if waits_for_files and line.model not in moment.watch.looked_at:
+            yield f"{line.model} waits for its files, and nobody looks at them"
+
+
 def _in_the_way(moment: Moment) -> Iterator[str]:
     """The idle that nothing protects are not in the way of the first who waits; counted anew."""
     state, now_s = moment.state, moment.now_s
@@ -456,6 +464,7 @@ STANDING: tuple[Callable[[Moment], Iterator[str]], ...] = (
     _drains,
     _ages,
     _planless,
+    _looked_at,
     _in_the_way,
     _other_settings,
     _back,

@@ -9,6 +9,8 @@ from orchestrator.core.life.state import State
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.messages import (
     Bringing,
+    Check,
+    Checked,
     Deny,
     Effect,
     Event,
@@ -17,9 +19,11 @@ from orchestrator.core.values.messages import (
     Recovered,
     Requested,
     Ticked,
+    Uncheck,
     UnloadRequested,
 )
 from orchestrator.core.values.residents import TRANSITIONS, InstanceId, Resident, ResidentState
+from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.tickets import Ticket
 from tests.simulation.checks import (
     CHECKS,
@@ -65,6 +69,7 @@ class Watch:
     findings: list[tuple[str, str]] = field(default_factory=list)  # which check, and what it says
     tickets: dict[Ticket, Open] = field(default_factory=dict)
     forced: set[InstanceId] = field(default_factory=set)
+    looked_at: set[ModelName] = field(default_factory=set)  # whose files are being looked at
     untold: set[InstanceId] = field(default_factory=set)  # stopped before they were known as ready
     standing: dict[str, int] = field(default_factory=dict)  # complaints, and for how many ticks
     lives: int = 0
@@ -90,6 +95,7 @@ class Watch:
     def life_ends(self, *, crashed: bool) -> None:
         self.crashes += crashed
         self.standing.clear()
+        self.looked_at.clear()
         if not crashed and self.tickets:
             self.findings.append(("ticket dropped", f"nobody answered {sorted(self.tickets)}"))
         self.tickets.clear()
@@ -127,9 +133,15 @@ class Watch:
     ) -> None:
         self._allow(state)
         self.events[type(event).__name__] += 1
+        if isinstance(event, Checked):
+            self.looked_at.discard(event.model)
         for effect in effects:
             self.effects[type(effect).__name__] += 1
-            if isinstance(effect, Deny):
+            if isinstance(effect, Check):
+                self.looked_at.add(effect.spec.name)
+            elif isinstance(effect, Uncheck):
+                self.looked_at.discard(effect.model)
+            elif isinstance(effect, Deny):
                 self.refusals[effect.refusal.code] += 1
             elif isinstance(effect, Evict):
                 going = effect.resident.instance

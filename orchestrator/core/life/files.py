@@ -26,7 +26,11 @@ def check_first(line: Line) -> list[Effect]:
 
 def hear_of_files(state: State, event: Bringing | Checked, now_s: float) -> list[Effect]:
     line = state.queue.line(event.model)
-    if line is None or state.ledger.resident(event.model) is not None:
+    if line is None:
+        return []
+    if state.ledger.resident(event.model) is not None:
+        if isinstance(event, Checked):
+            line.check_began = line.checked  # others started it: if it goes, it is looked at anew
         return []
     if isinstance(event, Bringing):
         return _bringing(state, line, event, now_s)

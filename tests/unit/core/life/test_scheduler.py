@@ -1242,6 +1242,19 @@ def test_a_file_that_may_be_missing_is_looked_at_though_there_is_room():
     assert load.resident.spec == BROUGHT
 
 
+def test_a_look_whose_end_fell_into_a_load_by_others_is_taken_again():
+    """It was started again by others while its files were looked at, and did not come up."""
+    play = Play(resident("a", gib=16), B)
+    play.files_are_sound = False
+    assert [type(each) for each in play.request(1, B)] == [Check]
+    came = replace(resident("b", gib=2, state=ResidentState.LOADING), spec=B)
+    play.tell(Recovered([came]))
+    play.tell(Checked(B.name, None))
+    play.tell(LoadFailed(came.instance, replace(FAILED, reason=FailureReason.PORT)))
+    looks = [each for _ in range(3) for each in play.sample() if isinstance(each, Check)]
+    assert [each.spec.name for each in looks] == ["b"]
+
+
 def test_what_a_model_takes_is_found_out_before_it_is_brought():
     play = far_play(resident("a", gib=16))
     assert play.tell(request(1, UNSIZED)) == [Check(UNSIZED)]
