@@ -82,6 +82,8 @@ def _kept(state: State) -> Iterator[str]:
     for model in state.sent_away:
         if not state.keeps(model):
             yield f"{model} is to stay away, and would not come back by itself"
+        if (line := state.queue.line(model)) is not None and line.ours:
+            yield f"{model} is to stay away, and is wished for by nobody but us"
 
 
 def _has_busy_victim(state: State, newcomer: ModelName) -> bool:

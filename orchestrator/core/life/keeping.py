@@ -50,8 +50,8 @@ def bring_back(state: State, now_s: float) -> list[Effect]:
 def restart_hung(state: State, now_s: float) -> list[Effect]:
     """Stop servers that have been silent for as long as the operator bears, and wish them back.
 
-    Whoever waits for one goes on waiting, for its load. It counts against its breaker: one that
-    hangs after every start is not started for ever.
+    Whoever waits for one goes on waiting, for its load; one that is to be unloaded just leaves. It
+    counts against its breaker: one that hangs after every start is not started for ever.
     """
     bound_s = state.rules.restart_hung_s
     effects: list[Effect] = []
@@ -68,7 +68,10 @@ def restart_hung(state: State, now_s: float) -> list[Effect]:
         state.breakers[resident.name] = breaker.after(failure, now_s)
         effects += evict(state, resident, now_s, f"{why} {ON_HANG}", force=True)
         spec = state.catalogue.get(resident.name)
-        if spec is not None and spec.failed is None and not state.shutting_down:
+        unloaded = any(unload.model == resident.name for unload in state.unloads.values())
+        if unloaded or resident.name in state.sent_away:
+            state.send_away(resident.name)
+        elif spec is not None and spec.failed is None and not state.shutting_down:
             state.queue.add(_wish(state, state.believe(spec), now_s))
     return effects
 

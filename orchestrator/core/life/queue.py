@@ -175,6 +175,13 @@ class Queue:
             del self._lines[model]
         return wish
 
+    def remove_ours(self, model: ModelName) -> None:
+        """What we wished for by ourselves is not wanted."""
+        line = self._lines.get(model)
+        for wish in list(line.wishes.values()) if line is not None else ():
+            if wish.restores:
+                self.remove(wish.request.ticket)
+
     def disown(self, ticket: Ticket) -> bool:
         """The wish waits on without its caller: nothing is held for it. False: it does not wait."""
         model = self._model_of.get(ticket)

@@ -176,6 +176,8 @@ def _restore(
         spec = state.catalogue.get(name)
         if spec is None or spec.failed or state.ledger.resident(name) is not None:
             continue
+        if name in state.sent_away:
+            continue  # a caller has unloaded it meanwhile
         state.internal_tickets -= 1
         request = Requested(
             ticket=Ticket(state.internal_tickets),

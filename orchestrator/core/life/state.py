@@ -172,9 +172,10 @@ class State:
         return spec is not None and spec.keep_loaded
 
     def send_away(self, model: ModelName) -> None:
-        """A caller wants it unloaded: then it does not come back by itself."""
+        """A caller wants it unloaded: it does not come back by itself, nor is on its way back."""
         if self.keeps(model):
             self.sent_away.add(model)
+        self.queue.remove_ours(model)
 
     # --- leases --------------------------------------------------------------------------------
 

@@ -17,12 +17,14 @@ def begin_unload(state: State, unload: UnloadRequested, now_s: float) -> list[Ef
     """Release the owner's lease first; leave only if no other caller holds the model."""
     resident = state.ledger.resident(unload.model)
     whole = unload.owner is None and unload.lease is None
+    was_coming = state.queue.line(unload.model) is not None
     if whole and (resident is None or unload.force):
         state.send_away(unload.model)
     if resident is None:
         not_here = _finish(unload.ticket, UnloadStatus.NOT_LOADED)
         if not unload.force:
-            return [not_here]
+            comes = state.queue.line(unload.model) is not None
+            return [Uncheck(unload.model), not_here] if was_coming and not comes else [not_here]
         return [*_deny_waiting(state, unload.model, "came"), Uncheck(unload.model), not_here]
     if resident.state is ResidentState.RELEASING:
         state.unloads[unload.ticket] = unload
@@ -74,6 +76,8 @@ def progress_unloads(state: State, now_s: float) -> list[Effect]:
     """Move every pending unload on: ask, evict, or give up at its deadline."""
     effects: list[Effect] = []
     for ticket, unload in list(state.unloads.items()):
+        if ticket not in state.unloads:
+            continue  # finished with the one before
         resident = state.ledger.resident(unload.model)
         assert resident is not None, "a resident is forgotten together with its unloads"
         cause = ForUnload(ticket, unload.deadline_s)
@@ -94,7 +98,8 @@ def progress_unloads(state: State, now_s: float) -> list[Effect]:
 def _may_go(state: State, resident: Resident) -> bool:
     """It is idle; and while it is on its way in, no caller waits for it either."""
     if resident.state in (ResidentState.RESERVED, ResidentState.LOADING):
-        return state.queue.line(resident.name) is None and not resident.in_use
+        line = state.queue.line(resident.name)
+        return (line is None or line.ours) and not resident.in_use
     return resident.state in SERVING and not resident.in_use
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.life.consistency import consistent
+from orchestrator.core.life.queue import Wish
 from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.life.state import Repayment, Reservation
 from orchestrator.core.room.eviction import Urgency
@@ -17,7 +18,7 @@ from orchestrator.core.values.residents import (
 )
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName
-from tests.factories import gpu, lease, resident, unload
+from tests.factories import gpu, lease, request, resident, unload
 
 OLD = resident("old", gib=8)
 A_UNLOAD = ForUnload(unload(1, "old").ticket, 9.0)
@@ -68,6 +69,16 @@ def test_a_resident_that_drains_for_settings_that_no_caller_may_have_is_named():
         replace(OLD, state=ResidentState.DRAINING, leaving=(ForOtherSettings(9.0),), busy=True)
     )
     assert "no caller who lets it leave" in " ".join(consistent(state))
+
+
+def test_what_is_sent_away_and_comes_by_itself_is_named():
+    state = state_with()
+    kept = replace(OLD.spec, keep_loaded=True)
+    state.catalogue = {kept.name: kept}
+    state.queue.add(Wish(request(-1, kept), 0.0, 9.0, restores=True))
+    assert consistent(state) == []
+    state.sent_away.add(kept.name)
+    assert "nobody but us" in " ".join(consistent(state))
 
 
 def test_what_points_at_nothing_is_named():

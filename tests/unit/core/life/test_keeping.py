@@ -22,6 +22,7 @@ from orchestrator.core.values.messages import (
     ServerHeard,
     Stopped,
     Ticked,
+    Uncheck,
     UseSeen,
 )
 from orchestrator.core.values.residents import ResidentState
@@ -240,6 +241,30 @@ def test_an_unload_of_what_is_away_keeps_it_away():
     assert loads(play.quiet(10)) == ["qwen"], "what is written anew counts from now on"
 
 
+def test_an_unload_ends_its_way_back():
+    """While its files are brought: the look at them is ended as well."""
+    kept = replace(QWEN, hub="org/qwen", supplied=True)
+    play = Play(kept)
+    assert [each for each in play.quiet() if isinstance(each, Check)]
+    effects = play.tell(unload(1, "qwen", by_s=play.now_s + 60))
+    assert [each.status for each in effects if isinstance(each, Finish)] == [
+        UnloadStatus.NOT_LOADED
+    ]
+    assert [each.model for each in effects if isinstance(each, Uncheck)] == ["qwen"]
+    play.tell(Checked(kept.name, None))
+    assert loads(play.quiet(60)) == []
+
+
+def test_an_unload_does_not_wait_for_a_load_that_nobody_asked_for():
+    play = Play(QWEN)
+    play.quiet()
+    assert play.state("qwen") is ResidentState.LOADING
+    assert evicted(play.tell(unload(1, "qwen", by_s=play.now_s + 1))) == ["qwen"]
+    effects = play.leaves("qwen")
+    assert [each.status for each in effects if isinstance(each, Finish)] == [UnloadStatus.UNLOADED]
+    assert loads(play.quiet(60)) == []
+
+
 def test_the_unload_of_an_owner_ends_its_lease_only():
     play = Play(replace(resident("qwen", gib=18), spec=QWEN), QWEN)
     (finish,) = (
@@ -342,6 +367,18 @@ def test_a_server_that_hangs_is_stopped_and_started_anew_after_the_bound():
     play.quiet(2)
     assert play.state("small") is ResidentState.LOADING
     assert play.of.state.breakers[SMALL.name].failures == 1
+
+
+def test_one_that_hangs_and_is_to_be_unloaded_is_not_started_anew():
+    there = replace(resident("qwen", gib=18, leases=1), spec=QWEN)
+    play = Play(there, QWEN, restart_hung_s=20.0)
+    play.tell(ServerHeard(there.instance, play.now_s))
+    play.tell(unload(1, "qwen", by_s=play.now_s + 100))
+    assert evicted(play.quiet(22)) == ["qwen"]
+    effects = play.leaves("qwen")
+    assert [each.status for each in effects if isinstance(each, Finish)] == [UnloadStatus.UNLOADED]
+    play.quiet(60)
+    assert loads(play.effects) == []
 
 
 def test_a_server_that_answers_in_time_stays():

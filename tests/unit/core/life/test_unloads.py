@@ -11,13 +11,15 @@ from orchestrator.core.values.messages import (
     Evict,
     Finish,
     Grant,
+    Released,
     Stopped,
     Ticked,
     UseSeen,
 )
 from orchestrator.core.values.residents import ResidentState
-from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.specs import ModelName, room_spec
 from orchestrator.core.values.tickets import UnloadStatus
+from orchestrator.core.values.vram import GiB
 from tests.factories import gpu, request, resident, sampled, scheduler, spec, unload
 
 NEW = spec("new", gib=20)
@@ -102,3 +104,15 @@ def test_use_of_what_is_on_its_way_out_is_no_use():
     play = scheduler(gpu(gib=24), going)
     play.handle(UseSeen(instance=going.instance, busy=True, used=True), now_s=1.0)
     assert play.state.ledger.resident(going.name) == going
+
+
+def test_two_unloads_of_plain_room_are_both_answered_when_it_is_room_again():
+    room = room_spec(ModelName("lease-1"), 2 * GiB, None, 5)
+    play = scheduler(gpu(gib=24))
+    play.handle(request(1, room, hold=LeaseKind.ROOM), now_s=1.0)
+    play.handle(sampled(gpu(gib=24, at_s=1.1)), now_s=1.1)
+    (held,) = play.state.leases
+    for ticket in (2, 3):
+        play.handle(unload(ticket, "lease-1"), now_s=1.2)
+    effects = play.handle(Released(held), now_s=2.0)
+    assert [each.ticket for each in effects if isinstance(each, Finish)] == [2, 3]
