@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from orchestrator.core.life.state import State
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.residents import (
+    COMING,
     ForNewcomer,
     ForOtherSettings,
     ForUnload,
@@ -46,6 +47,9 @@ def _residents(state: State) -> Iterator[str]:
             yield from _drains(state, resident)
     for model in state.habits.keys() - state.catalogue.keys():
         yield f"{model} is no model, and it is known how it was used"
+    for model in state.evicted_for.keys() - state.catalogue.keys():
+        if state.ledger.resident(model) is None:
+            yield f"{model} is no model, and it is known who left for it"
     for instance in {*state.repayments, *state.baselines}:
         if state.by_instance(instance) is None:
             yield f"{instance} has left the table, and something is still kept of it"
@@ -144,6 +148,10 @@ def _callers(state: State) -> Iterator[str]:
     for wish in state.queue.wishes():
         if wish.request.ticket not in state.queue:
             yield f"ticket {wish.request.ticket} waits in a line that does not know it"
+    for model in state.retried:
+        there = state.ledger.resident(model)
+        if state.queue.line(model) is None and (there is None or there.state not in COMING):
+            yield f"{model} is tried once more, and no caller waits for it"
     for ticket, unload in state.unloads.items():
         if state.ledger.resident(unload.model) is None:
             yield f"unload {ticket} waits for {unload.model}, which has left"

@@ -170,7 +170,9 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
     )
     state.ledger.put(newcomer)
     evicted = tuple(victim.name for victim in found.evict)
-    state.evicted_for[line.model] = evicted
+    # Who left for a first try that failed has left for the second one as well.
+    before = state.evicted_for.get(line.model, ()) if line.model in state.retried else ()
+    state.evicted_for[line.model] = tuple(dict.fromkeys((*before, *evicted)))
     reservation = Reservation(
         victims={victim.instance: victim.name for victim in found.evict},
         drain_until_s=now_s + state.rules.drain_timeout_s,

@@ -90,12 +90,12 @@ class Scheduler:
         """Everything that follows from one fact. Ready models are served in this very call."""
         effects = self._take(event, now_s)
         if not isinstance(event, Requested):
-            return effects + settle(self.state, now_s)
-        line = self.state.queue.line(event.spec.name)
-        if event.ticket not in self.state.queue or line is None:
-            return effects  # granted or denied at once: nothing changed for those who wait
-        effects += loads.consider(self.state, line, now_s)  # nor has it for the other lines
-        return effects + loads.start_cleared(self.state, now_s)
+            effects += settle(self.state, now_s)
+        elif (line := self.state.queue.line(event.spec.name)) and event.ticket in self.state.queue:
+            effects += loads.consider(self.state, line, now_s)  # nothing changed for other lines
+            effects += loads.start_cleared(self.state, now_s)
+        setbacks.forget_tries(self.state)
+        return effects
 
     @property
     def hurried(self) -> bool:
@@ -270,6 +270,9 @@ def _take_catalogue(state: State, specs: ModelSpecs, now_s: float) -> list[Effec
         setbacks.mended(state, name)  # whoever reloads has mended something: it is looked at anew
     state.catalogue = specs
     state.habits = {name: habit for name, habit in state.habits.items() if name in specs}
+    for name in changed:
+        if name not in specs and state.ledger.resident(name) is None:
+            state.evicted_for.pop(name, None)
     if changed:
         state.ledger.touch()  # lists that were made before show it no more
     state.queue.explain_again()

@@ -13,7 +13,7 @@ from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
 from orchestrator.core.values.messages import Effect, Learn, Requested
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.residents import Resident, ResidentState
+from orchestrator.core.values.residents import COMING, Resident, ResidentState
 from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId
@@ -51,6 +51,17 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
     if line is not None:
         effects += deny_line(state, line, _refused(name, failure, breaker, now_s))
     return effects + _restore(state, victims, name, now_s)
+
+
+def forget_tries(state: State) -> None:
+    """A second try is made for those who wait, and ends with its load: what they have left behind
+    is not held against the first try of others.
+    """
+    for model in list(state.retried):
+        there = state.ledger.resident(model)
+        comes = there is not None and there.state in COMING
+        if not comes and state.queue.line(model) is None:
+            del state.retried[model]
 
 
 def _who_wants(line: Line, failed: Resident) -> ModelSpec | None:

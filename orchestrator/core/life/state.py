@@ -137,6 +137,8 @@ class State:
         effects = self.drop_leases(resident)
         if resident.use_began_s is not None and resident.name in self.catalogue:
             self.habits[resident.name] = Habit(resident.use_began_s, resident.use_gap_s)
+        if resident.name not in self.catalogue:
+            self.evicted_for.pop(resident.name, None)
         self.ledger.drop(resident.name)
         for device in resident.placement.devices:
             self.ledger.settle(device)

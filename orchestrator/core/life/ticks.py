@@ -14,7 +14,7 @@ from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.leases import LeaseKind
 from orchestrator.core.values.messages import Deny, Effect
 from orchestrator.core.values.refusals import Refusal
-from orchestrator.core.values.residents import ForIdleness, InstanceId, ResidentState
+from orchestrator.core.values.residents import COMING, ForIdleness, InstanceId, ResidentState
 from orchestrator.core.values.vram import DeviceId, DeviceState, Reading
 
 TICK_LATE_S = 2.0  # ticks come at least every second: a later one means that we were stopped
@@ -112,10 +112,7 @@ def _refuse_overdue(state: State, now_s: float) -> list[Effect]:
         if not overdue:
             continue
         resident = state.ledger.resident(line.model)
-        coming = resident is not None and resident.state in (
-            ResidentState.RESERVED,
-            ResidentState.LOADING,
-        )
+        coming = resident is not None and resident.state in COMING
         ending = [
             wish
             for wish in overdue

@@ -8,7 +8,7 @@ from orchestrator.core.life.state import State
 from orchestrator.core.values.leases import Lease
 from orchestrator.core.values.messages import Deny, Effect, Finish, Uncheck, UnloadRequested
 from orchestrator.core.values.refusals import Blocker, Refusal, RefusalCode
-from orchestrator.core.values.residents import SERVING, ForUnload, Resident, ResidentState
+from orchestrator.core.values.residents import COMING, SERVING, ForUnload, Resident, ResidentState
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.tickets import Ticket, UnloadStatus
 
@@ -58,7 +58,7 @@ def _force_out(state: State, resident: Resident, now_s: float) -> list[Effect]:
     if resident.state is ResidentState.UNLOADING:
         return []
     effects: list[Effect] = []
-    if resident.state in (ResidentState.RESERVED, ResidentState.LOADING):
+    if resident.state in COMING:
         effects += _deny_waiting(state, resident.name, "loaded")
     return effects + evict(state, resident, now_s, "unloaded by force", force=True)
 
@@ -97,7 +97,7 @@ def progress_unloads(state: State, now_s: float) -> list[Effect]:
 
 def _may_go(state: State, resident: Resident) -> bool:
     """It is idle; and while it is on its way in, no caller waits for it either."""
-    if resident.state in (ResidentState.RESERVED, ResidentState.LOADING):
+    if resident.state in COMING:
         line = state.queue.line(resident.name)
         return (line is None or line.ours) and not resident.in_use
     return resident.state in SERVING and not resident.in_use

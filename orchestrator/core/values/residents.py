@@ -37,6 +37,7 @@ TRANSITIONS: Mapping[ResidentState, frozenset[ResidentState]] = {
     _S.STUCK: frozenset({_S.UNLOADING, _S.RELEASING}),
 }
 
+COMING = frozenset({_S.RESERVED, _S.LOADING})
 LEAVING = frozenset({_S.UNLOADING, _S.RELEASING, _S.STUCK})
 SERVING = frozenset({_S.READY, _S.DRAINING})
 

@@ -5,15 +5,17 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.life.setbacks import breaker_open
+from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.messages import LoadFailed
+from orchestrator.core.values.messages import Checked, Loaded, LoadFailed, Stopped, Withdrawn
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import Fallback, ModelName, Serving
 from orchestrator.core.values.vram import GiB
-from tests.factories import gpu, request, sampled, scheduler, spec
+from tests.factories import ENDPOINT, gpu, request, resident, sampled, scheduler, spec
 
 A = spec("a", gib=8)
+NEW = spec("new", gib=20)
 LONGER = replace(A, serving=Serving(context_size=8192))
 NO_MEMORY = Failure(reason=FailureReason.OUT_OF_MEMORY, detail="out of memory.")
 
@@ -73,3 +75,40 @@ def test_breaker_says_what_helps_against_its_cause(remedy, heard):
     refusal = breaker_open(ModelName("a"), Breaker().after(failure, 1.0), 2.0)
     assert refusal.remedy == heard
     assert refusal.failure == failure
+
+
+PORT = Failure(reason=FailureReason.PORT, detail="the port is taken.")
+
+
+@pytest.mark.parametrize("leaves_s", [2.05, 2.5])
+def test_a_second_try_is_not_held_against_those_who_come_later(leaves_s):
+    """Its caller leaves before it began, or while it loads and the load goes on."""
+    play = loading(A)
+    (there,) = play.state.ledger.residents
+    play.handle(LoadFailed(there.instance, PORT), now_s=2.0)
+    for now_s in (2.1, 2.2):
+        if leaves_s < now_s:
+            play.handle(Withdrawn(1), now_s=leaves_s)
+        play.handle(sampled(gpu(gib=24, at_s=now_s)), now_s=now_s)
+    if leaves_s == 2.5:
+        play.handle(Withdrawn(1), now_s=leaves_s)
+        there = play.state.ledger.resident(A.name)
+        loaded = Loaded(instance=there.instance, endpoint=ENDPOINT, load_s=1.0)
+        play.handle(loaded, now_s=3.0)
+    assert not play.state.retried
+
+
+def test_who_left_for_the_first_try_comes_back_when_the_second_fails():
+    old = spec("old", gib=20)
+    play = scheduler(gpu(gib=24), replace(resident("old", gib=20), spec=old), old, NEW)
+    play.handle(request(1, NEW), now_s=1.0)
+    play.handle(Checked(NEW.name, None), now_s=1.0)
+    play.handle(Stopped(resident("old", gib=20).instance), now_s=1.1)
+    for now_s in (2.0, 3.0):
+        for later_s in (0.1, 0.2):
+            play.handle(sampled(gpu(gib=24, at_s=now_s + later_s)), now_s=now_s + later_s)
+        there = play.state.ledger.resident(NEW.name)
+        effects = play.handle(LoadFailed(there.instance, PORT), now_s=now_s + 0.5)
+    said = [each.model for each in effects if isinstance(each, Decide)]
+    assert said[-1] == "old"
+    assert play.state.queue.line(old.name).ours

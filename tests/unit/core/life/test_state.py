@@ -8,12 +8,12 @@ from orchestrator.core.life.state import CLAIMS_MAX, Habit, State
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
-from orchestrator.core.values.messages import DropLease, Forget, KeepLease
+from orchestrator.core.values.messages import DropLease, Forget, KeepLease, Released
 from orchestrator.core.values.residents import InstanceId
-from orchestrator.core.values.specs import ModelName
+from orchestrator.core.values.specs import ModelName, room_spec
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId, GiB
-from tests.factories import gpu, resident, rules
+from tests.factories import gpu, request, resident, rules, sampled, scheduler
 
 A = ModelName("a")
 
@@ -186,3 +186,14 @@ def test_what_the_gone_did_not_give_back_is_foreign_at_once():
     state.ledger.observe([gpu(gib=24, used_gib=8)], {})
     state.forget(there, kept_bytes=8 * GiB)
     assert state.ledger.foreign_bytes(DeviceId("g0")) == 8 * GiB
+
+
+def test_of_plain_room_that_is_room_again_nothing_is_remembered():
+    room = room_spec(ModelName("lease-1"), GiB, None, 5)
+    play = scheduler(gpu(gib=24))
+    play.handle(request(1, room, hold=LeaseKind.ROOM), now_s=1.0)
+    play.handle(sampled(gpu(gib=24, at_s=1.1)), now_s=1.1)
+    (held,) = play.state.leases
+    play.handle(Released(held), now_s=2.0)
+    assert not list(play.state.ledger.residents)
+    assert not play.state.evicted_for
