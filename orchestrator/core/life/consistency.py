@@ -148,6 +148,9 @@ def _callers(state: State) -> Iterator[str]:
     for wish in state.queue.wishes():
         if wish.request.ticket not in state.queue:
             yield f"ticket {wish.request.ticket} waits in a line that does not know it"
+    for model, tickets in state.pinned_by.items():
+        if model not in state.pinned or not tickets:
+            yield f"{model} was pinned by loads {tickets}, and is not pinned by them"
     for model in state.retried:
         there = state.ledger.resident(model)
         if state.queue.line(model) is None and (there is None or there.state not in COMING):

@@ -14,14 +14,12 @@ from orchestrator.core.values.messages import (
     Effect,
     Grant,
     Requested,
-    SavePin,
     Uncheck,
     Withdrawn,
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
 from orchestrator.core.values.residents import Resident, ResidentState
 from orchestrator.core.values.specs import ModelName, ModelSpec
-from orchestrator.core.values.tickets import Ticket
 
 SHUTDOWN_RETRY_S = 5.0  # a restart takes less
 WAIT_S_MAX = 3600.0  # no request waits longer than this, whatever the queue
@@ -78,10 +76,8 @@ def grant(
         resident = replace(resident, ttl_s=request.ttl_s)
     state.ledger.put(resident)
     effects: list[Effect] = []
-    if request.pin and resident.name not in state.pinned:
-        state.pinned.add(resident.name)
-        state.pinned_by[resident.name] = request.ticket
-        effects.append(SavePin(resident.name, pinned=True))
+    if request.pin:
+        effects += state.pin_for(resident.name, request.ticket)
     lease = _lease_for(state, request, resident, now_s)
     if lease is not None:
         effects += state.add_lease(lease, resident, request.ticket)
@@ -175,15 +171,7 @@ def withdraw(state: State, event: Withdrawn, now_s: float) -> list[Effect]:
     if wish is not None:
         state.ledger.touch()
         return abandon_if_unwanted(state, wish.model, now_s)
-    return [*state.take_back(ticket, now_s), *_unpin(state, ticket)]
-
-
-def _unpin(state: State, ticket: Ticket) -> list[Effect]:
-    """A pin that came with a grant of which its caller never heard."""
-    unheard = [model for model, by in state.pinned_by.items() if by == ticket]
-    for model in unheard:
-        state.set_pin(model, pinned=False)
-    return [SavePin(model, pinned=False) for model in unheard]
+    return [*state.take_back(ticket, now_s), *state.unpin_for(ticket)]
 
 
 def abandon_if_unwanted(state: State, model: ModelName, now_s: float) -> list[Effect]:

@@ -15,6 +15,7 @@ from orchestrator.core.values.messages import (
     Finish,
     Forget,
     KeepLease,
+    SavePin,
     UnloadRequested,
 )
 from orchestrator.core.values.residents import InstanceId, Resident, ResidentState
@@ -93,7 +94,8 @@ class State:
     # Kept models that a caller unloaded: until they are next asked for, or written otherwise.
     sent_away: set[ModelName] = field(default_factory=set)
     stirred_s: float | None = None  # when a caller last waited or a resident last moved
-    pinned_by: dict[ModelName, Ticket] = field(default_factory=dict)  # by a load, not said since
+    # By loads alone, and no operator has said so since: by which ones.
+    pinned_by: dict[ModelName, set[Ticket]] = field(default_factory=dict)
     retried: dict[ModelName, Failure] = field(default_factory=dict)  # whose second try this is
     repayments: dict[InstanceId, Repayment] = field(default_factory=dict)
     baselines: dict[InstanceId, Baseline] = field(default_factory=dict)  # of loads under way
@@ -167,6 +169,29 @@ class State:
     def set_pin(self, model: ModelName, *, pinned: bool) -> None:
         (self.pinned.add if pinned else self.pinned.discard)(model)
         self.pinned_by.pop(model, None)
+
+    def pin_for(self, model: ModelName, ticket: Ticket) -> list[Effect]:
+        """A load pins it: until the pin is taken back, or for good once an operator has said so."""
+        if model not in self.pinned:
+            self.pinned.add(model)
+            self.pinned_by[model] = {ticket}
+            return [SavePin(model, pinned=True)]
+        if (tickets := self.pinned_by.get(model)) is not None:
+            tickets.add(ticket)
+            if len(tickets) > CLAIMS_MAX:
+                del self.pinned_by[model]  # who asked first has long heard of it
+        return []
+
+    def unpin_for(self, ticket: Ticket) -> list[Effect]:
+        """That load's caller never heard of its pin: it ends, unless others have pinned it too."""
+        effects: list[Effect] = []
+        for model, tickets in list(self.pinned_by.items()):
+            if ticket in tickets:
+                tickets.remove(ticket)
+                if not tickets:
+                    self.set_pin(model, pinned=False)
+                    effects.append(SavePin(model, pinned=False))
+        return effects
 
     def keeps(self, model: ModelName) -> bool:
         """Whether it is to be kept loaded."""
