@@ -212,16 +212,17 @@ class Queue:
             line.wishes[ticket] = replace(wish, ends_by_s=max(wish.ends_by_s, until_s))
 
     def supply(self, spec: ModelSpec) -> None:
-        """The model's files were found. What wishes for other settings take is not known yet."""
+        """The model's files were found. What wishes for other settings take is not known yet; those
+        for what was written anew meanwhile are for other files.
+        """
         line = self._lines[spec.name]
         for ticket, wish in line.wishes.items():
             wanted = wish.request.spec
-            found = (
-                spec
-                if (wanted.wanted, wanted.adapters) == (spec.wanted, spec.adapters)
-                else replace(wanted, file=spec.file, mmproj=spec.mmproj)
-            )
-            line.wishes[ticket] = replace(wish, request=replace(wish.request, spec=found))
+            if spec.launches_like(wanted):
+                wanted = spec
+            elif wanted.awaits_file and (wanted.service, wanted.hub) == (spec.service, spec.hub):
+                wanted = replace(wanted, file=spec.file, mmproj=spec.mmproj)
+            line.wishes[ticket] = replace(wish, request=replace(wish.request, spec=wanted))
 
     def respecify(self, spec: ModelSpec) -> None:
         """What these settings of the model take was learned while callers waited for them."""

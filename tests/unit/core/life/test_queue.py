@@ -123,3 +123,25 @@ def test_those_decide_who_have_most_to_say():
     waiting.remove(Ticket(2))
     waiting.remove(Ticket(3))
     assert decided_by(line) == ([1], 8, False, False)
+
+
+HUB = replace(spec("a", gib=1), hub="org/a", supplied=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "file"),
+    [
+        (HUB, "/models/a.gguf"),
+        (replace(HUB, serving=Serving(context_size=512)), "/models/a.gguf"),
+        (replace(HUB, hub="org/b"), None),
+        (replace(HUB, hub=None, file="/models/other.gguf"), "/models/other.gguf"),
+    ],
+)
+def test_what_was_found_is_for_those_who_wait_for_it(asked, file):
+    """Who asked after the operator wrote the model anew waits for something else."""
+    waiting = queue(wish(1), Wish(request(2, asked), 0.0, 60.0))
+    waiting.supply(replace(HUB, file="/models/a.gguf", footprint=Footprint(device_bytes=7 << 30)))
+    _, second = waiting.wishes()
+    found = second.request.spec
+    assert found.file == file
+    assert replace(found, file=asked.file, footprint=asked.footprint) == asked
