@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.life.charges import charged
 from orchestrator.core.life.consistency import consistent
+from orchestrator.core.life.drains import OTHER_SETTINGS
 from orchestrator.core.life.loads import LINES_CONSIDERED_MAX
 from orchestrator.core.life.questions import question
 from orchestrator.core.life.releases import LATE_BYTES_S
@@ -171,6 +172,9 @@ def _evictions(moment: Moment) -> Iterator[str]:
         if not isinstance(effect, Evict):
             continue
         going = effect.resident
+        line = moment.state.queue.line(going.name)
+        if going.why_leaving == OTHER_SETTINGS and line is not None and not line.checked:
+            yield f"{going.instance} leaves for settings whose files nobody has looked at"
         before = moment.before.residents.get(going.instance)
         if effect.force:
             if not _may_force(moment, going, before):
@@ -305,8 +309,7 @@ def _planless(moment: Moment) -> Iterator[str]:
     """Whoever waits and could have room has it: by the planner's own word, asked afresh."""
     state, now_s = moment.state, moment.now_s
     for line in state.queue.lines()[:LINES_CONSIDERED_MAX]:
-        waits_for_files = line.check_began and not line.checked
-        if state.ledger.resident(line.model) is not None or waits_for_files:
+        if state.ledger.resident(line.model) is not None or line.waits_for_files:
             continue
         if find(question(state, line, now_s), state.ledger) is not None:
             yield f"{line.model} waits since {line.arrived_s:.0f}, and there is a plan for it"
@@ -315,8 +318,7 @@ def _planless(moment: Moment) -> Iterator[str]:
 def _looked_at(moment: Moment) -> Iterator[str]:
     """Who waits for files waits for a look at them that is under way."""
     for line in moment.state.queue.lines():
-        waits_for_files = line.check_began and not line.checked
-        if waits_for_files and line.model not in moment.watch.looked_at:
+        if line.waits_for_files and line.model not in moment.watch.looked_at:
             yield f"{line.model} waits for its files, and nobody looks at them"
 
 
@@ -325,8 +327,7 @@ def _in_the_way(moment: Moment) -> Iterator[str]:
     state, now_s = moment.state, moment.now_s
     for line in state.queue.lines()[:1]:
         spec = line.spec
-        waits_for_files = line.check_began and not line.checked
-        if state.ledger.resident(line.model) is not None or waits_for_files or not line.evicts:
+        if state.ledger.resident(line.model) is not None or line.waits_for_files or not line.evicts:
             continue
         if spec.footprint.host_bytes or spec.footprint.unknown:
             continue
@@ -367,7 +368,7 @@ def _other_settings(moment: Moment) -> Iterator[str]:
         held = resident.name in state.pinned or resident.spec.service in state.silent
         settled = moment.now_s >= resident.settled_until_s
         idle = resident.state is ResidentState.READY and not resident.in_use
-        if idle and settled and not held:
+        if idle and settled and not held and not line.waits_for_files:
             yield f"{resident.instance} is idle, and asked for with other settings"
 
 
@@ -389,10 +390,9 @@ def _modest(moment: Moment) -> Iterator[str]:
         resident.state in (ResidentState.UNLOADING, ResidentState.RELEASING)
         for resident in state.ledger.residents
     )
-    for line in state.queue.lines()[:LINES_CONSIDERED_MAX]:
-        waits_for_files = line.check_began and not line.checked
+    for line in state.queue.lines():
         alone = not line.evicts and state.ledger.resident(line.model) is None
-        if alone and not going and not waits_for_files and not line.ours:
+        if alone and not going and not line.waits_for_files and not line.ours:
             yield f"{line.model} is asked for into free room only, and still waits"
 
 
@@ -421,9 +421,8 @@ def _unasked(moment: Moment) -> Iterator[str]:
     """What came by itself and still loads is in nobody's way."""
     state = moment.state
     for line in state.queue.lines()[:1]:
-        waits_for_files = line.check_began and not line.checked
         there = state.ledger.resident(line.model) is not None
-        if line.ours or there or waits_for_files or not line.evicts:
+        if line.ours or there or line.waits_for_files or not line.evicts:
             continue
         for resident in state.ledger.residents:
             loads = resident.unasked and resident.state is ResidentState.LOADING

@@ -8,7 +8,7 @@ key counts for the bounds of the keys that it was made with, too.
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.core.life.queue import Line
+from orchestrator.core.life.queue import Wish
 from orchestrator.core.life.state import State
 from orchestrator.core.room.quota import Quota, held_bytes, over_quota
 from orchestrator.core.values.key_bounds import KeyBound
@@ -58,21 +58,21 @@ def _quota(state: State, key: str, bound: KeyBound, beside: ModelName | None) ->
     )
 
 
-def payer(state: State, line: Line) -> Requested:
-    """The wish whose key is charged: of those who decide the first that can pay, else the one with
-    most left.
+def payer(state: State, wishes: Sequence[Wish], *, beside: ModelName | None = None) -> Requested:
+    """The wish whose key is charged, of those who decide on one load: the first that can pay, else
+    the one with most left. `beside` as of a quota.
     """
-    wishes = [wish.request for wish in line.deciding]
-    if not wishes[0].bounds:
-        return wishes[0]
-    needed_bytes = line.spec.footprint.device_bytes
+    first = wishes[0].request
+    if not first.bounds:
+        return first
+    needed_bytes = first.spec.footprint.device_bytes
     left: dict[Ticket, float] = {}
     for wish in wishes:
-        quota = quota_of(state, wish.key, wish.bounds)
-        left[wish.ticket] = float("inf") if quota is None else quota.left_bytes
-        if left[wish.ticket] >= needed_bytes:
-            return wish
-    return max(wishes, key=lambda wish: left[wish.ticket])
+        quota = quota_of(state, wish.request.key, wish.request.bounds, beside=beside)
+        left[wish.request.ticket] = float("inf") if quota is None else quota.left_bytes
+        if left[wish.request.ticket] >= needed_bytes:
+            return wish.request
+    return max((wish.request for wish in wishes), key=lambda wish: left[wish.ticket])
 
 
 def too_much_to_lease(

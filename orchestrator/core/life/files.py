@@ -1,9 +1,10 @@
 """A model's files are looked at, and brought if need be, before a resident leaves for it (R1)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.core.life.grants import bound_s
-from orchestrator.core.life.queue import Line
+from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.life.setbacks import cannot_start, mended
 from orchestrator.core.life.state import State
 from orchestrator.core.values.decisions import Decide, DecisionKind
@@ -18,19 +19,20 @@ _SIZE_UNKNOWN = Failure(
 )
 
 
-def check_first(line: Line) -> list[Effect]:
+def check_first(line: Line, spec: ModelSpec) -> list[Effect]:
     """No resident leaves for a model that could not start anyway."""
-    line.check_began, line.checked = True, False
-    return [Check(line.spec)]
+    line.looked_at, line.checked = spec, False
+    return [Check(spec)]
 
 
 def hear_of_files(state: State, event: Bringing | Checked, now_s: float) -> list[Effect]:
     line = state.queue.line(event.model)
     if line is None:
         return []
-    if state.ledger.resident(event.model) is not None:
-        if isinstance(event, Checked):
-            line.check_began = line.checked  # others started it: if it goes, it is looked at anew
+    there = state.ledger.resident(event.model)
+    if there is not None and not line.wants_other_than(there):
+        if isinstance(event, Checked) and not line.checked:
+            line.looked_at = None  # others started it: if it goes, it is looked at anew
         return []
     if isinstance(event, Bringing):
         return _bringing(state, line, event, now_s)
@@ -66,18 +68,26 @@ def _keep_size(state: State, found: ModelSpec) -> None:
         state.catalogue = {**state.catalogue, found.name: sized}
 
 
+def _concerned(state: State, line: Line) -> Sequence[Wish]:
+    """Those who wait for such a start; not those whom the model that runs would serve."""
+    there = state.ledger.resident(line.model)
+    return list(line.wishes.values()) if there is None else line.others_than(there)
+
+
 def _checked(state: State, line: Line, event: Checked, now_s: float) -> list[Effect]:
     """Its line goes on from here, or hears at once why it never will."""
     if event.failure is not None:
-        return cannot_start(state, line, event.failure, now_s)
-    found = event.spec or line.spec
+        return cannot_start(state, _concerned(state, line), event.failure, now_s)
+    looked_at = line.looked_at or line.spec
+    found = event.spec or looked_at
     if found.footprint.unknown:
-        return cannot_start(state, line, _SIZE_UNKNOWN, now_s)
+        return cannot_start(state, _concerned(state, line), _SIZE_UNKNOWN, now_s)
     # What a model takes is found out first: before it is brought, room for it is looked for.
-    line.checked = not line.spec.footprint.unknown
-    line.check_began = line.checked
+    line.checked = not looked_at.footprint.unknown
     if line.checked:
         mended(state, line.model)
+    else:
+        line.looked_at = None
     state.queue.supply(found)
     _keep_size(state, found)
     state.ledger.touch()

@@ -1,5 +1,6 @@
 """How residents come: considered, reserved, started, ready (R1, R4, R6)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.core.life import free_room, outages
@@ -38,6 +39,7 @@ from orchestrator.core.values.residents import (
     Resident,
     ResidentState,
 )
+from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import to_mb
 
 # One decision looks at so many lines at most; the others are looked at when they have moved up.
@@ -51,7 +53,8 @@ def consider_lines(state: State, now_s: float) -> list[Effect]:
     for line in state.queue.lines():
         if state.ledger.resident(line.model) is None:
             considered += 1
-            if considered > LINES_CONSIDERED_MAX and line.explained:
+            waits = line.explained and (line.evicts or line.ours)  # the modest do not
+            if considered > LINES_CONSIDERED_MAX and waits:
                 continue
         effects += consider(state, line, now_s)
     return effects
@@ -89,10 +92,10 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     breaker = state.breakers.get(line.model)
     if breaker is not None and breaker.refuses(now_s) and not breaker.cause_outside:
         return deny_line(state, line, breaker_open(line.model, breaker, now_s))
-    if line.check_began and not line.checked:
+    if line.waits_for_files:
         return []  # goes on when its file has been looked at
     if line.spec.footprint.unknown or (breaker is not None and breaker.refuses(now_s)):
-        return check_first(line)
+        return check_first(line, line.spec)
     asked = question(state, line, now_s)
     if line.evicts and line.last.ends_by_s < line.earliest_s:
         line.explained = False  # it came meanwhile, and does not wait so long
@@ -104,7 +107,7 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
         return given_up + _place(state, line, now_s)
     if found is not None:
         if (found.evict or line.spec.supplied) and not line.checked and not line.spec.plain_room:
-            return check_first(line)
+            return check_first(line, line.spec)
         return _reserve(state, line, found, now_s)
     return _without_plan(state, line, asked, now_s)
 
@@ -166,13 +169,10 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
         use_began_s=habit.use_began_s,
         use_gap_s=habit.use_gap_s,
         unasked=line.ours,
-        key=payer(state, line).key,
+        key=payer(state, line.deciding).key,
     )
     state.ledger.put(newcomer)
-    evicted = tuple(victim.name for victim in found.evict)
-    # Who left for a first try that failed has left for the second one as well.
-    before = state.evicted_for.get(line.model, ()) if line.model in state.retried else ()
-    state.evicted_for[line.model] = tuple(dict.fromkeys((*before, *evicted)))
+    evicted = _note_evicted(state, line.model, found.evict)
     reservation = Reservation(
         victims={victim.instance: victim.name for victim in found.evict},
         drain_until_s=now_s + state.rules.drain_timeout_s,
@@ -212,6 +212,16 @@ def _reserve(state: State, line: Line, found: Plan, now_s: float) -> list[Effect
     if asked:
         return effects + ask(state, asked, now_s)
     return effects + depart(state, line.model, reservation, now_s)
+
+
+def _note_evicted(
+    state: State, model: ModelName, victims: Sequence[Resident]
+) -> tuple[ModelName, ...]:
+    """Remember who leaves for it: who left for a first try that failed has left for the second."""
+    evicted = tuple(victim.name for victim in victims)
+    before = state.evicted_for.get(model, ()) if model in state.retried else ()
+    state.evicted_for[model] = tuple(dict.fromkeys((*before, *evicted)))
+    return evicted
 
 
 def start_cleared(state: State, now_s: float) -> list[Effect]:

@@ -57,8 +57,9 @@ class Line:
         self._tickets: dict[Say, dict[Ticket, None]] = {say: {} for say in Say}
         self._priorities: dict[Say, Counter[int]] = {say: Counter() for say in Say}
         self.explained = False  # whether it was told already why it waits
+        self.possible = False  # what it wants instead of what runs could be started, as was found
         self.earliest_s = 0.0  # there is no room before that, as it was explained
-        self.check_began = False
+        self.looked_at: ModelSpec | None = None  # at whose files a look began
         self.checked = False  # whether it could start, as far as its files tell
         self.bringing = ""  # what it needs and is on its way here, in words
         self.brought_s = 0.0  # when that had arrived: its patience with others counts from then
@@ -103,6 +104,11 @@ class Line:
     @property
     def spec(self) -> ModelSpec:
         return self.first.request.spec
+
+    @property
+    def waits_for_files(self) -> bool:
+        """Whether nothing is decided before a look at its files has ended."""
+        return self.looked_at is not None and not self.checked
 
     @property
     def arrived_s(self) -> float:
@@ -203,7 +209,7 @@ class Queue:
     def explain_again(self) -> None:
         """What stood in the way has changed: lines that wait are looked at afresh."""
         for line in self._lines.values():
-            line.explained = False
+            line.explained = line.possible = False
 
     def extend_deadline(self, model: ModelName, until_s: float) -> None:
         """No wish for the model ends before that by itself."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.core.learning.shortfall import Shortfall
-from orchestrator.core.life.grants import deny_line
+from orchestrator.core.life.grants import deny, deny_line
 from orchestrator.core.life.queue import Line, Wish
 from orchestrator.core.life.releases import stop_failed, stopped
 from orchestrator.core.life.state import State
@@ -246,10 +246,13 @@ def mended(state: State, model: ModelName) -> None:
     state.ledger.touch()
 
 
-def cannot_start(state: State, line: Line, failure: Failure, now_s: float) -> list[Effect]:
-    """It was looked at before a resident left for it: its callers hear the cause."""
-    refusal, state.breakers[line.model] = objection(state, line.model, failure, now_s)
-    return deny_line(state, line, refusal)
+def cannot_start(
+    state: State, wishes: Sequence[Wish], failure: Failure, now_s: float
+) -> list[Effect]:
+    """It was looked at before a resident left for it: those who want it so hear the cause."""
+    model = wishes[0].model
+    refusal, state.breakers[model] = objection(state, model, failure, now_s)
+    return deny(state, wishes, refusal)
 
 
 def objection(

@@ -50,7 +50,7 @@ def _waits_for(state: State, line: Line, position: int, now_s: float) -> tuple[s
         ready_s = resident.state_since_s + resident.spec.load_s
         loads = resident.state is ResidentState.LOADING and ready_s > now_s
         return _waits_for_resident(state, resident), ready_s if loads else None
-    if line.check_began and not line.checked:
+    if line.waits_for_files:
         return line.bringing or "its files to be looked at", None
     if position >= LINES_EXPLAINED_MAX:
         return "those before it in the queue", None

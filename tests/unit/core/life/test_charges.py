@@ -144,7 +144,7 @@ def test_the_first_wish_pays_where_its_quota_is_just_enough():
     for number, (key, gib) in enumerate({"mine1234": 6, "else5678": 100}.items()):
         wish = request(number, A, key=key, bounds=(KeyBound(gib * GiB, frozenset({key})),))
         line.add(Wish(wish, 0.0, 60.0))
-    assert payer(play().scheduler.state, line).key == "mine1234"
+    assert payer(play().scheduler.state, line.deciding).key == "mine1234"
 
 
 def test_nobody_pays_who_does_not_decide():
@@ -155,7 +155,7 @@ def test_nobody_pays_who_does_not_decide():
     line.add(Wish(request(-1, A), 0.0, 60.0, restores=True))
     line.add(Wish(request(1, A, evicts=False), 0.0, 60.0))
     line.add(Wish(request(2, A, **KEY), 0.0, 60.0))
-    assert payer(play().scheduler.state, line).key == "mine1234"
+    assert payer(play().scheduler.state, line.deciding).key == "mine1234"
 
 
 FAMILY = KeyBound(10 * GiB, frozenset({"maker123", "mine1234", "sister12"}))

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.values.messages import Checked, Deny, Grant, Withdrawn
+from orchestrator.core.life.loads import LINES_CONSIDERED_MAX
+from orchestrator.core.values.messages import Checked, Deny, Grant, Stopped, Ticked, Withdrawn
 from orchestrator.core.values.refusals import RefusalCode
 from orchestrator.core.values.residents import ResidentState
-from orchestrator.core.values.specs import Serving
+from orchestrator.core.values.specs import ModelName, Serving
 from orchestrator.core.values.tickets import Ticket
-from tests.factories import gpu, request, resident, scheduler, spec
+from tests.factories import gpu, request, resident, sampled, scheduler, spec
 
 IDLE = resident("idle", gib=20)
 NEW = spec("new", gib=10)
@@ -46,6 +47,19 @@ def test_room_that_is_on_its_way_is_waited_for():
     play = scheduler(gpu(gib=24), going, NEW)
     assert denied(play.handle(request(1, NEW, evicts=False), now_s=1000.0)) == []
     assert len(play.state.queue) == 1
+
+
+def test_it_is_refused_also_at_the_end_of_a_long_queue():
+    """It waited for bytes on their way back, behind as many as one decision looks at."""
+    going = resident("idle", gib=20, state=ResidentState.UNLOADING)
+    play = scheduler(gpu(gib=24), going, resident("used", gib=4, leases=1))
+    for ticket in range(LINES_CONSIDERED_MAX):
+        play.handle(request(ticket, spec(f"first-{ticket}", gib=23)), now_s=999.0)
+    play.handle(request(1000, spec("last", gib=23), evicts=False), now_s=1000.0)
+    play.handle(Ticked(), now_s=1000.5)
+    play.handle(Stopped(going.instance), now_s=1001.0)
+    play.handle(sampled(gpu(gib=24, used_gib=4, at_s=1002.0)), now_s=1002.0)
+    assert play.state.queue.line(ModelName("last")) is None
 
 
 def test_other_settings_of_what_runs_are_refused():

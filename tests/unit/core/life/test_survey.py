@@ -63,7 +63,7 @@ def test_who_waits_for_files_hears_how_far_they_are():
     state = scheduler(gpu(gib=24), resident("old", gib=20, leases=1)).state
     state.queue.add(Wish(request(1, spec("new", gib=20)), arrived_s=0, ends_by_s=99))
     line = state.queue.line(ModelName("new"))
-    line.check_began = True
+    line.looked_at = line.spec
     (before,) = survey(state, 5.0).queue
     line.bringing = "30 %"
     (meanwhile,) = survey(state, 6.0).queue
