@@ -112,6 +112,9 @@ def _reservations(state: State) -> Iterator[str]:
             yield f"residents are to leave for {model}, and none of its callers lets them"
         elif reservation.victims and undecided and line.priority < reservation.urgency.priority:
             yield f"residents are to leave for {model} by the priority of one who has left"
+        victims = [there for each in reservation.victims if (there := state.by_instance(each))]
+        if victims and undecided and newcomer and not state.ledger.could_have(newcomer, victims):
+            yield f"{', '.join(reservation.victims)} would leave in vain for {model}"
         for instance in reservation.waiting_for:
             if instance not in reservation.victims:
                 yield f"{model} waits for {instance}, which is no victim of its plan"

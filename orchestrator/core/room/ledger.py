@@ -4,7 +4,7 @@ The ledger is kept by the scheduler alone and read by all others. It is indexed 
 so that a question about one device never looks at the residents of the others.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.core.values.residents import InstanceId, Resident, ResidentState
@@ -222,6 +222,17 @@ class Ledger:
         """
         return all(
             self.readable(device) and self.physically_free(device, resident) >= share
+            for device, share in resident.placement.shares
+        )
+
+    def could_have(self, resident: Resident, leaving: Sequence[Resident]) -> bool:
+        """Whether its devices may be planned on, and hold its bytes once those have left."""
+        return all(
+            self.readable(device)
+            and share <= self.limit_bytes(device)
+            and share
+            <= (self._readings[device].free_bytes or 0)
+            + sum(self.occupied_bytes(victim, device) for victim in leaving)
             for device, share in resident.placement.shares
         )
 

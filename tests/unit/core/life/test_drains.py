@@ -20,6 +20,7 @@ from orchestrator.core.values.messages import (
     Recovered,
     Released,
     Remember,
+    RulesChanged,
     Sampled,
     ShutdownBegan,
     Ticked,
@@ -30,7 +31,19 @@ from orchestrator.core.values.messages import (
 from orchestrator.core.values.residents import ResidentState, UseAnswer
 from orchestrator.core.values.specs import ModelName, Serving
 from orchestrator.core.values.tickets import UnloadStatus
-from tests.factories import answered, gpu, request, resident, scheduler, spec, unload
+from orchestrator.core.values.vram import GiB
+from tests.factories import (
+    answered,
+    gpu,
+    request,
+    resident,
+    rules,
+    sampled,
+    scheduler,
+    spec,
+    unload,
+    unreadable,
+)
 
 S = ResidentState
 NEW = spec("new", gib=20)
@@ -118,6 +131,23 @@ def test_a_drain_ends_with_the_last_caller_who_has_waited_long_enough(who_leaves
     for ticket in who_leaves:
         play.handle(Withdrawn(ticket), now_s=111.0)
     assert state_of(play, "old") is then
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        sampled(gpu(gib=24, used_gib=16 + 6, at_s=1.0)),
+        sampled(unreadable(at_s=1.0)),
+        RulesChanged(rules=rules(), headroom_bytes=0, budget_bytes=18 * GiB),
+    ],
+    ids=["others take the room", "its device cannot be read", "the budget becomes smaller"],
+)
+def test_a_drain_ends_that_would_be_in_vain(meanwhile):
+    play, _ = wanted(resident("old", gib=16, leases=1), priority=9)
+    assert state_of(play, "old") is S.DRAINING
+    play.handle(meanwhile, now_s=1.0)
+    assert state_of(play, "old") is S.READY
+    assert state_of(play, "new") is None
 
 
 def test_another_one_leaves_where_the_first_turns_out_to_be_busy():

@@ -299,3 +299,14 @@ def test_a_load_that_is_being_stopped_may_still_take_its_bytes():
     assert not account(stopping, new, used_gib=2).has_now(new)
     was_ready = replace(stopping, ready_s=1.0)
     assert account(was_ready, new, used_gib=2).has_now(new)
+
+
+@pytest.mark.parametrize(
+    ("used_gib", "could"), [(0, True), (4, True), (4.5, False)], ids=["free", "just", "taken"]
+)
+def test_what_a_device_could_have_once_others_have_left(used_gib, could):
+    """Of 24 GiB the one that leaves holds 16; what is used beside it is others'."""
+    old, new = resident("old", gib=16), resident("new", gib=20, state=ResidentState.RESERVED)
+    account = ledger(gpu(gib=24, used_gib=used_gib), old, new)
+    assert account.could_have(new, [old]) is could
+    assert not account.could_have(new, [])
