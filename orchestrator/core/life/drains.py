@@ -248,7 +248,7 @@ def hear_use(state: State, event: UseAnswered, now_s: float) -> list[Effect]:
     One that was seen busy since it was asked may have begun something after it: it is asked anew.
     """
     effects: list[Effect] = []
-    idle: set[InstanceId] = set()
+    idle: list[InstanceId] = []
     for instance, answer in event.answers.items():
         resident = state.by_instance(instance)
         if resident is None or resident.state not in SERVING:
@@ -266,7 +266,7 @@ def hear_use(state: State, event: UseAnswered, now_s: float) -> list[Effect]:
             effects.append(_say_unanswered(seen, answer))
         overtaken = resident.busy and answer.busy is not None
         if asked and not seen.in_use and not overtaken:
-            idle.add(instance)
+            idle.append(instance)
     return effects + _let_idle_go(state, idle, now_s)
 
 

@@ -259,7 +259,7 @@ def _take_catalogue(state: State, specs: ModelSpecs, now_s: float) -> list[Effec
     """What runs goes on; a model that changed is started anew when it is next asked for."""
     changed = [
         name
-        for name in {*specs, *state.catalogue}
+        for name in {**specs, **state.catalogue}  # in their order, in each process the same
         if not _says_the_same(specs.get(name), state.catalogue.get(name))
     ]
     effects = [effect for name in changed for effect in _take_pin(state, name, specs.get(name))]

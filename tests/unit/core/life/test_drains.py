@@ -337,6 +337,15 @@ def test_a_model_with_other_settings_is_asked(busy):
 # --- while the answer is on its way --------------------------------------------------------------
 
 
+def test_those_who_are_idle_go_in_the_order_of_their_answers():
+    """So a history that is lived through again is the same in each process."""
+    names = [f"old-{number:02}" for number in range(20)]
+    play, effects = wanted(*(resident(name, gib=1.2) for name in names), new=spec("new", gib=23.5))
+    for ticket, name in enumerate(names, start=2):
+        play.handle(unload(ticket, name), now_s=0.6)
+    assert evicted(play.handle(answered(asked(effects)), now_s=0.7)) == names
+
+
 def test_a_pin_keeps_it():
     play, effects = wanted(resident("old", gib=20))
     look = asked(effects)
