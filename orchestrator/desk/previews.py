@@ -167,7 +167,7 @@ class Previews:
                 pinned=frozenset(state.pinned),
                 silent=frozenset(state.silent),
                 policy=state.policy,
-                leases_end=state.leases_end_s,
+                leases_end=state.leases_end(),
                 evicts=order.evict is None,
                 quota=quota_of(state, rights.id, permits.bounds(rights), beside=spec.name),
             ),

@@ -64,7 +64,7 @@ def _question(
         pinned=frozenset(state.pinned),
         silent=frozenset(state.silent),
         policy=state.policy,
-        leases_end=state.leases_end_s,
+        leases_end=state.leases_end(),
         quota=quota_of(state, paying.key, paying.bounds, beside=beside),
         evicts=wishes[0].evicts,
     )

@@ -142,6 +142,7 @@ class Queue:
     def __init__(self) -> None:
         self._lines: dict[ModelName, Line] = {}
         self._model_of: dict[Ticket, ModelName] = {}
+        self._in_order: list[Line] | None = None  # until a wish comes or goes
 
     def __len__(self) -> int:
         return len(self._model_of)
@@ -158,10 +159,12 @@ class Queue:
 
     def lines(self) -> list[Line]:
         """Callers' before ours, the most important first, then the longest waiting."""
-        return sorted(
-            self._lines.values(),
-            key=lambda line: (line.ours, -line.priority, line.arrived_s, line.model),
-        )
+        if self._in_order is None:
+            self._in_order = sorted(
+                self._lines.values(),
+                key=lambda line: (line.ours, -line.priority, line.arrived_s, line.model),
+            )
+        return list(self._in_order)
 
     def wishes(self) -> Iterator[Wish]:
         for line in self._lines.values():
@@ -169,6 +172,7 @@ class Queue:
 
     def add(self, wish: Wish) -> None:
         self._lines.setdefault(wish.model, Line(wish.model)).add(wish)
+        self._in_order = None
         self._model_of[wish.request.ticket] = wish.model
 
     def remove(self, ticket: Ticket) -> Wish | None:
@@ -177,6 +181,7 @@ class Queue:
             return None
         line = self._lines[model]
         wish = line.remove(ticket)
+        self._in_order = None
         if not line.wishes:
             del self._lines[model]
         return wish
@@ -201,6 +206,7 @@ class Queue:
     def dissolve(self, model: ModelName) -> list[Ticket]:
         """Take all wishes out of the model's line; none if there is no line."""
         line = self._lines.pop(model, None)
+        self._in_order = None
         tickets = list(line.wishes) if line is not None else []
         for ticket in tickets:
             del self._model_of[ticket]

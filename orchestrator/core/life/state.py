@@ -8,7 +8,7 @@ from orchestrator.core.room.eviction import Policy, Urgency, least_regretted
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Breaker, Failure, Silence
-from orchestrator.core.values.leases import Lease, LeaseId, LeaseKind
+from orchestrator.core.values.leases import Lease, LeaseEnds, LeaseId, LeaseKind
 from orchestrator.core.values.messages import (
     DropLease,
     Effect,
@@ -209,11 +209,8 @@ class State:
     def leases_on(self, instance: InstanceId) -> Iterator[Lease]:
         return (lease for lease in self.leases.values() if lease.instance == instance)
 
-    def leases_end_s(self, instance: InstanceId) -> float | None:
-        """When all leases on it will have run out, unless they are renewed; None: not known."""
-        ends = [lease.expires_s for lease in self.leases_on(instance)]
-        known = [end_s for end_s in ends if end_s is not None]
-        return max(known) if known and len(known) == len(ends) else None
+    def leases_end(self) -> LeaseEnds:
+        return LeaseEnds(self.leases.values())
 
     def add_lease(self, lease: Lease, resident: Resident, ticket: Ticket | None) -> list[Effect]:
         """For the caller with that ticket; None: its holder has heard of it in an earlier life."""

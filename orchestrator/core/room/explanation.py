@@ -1,8 +1,8 @@
 """Why there is no plan, in words and numbers (R17)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from orchestrator.core.room.eviction import YIELDS, Yielding, say
+from orchestrator.core.room.eviction import YIELDS, Stance, Yielding, say
 from orchestrator.core.room.instants import Ends, clock, ends, possible_at, when
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.room.placement import (
@@ -48,7 +48,8 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
         needed, available, looked_at = beside, host_room, [short]
         of_what = f" of {short}'s RAM beside its GPU"
     possible = possible_at(question, ledger)
-    blockers = [blocker for device in looked_at for blocker in _blockers(question, ledger, device)]
+    obstacles = [there for device in looked_at for there in _obstacles(question, ledger, device)]
+    blockers = [_blocker(question, there) for there in obstacles[:BLOCKERS_NAMED_MAX]]
     foreign = sum(ledger.foreign_bytes(device) for device in looked_at)
     named = ", ".join(
         f"{blocker.model or 'other processes'} ({blocker.why})"
@@ -62,14 +63,14 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
         code=RefusalCode.NO_ROOM,
         detail=f"{spec.name} needs {to_mb(needed)} MB{of_what} and {to_mb(available)} MB can be "
         f"used now; in the way: {named or 'bytes on their way back from the driver'}.{soon}",
-        remedy=_remedy(blockers),
+        remedy=_remedy(obstacles),
         needed_bytes=needed,
         available_bytes=available,
         foreign_bytes=foreign,
         room_bytes=roomiest[0],
         host_room_bytes=host_room,
         short_beside=short,
-        blockers=tuple(blockers[:BLOCKERS_NAMED_MAX]),
+        blockers=tuple(blockers),
         retry_after_s=_retry_after_s(question, possible),
         possible_s=possible.known_s,
         earliest_s=possible.earliest_s,
@@ -191,8 +192,8 @@ def _barred_for_good(question: Question, ledger: Ledger, devices: list[DeviceId]
     for placement in placements(question.spec, ledger, devices):
         for device, share in placement.shares:
             fixed = sum(
-                ledger.occupied_bytes(resident, device)
-                for resident in ledger.on(device)
+                held
+                for resident, held in ledger.occupants(device)
                 if YIELDS[question.stance(resident)] is Yielding.NEVER
             )
             if share > ledger.limit_bytes(device) - fixed:
@@ -202,38 +203,50 @@ def _barred_for_good(question: Question, ledger: Ledger, devices: list[DeviceId]
     return True
 
 
-def _blockers(question: Question, ledger: Ledger, device: DeviceId) -> list[Blocker]:
+@dataclass(frozen=True, slots=True)
+class _Obstacle:
+    """What is in the way on a device: a resident with its stance, or bytes that are not ours."""
+
+    device: DeviceId
+    held_bytes: int
+    resident: Resident | None = None
+    taken: Stance | None = None
+
+
+def _obstacles(question: Question, ledger: Ledger, device: DeviceId) -> list[_Obstacle]:
+    """The largest first."""
     found = []
-    for resident in ledger.on(device):
+    for resident, held in ledger.occupants(device):
         taken = question.stance(resident)
         if not question.evicts or YIELDS[taken] in (Yielding.NO, Yielding.NEVER):
-            found.append(_blocker(question, ledger, device, resident))
+            found.append(_Obstacle(device, held, resident, taken))
     if (foreign := ledger.foreign_bytes(device)) and ledger.foreign_matters(device):
-        found.append(
-            Blocker(device=device, held_bytes=foreign, why=f"they hold {to_mb(foreign)} MB")
-        )
-    return sorted(found, key=lambda blocker: -blocker.held_bytes)
+        found.append(_Obstacle(device, foreign))
+    return sorted(found, key=lambda there: -there.held_bytes)
 
 
-def _blocker(question: Question, ledger: Ledger, device: DeviceId, resident: Resident) -> Blocker:
-    taken, now_s = question.stance(resident), question.now_s
-    ends_s = ends(question, resident).known_s
-    why = say(taken, resident, now_s)
+def _blocker(question: Question, there: _Obstacle) -> Blocker:
+    """In words."""
+    if there.resident is None or there.taken is None:
+        why = f"they hold {to_mb(there.held_bytes)} MB"
+        return Blocker(device=there.device, held_bytes=there.held_bytes, why=why)
+    now_s, ends_s = question.now_s, ends(question, there.resident).known_s
+    why = say(there.taken, there.resident, now_s)
     if ends_s is not None and ends_s > now_s:
         why += f"; it can leave {when(ends_s, now_s, question.ahead_s)}"
     return Blocker(
-        device=device,
-        held_bytes=ledger.occupied_bytes(resident, device),
+        device=there.device,
+        held_bytes=there.held_bytes,
         why=why,
-        model=resident.name,
-        lasting=YIELDS[taken] is Yielding.NEVER,
+        model=there.resident.name,
+        lasting=YIELDS[there.taken] is Yielding.NEVER,
         ends_s=ends_s,
     )
 
 
-def _remedy(blockers: list[Blocker]) -> str:
-    if any(blocker.lasting for blocker in blockers):
+def _remedy(obstacles: list[_Obstacle]) -> str:
+    if any(there.taken and YIELDS[there.taken] is Yielding.NEVER for there in obstacles):
         return "Unpin or unload (`force`) what is pinned, or wait for the others to finish."
-    if any(blocker.model is None for blocker in blockers):
+    if any(there.resident is None for there in obstacles):
         return "Wait, or end the other processes that hold VRAM on the device."
     return "Wait: a model in use is drained when its time has come. A higher priority waits less."

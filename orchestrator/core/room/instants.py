@@ -29,6 +29,8 @@ def ends(question: Question, resident: Resident) -> Ends:
     now_s, rules = question.now_s, question.rules
     released_s = _released(question, resident)
     match question.stance(resident):
+        case Stance.IN_USE | Stance.LESS_IMPORTANT | Stance.OUTWAITED | Stance.LEASED_ROOM:
+            return Ends(now_s, released_s)
         case Stance.PINNED:
             return Ends(math.inf, None)
         case Stance.IDLE:
@@ -53,8 +55,6 @@ def ends(question: Question, resident: Resident) -> Ends:
             return Ends(now_s, let_be_s if released_s is None else min(released_s, let_be_s))
         case Stance.UNSETTLED | Stance.UNREACHABLE:
             return Ends(now_s, None)
-        case Stance.LEASED_ROOM | Stance.IN_USE | Stance.LESS_IMPORTANT | Stance.OUTWAITED:
-            return Ends(now_s, released_s)
 
 
 def _released(question: Question, resident: Resident) -> float | None:
@@ -100,10 +100,10 @@ def _device_free_at(question: Question, ledger: Ledger, device: DeviceId, share:
         return Ends(now_s, now_s)
     earliest = [(now_s, ledger.foreign_bytes(device))]
     known: list[tuple[float, int]] = []
-    for resident in ledger.on(device):
+    for resident, held in ledger.occupants(device):
         if resident.name == question.spec.name:
             continue
-        at, held = ends(question, resident), ledger.occupied_bytes(resident, device)
+        at = ends(question, resident)
         earliest.append((at.earliest_s, held))
         if at.known_s is not None:
             known.append((at.known_s, held))

@@ -32,6 +32,7 @@ class Account:
     """What is worked out about one device, until something on it changes."""
 
     free_bytes: int
+    occupants: tuple[tuple[Resident, int], ...]  # with the bytes that they occupy
     charged_bytes: int
     idle_bytes: int  # held by ready residents that are idle, and those that load unasked
     yieldable_bytes: int  # held by all of these, and the ready ones that are in use
@@ -187,6 +188,10 @@ class Ledger:
         known = self._held.get(resident.instance, {}).get(device, 0)
         return max(resident.placement.on(device), known)
 
+    def occupants(self, device: DeviceId) -> Iterable[tuple[Resident, int]]:
+        """Who is there, with the bytes that it occupies."""
+        return self._account(device).occupants
+
     def held_bytes(self, resident: Resident, device: DeviceId) -> int | None:
         """What its processes are seen to hold now; None: they are not seen."""
         return self._held.get(resident.instance, {}).get(device)
@@ -325,8 +330,8 @@ class Ledger:
     def _work_out(self, device: DeviceId) -> Account:
         charged = idle = yieldable = 0
         in_use: dict[int, int] = {}
-        for resident in self.on(device):
-            occupied = self.occupied_bytes(resident, device)
+        occupants = tuple((there, self.occupied_bytes(there, device)) for there in self.on(device))
+        for resident, occupied in occupants:
             charged += occupied
             if not resident.movable:
                 continue
@@ -340,7 +345,7 @@ class Ledger:
         budget_bytes = self._budget_of(device)
         if budget_bytes is not None:
             free_bytes = min(free_bytes, budget_bytes - charged)
-        return Account(free_bytes, charged, idle, yieldable, in_use)
+        return Account(free_bytes, occupants, charged, idle, yieldable, in_use)
 
     def _held_range(self, resident: Resident, device: DeviceId) -> HeldRange:
         share = resident.placement.on(device)

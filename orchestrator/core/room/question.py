@@ -26,10 +26,17 @@ class Question:
     leases_end: Callable[[InstanceId], float | None] = field(default=lambda _: None, compare=False)
     quota: Quota | None = None  # of the key that it would be charged to; None: no bound
     evicts: bool = True  # False: only into room that is free anyway
+    # What residents have answered: a plan and its explanation ask them several times.
+    _answers: dict[InstanceId, tuple[Resident, Stance]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def stance(self, resident: Resident) -> Stance:
         """What the resident answers to this wish."""
-        return stance(
+        there, taken = self._answers.get(resident.instance, (None, Stance.UNSETTLED))
+        if there is resident:
+            return taken
+        taken = stance(
             resident,
             self.urgency,
             self.rules,
@@ -37,3 +44,5 @@ class Question:
             pinned=resident.name in self.pinned,
             silent=resident.spec.service in self.silent,
         )
+        self._answers[resident.instance] = (resident, taken)
+        return taken

@@ -49,7 +49,7 @@ class Placement:
     shares: tuple[tuple[DeviceId, int], ...]
 
     def on(self, device: DeviceId) -> int:
-        return sum(share for at, share in self.shares if at == device)
+        return sum([share for at, share in self.shares if at == device])
 
     @property
     def devices(self) -> tuple[DeviceId, ...]:
@@ -200,7 +200,7 @@ class Resident:
 
     def resists(self, newcomer: ModelName, now_s: float) -> bool:
         """Whether a drain for that model was in vain a short time ago and would be again."""
-        return self.in_use and now_s < self.resists_until_s(newcomer)
+        return bool(self.resisted) and self.in_use and now_s < self.resists_until_s(newcomer)
 
     def resists_until_s(self, newcomer: ModelName) -> float:
         return next((until_s for model, until_s in self.resisted if model == newcomer), 0.0)

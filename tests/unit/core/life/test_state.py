@@ -171,13 +171,13 @@ def test_a_life_that_has_left_cannot_be_looked_up_by_mistake():
 
 def test_the_end_of_its_leases_is_known_where_each_has_one():
     state = state_with(resident("a", gib=8))
-    assert state.leases_end_s(InstanceId("a-1")) is None
+    assert state.leases_end()(InstanceId("a-1")) is None
     for number, expires_s in ((1, 20.0), (2, 40.0)):
         there = state.ledger.resident(A)
         state.add_lease(replace(lease(number), expires_s=expires_s), there, Ticket(number))
-    assert state.leases_end_s(InstanceId("a-1")) == 40.0
+    assert state.leases_end()(InstanceId("a-1")) == 40.0
     state.add_lease(lease(3), state.ledger.resident(A), Ticket(3))
-    assert state.leases_end_s(InstanceId("a-1")) is None
+    assert state.leases_end()(InstanceId("a-1")) is None
 
 
 def test_what_the_gone_did_not_give_back_is_foreign_at_once():

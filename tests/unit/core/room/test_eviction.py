@@ -19,7 +19,7 @@ from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, room_spec
 from orchestrator.core.values.vram import GiB
-from tests.factories import resident
+from tests.factories import ask, resident, spec
 
 NOW_S = 1000.0
 RULES = Rules(protect_idle_s=300, min_residency_s=10)
@@ -132,3 +132,9 @@ def test_of_models_that_were_used_once_the_one_that_is_idle_for_longer_is_regret
     earlier, later = (replace(resident("a", gib=1).used(at_s), last_used_s=at_s) for at_s in (1, 9))
     assert least_regretted(earlier, 10) == pytest.approx(1 / 9)
     assert least_regretted(later, 10) == pytest.approx(1)
+
+
+def test_a_resident_that_has_changed_is_asked_anew():
+    asked, idle = ask(spec("new", gib=4)), resident("old", gib=4)
+    assert asked.stance(idle) is asked.stance(idle) is Stance.IDLE
+    assert asked.stance(replace(idle, lease_count=1)) is Stance.IN_USE
