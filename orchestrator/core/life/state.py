@@ -148,6 +148,8 @@ class State:
         self.baselines.pop(resident.instance, None)
         for reservation in self.reservations.values():
             reservation.waiting_for.discard(resident.instance)
+        if (line := self.queue.line(resident.name)) is not None:
+            line.explained = False  # it was there, or was to be: who waits on is planned for anew
         held = resident.state is not ResidentState.RESERVED
         freed_bytes = resident.placement.total_bytes - kept_bytes if held else 0
         effects.append(Forget(resident.instance))

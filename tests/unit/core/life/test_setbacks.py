@@ -8,7 +8,16 @@ from orchestrator.core.life.setbacks import breaker_open
 from orchestrator.core.values.decisions import Decide
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
 from orchestrator.core.values.footprints import Footprint
-from orchestrator.core.values.messages import Checked, Loaded, LoadFailed, Stopped, Withdrawn
+from orchestrator.core.values.key_bounds import KeyBound
+from orchestrator.core.values.messages import (
+    Checked,
+    Deny,
+    Died,
+    Loaded,
+    LoadFailed,
+    Stopped,
+    Withdrawn,
+)
 from orchestrator.core.values.residents import ResidentState
 from orchestrator.core.values.specs import Fallback, ModelName, Serving
 from orchestrator.core.values.vram import GiB
@@ -112,3 +121,20 @@ def test_who_left_for_the_first_try_comes_back_when_the_second_fails():
     said = [each.model for each in effects if isinstance(each, Decide)]
     assert said[-1] == "old"
     assert play.state.queue.line(old.name).ours
+
+
+def test_who_waited_and_needs_more_than_its_quota_after_a_try_hears_so():
+    """It had been told why it waits; then there was room, and it ran out of memory."""
+    bounds = (KeyBound(9 * GiB, frozenset({"mine"})),)
+    used = resident("used", gib=20, leases=1)
+    play = scheduler(gpu(gib=24), used, A)
+    play.handle(request(1, A, key="mine", bounds=bounds), now_s=1.0)
+    assert play.state.queue.line(A.name).explained
+    play.handle(Died(used.instance, PORT), now_s=2.0)
+    for now_s in (2.1, 2.2):
+        play.handle(sampled(gpu(gib=24, at_s=now_s)), now_s=now_s)
+    there = play.state.ledger.resident(A.name)
+    effects = play.handle(LoadFailed(there.instance, NO_MEMORY), now_s=3.0)
+    for now_s in (3.1, 3.2):
+        effects += play.handle(sampled(gpu(gib=24, at_s=now_s)), now_s=now_s)
+    assert [each.refusal.code for each in effects if isinstance(each, Deny)] == ["over_quota"]
