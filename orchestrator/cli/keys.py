@@ -104,12 +104,15 @@ def beside(words: argparse.Namespace) -> int:
 
     from orchestrator.access.keys.acts import TooManyKeys, UnknownKey
     from orchestrator.access.keys.store import KeyFile, KeysUnreadable
+    from orchestrator.catalogue.predictions import Predictions
     from orchestrator.config.loading import load_config
     from orchestrator.errors import ConfigInvalid
+    from orchestrator.gguf.headers import Headers
 
     file = None
     try:
-        config = load_config(words.config, lenient=True)
+        estimate = Predictions(Headers()).footprint
+        config = load_config(words.config, estimate=estimate, lenient=True)
         state_dir = config.state_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = KeyFile.at(state_dir)

@@ -6,6 +6,7 @@ from orchestrator.cli.main import main
 from orchestrator.web.wire import key_shapes
 from tests.stand_in import stand_in
 from tests.unit.access.keys.stored import read_once
+from tests.unit.gguf.shapes import FOOTPRINTS
 
 
 @pytest.fixture
@@ -46,6 +47,13 @@ def test_key_is_made_listed_rotated_and_revoked_without_a_daemon(file, capsys, t
     assert read_once(tmp_path / "state").shown(secret).ends_s is not None
     assert beside(file, capsys, "revoke", made["id"]) == {"revoked": [made["id"]]}
     beside(file, capsys, "revoke", made["id"], code=1)
+
+
+def test_models_may_leave_their_size_to_their_files(file, capsys):
+    local = f"{{engine: xllamacpp, runtime: process, models_dir: {FOOTPRINTS}}}"
+    said = f"services:\n  local: {local}\nmodels:\n  a: {{service: local, file: qwen3-0.6b.gguf}}\n"
+    file.write_text(file.read_text() + said)
+    assert beside(file, capsys, "create", "first", "--scope", "admin")["name"] == "first"
 
 
 def test_key_stands_alone_on_its_line(file, capsys):
