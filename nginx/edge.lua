@@ -16,7 +16,15 @@ local OWN_SITES = { ["same-origin"] = true, ["none"] = true }
 -- Figures that no daemon takes over: some 200 000 requests, and how often that is looked at.
 local FIGURES_BYTES_MAX, FIGURES_LOOK_S = 67108864, 60
 
-local requests_max, window_s, allowed_origins, figures
+local requests_max, window_s, allowed_origins, figures, questions, acting_gets
+
+local function set_of(list)
+    local set = {}
+    for _, each in ipairs(list) do
+        set[each] = true
+    end
+    return set
+end
 
 local function whole(getenv, name, default)
     local text = getenv(name)
@@ -35,8 +43,16 @@ local function given(getenv, name, default)
     return text ~= nil and text ~= "" and text or default
 end
 
--- Read the settings once, at start. An error here keeps nginx from starting.
-function M.configure(getenv)
+-- Read the settings once, at start. An error here keeps nginx from starting. `path` is that of what
+-- the daemon's code says about requests.
+function M.configure(getenv, path)
+    local file = assert(io.open(path, "r"))
+    local told = cjson.decode(file:read("*a"))
+    file:close()
+    questions, acting_gets = {}, set_of(told.acting_gets)
+    for method, paths in pairs(told.questions) do
+        questions[method] = set_of(paths)
+    end
     M.orchestrator = given(getenv, "ORCHESTRATOR_UPSTREAM", "model-orchestrator:8000")
     M.llama = given(getenv, "LLAMA_UPSTREAM", "llama-cpp:8000")
     requests_max = whole(getenv, "RATE_LIMIT_MAX_REQUESTS", 60)
@@ -168,6 +184,31 @@ function M.only_our_pages()
         "Origin not allowed",
         "A page of " .. string.sub(origin or site, 1, ECHO_CHARS_MAX) .. " may not talk to this server.",
         "If it is yours, add its origin to EDGE_ALLOWED_ORIGINS."
+    )
+end
+
+-- Whether a llama-server that is asked so is changed for everybody who asks it.
+local function is_order(method, path)
+    if string.find(path, "%", 1, true) then -- the server may read more out of it than nginx
+        return true
+    elseif READING[method] then
+        return acting_gets[path]
+    end
+    return not (questions[method] and questions[method][path])
+end
+
+-- Nobody is asked here who he is: what is an admin's is not to be had.
+function M.only_questions()
+    M.only_our_pages()
+    if not is_order(ngx.req.get_method(), ngx.var.uri) then
+        return
+    end
+    return refuse(
+        403,
+        "forbidden",
+        "Not allowed",
+        "This changes the model server for everybody who asks it, and llama.lan asks nobody who he is.",
+        "Adapters: POST /models/load with lora_scales. All else: https://orchestrator.lan/upstream/MODEL/…, as an admin."
     )
 end
 

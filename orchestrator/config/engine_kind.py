@@ -43,5 +43,7 @@ class EngineKind:
     """Its servers can be started with a key, as processes."""
     on_gpus: bool = True
     """Its servers compute on GPUs where there are some."""
+    llama_routes: bool = False
+    """Its servers have the routes of `llama-server`."""
     problem: str | None = None
     """Why nothing can be run with it."""

@@ -30,6 +30,7 @@ KINDS: Mapping[str, EngineKind] = {
             },
             program="llama-server",
             keyed=True,
+            llama_routes=True,
         ),
         EngineKind(
             name=XLLAMACPP,
@@ -39,6 +40,7 @@ KINDS: Mapping[str, EngineKind] = {
             reads_files=True,
             package="xllamacpp",
             keyed=True,
+            llama_routes=True,
             on_gpus=False,
         ),
         EngineKind(
@@ -70,6 +72,7 @@ KINDS: Mapping[str, EngineKind] = {
             runtimes=(_PROCESS,),
             model_keys=frozenset({"fake"}),
             keyed=True,
+            llama_routes=True,
         ),
     )
 }

@@ -22,6 +22,7 @@ from orchestrator.gateway.ceiling import goes_on_as_it_comes, has_ceiling, no_tu
 from orchestrator.gateway.client_request import ClientRequest
 from orchestrator.gateway.exchange import Beat, Broken, Exchanges
 from orchestrator.gateway.fitness import objection
+from orchestrator.gateway.for_admins import admins_alone
 from orchestrator.gateway.lookup import look_up
 from orchestrator.gateway.members import DECODED_BYTES_MAX
 from orchestrator.gateway.mishaps import broken, our_mistake
@@ -59,6 +60,7 @@ class Relay:
             await request.tell(await look_up(self._exchanges, asked, body))
             return
         if request.wants_tunnel:
+            admins_alone(asked, self._exchanges.candidates(asked), self._desk.config.services)
             no_tunnel(asked.rights)
             async with self._exchanges.passage(asked, request.run) as passage:
                 await request.tunnel(asked, passage, self._exchanges.bearer(passage.url))
@@ -95,8 +97,11 @@ class Relay:
         return next(filter(fetches, specs), None)
 
     def _possible(self, asked: Asked, body: bytes | AsyncIterator[bytes]) -> tuple[ModelSpec, ...]:
-        """The models that may serve it, looked at before anything is loaded. Raise Answered."""
+        """The models that may serve it, looked at before anything is loaded. Raise Answered or
+        Forbidden.
+        """
         specs = self._exchanges.candidates(asked)
+        admins_alone(asked, specs, self._desk.config.services)
         if isinstance(body, bytes):
             wrong = [objection(spec, asked, body) for spec in specs]
             if all(wrong) and wrong[0] is not None:

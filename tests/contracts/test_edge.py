@@ -87,6 +87,27 @@ def test_model_server_is_not_for_pages_of_others(front, headers):
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/lora-adapters"),
+        ("POST", "/%6Cora-adapters"),
+        ("POST", "//lora-adapters"),
+        ("POST", "/slots/0?action=erase"),
+        ("POST", "/models/load"),
+        ("POST", "/tools"),
+        ("GET", "/cors-proxy?url=http://model-orchestrator:8000/"),
+        ("DELETE", "/models"),
+        ("PUT", "/v1/chat/completions"),
+    ],
+)
+def test_nobody_changes_the_model_server_by_a_name_that_asks_for_no_key(front, method, path):
+    told = refused(front.ask(LLAMA, method, path, json=[]), 403, "forbidden")
+    assert "orchestrator.lan/upstream" in told["remedy"]
+    assert front.ask(LLAMA, "GET", "/metrics").status_code == 200
+    assert front.ask(LLAMA, "GET", "/lora-adapters").status_code == 404, "it has none"
+
+
 def test_plain_http_is_sent_to_tls_with_method_and_body(front):
     answer = httpx.post(
         f"http://127.0.0.1:{front.plain_port}/models/load?x=1",

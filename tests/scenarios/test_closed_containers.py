@@ -3,6 +3,7 @@ was taken over can still reach. Workflows that post to `endpoint` go on, at both
 """
 
 import re
+import shutil
 import socket
 import tempfile
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,8 @@ from tests.scenarios.containers import Engine, llama_image, llama_service, setti
 from tests.scenarios.daemon import Daemon, chat
 from tests.scenarios.edged import EdgedDaemon
 from tests.scenarios.test_closed_servers import keys_of
+from tests.scenarios.world import smollm_file
+from tests.unit.gguf.gguf_files import write_adapter
 
 pytestmark = [pytest.mark.docker, pytest.mark.llama_cpp]
 
@@ -145,6 +148,38 @@ def test_a_restart_by_hand_finds_its_key_again(daemons, engine):
     assert asked(daemon, "a") == 200
     assert [each.read_text() for each in keys_of(daemon)] == [before]
     assert engine.only(daemon, "a")["Id"] == file.name
+
+
+def test_a_closed_container_has_its_adapters_and_the_scales_of_each_load(tmp_path, planes, engine):
+    models = tmp_path / "models"
+    models.mkdir(mode=0o755)
+    shutil.copy(smollm_file(), models / "small.gguf")
+    for seed, name in enumerate(("one", "two"), 1):
+        write_adapter(models / f"{name}.gguf", seed)
+    folder = {"models_dir": str(models)}
+    adapters = ["one.gguf", {"file": "two.gguf", "scale": 0}]
+    plain = smollm(file="small.gguf")
+    daemon = planes({"plain": plain, "adapted": {**plain, "lora": adapters}}, closed(**folder))
+
+    def said(name):
+        question = {**chat(text="What is the capital of France?"), "model": name}
+        answer = daemon.post(CHAT, question | {"max_tokens": 8, "temperature": 0})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["choices"][0]["message"]["content"]
+
+    def scales():
+        listed = daemon.http.get("/lora-adapters", params={"model": "adapted"})
+        return [one["scale"] for one in listed.json()]
+
+    bare, adapted = said("plain"), said("adapted")
+    assert (bare != adapted, scales()) == (True, [1.0, 0.0])
+    before = engine.only(daemon, "adapted")
+    address = at(before, daemon)
+    assert httpx.post(f"{address}/lora-adapters", json=[]).status_code == 401
+    assert httpx.get(f"{address}/lora-adapters").status_code == 401
+    daemon.load("adapted", lora_scales=[0, 0])
+    assert engine.only(daemon, "adapted")["Id"] != before["Id"]
+    assert (scales(), said("adapted")) == ([0.0, 0.0], bare)
 
 
 @pytest.mark.nginx

@@ -42,6 +42,17 @@ def bearer(made):
     return {"Authorization": f"Bearer {made['key']}"}
 
 
+def key_of(daemon, *words):
+    """One that the daemon has heard of: it is made beside it."""
+    made = keys(daemon, "create", *words)
+    headers = bearer(made)
+    daemon.until(
+        lambda _: daemon.http.get("/auth/whoami", headers=headers).json().get("id") == made["id"],
+        "the key is known",
+    )
+    return headers
+
+
 def test_key_closes_the_running_daemon_and_outlives_a_kill(daemon):
     assert daemon.http.get("/models").status_code == 200
     made = keys(daemon, "create", "ci", "--scope", "read")

@@ -7,8 +7,8 @@ from orchestrator.access.keys.record import IMPLIED, KeyScope
 from orchestrator.gateway.ollama.paths import CALLS, ROOT, rule_for
 from orchestrator.gateway.paths import DELETES, GETS, POSTS, NamedIn
 from tests.scenarios.backend import backend
-from tests.scenarios.daemon import model
-from tests.scenarios.test_keys import bearer, keys
+from tests.scenarios.daemon import chat, model
+from tests.scenarios.test_keys import bearer, key_of, keys
 
 NAMING = frozenset({NamedIn.BODY, NamedIn.FORM, NamedIn.QUERY, NamedIn.PATH})
 USE, LOAD = KeyScope.USE, KeyScope.LOAD
@@ -94,6 +94,24 @@ def test_key_asks_only_the_models_that_it_sees(daemon, boss, made):
             "b"
             not in daemon.http.get("/models/status", headers=bearer(boss)).json()["loaded_models"]
         )
+
+
+def test_what_changes_a_server_for_all_is_for_admins_also_behind_nginx(planes):
+    """By whatever spelling the server would read; a program of the operator's is asked as ever."""
+    daemon = planes({"a": model(1000)})
+    daemon.load("a")
+    admin = key_of(daemon, "admin", "--scope", "admin")
+    user = key_of(daemon, "user", "--scope", "load", "--scope", "lease")
+    orders = ["lora-adapters", "%6Cora-adapters", "props", "slots/0?action=erase", "models/load"]
+    for order in (*orders, "models/unload", "tools", "cors-proxy"):
+        refused = daemon.http.post(f"/upstream/a/{order}", json=[], headers=user)
+        assert (refused.status_code, refused.json()["scope"]) == (403, "admin"), order
+        assert daemon.http.post(f"/upstream/a/{order}", json=[], headers=admin).status_code == 404
+    assert "lora_scales" in daemon.http.post("/upstream/a/lora-adapters", headers=user).text
+    assert daemon.http.get("/upstream/a/cors-proxy", headers=user).status_code == 403
+    asked = daemon.http.post("/upstream/a/v1/chat/completions", json=chat(), headers=user)
+    assert asked.status_code == 200
+    assert daemon.http.get("/upstream/a/metrics", headers=user).status_code == 200
 
 
 def test_scope_matrix_of_ollama(daemon, boss, made):

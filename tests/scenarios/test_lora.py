@@ -4,6 +4,7 @@ import pytest
 
 from tests.contracts.engine_cases import built_server
 from tests.scenarios.daemon import Daemon
+from tests.scenarios.test_keys import key_of
 from tests.scenarios.world import SMOLLM, THREADS
 from tests.unit.gguf.gguf_files import write_adapter
 
@@ -102,3 +103,20 @@ def test_another_scale_is_another_launch(daemon):
     assert before.pid != after.pid
     assert scales(daemon) == [1.0, 0.25]
     assert said(daemon, "adapted") != adapted
+
+
+def test_nobody_but_an_admin_changes_what_others_hear(daemon):
+    adapted = said(daemon, "adapted")
+    admin = key_of(daemon, "admin", "--scope", "admin")
+    user = key_of(daemon, "user", "--scope", "load", "--scope", "lease")
+    off = [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 0.0}]
+    for path in ("/upstream/adapted/lora-adapters", "/upstream/adapted/%6Cora-adapters"):
+        refused = daemon.http.post(path, json=off, headers=user)
+        assert (refused.status_code, refused.json()["scope"]) == (403, "admin"), path
+    daemon.http.headers.update(user)
+    assert (scales(daemon), said(daemon, "adapted")) == ([1.0, 0.0], adapted)
+    looked = daemon.http.get("/upstream/adapted/lora-adapters")
+    assert [one["scale"] for one in looked.json()] == [1.0, 0.0]
+    done = daemon.http.post("/upstream/adapted/lora-adapters", json=off, headers=admin)
+    assert done.status_code == 200, done.text
+    assert scales(daemon) == [0.0, 0.0]

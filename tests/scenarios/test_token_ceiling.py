@@ -5,7 +5,7 @@ nothing is told so much, by whichever API it asks.
 import pytest
 
 from tests.scenarios.daemon import chat, model
-from tests.scenarios.test_keys import bearer, keys
+from tests.scenarios.test_keys import key_of, keys
 
 CHAT = "/v1/chat/completions"
 LONG = chat(text="tell me everything " * 20)
@@ -26,17 +26,6 @@ def daemon(planes):
     daemon = planes({"a": model(1000)})
     daemon.load("a")
     return daemon
-
-
-def key_of(daemon, *words):
-    """One that the daemon has heard of: it is made beside it."""
-    made = keys(daemon, "create", *words)
-    headers = bearer(made)
-    daemon.until(
-        lambda _: daemon.http.get("/auth/whoami", headers=headers).json().get("id") == made["id"],
-        "the key is known",
-    )
-    return headers
 
 
 @pytest.fixture

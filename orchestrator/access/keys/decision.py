@@ -1,7 +1,7 @@
 """May this key do that? A plain function of the key, what it asks for, and the moment."""
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.access.keys.record import ApiKey, KeyScope
@@ -91,6 +91,13 @@ def lacks(key: ApiKey, scope: KeyScope, why: str = "") -> NotAllowed:
         remedy=f"Use a key with `--scope {scope}`.",
         members={"scope": str(scope), "scopes": sorted(map(str, key.granted))},
     )
+
+
+def changes_for_all(key: ApiKey, what: str, model: str, remedy: str | None = None) -> NotAllowed:
+    """Of a request to a server that is no question but an order."""
+    why = f", and {what} changes the server of {model} for everybody who asks it"
+    refused = lacks(key, KeyScope.ADMIN, why)
+    return refused if remedy is None else replace(refused, remedy=remedy)
 
 
 def too_important(key: ApiKey, priority: int | None) -> NotAllowed | None:

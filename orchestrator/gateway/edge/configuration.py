@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.access.keys.decision import AccessCode, NotAllowed, unauthorized
 from orchestrator.gateway.fitness import TEXT_TASKS
+from orchestrator.gateway.for_admins import ACTING_GETS, QUESTIONS
 from orchestrator.gateway.mishaps import broken, ended_by_operator
 from orchestrator.gateway.paths import IN_A_SLOT, POSTS, Call, NamedIn, Task
 from orchestrator.gateway.protocols import body_of, event_of
@@ -79,7 +80,7 @@ def for_compose() -> Mapping[str, str]:
     )
     return {
         "warm_locations.conf": f"# Generated: make references\n\n{locations}",
-        "told.json": json.dumps(told(), indent=1) + "\n",
+        "told.json": json.dumps({**told(), **_of_llama_servers()}, indent=1) + "\n",
     }
 
 
@@ -113,6 +114,14 @@ def told() -> Mapping[str, object]:
             for call in warm_calls().values()
         },
         "unavailable": encode(error_body(_unavailable(), PATH)).decode(),
+    }
+
+
+def _of_llama_servers() -> Mapping[str, object]:
+    """What may be asked of one whose name leads to it without the daemon."""
+    return {
+        "questions": {method: sorted(paths) for method, paths in QUESTIONS.items()},
+        "acting_gets": sorted(ACTING_GETS),
     }
 
 
