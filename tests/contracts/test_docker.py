@@ -501,6 +501,34 @@ def test_an_earlier_life_that_runs_again_makes_way_for_a_new_one(
     on(url, play)
 
 
+def test_one_that_is_started_by_hand_is_never_with_another_model(engine: docker.APIClient) -> None:
+    """Its network is kept for it until it is removed, which it is when there is no other."""
+    pool = (f"{NETWORK}-1", f"{NETWORK}-2")
+
+    def its_network(handle: Handle) -> str:
+        (name,) = engine.inspect_container(container_of(handle))["NetworkSettings"]["Networks"]
+        return str(name)
+
+    def of(name: str) -> Launch:
+        return launch("--serve", "{port}", instance=f"{name}-{parts.RUN}", model=ModelName(name))
+
+    async def play(docker_runtime: DockerRuntime) -> None:
+        first = (await docker_runtime.start(of("first"))).handle
+        await asyncio.to_thread(engine.kill, container_of(first))
+        second = (await docker_runtime.start(of("second"))).handle
+        await asyncio.to_thread(engine.start, container_of(first))
+        assert (its_network(first), its_network(second)) == pool
+        await asyncio.to_thread(engine.kill, container_of(first))
+        third = (await docker_runtime.start(of("third"))).handle
+        assert its_network(third) == pool[0]
+        with pytest.raises(docker.errors.NotFound):
+            await asyncio.to_thread(engine.start, container_of(first))
+
+    for name in pool:
+        engine.create_network(name, internal=True, labels=TESTED)
+    on(parts.need_engine(), play, networks=pool)
+
+
 # --- containers that somebody else defined ------------------------------------------------------
 
 

@@ -74,11 +74,34 @@ class Closing:
             return replace(self._settings, network=closed_network(self._settings.identity))
         if not self._settings.networks:
             return self._settings
-        taken = await self._engine.networks_of(self._ours)
-        free = next((name for name in self._settings.networks if name not in taken), None)
+        free = await self._free_network()
         if free is None:
             raise StartFailed(networks_taken(launch, self._settings.networks))
         return replace(self._settings, network=free)
+
+    async def _free_network(self) -> str | None:
+        """Also one whose containers have ended: they are kept for their logs, and go, for whoever
+        starts one by hand would have it in a network with another model. Raise EngineRefused,
+        Unreachable.
+        """
+        there = await self._engine.in_networks(self._ours)
+        names = self._settings.networks
+        if (free := next((name for name in names if name not in there), None)) is not None:
+            return free
+        for name in names:
+            if all(there[name].values()) and await self._cleared(there[name]):
+                return name
+        return None
+
+    async def _cleared(self, ended: Iterable[str]) -> bool:
+        """False where one of them runs again. Raise Unreachable."""
+        for container in ended:
+            try:
+                await self._engine.remove(container)
+            except EngineRefused:
+                return False
+            self.forget(container)
+        return True
 
     async def lacking(self) -> Failure | None:
         """What keeps containers from being alone; their network is made where there is none. Raise

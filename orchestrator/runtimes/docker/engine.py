@@ -137,14 +137,18 @@ class DockerEngine:
             if not refused.conflict:
                 raise
 
-    async def networks_of(self, labels: Mapping[str, str]) -> frozenset[str]:
-        """Those that containers with these labels run in, or are about to."""
+    async def in_networks(self, labels: Mapping[str, str]) -> Mapping[str, Mapping[str, bool]]:
+        """The containers with these labels by the network that they run in, or would run in; and
+        whether one has ended. The newest first.
+        """
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         listed = await self._read(lambda client: client.containers(all=True, filters=filters))
         with understood("a list of containers"):
-            return frozenset(
-                each["HostConfig"]["NetworkMode"] for each in listed if each["State"] not in ENDED
-            )
+            found: dict[str, dict[str, bool]] = {}
+            for each in listed:
+                mates = found.setdefault(each["HostConfig"]["NetworkMode"], {})
+                mates[each["Id"]] = each["State"] in ENDED
+            return found
 
     async def start(self, container: str) -> None:
         await self._call(lambda client: client.start(container), self.deadlines.start_s)

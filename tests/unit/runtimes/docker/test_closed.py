@@ -15,8 +15,9 @@ from orchestrator.core.values.residents import InstanceId
 from orchestrator.core.values.specs import ModelName, ServiceName
 from orchestrator.errors import StartFailed
 from orchestrator.ports import KEY_FILE_TOKEN, Launch
-from orchestrator.runtimes.docker.closed import Doors, key_archive
+from orchestrator.runtimes.docker.closed import Closing, Doors, key_archive
 from orchestrator.runtimes.docker.create import ContainerSettings
+from orchestrator.runtimes.docker.engine import DockerEngine
 from orchestrator.runtimes.docker.runtime import DockerRuntime
 from tests.unit.runtimes.scripted_engine import CONTAINER, ScriptedEngine, scripted_engine
 
@@ -181,6 +182,24 @@ def test_where_every_network_has_a_container_nothing_is_started(tmp_path: Path) 
             await runtime.start(replace(OPEN, model=ModelName("other")))
         assert "POST create" not in engine.calls
         engine.running = False  # it crashed, and is kept for its log
+        engine.calls.clear()
         await runtime.start(replace(OPEN, model=ModelName("other")))
+        assert engine.calls.index("DELETE") < engine.calls.index("POST create")
+
+    play(tmp_path, script, pool)
+
+
+def test_one_that_is_started_by_hand_while_its_network_is_taken_keeps_it(tmp_path: Path) -> None:
+    pool = replace(ALONE, isolated=False, networks=("models-1",))
+
+    async def script(runtime: DockerRuntime, engine: ScriptedEngine, _: ResidentKeys) -> None:
+        await runtime.start(OPEN)
+        engine.running = False  # and it runs again when it is to be removed
+        engine.refuses["DELETE"] = (409, "stop the container before removing it")
+        client = DockerEngine(engine.url)
+        closing = Closing(client, pool, Doors(ResidentKeys(tmp_path)))
+        with pytest.raises(StartFailed, match="would reach another model"):
+            await closing.placed(replace(OPEN, model=ModelName("other")))
+        client.close()
 
     play(tmp_path, script, pool)
