@@ -45,6 +45,18 @@ def unset_mistakes(document: Document, environ: Mapping[str, str]) -> Iterator[M
             )
 
 
+def network_mistakes(document: Document) -> Iterator[Mistake]:
+    """Who shares some of them would take one that the other counts as its own."""
+    pools: dict[frozenset[str], str] = {}
+    for name, entry in document.services.items():
+        pool = frozenset(entry.networks)
+        for other, first in pools.items():
+            if pool != other and (both := sorted(pool & other)):
+                sentence = f"shares {both[0]} with service {first}, and not all: name the same ones"
+                yield Mistake(("services", name, "networks"), f"{sentence}, or none of them")
+        pools.setdefault(pool, name)
+
+
 def shared_mistakes(spec: ModelSpec, first: ModelSpec, service: ServiceEntry) -> Iterator[Mistake]:
     """`first` is the first model of that service."""
     if service.container is not None and first.name != spec.name:

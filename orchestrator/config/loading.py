@@ -18,6 +18,7 @@ from orchestrator.config.crossings import (
     alias_mistakes,
     device_mistakes,
     discovery_mistakes,
+    network_mistakes,
     shared_mistakes,
     unknown_service,
     unset_mistakes,
@@ -142,7 +143,7 @@ def load_config(
     document, home = _housed(document, overrides.folders, able)
     catalogue, crossed, of_files = _catalogue(document, written, estimate)
     crossed += [*device_mistakes(document.devices), *naming_mistakes(document)]
-    crossed += [*discovery_mistakes(document), *url_mistakes(document)]
+    crossed += [*discovery_mistakes(document), *url_mistakes(document), *network_mistakes(document)]
     crossed += [*edge_mistakes(document), *audit_mistakes(document.audit, environ)]
     if not lenient:
         crossed += _unusable_engines(document.services)

@@ -230,7 +230,8 @@ class ServiceEntry:
     nowhere."""
     networks: tuple[Text, ...] = ()
     """docker: networks shared with the daemon and nobody else, for closed containers: each gets one
-    for itself, so that models do not reach each other."""
+    for itself, so that models do not reach each other. So many are there at once. Services share
+    all of them or none."""
     direct: bool = False
     """docker: publish a port for clients beyond this machine. There are no keys: whoever reaches it
     may use it."""

@@ -28,13 +28,13 @@ from orchestrator.conductor.conductor import Conductor
 from orchestrator.conductor.history import History
 from orchestrator.config.loading import Config, Overrides, load_config, load_services
 from orchestrator.config.sections import OnShutdown
-from orchestrator.core.life.scheduler import Scheduler
 from orchestrator.core.room.ledger import Ledger
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.messages import ShutdownBegan
 from orchestrator.daemon.adoption import adopt, recover, take_back
 from orchestrator.daemon.audit_trail import audit_of
 from orchestrator.daemon.clock import SteadyClock
+from orchestrator.daemon.deciding import make_scheduler
 from orchestrator.daemon.descriptors import raise_limit
 from orchestrator.daemon.edge_socket import edge_socket
 from orchestrator.daemon.finding import SWEEP_S, first_sweep, greeting, make_discovery, runs_here
@@ -216,7 +216,7 @@ async def _put_together(
             stack.push_async_callback(part.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         conductor = Conductor(
-            scheduler=Scheduler(catalogue.specs, ledger, config.scheduling.rules),
+            scheduler=make_scheduler(config, catalogue.specs, ledger, keyed=keys.closed),
             devices=devices,
             drivers=make_drivers(config, http, runtimes, catalogue, ledger),
             registry=registry,

@@ -169,6 +169,7 @@ class Previews:
                 policy=state.policy,
                 leases_end=state.leases_end(),
                 evicts=order.evict is None,
+                networks=state.networks,
                 quota=quota_of(state, rights.id, permits.bounds(rights), beside=spec.name),
             ),
             state.ledger,

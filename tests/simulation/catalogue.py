@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 from orchestrator.config.sections import SchedulingSettings
+from orchestrator.core.room.networks import Networks
 from orchestrator.core.values.footprints import UNKNOWN, Footprint
 from orchestrator.core.values.key_bounds import KeyBound
 from orchestrator.core.values.messages import CatalogueChanged, RulesChanged
@@ -38,9 +39,24 @@ HURRIED = Rules(
 SHIPPED = SchedulingSettings().rules
 
 
+def networks_of(seed: int) -> Networks:
+    """On some days servers have networks of their own: too few for all of their models. No dice:
+    the days are those that they were.
+    """
+    match seed % 4:
+        case 1:
+            return {ServiceName("annex"): frozenset({"n1", "n2"})}
+        case 3:
+            shared = frozenset({"n1", "n2", "n3"})
+            return {ServiceName("rehearsal"): shared, ServiceName("annex"): shared}
+        case _:
+            return {}
+
+
 @dataclass
 class Catalogue:
     rng: random.Random
+    networks: Networks = field(default_factory=dict)
     services: tuple[ServiceName, ...] = (ServiceName("rehearsal"), ServiceName("annex"))
     rules: Rules = SHIPPED
     headroom_bytes: int = GiB // 4

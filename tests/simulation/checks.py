@@ -16,6 +16,7 @@ from orchestrator.core.life.loads import LINES_CONSIDERED_MAX
 from orchestrator.core.life.questions import question
 from orchestrator.core.life.releases import LATE_BYTES_S
 from orchestrator.core.life.state import State
+from orchestrator.core.room.networks import holders, lack
 from orchestrator.core.room.placement import bytes_on, usable_devices
 from orchestrator.core.room.planner import find
 from orchestrator.core.values.leases import Lease, LeaseId
@@ -103,6 +104,22 @@ def _quotas(moment: Moment) -> Iterator[str]:
             if held_bytes > bound.limit_bytes and not isinstance(moment.event, Recovered):
                 keys = ", ".join(sorted(bound.keys))
                 yield f"{resident.instance} is reserved for {resident.key}: too much for {keys}"
+
+
+def _networks(moment: Moment) -> Iterator[str]:
+    """Who is promised a network of its own has one, once those have left who are to."""
+    state = moment.state
+    if isinstance(moment.event, Recovered):
+        return
+    victims = {each for one in state.reservations.values() for each in one.victims}
+    for resident in state.ledger.residents:
+        new = resident.instance not in moment.before.residents
+        if not new or resident.state is not ResidentState.RESERVED:
+            continue
+        others = holders(resident.spec, state.ledger, state.networks)
+        staying = [other.name for other in others if other.instance not in victims]
+        if lack(resident.spec, state.ledger, state.networks) > len(others) - len(staying):
+            yield f"{resident.instance} is reserved, and {staying} have all the networks"
 
 
 def _tickets(moment: Moment) -> Iterator[str]:
@@ -247,6 +264,7 @@ def _unloaded_is_gone(moment: Moment) -> Iterator[str]:
 CHECKS: tuple[Callable[[Moment], Iterator[str]], ...] = (
     _consistent,
     _quotas,
+    _networks,
     _tickets,
     _lease_ends,
     _lease_outlives,
@@ -331,6 +349,8 @@ def _in_the_way(moment: Moment) -> Iterator[str]:
             continue
         if spec.footprint.host_bytes or spec.footprint.unknown:
             continue
+        if lack(spec, state.ledger, state.networks):
+            continue  # it waits for a network
         for device in usable_devices(spec, state.ledger):
             if not state.ledger.readable(device):
                 continue
@@ -408,7 +428,7 @@ def _kept(moment: Moment) -> Iterator[str]:
             continue
         breaker = state.breakers.get(spec.name)
         held_back = spec.service in state.silent or (breaker and breaker.refuses(now_s))
-        if held_back or spec.failed is not None:
+        if held_back or spec.failed is not None or lack(spec, state.ledger, state.networks):
             continue
         for device in usable_devices(spec, state.ledger):
             needed_bytes = bytes_on(spec, state.ledger, device)
@@ -424,7 +444,11 @@ def _unasked(moment: Moment) -> Iterator[str]:
         there = state.ledger.resident(line.model) is not None
         if line.ours or there or line.waits_for_files or not line.evicts:
             continue
+        short = lack(line.spec, state.ledger, state.networks)
+        alike = holders(line.spec, state.ledger, state.networks)
         for resident in state.ledger.residents:
+            if short > int(resident in alike):
+                continue  # its network would not do
             loads = resident.unasked and resident.state is ResidentState.LOADING
             (device, *others) = resident.placement.devices
             if not loads or others or device not in usable_devices(line.spec, state.ledger):

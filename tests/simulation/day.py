@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.core.values.residents import SERVING, InstanceId, Resident, ResidentState
 from orchestrator.core.values.vram import DeviceState
-from tests.simulation.catalogue import Catalogue
+from tests.simulation.catalogue import Catalogue, networks_of
 from tests.simulation.faults import Fault, faults_of
 from tests.simulation.life import Life
 from tests.simulation.people import KINDS
@@ -48,8 +48,9 @@ class Day:
     def __post_init__(self) -> None:
         seed = self.plan.seed
         self.rng = random.Random(f"{seed}/day")
-        self.world = World(seed, self.plan.faults)
-        self.catalogue = Catalogue(random.Random(f"{seed}/catalogue"))
+        networks = networks_of(seed)
+        self.world = World(seed, self.plan.faults, networks)
+        self.catalogue = Catalogue(random.Random(f"{seed}/catalogue"), networks)
         self.rows: Any = defaultdict(dict)  # what is on the disk
         self.life: Life | None = None
         self._is_up = asyncio.Event()

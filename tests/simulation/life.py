@@ -232,7 +232,9 @@ class Life:
 
     def _conductor(self, memory: Memory, tasks: asyncio.TaskGroup) -> MortalConductor:
         ledger = WatchedLedger(self.watch)
-        scheduler = WatchedScheduler(self.catalogue.specs, ledger, self.catalogue.rules)
+        scheduler = WatchedScheduler(
+            self.catalogue.specs, ledger, self.catalogue.rules, networks=self.catalogue.networks
+        )
         scheduler.watch = self.watch
         conductor = MortalConductor(
             scheduler=scheduler,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.core.room.networks import NO_NETWORKS, Networks
 from orchestrator.core.values.failures import Failure, FailureReason, Silence
 from orchestrator.core.values.footprints import Footprint
 from orchestrator.core.values.residents import Endpoint, InstanceId, ReadyState
@@ -67,7 +68,9 @@ def fate_of(faults: frozenset[Fault]) -> Fate:
 class World(FakeWorld):
     """Complains only of what the daemon could have known when it started something."""
 
-    def __init__(self, seed: int, faults: frozenset[Fault]) -> None:
+    def __init__(
+        self, seed: int, faults: frozenset[Fault], networks: Networks = NO_NETWORKS
+    ) -> None:
         late = Fault.BYTES_LATE in faults
         super().__init__(
             DEVICES,
@@ -77,6 +80,7 @@ class World(FakeWorld):
             release_lag_s=(0.0, 40.0) if late else (0.0, 1.5),
         )
         self.seed = seed
+        self._networks = networks
         self.faults = faults
         # Where what runs is not what was written down, its charge is a guess.
         self.guessed = faults & {Fault.STARTED_AGAIN, Fault.DISK_LOSES, Fault.TAKES_MORE}
@@ -168,10 +172,28 @@ class World(FakeWorld):
         )
         complaints = len(self.complaints)
         try:
+            self._take_network(launch)
             return super().begin(launch, script)
         finally:
             if behind or launch.instance not in self.asked_for:
                 del self.complaints[complaints:]
+
+    def _take_network(self, launch: Launch) -> None:
+        """Raise StartFailed where each of those that it could have has a server in it."""
+        pool = self._networks.get(launch.service)
+        if pool is None or launch.instance not in self.asked_for:
+            return
+        alike = [
+            instance
+            for instance, server in self.running.items()
+            if self._networks.get(server.launch.service) == pool
+        ]
+        if len(alike) < len(pool):
+            return
+        if self.asked_for.issuperset(alike):
+            self._complain(f"{launch.model} is started, and no network is free: {alike}")
+        reason = FailureReason.RUNTIME_UNAVAILABLE
+        raise StartFailed(Failure(reason=reason, detail="every network has a server in it"))
 
     def start_again(self, instance: InstanceId) -> None:
         for device, _ in Script.of(self._ended[instance].launch.argv).shares:

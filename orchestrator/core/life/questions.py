@@ -67,4 +67,5 @@ def _question(
         leases_end=state.leases_end(),
         quota=quota_of(state, paying.key, paying.bounds, beside=beside),
         evicts=wishes[0].evicts,
+        networks=state.networks,
     )

@@ -23,6 +23,7 @@ from orchestrator.core.life import (
 from orchestrator.core.life.state import State
 from orchestrator.core.room.eviction import Policy, least_regretted
 from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.room.networks import NO_NETWORKS, Networks
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Failure
 from orchestrator.core.values.footprints import UNKNOWN
@@ -62,13 +63,7 @@ from orchestrator.core.values.messages import (
     Withdrawn,
 )
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.residents import (
-    LEAVING,
-    SERVING,
-    InstanceId,
-    Resident,
-    ResidentState,
-)
+from orchestrator.core.values.residents import LEAVING, SERVING, InstanceId, Resident, ResidentState
 from orchestrator.core.values.rules import Rules
 from orchestrator.core.values.specs import ModelName, ModelSpec, ModelSpecs
 
@@ -82,8 +77,11 @@ class Scheduler:
         ledger: Ledger,
         rules: Rules,
         policy: Policy = least_regretted,
+        networks: Networks = NO_NETWORKS,
     ) -> None:
-        self.state = State(rules=rules, ledger=ledger, policy=policy, catalogue=catalogue)
+        self.state = State(
+            rules=rules, ledger=ledger, policy=policy, catalogue=catalogue, networks=networks
+        )
         self.state.pinned = {name for name, spec in catalogue.items() if spec.pinned}
 
     def handle(self, event: Event, *, now_s: float) -> list[Effect]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.core.life.queue import Queue
 from orchestrator.core.room.eviction import Policy, Urgency, least_regretted
 from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.room.networks import Networks
 from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Breaker, Failure, Silence
 from orchestrator.core.values.leases import Lease, LeaseEnds, LeaseId, LeaseKind
@@ -79,6 +80,7 @@ class State:
     ledger: Ledger
     policy: Policy = least_regretted
     catalogue: ModelSpecs = field(default_factory=dict)
+    networks: Networks = field(default_factory=dict)  # as long as the daemon lives
     # What was learned of a model, for wishes of our own: callers' come with it.
     believe: Callable[[ModelSpec], ModelSpec] = field(default=lambda spec: spec)
     ahead_s: float = 0.0  # the wall clock is, of `now_s`: for instants that are told in words

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from orchestrator.core.room.eviction import YIELDS, Stance, Yielding, say
 from orchestrator.core.room.instants import Ends, clock, ends, possible_at, when
 from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.room.networks import holders, lack
 from orchestrator.core.room.placement import (
     host_beside,
     least_bytes,
@@ -37,6 +38,8 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
         return _never(spec, ledger, devices, readable)
     if question.quota is not None and smallest > question.quota.left_bytes:
         return over_quota(spec.name, smallest, question.quota)
+    if (no_network := _no_network(question, ledger, needed)) is not None:
+        return no_network
     roomiest = sorted((ledger.available_bytes(d) for d in readable), reverse=True)
     available = sum(roomiest[: spec.span])
     looked_at, of_what = readable, ""
@@ -75,6 +78,41 @@ def explain(question: Question, ledger: Ledger) -> Refusal:
         possible_s=possible.known_s,
         earliest_s=possible.earliest_s,
         lasting=_barred_for_good(question, ledger, devices),
+    )
+
+
+def _no_network(question: Question, ledger: Ledger, needed_bytes: int) -> Refusal | None:
+    """Where no server gives up the network that it has for itself; None: it has one, or can."""
+    spec, networks = question.spec, question.networks
+    held = holders(spec, ledger, networks)
+    stances = [question.stance(each) for each in held]
+    gives = [YIELDS[taken] for taken in stances]
+    in_the_way = [
+        _Obstacle(device, ledger.occupied_bytes(each, device), each, taken)
+        for each, taken in zip(held, stances, strict=True)
+        if not question.evicts or YIELDS[taken] in (Yielding.NO, Yielding.NEVER)
+        for device in each.placement.devices[:1]
+    ]
+    if len(held) - len(in_the_way) >= lack(spec, ledger, networks):
+        return None
+    count = len(networks[spec.service])
+    blockers = [_blocker(question, there) for there in in_the_way[:BLOCKERS_NAMED_MAX]]
+    named = ", ".join(f"{each.model} ({each.why})" for each in blockers[:BLOCKERS_SAID_MAX])
+    unsaid = len(in_the_way) - BLOCKERS_SAID_MAX
+    more = f" and {unsaid} more" if unsaid > 0 else ""
+    possible = possible_at(question, ledger)
+    return Refusal(
+        code=RefusalCode.NO_ROOM,
+        detail=f"{spec.name} needs a network of its own, and each of the {count} of service "
+        f"{spec.service} has a model in it; in the way: {named}{more}. Nothing was evicted.",
+        remedy=f"Unload one, or name more in services.{spec.service}.networks: models that share "
+        "one would reach each other.",
+        needed_bytes=needed_bytes,
+        blockers=tuple(blockers),
+        retry_after_s=_retry_after_s(question, possible),
+        possible_s=possible.known_s,
+        earliest_s=possible.earliest_s,
+        lasting=gives.count(Yielding.NEVER) >= count,
     )
 
 

@@ -7,6 +7,7 @@ from itertools import islice
 
 from orchestrator.core.room.eviction import Stance
 from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.room.networks import holders, lack
 from orchestrator.core.room.placement import placements, usable_devices
 from orchestrator.core.room.question import Question
 from orchestrator.core.values.residents import Placement, Resident
@@ -73,7 +74,11 @@ def possible_at(question: Question, ledger: Ledger) -> Ends:
     """When there could be room for that wish: at the placement where that is soonest."""
     devices = usable_devices(question.spec, ledger)
     possible = list(islice(placements(question.spec, ledger, devices), PLACEMENTS_MAX + 1))
-    found = [_free_at(question, ledger, placement) for placement in possible[:PLACEMENTS_MAX]]
+    network = _network_free_at(question, ledger)
+    found = [
+        _both(network, _free_at(question, ledger, placement))
+        for placement in possible[:PLACEMENTS_MAX]
+    ]
     known = [at.known_s for at in found if at.known_s is not None]
     earliest_s = min((at.earliest_s for at in found), default=math.inf)
     if len(possible) > PLACEMENTS_MAX or math.isinf(earliest_s):
@@ -88,6 +93,25 @@ def _free_at(question: Question, ledger: Ledger, placement: Placement) -> Ends:
     known = [at.known_s for at in by_device]
     return Ends(
         max(at.earliest_s for at in by_device),
+        None if None in known else max(at_s for at_s in known if at_s is not None),
+    )
+
+
+def _network_free_at(question: Question, ledger: Ledger) -> Ends:
+    """When enough servers have given up the networks that they have for themselves."""
+    short = lack(question.spec, ledger, question.networks)
+    if not short:
+        return Ends(question.now_s, question.now_s)
+    found = [ends(question, each) for each in holders(question.spec, ledger, question.networks)]
+    known_s = _enough_at(((at.known_s, 1) for at in found if at.known_s is not None), short)
+    earliest_s = _enough_at(((at.earliest_s, 1) for at in found), short)
+    return Ends(earliest_s, None if known_s == math.inf else known_s)
+
+
+def _both(one: Ends, other: Ends) -> Ends:
+    known = (one.known_s, other.known_s)
+    return Ends(
+        max(one.earliest_s, other.earliest_s),
         None if None in known else max(at_s for at_s in known if at_s is not None),
     )
 

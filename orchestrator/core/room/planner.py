@@ -15,6 +15,7 @@ from orchestrator.core.room.eviction import (
 )
 from orchestrator.core.room.explanation import explain
 from orchestrator.core.room.ledger import Ledger
+from orchestrator.core.room.networks import OF_ITS_OWN, holders, lack
 from orchestrator.core.room.placement import (
     bytes_on,
     placements,
@@ -94,7 +95,9 @@ def find(question: Question, ledger: Ledger) -> Plan | None:
         for placement in placements(question.spec, ledger, devices)
         if question.quota is None or held_bytes(placement, ledger) <= question.quota.left_bytes
     ]
-    shortages = [_shortage(placement, ledger) for placement in possible]
+    missing = lack(question.spec, ledger, question.networks)
+    network = {OF_ITS_OWN: missing} if missing else {}
+    shortages = [_shortage(placement, ledger) | network for placement in possible]
     roomy = [placement for placement, short in zip(possible, shortages, strict=True) if not short]
     if roomy:
         return Plan(question.spec, min(roomy, key=lambda placement: _room_left(placement, ledger)))
@@ -129,7 +132,7 @@ def out_of_reach(question: Question, ledger: Ledger) -> bool:
 
 def _shortage(placement: Placement, ledger: Ledger) -> dict[DeviceId, int]:
     missing = {device: share - ledger.free_bytes(device) for device, share in placement.shares}
-    return {device: lack for device, lack in missing.items() if lack > 0}
+    return {device: short for device, short in missing.items() if short > 0}
 
 
 def _room_left(placement: Placement, ledger: Ledger) -> tuple[object, ...]:
@@ -141,17 +144,21 @@ def _choose_victims(
     question: Question, ledger: Ledger, shortage: Mapping[DeviceId, int]
 ) -> tuple[Candidate, ...] | None:
     """Idle residents if they suffice; with those in use, to be drained, only if they do not."""
-    if any(ledger.yieldable_bytes(device) < lack for device, lack in shortage.items()):
+    devices = [device for device in shortage if device != OF_ITS_OWN]
+    if any(ledger.yieldable_bytes(device) < shortage[device] for device in devices):
         return None
+    alike = holders(question.spec, ledger, question.networks) if OF_ITS_OWN in shortage else ()
+    there = [*alike, *(resident for device in devices for resident in ledger.on(device))]
     now: list[Candidate] = []
     after_drain: list[Candidate] = []
-    for resident in {r.name: r for device in shortage for r in ledger.on(device)}.values():
+    for resident in {each.name: each for each in there}.values():
         if resident.name == question.spec.name:
             continue
         gives_way = YIELDS[question.stance(resident)]
         if gives_way in (Yielding.NO, Yielding.NEVER):
             continue
-        frees = {device: ledger.occupied_bytes(resident, device) for device in shortage}
+        frees = {device: ledger.occupied_bytes(resident, device) for device in devices}
+        frees[OF_ITS_OWN] = int(resident in alike)
         candidate = Candidate(resident, question.policy(resident, question.now_s), frees)
         (now if gives_way is Yielding.NOW else after_drain).append(candidate)
     chosen = least_regretted_set(now, shortage)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.core.room.eviction import Policy, Stance, Urgency, least_regretted, stance
+from orchestrator.core.room.networks import Networks
 from orchestrator.core.room.quota import Quota
 from orchestrator.core.values.residents import InstanceId, Resident
 from orchestrator.core.values.rules import Rules
@@ -25,6 +26,7 @@ class Question:
     # When the leases on a resident will have run out; None: one of them has no end.
     leases_end: Callable[[InstanceId], float | None] = field(default=lambda _: None, compare=False)
     quota: Quota | None = None  # of the key that it would be charged to; None: no bound
+    networks: Networks = field(default_factory=dict)  # of which each server has one for itself
     evicts: bool = True  # False: only into room that is free anyway
     # What residents have answered: a plan and its explanation ask them several times.
     _answers: dict[InstanceId, tuple[Resident, Stance]] = field(

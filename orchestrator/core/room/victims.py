@@ -11,7 +11,8 @@ from orchestrator.core.values.vram import DeviceId
 
 EXACT_CANDIDATES_MAX = 12
 
-Shortage = Mapping[DeviceId, int]  # bytes that are missing, per device that is short
+# Bytes that are missing, per device that is short; and networks (`networks.OF_ITS_OWN`).
+Shortage = Mapping[DeviceId, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,20 @@ def test_the_file_that_runs_without_a_file_has_room_for_some_of_its_models_only(
     assert all(Path(each.file).is_file() for each in config.catalogue.values())
 
 
+def test_services_share_all_networks_or_none(written):
+    def said(*pool):
+        entry = f"{{engine: llama_cpp, runtime: docker, image: i, networks: [{', '.join(pool)}]}}"
+        return written(f"services:\n  a: {said_first}\n  b: {entry}\n")
+
+    said_first = "{engine: llama_cpp, runtime: docker, image: i, networks: [n1, n2]}"
+    for pool in (("n2", "n1"), ("n3", "n4")):
+        load_config(said(*pool), environ={})
+    with pytest.raises(ConfigInvalid) as error:
+        load_config(said("n2", "n3"), environ={})
+    (mistake,) = error.value.mistakes
+    assert "services.b.networks: shares n2 with service a, and not all" in mistake
+
+
 def test_the_services_can_be_read_alone(tmp_path):
     file = tmp_path / "o.yaml"
     file.write_text("services: {a: {engine: llama_cpp, binary: ./bin/llama-server}}")
