@@ -9,6 +9,7 @@ from orchestrator.access.keys.decision import AccessCode, NotAllowed, unauthoriz
 from orchestrator.gateway.fitness import TEXT_TASKS
 from orchestrator.gateway.for_admins import ACTING_GETS, QUESTIONS
 from orchestrator.gateway.mishaps import broken, ended_by_operator
+from orchestrator.gateway.ollama.paths import CALLS as OLLAMA_CALLS
 from orchestrator.gateway.paths import IN_A_SLOT, POSTS, Call, NamedIn, Task
 from orchestrator.gateway.protocols import body_of, event_of
 from orchestrator.web.wire.error_answers import (
@@ -113,6 +114,8 @@ def told() -> Mapping[str, object]:
             }
             for call in warm_calls().values()
         },
+        "last_events": {path: _event(_gone(), call) for path, call in _streamed().items()},
+        "last_event_beside": _event(_gone(), POSTS["/completion"]),
         "unavailable": encode(error_body(_unavailable(), PATH)).decode(),
     }
 
@@ -134,6 +137,12 @@ def _locations(body_bytes_max: int) -> str:
 
 def _event(answer: ErrorAnswer, call: Call) -> str:
     return event_of(answer, call, PATH).decode()
+
+
+def _streamed() -> Mapping[str, Call]:
+    """What is answered by streams of the daemon, by its path."""
+    of_ollama = {path: call for (method, path), call in OLLAMA_CALLS.items() if method == "POST"}
+    return {**{path: call for path, call in POSTS.items() if call.in_a_slot}, **of_ollama}
 
 
 def _refusal(answer: ErrorAnswer, call: Call) -> Mapping[str, object]:
@@ -167,6 +176,14 @@ def _not_allowed() -> tuple[NotAllowed, ...]:
             remedy="Retry later; an admin can make a key with other limits.",
             retry_after_s=AFTER_S,
         ),
+    )
+
+
+def _gone() -> ErrorAnswer:
+    return ErrorAnswer(
+        code=WebCode.UNAVAILABLE,
+        detail="The daemon ended in the middle of this answer.",
+        remedy="Ask again: models that are ready are served also without it.",
     )
 
 

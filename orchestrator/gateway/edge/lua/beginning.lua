@@ -16,6 +16,7 @@ function M.of_master(path, beside)
     edge_warm = require "warm"
     edge_control = require "control"
     edge_warm.configure(told)
+    require("relayed").configure(told)
     require("callers").configure(told)
     require("keys").configure(told)
     require("keys").read(beside .. "/keys")
