@@ -32,9 +32,26 @@ LONGER = {
     "tests/contracts/test_compose.py::test_resident_of_the_stack_cannot_reach_anything": (
         "twelve addresses, most of which do not answer, from two networks"
     ),
+    "tests/contracts/test_compose.py::"
+    "test_a_key_that_its_owner_gave_the_container_of_compose_is_known_to_the_stack": (
+        "the orchestrator of the stack is started anew three times"
+    ),
+    "tests/contracts/test_compose.py::"
+    "test_one_more_closed_model_than_networks_has_an_idle_one_leave_or_nobody": (
+        "four loads of real models in the stack"
+    ),
     "tests/contracts/test_compose.py::test_commands_of_the_docker_guide": "takes the stack down",
     "tests/contracts/test_compose.py::test_gpus_are_requested_and_read_by_uuid": "a second stack",
     "tests/scenarios::n8n": "builds our node, imports the workflows, starts n8n: once for all tests",
+    "tests/scenarios/test_n8n_closed.py::test_the_workflow_that_names_llama_cpp": (
+        "real models in containers, loaded and asked by real workflows, two of them"
+    ),
+    "tests/scenarios/test_n8n_closed.py::test_closed_it_asks_the_endpoint_with_its_key": (
+        "likewise, and once more by hand"
+    ),
+    "tests/scenarios/test_token_ceiling.py::test_no_way_to_a_real_server_writes_more": (
+        "27 requests to a real model on one processor"
+    ),
     "tests/scenarios/test_docker.py::test_docker_hangs_the_daemon_does_not": (
         "an engine of its own that stands still for longer than any call is waited for"
     ),

@@ -163,7 +163,9 @@ class Stack:
     def container(self, service: str) -> str:
         return self.compose("ps", "-q", service).strip()
 
-    def ask(self, name: str, method: str, path: str, body: Any = None) -> httpx.Response:
+    def ask(
+        self, name: str, method: str, path: str, body: Any = None, **headers: str
+    ) -> httpx.Response:
         """Through the edge, by its name, with the certificate that it made."""
         trust = ssl.create_default_context(cadata=self.authority())
         with httpx.Client(verify=trust, timeout=90, trust_env=False) as client:
@@ -172,7 +174,7 @@ class Stack:
                 method,
                 url,
                 json=body,
-                headers={"Host": name},
+                headers={"Host": name, **headers},
                 extensions={"sni_hostname": name},
             )
 
@@ -298,6 +300,11 @@ def _configuration(scratch: Path, profile: str) -> Path:
         said["models"]["qwen3-vl-30b"]["devices"] = ["GPU-aaaa"]
     made = {"service": "llama", "file": MODEL_FILE, "context_size": 1024, "vram_mb": 300}
     said["models"]["made"] = made
+    *mine, last_but_one, last = said["services"]["llama"]["networks"]
+    said["services"]["llama"]["networks"] = mine
+    few = {"networks": [last_but_one, last], "closed": True}
+    said["services"]["few"] = said["services"]["llama"] | few
+    said["models"] |= {f"few-{number}": made | {"service": "few"} for number in (1, 2, 3)}
     said["services"]["shut"] = said["services"]["llama"] | {"closed": True}
     said["models"]["shut"] = made | {"service": "shut"}
     far = {"service": "llama", "file": f"{HUB_REPO}:{MODEL_FILE}", "context_size": 1024}

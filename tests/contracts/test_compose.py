@@ -576,6 +576,96 @@ def test_resident_of_the_stack_cannot_reach_anything(stack):
         stack.orchestrator("POST", "/models/unload", {"model": name})
 
 
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_one_more_closed_model_than_networks_has_an_idle_one_leave_or_nobody(stack):
+    """Two networks, three models, and bytes for all: the dry run says what the load does."""
+
+    def leaves_for(name: str) -> list[str]:
+        told = stack.orchestrator("POST", "/models/plan", {"model": name})
+        return [each["model"] for each in told["evict"]]
+
+    def networks(*names: str) -> set[str]:
+        return {next(iter(stack.made(name)["NetworkSettings"]["Networks"])) for name in names}
+
+    for name in ("few-1", "few-2"):
+        assert leaves_for(name) == []
+        assert stack.orchestrator("POST", "/models/load", {"model": name})["evicted"] == []
+    assert networks("few-1", "few-2") == {"vram-models-5", "vram-models-6"}
+    assert leaves_for("few-3") == ["few-1"]
+    assert stack.orchestrator("POST", "/models/load", {"model": "few-3"})["evicted"] == ["few-1"]
+    assert networks("few-2", "few-3") == {"vram-models-5", "vram-models-6"}
+    for name in ("few-2", "few-3"):
+        stack.orchestrator("PUT", f"/models/{name}/pin")
+    try:
+        foreseen = stack.ask("orchestrator.lan", "POST", "/models/plan", {"model": "few-1"})
+        refused = stack.ask("orchestrator.lan", "POST", "/models/load", {"model": "few-1"})
+        for answer in (foreseen, refused):
+            assert "each of the 2 of service few has a model in it" in answer.text, answer.text
+            assert "services.few.networks" in answer.text
+        assert refused.json()["code"] == "no_room"
+        assert {"few-2", "few-3"} <= stack.loaded().keys()
+    finally:
+        for name in ("few-2", "few-3"):
+            stack.orchestrator("DELETE", f"/models/{name}/pin")
+            stack.orchestrator("POST", "/models/unload", {"model": name})
+
+
+@pytest.mark.docker
+@pytest.mark.llama_cpp
+def test_a_key_that_its_owner_gave_the_container_of_compose_is_known_to_the_stack(stack):
+    """`LLAMA_API_KEY` in .env and `key_file` of the service, as the guide has it."""
+    key = "a-key-of-its-owner"
+    folder = stack.environment_file.parent / "config"
+    file, key_file = folder / "orchestrator.yaml", folder / "llama-key"
+    before = file.read_text()
+    said = yaml.safe_load(before)
+    said["services"]["llama-cpp"]["key_file"] = "/etc/orchestrator/llama-key"
+    orchestrator = stack.container("model-orchestrator-cpu")
+
+    def anew() -> None:
+        stack.compose("up", "--no-start", "--no-build", "llama-cpp-cpu")
+        stack.docker("restart", orchestrator)
+        stack.until(lambda: stack.is_healthy(orchestrator), "it is back")
+
+    def chat(name: str, **headers: str) -> httpx.Response:
+        wish = CHAT | {"model": "smollm2", "max_tokens": 4}
+        return stack.ask(name, "POST", "/v1/chat/completions", wish, **headers)
+
+    stack.orchestrator("POST", "/models/unload", {"model": "smollm2"})
+    try:
+        key_file.write_text(f"{key}\n")
+        key_file.chmod(0o644)
+        file.write_text(yaml.safe_dump(said))
+        stack.say_in_env(LLAMA_API_KEY=key)
+        anew()
+        loaded = stack.orchestrator("POST", "/models/load", {"model": "smollm2"})
+        assert loaded["endpoint"] == "http://llama-cpp:8000", "where workflows call it"
+        assert chat("llama.lan").status_code == 401
+        assert chat("llama.lan", Authorization=f"Bearer {key}").status_code == 200
+        assert chat("orchestrator.lan").status_code == 200, "the orchestrator sends it"
+        stack.until(
+            lambda: chat("orchestrator.lan").headers.raw[-1][0] == b"X-Model", "nginx carries it"
+        )
+        stack.docker("kill", orchestrator)
+        try:
+            assert [chat("orchestrator.lan").status_code for _ in range(3)] == [200] * 3
+        finally:
+            stack.docker("start", orchestrator)
+        stack.until(lambda: stack.is_healthy(orchestrator), "it is back")
+        stack.until(lambda: stack.loaded().get("smollm2") == "loaded", "adopted")
+        assert chat("orchestrator.lan").status_code == 200
+        told = stack.ask("orchestrator.lan", "GET", "/models/status").text
+        told += stack.compose("logs", "model-orchestrator-cpu", "nginx", "docker-guard")
+        assert key not in told
+    finally:
+        stack.orchestrator("POST", "/models/unload", {"model": "smollm2"})
+        file.write_text(before)
+        key_file.unlink()
+        stack.say_in_env(LLAMA_API_KEY="")
+        anew()
+
+
 def probed(stack: Stack, network: str, tried: list[str]) -> str:
     """What a program finds that is run there as the orchestrator runs models."""
     image = docker_parts.prober_image(stack.engine)
