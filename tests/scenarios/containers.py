@@ -6,8 +6,8 @@ import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,62 @@ class Engine:
 
     def runs(self, name: str) -> bool:
         return bool(self.client.inspect_container(name)["State"]["Running"])
+
+
+@contextmanager
+def opened_engine() -> Iterator[Engine]:
+    """With the images that containers are made of."""
+    engine = Engine(parts.need_engine())
+    parts.import_image(engine.url)
+    llama_image(engine.url)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@contextmanager
+def running_on(
+    engine: Engine,
+    directory: Path,
+    said: dict[str, Any],
+    *,
+    kind: type[Daemon] = Daemon,
+    host: str | None = None,
+    executed: bool = False,
+    **environment: str,
+) -> Iterator[Daemon]:
+    """A daemon on that engine, by way of `host`; cleaned up after with all its containers."""
+    daemon = kind(directory, said)
+    daemon.executed = executed
+    daemon.environment |= {"DOCKER_HOST": host or engine.url} | environment
+    try:
+        daemon.start()
+        yield daemon
+        assert "Traceback" not in daemon.log(), daemon.log()
+    finally:
+        daemon.clean_up()
+        engine.clean_up(daemon)
+
+
+@contextmanager
+def starting_on(engine: Engine, folder: Path) -> Iterator[Callable[..., Daemon]]:
+    """Start daemons, each in a directory of its own: `start(models, services, **sections)`."""
+    with ExitStack() as stack:
+
+        def start(
+            models: dict[str, Any],
+            services: dict[str, Any] | None = None,
+            *,
+            kind: type[Daemon] = Daemon,
+            host: str | None = None,
+            **sections: Any,
+        ) -> Daemon:
+            directory = Path(tempfile.mkdtemp(prefix="daemon-", dir=folder))
+            said = settings(models, services, **sections)
+            return stack.enter_context(running_on(engine, directory, said, kind=kind, host=host))
+
+        yield start
 
 
 @contextmanager

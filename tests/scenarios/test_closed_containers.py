@@ -5,15 +5,14 @@ was taken over can still reach. Workflows that post to `endpoint` go on, at both
 import re
 import shutil
 import socket
-import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.contracts import docker_parts as parts
-from tests.scenarios.containers import Engine, llama_image, llama_service, settings, smollm
+from tests.scenarios.containers import llama_service, opened_engine, smollm, starting_on
 from tests.scenarios.daemon import Daemon, chat
 from tests.scenarios.edged import EdgedDaemon
 from tests.scenarios.test_closed_servers import keys_of
@@ -28,35 +27,13 @@ NAME_OF_A_CLOSED_NETWORK = "vram-closed-{}"
 
 @pytest.fixture(scope="module")
 def engine():
-    opened = Engine(parts.need_engine())
-    llama_image(opened.url)
-    yield opened
-    opened.close()
-
-
-@contextmanager
-def running(kind, directory, said, engine):
-    daemon = kind(directory, said)
-    daemon.environment |= {"DOCKER_HOST": engine.url}
-    try:
-        daemon.start()
-        yield daemon
-        assert "Traceback" not in daemon.log(), daemon.log()
-    finally:
-        daemon.clean_up()
-        engine.clean_up(daemon)
+    with opened_engine() as opened:
+        yield opened
 
 
 @pytest.fixture
 def daemons(tmp_path, engine):
-    """Start daemons: `daemons(models, services, kind=Daemon)`."""
-    with ExitStack() as stack:
-
-        def start(models, services=None, *, kind=Daemon, **sections):
-            directory = Path(tempfile.mkdtemp(prefix="closed-", dir=tmp_path))
-            said = settings(models, services, **sections)
-            return stack.enter_context(running(kind, directory, said, engine))
-
+    with starting_on(engine, tmp_path) as start:
         yield start
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import docker.errors
@@ -22,10 +22,13 @@ from tests.scenarios.containers import (
     inside_network_of,
     llama_image,
     llama_service,
+    opened_engine,
+    running_on,
     settings,
     smollm,
+    starting_on,
 )
-from tests.scenarios.daemon import Daemon, model
+from tests.scenarios.daemon import model
 from tests.scenarios.world import frozen
 from tests.standins import nvml
 
@@ -40,42 +43,13 @@ SLEEPER_PORT = ("/sleeper", "--serve", "8000")
 
 @pytest.fixture(scope="module")
 def engine():
-    opened = Engine(parts.need_engine())
-    parts.import_image(opened.url)
-    llama_image(opened.url)
-    yield opened
-    opened.close()
-
-
-@contextmanager
-def on(engine, directory, said, *, host=None, executed=False, **environment):
-    """A daemon on that engine, cleaned up after with all its containers."""
-    daemon = Daemon(directory, said)
-    daemon.executed = executed
-    daemon.environment |= {"DOCKER_HOST": host or engine.url} | environment
-    try:
-        daemon.start()
-        yield daemon
-        assert "Traceback" not in daemon.log(), daemon.log()
-    finally:
-        daemon.clean_up()
-        engine.clean_up(daemon)
+    with opened_engine() as opened:
+        yield opened
 
 
 @pytest.fixture
 def daemons(tmp_path, engine):
-    """Start daemons, each in a directory of its own: `daemons(models, services, **sections)`."""
-    with ExitStack() as stack:
-        count = 0
-
-        def start(models, services=None, *, host=None, **sections):
-            nonlocal count
-            count += 1
-            directory = tmp_path / f"daemon-{count}"
-            directory.mkdir()
-            said = settings(models, services, **sections)
-            return stack.enter_context(on(engine, directory, said, host=host))
-
+    with starting_on(engine, tmp_path) as start:
         yield start
 
 
@@ -370,7 +344,9 @@ def test_docker_hangs_the_daemon_does_not(tmp_path):
         engine = Engine(private.url)
         llama_image(private.url)
         said = settings({"a": smollm(), "b": smollm(), "p": model(100)})
-        with on(engine, tmp_path, said, executed=True) as daemon:  # to be in the engine's network
+        with running_on(
+            engine, tmp_path, said, executed=True
+        ) as daemon:  # to be in the engine's network
             daemon.load("a")
             before = engine.only(daemon)["Id"]
             assert not marked(daemon)
@@ -582,7 +558,7 @@ def test_a_gpu_is_requested_by_the_uuid_that_was_planned_on(tmp_path, engine):
     said = settings({"a": smollm(devices=["GPU-bbbb"])}, devices={"source": "nvml"})
     said["devices"] = {"source": "nvml", "headroom_mb": 0, "sample_interval_s": 0.2}
     driver = {"LD_LIBRARY_PATH": str(library), nvml.STATE_VARIABLE: str(state)}
-    with on(engine, tmp_path, said, **driver) as daemon:
+    with running_on(engine, tmp_path, said, **driver) as daemon:
         answer = daemon.load("a")
         assert answer["devices"][0] == {"device": "GPU-bbbb", "vram_mb": answer["vram_mb"]}
         assert [each["device"] for each in answer["devices"][1:]] == ["host"]
@@ -622,7 +598,7 @@ def test_everything_goes_through_the_socket_guard(tmp_path, engine):
     allowed = {"GUARD_IDENTITY": identity, "GUARD_MODELS": models, "GUARD_CONTAINERS": name}
     with (
         parts.guard(engine.url, **allowed, GUARD_IMAGES=IMAGE) as guarded,
-        on(engine, tmp_path, said, host=guarded) as daemon,
+        running_on(engine, tmp_path, said, host=guarded) as daemon,
     ):
         daemon.load("a")
         assert "Paris" in ask(daemon, "a")

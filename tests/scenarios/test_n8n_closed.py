@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from tests.contracts import docker_parts as parts
-from tests.scenarios.containers import Engine, llama_image, llama_service, settings, smollm
+from tests.scenarios.containers import llama_service, opened_engine, settings, smollm
 from tests.scenarios.daemon import model
 from tests.scenarios.n8n import QUICK, SEED, WORKFLOWS
 from tests.scenarios.test_closed_containers import network_of
@@ -23,10 +22,8 @@ GATEWAY = "http://model-orchestrator:8000"
 
 @pytest.fixture(scope="module")
 def engine():
-    opened = Engine(parts.need_engine())
-    llama_image(opened.url)
-    yield opened
-    opened.close()
+    with opened_engine() as opened:
+        yield opened
 
 
 @pytest.fixture
