@@ -14,16 +14,16 @@ import httpx
 
 from orchestrator.gateway.described import TAGS
 from tests.scenarios.daemon import model
+from tests.scenarios.test_keys import key_of
 
 SECONDS = int(os.getenv("SCHEMA_SECONDS", "25"))
 SEED = os.getenv("SCHEMA_SEED", "1")
 SETTINGS = Path(__file__).parents[1] / "tools" / "schemathesis.toml"
+HOOKS = SETTINGS.with_name("schemathesis_hooks.py")
 HELD_S = 2.0
 STREAMS = "(/events|/models/sse)$"  # they do not end
 # What is asked of models is answered by their servers, not by the daemon.
-# Keys neither: the first one that is made shuts out who has none.
-LEFT_OUT = (*TAGS.values(), "keys")
-ASKED_OF_MODELS = tuple(word for tag in LEFT_OUT for word in ("--exclude-tag", tag))
+ASKED_OF_MODELS = tuple(word for tag in TAGS.values() for word in ("--exclude-tag", tag))
 MODELS = {
     "a": model(3000, fake={"load_s": 0.05}),
     "qwen3-vl-30b": model(3000, fake={"load_s": 0.05}),  # of the document's examples
@@ -32,13 +32,13 @@ MODELS = {
 
 
 @contextmanager
-def tidied(daemon):
+def tidied(daemon, key):
     """Nobody holds a model or breaks a device for long: others would wait for minutes."""
     over = threading.Event()
 
     def tidy():
         old = set()
-        with httpx.Client(base_url=daemon.url, trust_env=False, timeout=60) as http:
+        with httpx.Client(base_url=daemon.url, headers=key, trust_env=False, timeout=60) as http:
             while not over.wait(HELD_S):
                 http.put("/devices/fake-0/fake", json={"foreign_mb": 0, "fault": None})
                 held = {
@@ -62,18 +62,24 @@ def tidied(daemon):
 def test_the_document_and_the_daemon_agree(daemons):
     patience = {"patience_s": 1, "drain_timeout_s": 1, "release_timeout_s": 1}
     daemon = daemons(MODELS, scheduling=patience)
-    with tidied(daemon):
-        found = explore(daemon)
+    words = ("--requests-per-minute", "60000", "--max-in-flight", "100")
+    key = key_of(daemon, "schemathesis", "--scope", "admin", *words)
+    with tidied(daemon, key):
+        found = explore(daemon, key)
     assert found.returncode == 0, found.stdout + found.stderr
     assert "Traceback" not in daemon.log()
     assert daemon.http.get("/health").status_code == 200
+    assert daemon.http.get("/keys", headers=key).status_code == 200, "it has kept its own"
 
 
-def explore(daemon):
+def explore(daemon, key):
+    """By that key, which it does not revoke."""
+    own = daemon.http.get("/auth/whoami", headers=key).json()["id"]
     return subprocess.run(
         [
             Path(sys.executable).with_name("st"),
             *("--config-file", SETTINGS, "run", f"{daemon.url}/openapi.json"),
+            *("--header", f"Authorization: {key['Authorization']}"),
             *("--seed", SEED, "--max-time", str(SECONDS), "--max-examples", "20"),
             *(
                 "--exclude-path-regex",
@@ -90,5 +96,6 @@ def explore(daemon):
         text=True,
         check=False,
         cwd=daemon.directory,
+        env=daemon.environment | {"SCHEMATHESIS_HOOKS": str(HOOKS), "SCHEMATHESIS_OWN_KEY": own},
         timeout=SECONDS + 120,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from orchestrator.access.keys.decision import AccessCode, NotAllowed
 from orchestrator.access.keys.record import (
@@ -33,7 +33,7 @@ _GLOB = re.compile(r"[A-Za-z0-9._:/@+*-]{1,128}")
 
 def seconds_in(text: str) -> float:
     """Of a duration such as 90d, 24h or 30m. Raise ValueError."""
-    found = _DURATION.fullmatch(text.strip())
+    found = _DURATION.fullmatch(text)
     seconds = int(found[1]) * _UNITS_S[found[2]] if found else -1.0
     if not 0 <= seconds <= DURATION_S_MAX:
         raise ValueError("should be a number with s, m, h, d or w, such as 90d; ten years at most")
@@ -58,8 +58,17 @@ def _network(text: str) -> str:
         raise ValueError(f"should be a network such as 192.0.2.0/24: {error}") from error
 
 
-Duration = Annotated[str, Field(max_length=16), AfterValidator(_duration)]
-Glob = Annotated[str, AfterValidator(_glob)]
+def _shown(pattern: re.Pattern[str]) -> dict[str, JsonValue]:
+    """For the document: what is refused for it is refused in words of our own."""
+    return {"pattern": f"^{pattern.pattern}$"}
+
+
+Duration = Annotated[
+    str,
+    Field(max_length=16, json_schema_extra=_shown(_DURATION)),
+    AfterValidator(_duration),
+]
+Glob = Annotated[str, Field(json_schema_extra=_shown(_GLOB)), AfterValidator(_glob)]
 Network = Annotated[str, Field(max_length=64), AfterValidator(_network)]
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@+ -]{1,64}$")]
 AtOnce = Annotated[int, Field(ge=1, le=AT_ONCE_MAX)]
