@@ -99,8 +99,7 @@ class ServerSettings:
     """The address for that. It asks for no key and tells no reason."""
     allowed_hosts: tuple[Text, ...] = ()
     """Names besides IP literals, localhost, *.local, host.docker.internal and bare names by which
-    we may be called.
-    """
+    we may be called."""
     allowed_origins: tuple[Text, ...] = ()
     """Web origins, such as https://dash.example, that may send changes."""
     body_limit_bytes: Annotated[int, Field(ge=1024, le=1 << 32)] = BODY_BYTES_DEFAULT
@@ -109,8 +108,8 @@ class ServerSettings:
     and of their answers; never less than one may have. Beyond it: 503 `too_many_bytes`. null: a
     quarter of the memory that the daemon may have (its container's), 512 MiB at most."""
     insecure_no_keys: bool = False
-    """Listen beyond this machine without keys, where something else keeps strangers away, such as
-    the network of a container whose ports are published on loopback."""
+    """Listen beyond this machine without keys, where something else keeps strangers away: say, a
+    container's network whose ports are published on loopback."""
     dashboard: Dashboard = Dashboard.FULL
     """The page at `/`: full; read_only: browsers may look, and what our pages send changes
     nothing and asks no model; off: there is none."""

@@ -14,6 +14,7 @@ What it cannot see through: code that keeps the interpreter's lock keeps this th
 import errno
 import logging
 import os
+import select
 import selectors
 import socket
 import threading
@@ -66,6 +67,8 @@ class HealthListener:
         self._wakes, self._woken = socket.socketpair()
         self._placeholder = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._spare: list[int] = []
+        self._comes = select.poll()
+        self._comes.register(self._listener, select.POLLIN)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
@@ -128,7 +131,8 @@ class HealthListener:
             try:
                 return self._listener.accept()[0]
             except OSError as error:
-                if error.errno not in NONE_LEFT:
+                # The kernel looks for a descriptor first, and for a caller then.
+                if error.errno not in NONE_LEFT or not self._comes.poll(0):
                     return None
             if not self._spare and self._callers:
                 self._let_go(self._longest_here())

@@ -177,6 +177,7 @@ def none_left():
 def test_without_a_descriptor_left_it_answers_all_along(health):
     """The test's own connections need one each: as many as it frees before."""
     assert well(health)
+    run(eventually(lambda: not health._callers))  # it had no spare descriptor
     with none_left() as taken:
         for _ in range(20):
             os.close(taken.pop())
