@@ -20,6 +20,7 @@ from orchestrator.gateway.forms import field, with_field
 from orchestrator.gateway.members import DECODED_BYTES_MAX, NotAnObject, check_parts
 from orchestrator.gateway.paths import POSTS, Call, NamedIn, Protocol, Task
 from orchestrator.web.guard import READING_METHODS
+from orchestrator.web.held_bodies import decoded_bytes
 
 # What servers take for the most tokens of an answer.
 NUMBERS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
@@ -30,11 +31,8 @@ Body = bytes | AsyncIterator[bytes]
 
 def goes_on_as_it_comes(call: Call, rights: Rights) -> bool:
     """A body that nobody here has to read: no model is named in it, and no bound is written in."""
-    return call.named_in is NamedIn.PATH and not has_ceiling(rights)
-
-
-def has_ceiling(rights: Rights) -> bool:
-    return rights.key is not None and rights.key.max_tokens is not None
+    has_ceiling = rights.key is not None and rights.key.max_tokens is not None
+    return call.named_in is NamedIn.PATH and not has_ceiling
 
 
 def no_tunnel(rights: Rights) -> None:
@@ -43,29 +41,46 @@ def no_tunnel(rights: Rights) -> None:
         raise Forbidden(no_bound_there(rights.key, "a WebSocket"))
 
 
+def bytes_to_bind(asked: Asked, body: bytes) -> int:
+    """What it takes to write the bound of its key into it. Raise Forbidden."""
+    key = asked.rights.key
+    if key is None or key.max_tokens is None or (call := _bounded_call(key, asked)) is None:
+        return 0
+    return len(body) if _form_of(asked, call) is not None else decoded_bytes(body)
+
+
 async def within_ceiling(asked: Asked, body: Body) -> Body:
     """What may be passed on. Raise Forbidden."""
     key = asked.rights.key
-    if key is None or key.max_tokens is None:
-        return body
-    call = asked.call
-    if call.task is Task.RAW:
-        path = asked.target.partition("?")[0]
-        if asked.method in READING_METHODS:
-            return body
-        if asked.method != "POST" or (known := POSTS.get(path)) is None:
-            raise Forbidden(no_bound_there(key, f"{asked.method} {path}"))
-        call = known
-    if call.task not in WRITING and call.task is not Task.TRANSCRIPTION:
+    if key is None or key.max_tokens is None or (call := _bounded_call(key, asked)) is None:
         return body
     if not isinstance(body, bytes):
         raise Forbidden(no_bound_there(key, "a body that comes in pieces"))
-    kind = dict(reversed(asked.headers)).get(b"content-type", b"")
-    if call.task is Task.TRANSCRIPTION and kind.strip().startswith(b"multipart/"):
+    if (kind := _form_of(asked, call)) is not None:
         return bounded_form(key, key.max_tokens, kind, body)
     if len(body) > DECODED_BYTES_MAX:
         return await asyncio.to_thread(bounded, key, key.max_tokens, call, body)
     return bounded(key, key.max_tokens, call, body)
+
+
+def _bounded_call(key: ApiKey, asked: Asked) -> Call | None:
+    """What a bound is to be written into; None: what it asks writes no tokens. Raise Forbidden."""
+    call = asked.call
+    if call.task is Task.RAW:
+        path = asked.target.partition("?")[0]
+        if asked.method in READING_METHODS:
+            return None
+        if asked.method != "POST" or (known := POSTS.get(path)) is None:
+            raise Forbidden(no_bound_there(key, f"{asked.method} {path}"))
+        call = known
+    return call if call.task in WRITING or call.task is Task.TRANSCRIPTION else None
+
+
+def _form_of(asked: Asked, call: Call) -> bytes | None:
+    """How a form with a sound in it says that it is one."""
+    kind = dict(reversed(asked.headers)).get(b"content-type", b"")
+    is_form = call.task is Task.TRANSCRIPTION and kind.strip().startswith(b"multipart/")
+    return kind if is_form else None
 
 
 def bounded(key: ApiKey, ceiling: int, call: Call, body: bytes) -> bytes:

@@ -98,7 +98,9 @@ class ClientRequest:
         self._share.take(decoded_bytes(body))
 
     def holds(self, size: int) -> None:
-        """Of an answer that is read whole. Raise Answered where there is no memory for it."""
+        """Beside its body: of a copy, or an answer that is read whole. Raise Answered where there
+        is no memory for it.
+        """
         self._share.take(size)
 
     def _sends_much(self) -> bool:

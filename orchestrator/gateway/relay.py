@@ -18,7 +18,7 @@ from orchestrator.errors import Denied
 from orchestrator.gateway.addressed import fetches, may_name_address, names_address
 from orchestrator.gateway.addressed import objection as addressed
 from orchestrator.gateway.asked import Asked
-from orchestrator.gateway.ceiling import goes_on_as_it_comes, has_ceiling, no_tunnel
+from orchestrator.gateway.ceiling import bytes_to_bind, goes_on_as_it_comes, no_tunnel
 from orchestrator.gateway.client_request import ClientRequest
 from orchestrator.gateway.exchange import Beat, Broken, Exchanges
 from orchestrator.gateway.fitness import objection
@@ -30,6 +30,7 @@ from orchestrator.gateway.naming import candidates
 from orchestrator.gateway.paths import FoundCall, Task
 from orchestrator.records import Outcome
 from orchestrator.web.guard import READING_METHODS
+from orchestrator.web.held_bodies import decoded_bytes
 from orchestrator.web.wire.error_answers import (
     Answered,
     ErrorAnswer,
@@ -67,10 +68,10 @@ class Relay:
             return
         specs = self._possible(asked, body)
         fetching = self._fetching(specs)
-        if isinstance(body, bytes) and (
-            has_ceiling(asked.rights) or (fetching is not None and may_name_address(body))
-        ):
-            request.decodes(body)
+        if isinstance(body, bytes):
+            looks = fetching is not None and may_name_address(body)
+            looking_bytes = decoded_bytes(body) if looks else 0
+            request.holds(max(bytes_to_bind(asked, body), looking_bytes))  # one after the other
         if fetching is not None:
             await _refuse_addresses(fetching, body)
         beat = None

@@ -10,9 +10,15 @@ from orchestrator.access.caller import Caller, Via
 from orchestrator.access.keys.record import ApiKey, KeyScope
 from orchestrator.access.rights import EVERYTHING, Forbidden, Rights
 from orchestrator.gateway.asked import Asked, read
-from orchestrator.gateway.ceiling import goes_on_as_it_comes, no_tunnel, within_ceiling
+from orchestrator.gateway.ceiling import (
+    bytes_to_bind,
+    goes_on_as_it_comes,
+    no_tunnel,
+    within_ceiling,
+)
 from orchestrator.gateway.members import DECODED_BYTES_MAX
 from orchestrator.gateway.paths import find
+from orchestrator.web.held_bodies import decoded_bytes
 
 KEY = ApiKey(
     id="k3v9x2mq", digest="", name="n8n", scopes=(KeyScope.USE,), created_s=0.0, max_tokens=100
@@ -193,3 +199,19 @@ def test_a_form_that_asks_for_more_or_cannot_be_read_is_refused(body, kind):
     with pytest.raises(Forbidden) as refused:
         form_passed_on(body, kind=kind)
     assert refused.value.why.code == "too_many_tokens"
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/upstream/a/v1/audio/translations"])
+def test_a_sound_takes_one_copy_and_not_what_json_of_its_size_would(path):
+    sound = form() + b'\xf0{[,"' * 1000
+    asks = replace(asked(path), headers=[FORM])
+    assert bytes_to_bind(asks, sound) == len(sound)
+    assert bytes_to_bind(asked(path), sound) == decoded_bytes(sound)
+
+
+def test_only_what_is_read_anew_takes_memory_for_that():
+    body = json.dumps({"model": "a", "input": "words"}).encode()
+    assert bytes_to_bind(asked(CHAT), body) == decoded_bytes(body)
+    assert bytes_to_bind(asked("/v1/embeddings"), body) == 0
+    assert bytes_to_bind(asked(CHAT, rights=EVERYTHING), body) == 0
+    assert bytes_to_bind(asked("/upstream/a/props", method="GET"), b"") == 0
