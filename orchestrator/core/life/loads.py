@@ -123,8 +123,8 @@ def _without_plan(state: State, line: Line, asked: Question, now_s: float) -> li
     if refusal.lasting and (fallback := fitting(asked, state.ledger)) is not None:
         effects = give_up(state, line.spec, fallback, refusal.detail)
         return effects + _place(state, line, now_s)
-    over_quota = refusal.code is RefusalCode.OVER_QUOTA
-    if refusal.lasting and ran_out_of_memory(state, line.model) and not over_quota:
+    more_than_there_is = refusal.code is RefusalCode.DOES_NOT_FIT
+    if more_than_there_is and ran_out_of_memory(state, line.model):
         return out_of_memory_for_good(state, line, now_s)
     if refusal.lasting:
         return deny(state, line.deciding, refusal)

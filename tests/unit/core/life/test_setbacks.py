@@ -19,7 +19,7 @@ from orchestrator.core.values.messages import (
     Withdrawn,
 )
 from orchestrator.core.values.residents import ResidentState
-from orchestrator.core.values.specs import Fallback, ModelName, Serving
+from orchestrator.core.values.specs import Fallback, ModelName, ServiceName, Serving
 from orchestrator.core.values.vram import GiB
 from tests.factories import ENDPOINT, gpu, request, resident, sampled, scheduler, spec
 
@@ -138,3 +138,21 @@ def test_who_waited_and_needs_more_than_its_quota_after_a_try_hears_so():
     for now_s in (3.1, 3.2):
         effects += play.handle(sampled(gpu(gib=24, at_s=now_s)), now_s=now_s)
     assert [each.refusal.code for each in effects if isinstance(each, Deny)] == ["over_quota"]
+
+
+def test_who_waited_and_finds_all_networks_taken_for_good_after_a_try_hears_so():
+    play = scheduler(gpu(gib=24), A)
+    play.state.networks = {ServiceName("rehearsal"): frozenset({"n1"})}
+    play.handle(request(1, A), now_s=1.0)
+    play.handle(sampled(gpu(gib=24, at_s=1.1)), now_s=1.1)
+    there = play.state.ledger.resident(A.name)
+    play.handle(LoadFailed(there.instance, NO_MEMORY), now_s=2.0)
+    stays = resident("stays", gib=1)
+    play.state.set_pin(stays.name, pinned=True)
+    play.state.ledger.put(stays)  # meanwhile, and with the network
+    effects = []
+    for now_s in (2.1, 2.2, 2.3):
+        effects += play.handle(sampled(gpu(gib=24, at_s=now_s)), now_s=now_s)
+    (denied,) = [each.refusal for each in effects if isinstance(each, Deny)]
+    assert denied.code == "no_room"
+    assert "a network of its own" in denied.detail
