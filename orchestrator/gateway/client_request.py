@@ -26,7 +26,7 @@ from orchestrator.records import Outcome, Usage
 from orchestrator.web.behind_edge import ALREADY_ASKED
 from orchestrator.web.connection import CALLER, HttpConnection
 from orchestrator.web.gate import REFUSED, for_caller, rights_of
-from orchestrator.web.held_bodies import decoded_bytes, share_of
+from orchestrator.web.held_bodies import decoded_bytes, parsed_bytes, share_of
 from orchestrator.web.outlet import written
 from orchestrator.web.wire.error_answers import (
     ErrorAnswer,
@@ -102,6 +102,10 @@ class ClientRequest:
         is no memory for it.
         """
         self._share.take(size)
+
+    def looks_into(self, body: bytes) -> contextlib.AbstractContextManager[None]:
+        """While it is decoded for a look. Raise Answered where there is no memory for it."""
+        return self._share.taking(parsed_bytes(body))
 
     def _sends_much(self) -> bool:
         """A body of which not all has come with the head."""

@@ -30,7 +30,6 @@ from orchestrator.gateway.naming import candidates
 from orchestrator.gateway.paths import FoundCall, Task
 from orchestrator.records import Outcome
 from orchestrator.web.guard import READING_METHODS
-from orchestrator.web.held_bodies import decoded_bytes
 from orchestrator.web.wire.error_answers import (
     Answered,
     ErrorAnswer,
@@ -68,12 +67,10 @@ class Relay:
             return
         specs = self._possible(asked, body)
         fetching = self._fetching(specs)
-        if isinstance(body, bytes):
-            looks = fetching is not None and may_name_address(body)
-            looking_bytes = decoded_bytes(body) if looks else 0
-            request.holds(max(bytes_to_bind(asked, body), looking_bytes))  # one after the other
         if fetching is not None:
-            await _refuse_addresses(fetching, body)
+            await _refuse_addresses(request, fetching, body)
+        if isinstance(body, bytes):
+            request.holds(bytes_to_bind(asked, body))
         beat = None
         if asked.streams:
             beat = Beat(self._desk.config.gateway.heartbeat_s, request.comment)
@@ -112,14 +109,19 @@ class Relay:
         return specs
 
 
-async def _refuse_addresses(fetching: ModelSpec, body: bytes | AsyncIterator[bytes]) -> None:
+async def _refuse_addresses(
+    request: ClientRequest, fetching: ModelSpec, body: bytes | AsyncIterator[bytes]
+) -> None:
     """Raise Answered."""
     if not isinstance(body, bytes):  # the catalogue has changed since it was asked
-        names = True
-    elif len(body) > DECODED_BYTES_MAX:
-        names = await asyncio.to_thread(names_address, body)
-    else:
-        names = names_address(body)
+        raise Answered(addressed(fetching))
+    if not may_name_address(body):
+        return
+    with request.looks_into(body):
+        if len(body) > DECODED_BYTES_MAX:
+            names = await asyncio.to_thread(names_address, body)
+        else:
+            names = names_address(body)
     if names:
         raise Answered(addressed(fetching))
 

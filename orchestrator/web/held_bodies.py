@@ -45,9 +45,17 @@ def bytes_max(allowed_bytes: int) -> int:
 
 def decoded_bytes(body: bytes) -> int:
     """What it takes at most to decode a body of JSON and to encode it anew."""
-    nodes = body.count(b"{") * _OBJECT_BYTES + body.count(b"[") * _LIST_BYTES
-    nodes += body.count(b",") * _ITEM_BYTES + body.count(b'"') * _QUOTE_BYTES
-    return round(len(body) * (_COPIES + _STRINGS * _width(body))) + nodes
+    return round(len(body) * (_COPIES + _STRINGS * _width(body))) + _parts_bytes(body)
+
+
+def parsed_bytes(body: bytes) -> int:
+    """What it takes at most to decode a body of JSON alone, for a look at it."""
+    return len(body) * (1 + _width(body)) + _parts_bytes(body)
+
+
+def _parts_bytes(body: bytes) -> int:
+    parts = body.count(b"{") * _OBJECT_BYTES + body.count(b"[") * _LIST_BYTES
+    return parts + body.count(b",") * _ITEM_BYTES + body.count(b'"') * _QUOTE_BYTES
 
 
 def _width(body: bytes) -> int:
@@ -115,6 +123,15 @@ class HeldShare:
         if self._bodies.held_bytes > self._bytes_max:
             alone = self.own_bytes > self._bytes_max
             raise Answered(_never(self._bytes_max) if alone else _full(self._bytes_max))
+
+    @contextmanager
+    def taking(self, size: int) -> Iterator[None]:
+        """For as long as the block runs. Raise Answered as `take` does."""
+        self.take(size)
+        try:
+            yield
+        finally:
+            self.give_back(size)
 
     def give_back(self, size: int) -> None:
         self._add(-size)

@@ -27,7 +27,8 @@ def picture(url):
     return {"model": "eyes", "messages": [{"role": "user", "content": said}], "max_tokens": 1}
 
 
-def test_no_server_is_made_to_fetch_a_picture(planes, tmp_path):
+def seeing(planes, tmp_path, **more):
+    """With a model that sees."""
     binary = tmp_path / "llama-server"
     binary.write_text(SERVER)
     binary.chmod(0o755)
@@ -35,7 +36,7 @@ def test_no_server_is_made_to_fetch_a_picture(planes, tmp_path):
         unknown_architecture(tmp_path / name)
     files = {"file": "text.gguf", "mmproj": "mmproj.gguf"}
     host = {"source": "host", "headroom_mb": 0, "budget_mb": 4000, "fake": []}
-    daemon = planes(
+    return planes(
         {"eyes": {"service": "local", "vram_mb": 100, **files}},
         services={
             "local": {
@@ -46,7 +47,12 @@ def test_no_server_is_made_to_fetch_a_picture(planes, tmp_path):
             }
         },
         devices=host,
+        **more,
     )
+
+
+def test_no_server_is_made_to_fetch_a_picture(planes, tmp_path):
+    daemon = seeing(planes, tmp_path)
     for _ in range(3):
         answer = daemon.post(CHAT, {"model": "eyes", **chat()})
         assert answer.status_code == 200, answer.text
@@ -69,3 +75,15 @@ def test_no_server_is_made_to_fetch_a_picture(planes, tmp_path):
     daemon.configure(daemon.settings | {"gateway": {"media_by_address": True}})
     assert daemon.http.post("/admin/reload", json={}).status_code == 200
     assert "media_by_address" not in daemon.post(CHAT, named).text
+
+
+def test_a_look_for_addresses_takes_little_memory_and_gives_it_back(planes, tmp_path):
+    limits = {"body_limit_bytes": 2 << 20, "bodies_limit_bytes": 8 << 20}
+    daemon = seeing(planes, tmp_path, server=limits)
+    asked = picture(f"data:image/png;base64,{'aGkh' * 250_000}")
+    asked["messages"][0]["content"][1]["text"] = (
+        "is it \N{GRINNING FACE}, as at https://here.test/?"
+    )
+    for _ in range(3):
+        answer = daemon.post(CHAT, asked)
+        assert answer.status_code == 200, answer.text

@@ -14,6 +14,7 @@ from orchestrator.web.held_bodies import (
     HeldBodies,
     bytes_max,
     decoded_bytes,
+    parsed_bytes,
     share_of,
 )
 from orchestrator.web.wire.error_answers import Answered
@@ -123,6 +124,7 @@ def test_no_body_takes_more_to_be_decoded_and_encoded_than_was_counted(body):
     tracemalloc.start()
     try:
         decoded = from_json(body)
+        parsed = tracemalloc.get_traced_memory()[1]
         encoded = to_json(decoded)
         taken = tracemalloc.get_traced_memory()[1]
     finally:
@@ -130,6 +132,7 @@ def test_no_body_takes_more_to_be_decoded_and_encoded_than_was_counted(body):
     assert decoded
     assert encoded
     assert taken <= decoded_bytes(body)
+    assert parsed <= parsed_bytes(body)
 
 
 @pytest.mark.parametrize("text", ["a b c d ", "\N{LATIN SMALL LETTER A WITH DIAERESIS}"])
@@ -146,3 +149,13 @@ def test_it_is_told_in_a_few_looks_at_the_body(text):
         return min(once_s(act) for _ in range(5))
 
     assert took_s(decoded_bytes) < 30 * took_s(lambda body: body.count(b"["))
+
+
+def test_what_a_look_takes_counts_until_it_is_over():
+    bodies = HeldBodies()
+    with bodies.of_request({}, 8) as share:
+        with share.taking(5):
+            assert bodies.held_bytes == 5
+            with pytest.raises(Answered), bodies.of_request({}, 8) as other, other.taking(4):
+                raise AssertionError("there is no room for it")
+        assert bodies.held_bytes == 0
