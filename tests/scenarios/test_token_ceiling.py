@@ -108,7 +108,7 @@ def test_a_stream_ends_in_its_own_protocol_where_the_daemon_dies(edged, path):
             if number == 2:
                 daemon.kill()
     last = said.rstrip().splitlines()[-1].removeprefix("data: ")
-    assert "The daemon ended in the middle" in str(json.loads(last)["error"]), said
+    assert "The daemon broke off in the middle" in str(json.loads(last)["error"]), said
     assert said.count("\n") < 60
     # On a connection of its own: nginx closes that one, and its client may not have heard of it yet.
     refused = httpx.post(daemon.url + path, json=wish, headers=bound, trust_env=False)

@@ -182,7 +182,7 @@ def _not_allowed() -> tuple[NotAllowed, ...]:
 def _gone() -> ErrorAnswer:
     return ErrorAnswer(
         code=WebCode.UNAVAILABLE,
-        detail="The daemon ended in the middle of this answer.",
+        detail="The daemon broke off in the middle of this answer.",
         remedy="Ask again: models that are ready are served also without it.",
     )
 
