@@ -37,8 +37,10 @@ class VitalSigns:
     # --- the loop's ------------------------------------------------------------------------------
 
     def serves(self, works: Callable[[], bool]) -> None:
-        """The start is over; `works` is asked with every beat."""
-        self.stage, self._works = Stage.SERVING, works
+        """The start is over; `works` is asked with every beat. An end that has begun goes on."""
+        self._works = works
+        if self.stage is Stage.STARTING:
+            self.stage = Stage.SERVING
         self.beat()
 
     def ends(self) -> None:

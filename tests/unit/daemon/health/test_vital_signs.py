@@ -75,3 +75,9 @@ def test_what_the_loop_says_holds_until_it_says_otherwise(signs):
     assert not signs.able
     signs.ends()
     assert signs.stage is Stage.ENDING
+
+
+def test_an_end_that_began_while_it_started_goes_on(signs):
+    signs.ends()
+    signs.serves(lambda: True)
+    assert signs.stage is Stage.ENDING
