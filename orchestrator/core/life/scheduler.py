@@ -92,7 +92,8 @@ class Scheduler:
         elif (line := self.state.queue.line(event.spec.name)) and event.ticket in self.state.queue:
             effects += loads.consider(self.state, line, now_s)  # nothing changed for other lines
             effects += loads.start_cleared(self.state, now_s)
-        setbacks.forget_tries(self.state)
+        while back := setbacks.forget_tries(self.state, now_s):  # each ends with a try less
+            effects += back + settle(self.state, now_s)
         return effects
 
     @property

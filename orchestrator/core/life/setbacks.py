@@ -13,7 +13,7 @@ from orchestrator.core.values.decisions import Decide, DecisionKind
 from orchestrator.core.values.failures import Breaker, Failure, FailureReason
 from orchestrator.core.values.messages import Effect, Learn, Requested
 from orchestrator.core.values.refusals import Refusal, RefusalCode
-from orchestrator.core.values.residents import COMING, Resident, ResidentState
+from orchestrator.core.values.residents import COMING, LEAVING, Resident, ResidentState
 from orchestrator.core.values.specs import Fallback, ModelName, ModelSpec
 from orchestrator.core.values.tickets import Ticket
 from orchestrator.core.values.vram import DeviceId
@@ -53,15 +53,20 @@ def load_failed(state: State, resident: Resident, failure: Failure, now_s: float
     return effects + _restore(state, victims, name, now_s)
 
 
-def forget_tries(state: State) -> None:
+def forget_tries(state: State, now_s: float) -> list[Effect]:
     """A second try is made for those who wait, and ends with its load: what they have left behind
-    is not held against the first try of others.
+    is not held against the first try of others. Where it never began, who left for the first comes
+    back.
     """
+    effects: list[Effect] = []
     for model in list(state.retried):
         there = state.ledger.resident(model)
         comes = there is not None and there.state in COMING
         if not comes and state.queue.line(model) is None:
             del state.retried[model]
+            if there is None or there.state in LEAVING:
+                effects += _restore(state, state.evicted_for.pop(model, ()), model, now_s)
+    return effects
 
 
 def _who_wants(line: Line, failed: Resident) -> ModelSpec | None:
@@ -274,7 +279,7 @@ def ran_out_of_memory(state: State, model: ModelName) -> bool:
 
 def out_of_memory_for_good(state: State, line: Line, now_s: float) -> list[Effect]:
     """The second try would need more than there is: the callers hear the cause, not a size."""
-    failure = state.retried.pop(line.model)
+    failure = state.retried[line.model]
     breaker = state.breakers.get(line.model, Breaker()).after(failure, now_s)
     state.breakers[line.model] = breaker
     return deny_line(state, line, _refused(line.model, failure, breaker, now_s))

@@ -156,3 +156,27 @@ def test_who_waited_and_finds_all_networks_taken_for_good_after_a_try_hears_so()
     (denied,) = [each.refusal for each in effects if isinstance(each, Deny)]
     assert denied.code == "no_room"
     assert "a network of its own" in denied.detail
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_who_left_for_the_first_try_comes_back_when_there_is_no_second(left):
+    """Its caller leaves, or hears that it never will be."""
+    old = spec("old", gib=20)
+    play = scheduler(gpu(gib=24), replace(resident("old", gib=20), spec=old), old, NEW)
+    play.handle(request(1, NEW), now_s=1.0)
+    play.handle(Checked(NEW.name, None), now_s=1.0)
+    play.handle(Stopped(resident("old", gib=20).instance), now_s=1.1)
+    for now_s in (2.1, 2.2):
+        play.handle(sampled(gpu(gib=24, at_s=now_s)), now_s=now_s)
+    there = play.state.ledger.resident(NEW.name)
+    effects = play.handle(LoadFailed(there.instance, NO_MEMORY), now_s=2.5)
+    assert play.state.queue.line(NEW.name) is not None
+    if left:
+        effects = play.handle(Withdrawn(1), now_s=2.6)
+    else:
+        play.state.set_pin("stays", pinned=True)
+        play.state.ledger.put(resident("stays", gib=3))
+        for now_s in (2.6, 2.7):
+            effects += play.handle(sampled(gpu(gib=24, at_s=now_s)), now_s=now_s)
+        assert [each.ticket for each in effects if isinstance(each, Deny)] == [1]
+    assert play.state.queue.line(old.name) is not None or play.state.ledger.resident(old.name)
