@@ -228,9 +228,8 @@ class ServiceEntry:
     loopback. Without it that one too, but closed containers are in a network of ours that leads
     nowhere."""
     networks: tuple[Text, ...] = ()
-    """docker: networks shared with the daemon and nobody else, for closed containers: each gets one
-    for itself, so that models do not reach each other. So many are there at once. Services share
-    all of them or none."""
+    """docker: networks of the daemon and nobody else. Each closed container has one for itself, so
+    models do not reach each other; so many are there at once. Services share all or none."""
     direct: bool = False
     """docker: publish a port for clients beyond this machine. There are no keys: whoever reaches it
     may use it."""
