@@ -53,7 +53,10 @@ def receiver() -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 512  # whoever connects at once is heard, however slow the machine
+
+    server = Server(("127.0.0.1", 0), Handler)
     there = Receiver(f"http://127.0.0.1:{server.server_port}")
     serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()

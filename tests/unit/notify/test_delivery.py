@@ -79,7 +79,8 @@ def test_what_is_too_much_is_let_go_and_said(caplog):
     caplog.set_level(logging.WARNING)
     with receiver() as there:
         deliver(*([there.url] * (PENDING_MAX + 2)))
-        assert len(there.heard) == PENDING_MAX
+        # An answer may be lost on a busy machine: then it is told once more.
+        assert len({heard.headers[DELIVERY] for heard in there.heard}) == PENDING_MAX
     assert caplog.text.count("is not told") == 2
 
 
