@@ -64,6 +64,7 @@ class SteadyClock:
             return
         try:
             draft = self._path.with_suffix(".tmp")
+            draft.touch(mode=0o600)
             draft.write_text(json.dumps(asdict(now)))
             draft.replace(self._path)
         except OSError as error:

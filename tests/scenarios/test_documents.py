@@ -28,6 +28,7 @@ COMMAND_S = 60.0
 # What no test executes, with the reason. Everything else that a document shows is executed.
 NOT_RUN = {
     "an NVIDIA GPU": "an image with CUDA is built and run, which takes a GPU and an hour",
+    "a service of the system, and two versions": "tests/scenarios/test_older_version.py swaps them",
     "a package index": "tests/scenarios/test_wheel.py installs without one",
 }
 EMBEDDED = "the embedded default"
