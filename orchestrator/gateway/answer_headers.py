@@ -41,3 +41,17 @@ def passed_on(headers: Headers, status: int) -> Headers:
         if header[0] not in left_out and _UNSENDABLE.search(header[1]) is None
     ]
     return [*kept, *ALONE]
+
+
+def head_passed_on(head: bytes) -> bytes:
+    """Of an answer that is no more read than this: its first line and headers, as they came."""
+    status, *lines = head.split(b"\r\n")
+    kept = [
+        line
+        for line in lines
+        if line.partition(b":")[0].strip().lower() not in NOT_ITS_OWN
+        and line[:1] not in (b" ", b"\t")  # the rest of a header that may have been left out
+        and _UNSENDABLE.search(line) is None
+    ]
+    alone = [name + b": " + value for name, value in ALONE]
+    return b"\r\n".join((_UNSENDABLE.sub(b"", status), *kept, *alone))

@@ -1,18 +1,21 @@
 """A connection that becomes another protocol's, as a WebSocket does: its bytes pass both ways.
 
-The server's own answer to the change, 101 or a refusal, passes like all that follows. Where it is
-a refusal nothing more of the client does: that would be other requests, which nobody has looked at.
+The server's own answer to the change, 101 or a refusal, passes without the headers that speak for
+the daemon's address, and like all that follows. Where it is a refusal nothing more of the client
+does: that would be other requests, which nobody has looked at.
 """
 
 import asyncio
 from urllib.parse import urlsplit
 
+from orchestrator.gateway.answer_headers import head_passed_on
 from orchestrator.gateway.asked import Asked, Headers
 from orchestrator.web.connection import HttpConnection
 
 CONNECT_S = 5.0
 PENDING_BYTES_MAX = 1 << 20  # that one side has sent and the other has not taken
 EARLY_BYTES_MAX = 64 << 10  # that a client sends before its server has agreed
+HEAD_BYTES_MAX = 64 << 10  # of the server's answer to the change
 _CHANGED = b"HTTP/1.1 101"  # how an answer begins that agrees to the change
 _DECLINED = frozenset({b"h2c", b"h2"})
 _NONE: frozenset[bytes] = frozenset()
@@ -121,22 +124,25 @@ class _Client(_Side):
 
 
 class _Server(_Side):
-    """The server's end, whose first line says whether there is a tunnel."""
+    """The server's end, whose answer says whether there is a tunnel."""
 
     def __init__(self, ended: asyncio.Event) -> None:
         super().__init__(ended)
         self.client: _Client | None = None
-        self._begun = b""
+        self._begun: bytes | None = b""  # of its answer; None: the head has passed
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if len(self._begun) >= len(_CHANGED):
+        if self._begun is None:
+            super().data_received(data)
             return
-        self._begun += data[: len(_CHANGED) - len(self._begun)]
-        if self.client is not None and not _CHANGED.startswith(self._begun):
-            self.client.answered(changed=False)
-        elif self.client is not None and self._begun == _CHANGED:
-            self.client.answered(changed=True)
+        self._begun += data
+        head, ends, rest = self._begun.partition(b"\r\n\r\n")
+        if ends and self.client is not None:
+            self._begun = None
+            super().data_received(head_passed_on(head) + ends + rest)
+            self.client.answered(changed=head.startswith(_CHANGED))
+        elif len(self._begun) > HEAD_BYTES_MAX and self.transport is not None:
+            self.transport.close()
 
 
 async def tunnel(

@@ -21,6 +21,11 @@ def answer_or_upgrade(connection, request):
     return None
 
 
+def speak_for_others(connection, request, response):
+    response.headers["Set-Cookie"] = "vo_session=x; Path=/"
+    return response
+
+
 def echo(connection):
     for message in connection:
         connection.send(f"{connection.request.path}: {message}" if message == "who" else message)
@@ -28,7 +33,13 @@ def echo(connection):
 
 @pytest.fixture
 def backend():
-    with serve(echo, "127.0.0.1", 0, process_request=answer_or_upgrade) as server:
+    with serve(
+        echo,
+        "127.0.0.1",
+        0,
+        process_request=answer_or_upgrade,
+        process_response=speak_for_others,
+    ) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.socket.getsockname()[1]
@@ -63,6 +74,7 @@ def test_a_websocket_loads_its_model_and_passes_both_ways(daemon):
             assert talk.recv(timeout=20) == message
         talk.send("who")
         assert talk.recv(timeout=20) == "/talk?x=1: who"
+        assert "Set-Cookie" not in talk.response.headers
         (running,) = daemon.http.get("/requests").json()["running"]
         assert running["model"] == "voice"
     assert wait_for_end(daemon)["status"] == 101
