@@ -88,7 +88,7 @@ class Served:
             gate=gate,
             jobs=self._runs_of_jobs,
         )
-        relay = Relay(desk, self._exchanges)
+        relay = Relay(desk, self._exchanges, audit)
         ollama = OllamaApi(desk, self._exchanges, Pulls(hub_access(), downloads=desk.downloads))
         admission = lambda: admission_to(desk.config.server)  # noqa: E731
         front = Front(relay, ollama, web, admission, gate, audit)

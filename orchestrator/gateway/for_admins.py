@@ -48,17 +48,21 @@ def is_order(method: str, path: str) -> bool:
     return decoded not in QUESTIONS.get(method, ())
 
 
-def admins_alone(
+def orders_for_all(
     asked: Asked, specs: tuple[ModelSpec, ...], services: Mapping[ServiceName, ServiceEntry]
-) -> None:
-    """Raise Forbidden."""
-    if asked.call.named_in is not NamedIn.PATH or asked.rights.is_admin:
-        return
+) -> bool:
+    """Whether it is an admin's order. Raise Forbidden where it is another's."""
+    if asked.call.named_in is not NamedIn.PATH:
+        return False
     path = asked.target.partition("?")[0]
-    for spec in specs:
-        service = services.get(spec.service)
-        if service is not None and kind_of(service).llama_routes and is_order(asked.method, path):
-            assert asked.rights.key is not None, "without keys everybody is an admin"
-            remedy = _SCALES if unquote(path) == ADAPTERS else None
-            what = f"{asked.method} {clip(path)}"
-            raise Forbidden(changes_for_all(asked.rights.key, what, spec.name, remedy))
+    ordered = is_order(asked.method, path) and [
+        spec
+        for spec in specs
+        if (service := services.get(spec.service)) is not None and kind_of(service).llama_routes
+    ]
+    if not ordered or asked.rights.is_admin:
+        return bool(ordered)
+    assert asked.rights.key is not None, "without keys everybody is an admin"
+    remedy = _SCALES if unquote(path) == ADAPTERS else None
+    what = f"{asked.method} {clip(path)}"
+    raise Forbidden(changes_for_all(asked.rights.key, what, ordered[0].name, remedy))

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable
 
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.access.audit.lines import Act
+from orchestrator.access.audit.log import Audit
 from orchestrator.access.rights import Forbidden, Rights
 from orchestrator.core.values.specs import ModelSpec
 from orchestrator.desk.desk import Desk
@@ -22,13 +24,14 @@ from orchestrator.gateway.ceiling import bytes_to_bind, goes_on_as_it_comes, no_
 from orchestrator.gateway.client_request import ClientRequest
 from orchestrator.gateway.exchange import Beat, Broken, Exchanges
 from orchestrator.gateway.fitness import objection
-from orchestrator.gateway.for_admins import admins_alone
+from orchestrator.gateway.for_admins import orders_for_all
 from orchestrator.gateway.lookup import look_up
 from orchestrator.gateway.members import DECODED_BYTES_MAX
 from orchestrator.gateway.mishaps import broken, our_mistake
 from orchestrator.gateway.naming import candidates
 from orchestrator.gateway.paths import FoundCall, Task
 from orchestrator.records import Outcome
+from orchestrator.web.audited import before_done
 from orchestrator.web.guard import READING_METHODS
 from orchestrator.web.wire.error_answers import (
     Answered,
@@ -42,9 +45,10 @@ log = logging.getLogger("orchestrator")
 
 
 class Relay:
-    def __init__(self, desk: Desk, exchanges: Exchanges) -> None:
+    def __init__(self, desk: Desk, exchanges: Exchanges, audit: Audit) -> None:
         self._desk = desk
         self._exchanges = exchanges
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, found: FoundCall) -> None:
         """Answer one request. Never raises, but is cancelled by the server's end."""
@@ -60,12 +64,13 @@ class Relay:
             await request.tell(await look_up(self._exchanges, asked, body))
             return
         if request.wants_tunnel:
-            admins_alone(asked, self._exchanges.candidates(asked), self._desk.config.services)
+            await self._permit(request, asked, self._exchanges.candidates(asked))
             no_tunnel(asked.rights)
             async with self._exchanges.passage(asked, request.run) as passage:
                 await request.tunnel(asked, passage, self._exchanges.bearer(passage.url))
             return
         specs = self._possible(asked, body)
+        await self._permit(request, asked, specs)
         fetching = self._fetching(specs)
         if fetching is not None:
             await _refuse_addresses(request, fetching, body)
@@ -76,6 +81,14 @@ class Relay:
             beat = Beat(self._desk.config.gateway.heartbeat_s, request.comment)
         async with await self._exchanges.ask(asked, body, request.run, beat, specs) as answer:
             await request.pass_on(answer, self._exchanges)
+
+    async def _permit(
+        self, request: ClientRequest, asked: Asked, specs: tuple[ModelSpec, ...]
+    ) -> None:
+        """Raise Forbidden; and Answered, where an admin's order cannot be written down."""
+        if orders_for_all(asked, specs, self._desk.config.services):
+            caller, target = asked.rights.caller, request.run.path
+            await before_done(self._audit, Act(action="server.order", caller=caller, target=target))
 
     def takes_as_it_comes(self, found: FoundCall, rights: Rights) -> bool:
         """Whether a body is for its server alone."""
@@ -95,11 +108,8 @@ class Relay:
         return next(filter(fetches, specs), None)
 
     def _possible(self, asked: Asked, body: bytes | AsyncIterator[bytes]) -> tuple[ModelSpec, ...]:
-        """The models that may serve it, looked at before anything is loaded. Raise Answered or
-        Forbidden.
-        """
+        """The models that may serve it, looked at before anything is loaded. Raise Answered."""
         specs = self._exchanges.candidates(asked)
-        admins_alone(asked, specs, self._desk.config.services)
         if isinstance(body, bytes):
             wrong = [objection(spec, asked, body) for spec in specs]
             if all(wrong) and wrong[0] is not None:

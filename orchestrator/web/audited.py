@@ -146,10 +146,7 @@ class Acting:
         self._numbers = numbers_of(values)
         if not self._kind.by_admin(values):
             return
-        try:
-            self._seq = await self._audit.durable(self._act(ActOutcome.GRANTED))
-        except AuditUnavailable as error:
-            raise Answered(_unavailable(error)) from error
+        self._seq = await before_done(self._audit, self._act(ActOutcome.GRANTED))
 
     def noting(self, send: Send) -> Send:
         async def send_noted(message: Message) -> None:
@@ -198,6 +195,14 @@ async def before_acting(values: Values) -> None:
     acting = _running.get()
     if acting is not None:
         await acting.let_through(values)
+
+
+async def before_done(audit: Audit, act: Act) -> int | None:
+    """The number of its line. Raise Answered: it cannot be written, and must not be done."""
+    try:
+        return await audit.durable(act)
+    except AuditUnavailable as error:
+        raise Answered(_unavailable(error)) from error
 
 
 def done_by(caller: Caller) -> None:

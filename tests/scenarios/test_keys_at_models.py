@@ -1,5 +1,7 @@
 """Every path of the gateway by every scope and by which models a key sees, from its own tables."""
 
+from urllib.parse import unquote
+
 import anthropic
 import pytest
 
@@ -107,6 +109,9 @@ def test_what_changes_a_server_for_all_is_for_admins_also_behind_nginx(planes):
         refused = daemon.http.post(f"/upstream/a/{order}", json=[], headers=user)
         assert (refused.status_code, refused.json()["scope"]) == (403, "admin"), order
         assert daemon.http.post(f"/upstream/a/{order}", json=[], headers=admin).status_code == 404
+        path = unquote(f"/upstream/a/{order.partition('?')[0]}")
+        told = daemon.http.get("/audit", params={"action": "server"}, headers=admin).json()["lines"]
+        assert (told[0]["action"], told[0]["target"]) == ("server.order", path)
     assert "lora_scales" in daemon.http.post("/upstream/a/lora-adapters", headers=user).text
     assert daemon.http.get("/upstream/a/cors-proxy", headers=user).status_code == 403
     asked = daemon.http.post("/upstream/a/v1/chat/completions", json=chat(), headers=user)

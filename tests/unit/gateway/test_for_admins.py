@@ -7,7 +7,7 @@ from orchestrator.access.keys.record import ApiKey, KeyScope
 from orchestrator.access.rights import EVERYTHING, Forbidden, Rights
 from orchestrator.config.sections import RuntimeName, ServiceEntry
 from orchestrator.gateway.asked import Asked, read
-from orchestrator.gateway.for_admins import QUESTIONS, admins_alone, is_order
+from orchestrator.gateway.for_admins import QUESTIONS, is_order, orders_for_all
 from orchestrator.gateway.paths import find
 from tests.factories import spec
 
@@ -69,16 +69,17 @@ def test_questions_and_looks_are_none():
 def test_an_order_is_for_admins_and_says_what_does_the_same(scope):
     request = asked("POST", "/upstream/a/lora-adapters", key(scope))
     if scope is KeyScope.ADMIN:
-        admins_alone(request, MODEL, SERVICES)
+        assert orders_for_all(request, MODEL, SERVICES)
         return
     with pytest.raises(Forbidden) as error:
-        admins_alone(request, MODEL, SERVICES)
+        orders_for_all(request, MODEL, SERVICES)
     assert "POST /lora-adapters changes the server of a for everybody" in error.value.why.detail
     assert "lora_scales" in error.value.why.remedy
 
 
 def test_without_keys_and_at_other_programs_nothing_is_refused():
-    admins_alone(asked("POST", "/upstream/a/lora-adapters", EVERYTHING), MODEL, SERVICES)
+    assert orders_for_all(asked("POST", "/upstream/a/lora-adapters", EVERYTHING), MODEL, SERVICES)
     of_others = {MODEL[0].service: ServiceEntry(engine="container", runtime=RuntimeName.DOCKER)}
     for services in (of_others, {}):
-        admins_alone(asked("POST", "/upstream/a/lora-adapters", key(KeyScope.USE)), MODEL, services)
+        order = asked("POST", "/upstream/a/lora-adapters", key(KeyScope.USE))
+        assert not orders_for_all(order, MODEL, services)
