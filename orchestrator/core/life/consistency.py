@@ -113,7 +113,8 @@ def _reservations(state: State) -> Iterator[str]:
         elif reservation.victims and undecided and line.priority < reservation.urgency.priority:
             yield f"residents are to leave for {model} by the priority of one who has left"
         victims = [there for each in reservation.victims if (there := state.by_instance(each))]
-        if victims and undecided and newcomer and not state.ledger.could_have(newcomer, victims):
+        in_vain = newcomer and not state.ledger.could_have(newcomer.placement, victims)
+        if victims and undecided and in_vain:
             yield f"{', '.join(reservation.victims)} would leave in vain for {model}"
         for instance in reservation.waiting_for:
             if instance not in reservation.victims:

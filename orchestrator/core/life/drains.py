@@ -112,7 +112,7 @@ def _progress_plan(
     assert newcomer is not None, "a reservation has its resident"
     if any(resident.name in state.pinned for resident in victims):
         return cancel_reservation(state, newcomer)  # pinned since then
-    if victims and not state.ledger.could_have(newcomer, victims):
+    if victims and not state.ledger.could_have(newcomer.placement, victims):
         return cancel_reservation(state, newcomer)  # they would leave in vain
     if victims and not _still_asks(state, model, reservation.urgency, now_s):
         return cancel_reservation(state, newcomer)  # who remains is planned for anew

@@ -106,6 +106,8 @@ def _place(state: State, line: Line, now_s: float) -> list[Effect]:
     if lacks and (given_up := free_room.cancel_unasked(state)):
         return given_up + _place(state, line, now_s)
     if found is not None:
+        if found.evict and not state.ledger.could_have(found.placement, found.evict):
+            return []  # more is taken than is accounted for: the next reading says whose it is
         if (found.evict or line.spec.supplied) and not line.checked and not line.spec.plain_room:
             return check_first(line, line.spec)
         return _reserve(state, line, found, now_s)

@@ -7,7 +7,7 @@ so that a question about one device never looks at the residents of the others.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.core.values.residents import InstanceId, Resident, ResidentState
+from orchestrator.core.values.residents import InstanceId, Placement, Resident, ResidentState
 from orchestrator.core.values.snapshot import DeviceAccount
 from orchestrator.core.values.specs import ModelName
 from orchestrator.core.values.vram import DeviceId, DeviceKind, DeviceState, MiB, Reading
@@ -230,7 +230,7 @@ class Ledger:
             for device, share in resident.placement.shares
         )
 
-    def could_have(self, resident: Resident, leaving: Sequence[Resident]) -> bool:
+    def could_have(self, placement: Placement, leaving: Sequence[Resident]) -> bool:
         """Whether its devices may be planned on, and hold its bytes once those have left."""
         return all(
             self.readable(device)
@@ -238,7 +238,7 @@ class Ledger:
             and share
             <= (self._readings[device].free_bytes or 0)
             + sum(self.occupied_bytes(victim, device) for victim in leaving)
-            for device, share in resident.placement.shares
+            for device, share in placement.shares
         )
 
     def physically_free(self, device: DeviceId, newcomer: Resident) -> int:

@@ -150,6 +150,21 @@ def test_a_drain_ends_that_would_be_in_vain(meanwhile):
     assert state_of(play, "new") is None
 
 
+def test_nobody_is_asked_to_leave_before_it_is_known_whose_bytes_are_taken():
+    """Of a server that was found a moment ago some may be its."""
+    play = play_of(resident("old", gib=4), NEW)
+    play.handle(sampled(gpu(gib=24, used_gib=4 + 12, at_s=1.0)), now_s=1.0)
+    play.handle(Recovered((resident("late", gib=1),)), now_s=1.1)
+    play.handle(request(1, NEW), now_s=1.2)
+    play.handle(Checked(NEW.name, None), now_s=1.3)
+    assert state_of(play, "new") is None
+    assert state_of(play, "old") is state_of(play, "late") is S.READY
+    play.handle(sampled(gpu(gib=24, used_gib=5, at_s=2.0)), now_s=2.0)
+    play.handle(Checked(NEW.name, None), now_s=2.1)
+    assert state_of(play, "new") is S.RESERVED
+    assert state_of(play, "late") is S.DRAINING
+
+
 def test_another_one_leaves_where_the_first_turns_out_to_be_busy():
     new = spec("new", gib=10)
     play, effects = wanted(

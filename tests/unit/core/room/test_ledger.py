@@ -308,5 +308,5 @@ def test_what_a_device_could_have_once_others_have_left(used_gib, could):
     """Of 24 GiB the one that leaves holds 16; what is used beside it is others'."""
     old, new = resident("old", gib=16), resident("new", gib=20, state=ResidentState.RESERVED)
     account = ledger(gpu(gib=24, used_gib=used_gib), old, new)
-    assert account.could_have(new, [old]) is could
-    assert not account.could_have(new, [])
+    assert account.could_have(new.placement, [old]) is could
+    assert not account.could_have(new.placement, [])
