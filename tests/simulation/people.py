@@ -227,6 +227,9 @@ class Client(Person):
     async def _use(self, life: Life, route: Route, uses_s: float) -> None:
         if not await life.routes.place(route, self.rng.randint(1, 9)):
             return
+        if route.instance not in self.day.world.running:
+            life.routes.leave(route)  # nobody listens there, and nobody has been told yet
+            return
         routed = self.day.world.routed.setdefault(route.instance, [])
         began_s = life.conductor.clock()
         routed.append(began_s)
