@@ -252,11 +252,11 @@ def _grants(moment: Moment) -> Iterator[str]:
 
 
 def _unloaded_is_gone(moment: Moment) -> Iterator[str]:
-    """What is told to be unloaded does not run."""
+    """What is told to be unloaded does not run, unless others have started it again meanwhile."""
     world = moment.watch.world
     for effect in moment.effects:
         if isinstance(effect, Finish) and effect.status is UnloadStatus.UNLOADED and world:
-            for instance in set(moment.before.residents) & set(world.running):
+            for instance in {*moment.before.residents} & {*world.running} & world.asked_for:
                 if moment.state.by_instance(instance) is None:
                     yield f"{instance} is told to be unloaded, and runs"
 

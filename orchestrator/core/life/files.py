@@ -76,12 +76,14 @@ def _concerned(state: State, line: Line) -> Sequence[Wish]:
 
 def _checked(state: State, line: Line, event: Checked, now_s: float) -> list[Effect]:
     """Its line goes on from here, or hears at once why it never will."""
-    if event.failure is not None:
-        return cannot_start(state, _concerned(state, line), event.failure, now_s)
     looked_at = line.looked_at or line.spec
     found = event.spec or looked_at
-    if found.footprint.unknown:
-        return cannot_start(state, _concerned(state, line), _SIZE_UNKNOWN, now_s)
+    failure = event.failure or (_SIZE_UNKNOWN if found.footprint.unknown else None)
+    if failure is not None:
+        line.looked_at = (
+            None  # who waits on for the model that runs has it looked at anew if it goes
+        )
+        return cannot_start(state, _concerned(state, line), failure, now_s)
     # What a model takes is found out first: before it is brought, room for it is looked for.
     line.checked = not looked_at.footprint.unknown
     if line.checked:
