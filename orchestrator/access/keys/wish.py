@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue
 
 from orchestrator.access.keys.decision import AccessCode, NotAllowed
 from orchestrator.access.keys.record import (
@@ -40,6 +40,12 @@ def seconds_in(text: str) -> float:
     return seconds
 
 
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")  # noqa: TRY004 - pydantic's way
+    return value
+
+
 def _duration(text: str) -> str:
     seconds_in(text)
     return text
@@ -71,7 +77,8 @@ Duration = Annotated[
 Glob = Annotated[str, Field(json_schema_extra=_shown(_GLOB)), AfterValidator(_glob)]
 Network = Annotated[str, Field(max_length=64), AfterValidator(_network)]
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@+ -]{1,64}$")]
-AtOnce = Annotated[int, Field(ge=1, le=AT_ONCE_MAX)]
+_Number = BeforeValidator(_no_boolean)
+AtOnce = Annotated[int, Field(ge=1, le=AT_ONCE_MAX), _Number]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +97,9 @@ class KeyWish:
     """read is part of use, use of load; admin is all."""
     models: Annotated[tuple[Glob, ...], Field(min_length=1, max_length=LISTED_MAX)] | None = None
     """Names of models, where * stands for any characters; else all."""
-    max_priority: Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX)] | None = None
+    max_priority: Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX), _Number] | None = None
     """More is refused."""
-    requests_per_minute: Annotated[int, Field(ge=1, le=PER_MINUTE_MAX)] | None = None
+    requests_per_minute: Annotated[int, Field(ge=1, le=PER_MINUTE_MAX), _Number] | None = None
     """Else 60."""
     burst: AtOnce | None = None
     """Of these, so many within one second; else all."""
@@ -100,11 +107,11 @@ class KeyWish:
     """Requests to models at the same time; else 8."""
     max_waiting: AtOnce | None = None
     """Requests that wait for a model at the same time; else 20."""
-    vram_mb: Annotated[int, Field(ge=1, le=MB_MAX)] | None = None
+    vram_mb: Annotated[int, Field(ge=1, le=MB_MAX), _Number] | None = None
     """Of all that it has loaded and leased; else no bound."""
-    max_lease_seconds: Annotated[float, Field(gt=0, le=LEASE_S_MAX)] | None = None
+    max_lease_seconds: Annotated[float, Field(gt=0, le=LEASE_S_MAX), _Number] | None = None
     """Longer leases are refused."""
-    max_tokens: Annotated[int, Field(ge=1, le=TOKENS_MAX)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=TOKENS_MAX), _Number] | None = None
     """Of what one request has a model write, all its answers together: a request that asks for more
     is refused, one that says nothing gets so many; else no bound."""
     networks: Annotated[tuple[Network, ...], Field(max_length=LISTED_MAX)] = ()

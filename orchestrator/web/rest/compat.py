@@ -42,7 +42,7 @@ INSTEAD: Mapping[str, str] = {
 }
 
 router = APIRouter(tags=["for other tools"], route_class=JsonRoute)
-ModelTail = Annotated[str, Path(min_length=1, max_length=NAME_CHARS_MAX)]
+ModelTail = Annotated[str, Path(min_length=1, max_length=NAME_CHARS_MAX, pattern=r"\S")]
 
 
 def _running(resident: Resident) -> dict[str, object]:
