@@ -288,7 +288,8 @@ class Wire:
     async def _stop(self, handle: Handle, grace_s: float) -> None:
         world, instance = self._world, InstanceId(str(handle.fields["instance"]))
         await self._inner.stop(handle, grace_s=grace_s)
-        world.stopped.add(instance)
+        if instance not in world.running:  # others may have started it again at once
+            world.stopped.add(instance)
 
     async def _unless_dead(self, work: Coroutine[Any, Any, Any]) -> Any:
         task = self._outlives(work)
