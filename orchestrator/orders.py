@@ -20,6 +20,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from orchestrator.access.keys.wish import no_boolean
 from orchestrator.config.adapters import Scales
 from orchestrator.config.models import NAME
 from orchestrator.config.scalars import (
@@ -58,12 +59,6 @@ Suggestion = Mapping[str, int | str]
 # --- how values are read -----------------------------------------------------------------------
 
 
-def _no_boolean(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("should be a number, not true or false")  # noqa: TRY004 - pydantic's way
-    return value
-
-
 def _null_is_false(value: object) -> object:
     return False if value is None else value
 
@@ -89,14 +84,14 @@ def _number_of_layers(value: object) -> object:
         if value.strip().lower() != "all":
             raise ValueError("should be a number of layers or all")
         return GPU_LAYERS_MAX
-    return _no_boolean(value)
+    return no_boolean(value)
 
 
 def _layers(number: int) -> int | str:
     return "all" if number == GPU_LAYERS_MAX else number
 
 
-_Number = BeforeValidator(_no_boolean)
+_Number = BeforeValidator(no_boolean)
 # Not of `owner` and `lease_id`: an unload without them means everybody.
 _OrEmpty = BeforeValidator(_empty_is_absent)
 _NumberOfLayers = Annotated[

@@ -40,7 +40,8 @@ def seconds_in(text: str) -> float:
     return seconds
 
 
-def _no_boolean(value: object) -> object:
+def no_boolean(value: object) -> object:
+    """Pydantic takes true for 1. Raise ValueError."""
     if isinstance(value, bool):
         raise ValueError("should be a number, not true or false")  # noqa: TRY004 - pydantic's way
     return value
@@ -77,7 +78,7 @@ Duration = Annotated[
 Glob = Annotated[str, Field(json_schema_extra=_shown(_GLOB)), AfterValidator(_glob)]
 Network = Annotated[str, Field(max_length=64), AfterValidator(_network)]
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@+ -]{1,64}$")]
-_Number = BeforeValidator(_no_boolean)
+_Number = BeforeValidator(no_boolean)
 AtOnce = Annotated[int, Field(ge=1, le=AT_ONCE_MAX), _Number]
 
 
